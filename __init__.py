@@ -1,0 +1,7 @@
+"""ComfyUI-IPAdapter-Atelier: image prompts for ComfyUI."""
+
+
+async def comfy_entrypoint():
+    from .nodes import IPAdapterAtelier  # deferred: importing this folder must not need ComfyUI
+
+    return IPAdapterAtelier()
