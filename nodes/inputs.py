@@ -1,0 +1,227 @@
+"""The inputs and outputs that nodes share: one function per idea, so that a node is a list of them.
+
+A node says what it takes in the order that saved workflows rely on:
+`inputs=[model(), ipadapter(), image(), weight(maximum=5), weight_type(), *active_range(), *optional_images()]`.
+"""
+
+from collections.abc import Sequence
+
+from comfy_api.latest import io
+
+from ..ipadapter.embeds import COMBINE
+from ..weight_schedules.layers import WEIGHT_TYPES
+
+IPAdapterType = io.Custom("IPADAPTER")
+InsightFaceType = io.Custom("INSIGHTFACE")
+EmbedsType = io.Custom("EMBEDS")
+ParamsType = io.Custom("IPADAPTER_PARAMS")
+StrategyType = io.Custom("WEIGHTS_STRATEGY")
+
+SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
+COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
+EMBEDS_SCALING = ("V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty")
+
+# Names that were listed between March and June 2024; saved workflows still carry them.
+RENAMED = {
+    "style transfer (SDXL)": "style transfer",
+    "style transfer (SDXL only)": "style transfer",
+    "composition (SDXL)": "composition",
+    "style transfer and composition": "style and composition",
+}
+
+
+def current_name(weight_type: str) -> str:
+    """The name that a weight type from an old workflow has today; any other name as it is."""
+    return RENAMED.get(weight_type, weight_type)
+
+
+class AcceptsRenamed(io.ComfyNode):
+    """Base of every node with a `weight_type`: validates it itself, so that renamed values of old workflows run.
+
+    ComfyUI skips its own list check for inputs that `validate_inputs` names. `execute` calls `current_name`.
+    """
+
+    @classmethod
+    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
+        inputs = {item.id: item for item in cls.define_schema().inputs}
+        listed: list[str] = getattr(inputs["weight_type"], "options", [])
+        if weight_type is None or current_name(weight_type) in listed:
+            return True
+        return f"{weight_type!r} is not a weight type; choose one of: {', '.join(listed)}"
+
+
+# Sockets
+
+
+def model() -> io.Input:
+    return io.Model.Input("model", tooltip="Diffusion model (SD1.5, SDXL or Kolors) that gets the image prompt.")
+
+
+def ipadapter(id: str = "ipadapter", optional: bool = False, tooltip: str | None = None) -> io.Input:
+    tip = tooltip or "Adapter from an IPAdapter loader. A unified loader also brings the encoder that fits."
+    return IPAdapterType.Input(id, optional=optional, tooltip=tip)
+
+
+def image(id: str = "image", tooltip: str | None = None, optional: bool = False) -> io.Input:
+    tip = tooltip or "Reference picture or batch of pictures. Anything but a square loses its sides when it is encoded."
+    return io.Image.Input(id, optional=optional, tooltip=tip)
+
+
+def image_negative() -> io.Input:
+    return io.Image.Input(
+        "image_negative", optional=True, tooltip="What the picture should not look like: a noisy or unwanted reference."
+    )
+
+
+def attn_mask(id: str = "attn_mask") -> io.Input:
+    tip = "White where the reference acts, black where it does not. Best in the latent's aspect ratio."
+    return io.Mask.Input(id, optional=True, tooltip=tip)
+
+
+def clip_vision(optional: bool = True) -> io.Input:
+    tip = "Vision encoder that the adapter was trained with. Not needed when a unified loader brought one."
+    return io.ClipVision.Input("clip_vision", optional=optional, tooltip=tip)
+
+
+def insightface(optional: bool = True) -> io.Input:
+    tip = "Face detector for FaceID adapters. Not needed when a unified loader brought one."
+    return InsightFaceType.Input("insightface", optional=optional, tooltip=tip)
+
+
+def embeds(id: str = "embeds", tooltip: str | None = None, optional: bool = False) -> io.Input:
+    return EmbedsType.Input(id, optional=optional, tooltip=tooltip or "Encoded pictures from an IPAdapter Encoder.")
+
+
+def params(id: str = "ipadapter_params", optional: bool = False) -> io.Input:
+    tip = "Regions from IPAdapter Regional Conditioning, one adapter application each."
+    return ParamsType.Input(id, optional=optional, tooltip=tip)
+
+
+def optional_images(*, faces: bool = False) -> list[io.Input]:
+    """The sockets that close most apply nodes: negative image, mask, encoder and, for faces, the detector."""
+    return [image_negative(), attn_mask(), clip_vision(), *([insightface()] if faces else [])]
+
+
+# Strength
+
+
+def weight(
+    id: str = "weight",
+    *,
+    maximum: float = 3,
+    minimum: float = -1,
+    default: float = 1.0,
+    step: float = 0.05,
+    tooltip: str | None = None,
+) -> io.Input:
+    tip = tooltip or "How strongly the reference acts: 0 is off, 0.8 leaves room for the text, below 0 pushes away."
+    return io.Float.Input(id, default=default, min=minimum, max=maximum, step=step, tooltip=tip)
+
+
+def weight_faceidv2() -> io.Input:
+    tip = "FaceID Plus V2 only: how much of the face's CLIP features is used beside its identity."
+    return weight("weight_faceidv2", maximum=5, tooltip=tip)
+
+
+def weight_kolors() -> io.Input:
+    return weight("weight_kolors", maximum=5, tooltip="Kolors FaceID only: scale of the face tokens' own projection.")
+
+
+def style_boost() -> io.Input:
+    tip = "Strength of pushing the reference's composition away, so that only its style stays."
+    return weight("style_boost", minimum=-5, maximum=5, tooltip=tip)
+
+
+def composition_boost() -> io.Input:
+    tip = "Strength of pushing the reference's style away, so that only its composition stays."
+    return weight("composition_boost", minimum=-5, maximum=5, default=0.0, tooltip=tip)
+
+
+def weight_type(options: Sequence[str] = WEIGHT_TYPES) -> io.Input:
+    tip = "Which layers the reference reaches and how strongly: all alike, eased, only style, only composition."
+    return io.Combo.Input("weight_type", options=list(options), tooltip=tip)
+
+
+def layer_weights() -> io.Input:
+    tip = "Layer:factor pairs, 3:1.0, 6:0.5 say (SDXL 0-10, SD1.5 0-15). Other layers stay untouched. Empty: off."
+    return io.String.Input("layer_weights", default="", multiline=True, tooltip=tip)
+
+
+def start_at(id: str = "start_at", default: float = 0.0) -> io.Input:
+    tip = "Part of the sampling at which the reference starts to act: 0 is the beginning, 1 the end."
+    return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.001, tooltip=tip)
+
+
+def end_at() -> io.Input:
+    tip = "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end."
+    return io.Float.Input("end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip=tip)
+
+
+def active_range() -> list[io.Input]:
+    return [start_at(), end_at()]
+
+
+def noise() -> io.Input:
+    tip = "The reference is contrasted with a noised copy of itself: 0 is off, and a small value means much noise."
+    return io.Float.Input("noise", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=tip)
+
+
+def unfold_batch() -> io.Input:
+    tip = "On: the first reference acts on the first latent of the batch, and so on. Off: all act on every latent."
+    return io.Boolean.Input("unfold_batch", default=False, tooltip=tip)
+
+
+# How references are encoded and joined
+
+
+def combine_embeds(default: str | None = None) -> io.Input:
+    tip = "How several references become one prompt: concat shows all of them, the others mix them into one."
+    return io.Combo.Input("combine_embeds", options=list(COMBINE_ON_APPLY), default=default, tooltip=tip)
+
+
+def embeds_scaling() -> io.Input:
+    tip = "Where the weight acts. V only is the plain one; the versions with C penalty stay calm at high weights."
+    return io.Combo.Input("embeds_scaling", options=list(EMBEDS_SCALING), tooltip=tip)
+
+
+def encode_batch_size() -> io.Input:
+    tip = "How many pictures are encoded at once: 0 for all. A small number saves memory with long batches."
+    return io.Int.Input("encode_batch_size", default=0, min=0, max=4096, tooltip=tip)
+
+
+def expand_style() -> io.Input:
+    tip = "Style reaches every layer but the composition layer, instead of the style layer alone."
+    return io.Boolean.Input("expand_style", default=False, tooltip=tip)
+
+
+def enhance_tiles() -> io.Input:
+    tip = "The reference is also encoded in this many rows and columns of tiles, for finer detail. 1: only as a whole."
+    return io.Int.Input("enhance_tiles", default=2, min=1, max=16, tooltip=tip)
+
+
+def enhance_ratio(default: float = 1.0) -> io.Input:
+    tip = "Share of the whole picture against its tiles: 1 is the whole picture, 0 the tiles."
+    return io.Float.Input("enhance_ratio", default=default, min=0.0, max=1.0, step=0.05, tooltip=tip)
+
+
+def sharpening() -> io.Input:
+    tip = "Contrast-adaptive sharpening after resizing, so that fine detail reaches the encoder."
+    return io.Float.Input("sharpening", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=tip)
+
+
+# Outputs
+
+
+def model_output(name: str = "MODEL") -> io.Output:
+    return io.Model.Output(display_name=name, tooltip="The model with the image prompt. What came in is unchanged.")
+
+
+def face_image_output() -> io.Output:
+    return io.Image.Output(display_name="face_image", tooltip="The aligned faces that were found in the references.")
+
+
+def tile_outputs() -> list[io.Output]:
+    return [
+        io.Image.Output(display_name="tiles", tooltip="The tiles the reference was cut into."),
+        io.Mask.Output(display_name="masks", tooltip="Where in the picture each tile acts."),
+    ]
