@@ -1,1 +1,34 @@
-"""Pytest fixtures."""
+"""Pytest fixtures: `server`, and `start_server` for servers with other flags."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from .host import HINT, find_comfyui
+from .server import Server
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Iterator[Callable[..., Server]]:
+    """`start_server("--lowvram")` gives a server with those flags, started once and stopped at the end."""
+    if find_comfyui() is None:
+        if os.environ.get("ATELIER_NEEDS_SERVER"):  # set by atelier.py test: there, a missing server is a failure
+            pytest.fail(HINT)
+        pytest.skip(HINT)
+    running: dict[tuple[str, ...], Server] = {}
+    with ExitStack() as stack:
+
+        def start(*flags: str) -> Server:
+            if flags not in running:
+                running[flags] = stack.enter_context(Server(*flags))
+            return running[flags]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., Server]) -> Server:
+    """The one ComfyUI server of this test session, on the CPU, with this pack and the test nodes."""
+    return start_server()

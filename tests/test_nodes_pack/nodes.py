@@ -1,0 +1,178 @@
+"""The test-only nodes."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+import torch
+from comfy_api.latest import ComfyExtension, io
+from safetensors.torch import save, save_file
+
+from . import standins, unets
+
+SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
+
+
+def schema(node_id: str, inputs: list[Any], outputs: list[Any], **more: Any) -> io.Schema:
+    return io.Schema(node_id=node_id, category="testing", inputs=inputs, outputs=outputs, **more)
+
+
+class TestModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "TestModel",
+            [
+                io.Combo.Input("family", options=list(unets.FAMILIES)),
+                io.Int.Input("seed", **SEED),
+                io.Int.Input("channels", default=32, min=32, max=1280, step=32, optional=True),
+                io.Combo.Input("dtype", options=list(unets.DTYPES), optional=True),
+            ],
+            [io.Model.Output()],
+        )
+
+    @classmethod
+    def execute(cls, family: str, seed: int, channels: int = 32, dtype: str = "fp32") -> io.NodeOutput:
+        return io.NodeOutput(unets.tiny_model(family, seed, channels, dtype))
+
+
+class TestCheckpoint(io.ComfyNode):
+    """Stands in for CheckpointLoaderSimple; a name with `xl` in it gives an SDXL-shaped model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        outputs = [io.Model.Output(), io.Clip.Output(), io.Vae.Output()]
+        return schema("TestCheckpoint", [io.String.Input("ckpt_name")], outputs)
+
+    @classmethod
+    def execute(cls, ckpt_name: str) -> io.NodeOutput:
+        family = standins.family_of(ckpt_name)
+        model = unets.tiny_model(family, seed=1)
+        return io.NodeOutput(model, standins.TextStandIn(family), standins.VaeStandIn(family))
+
+
+class TestVae(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema("TestVae", [io.Combo.Input("family", options=list(standins.WIDTHS))], [io.Vae.Output()])
+
+    @classmethod
+    def execute(cls, family: str) -> io.NodeOutput:
+        return io.NodeOutput(standins.VaeStandIn(family))
+
+
+class TestConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "TestConditioning",
+            [
+                io.Combo.Input("family", options=list(standins.WIDTHS)),
+                io.Int.Input("seed", **SEED),
+                io.Int.Input("tokens", default=77, min=1, max=1000, optional=True),
+                io.Int.Input("batch", default=1, min=1, max=64, optional=True),
+            ],
+            [io.Conditioning.Output()],
+        )
+
+    @classmethod
+    def execute(cls, family: str, seed: int, tokens: int = 77, batch: int = 1) -> io.NodeOutput:
+        context = standins.seeded((batch, tokens, standins.WIDTHS[family]), seed)
+        return io.NodeOutput([[context, {"pooled_output": standins.seeded((batch, standins.POOLED), seed + 1)}]])
+
+
+class TestClipVision(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "TestClipVision",
+            [
+                io.Int.Input("seed", **SEED),
+                io.Int.Input("hidden", default=64, min=32, max=4096, step=32, optional=True),
+                io.Int.Input("projection", default=32, min=1, max=4096, optional=True),
+                io.Int.Input("image_size", default=224, min=14, max=1024, step=14, optional=True),
+            ],
+            [io.ClipVision.Output()],
+        )
+
+    @classmethod
+    def execute(cls, seed: int, hidden: int = 64, projection: int = 32, image_size: int = 224) -> io.NodeOutput:
+        return io.NodeOutput(standins.tiny_clip_vision(seed, hidden, projection, image_size))
+
+
+IMAGES = {
+    "smooth": lambda noise: torch.nn.functional.interpolate(
+        noise.movedim(-1, 1)[..., :8, :8], noise.shape[1:3], mode="bilinear"
+    ).movedim(1, -1),
+    "noise": lambda noise: noise,
+    "black": torch.zeros_like,
+    "nan": lambda noise: torch.full_like(noise, torch.nan),
+    "empty": lambda noise: noise[:0],
+}
+
+
+class TestImage(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        size: dict[str, Any] = {"default": 256, "min": 1, "max": 4096}
+        return schema(
+            "TestImage",
+            [
+                io.Int.Input("seed", **SEED),
+                io.Int.Input("width", **size, optional=True),
+                io.Int.Input("height", **size, optional=True),
+                io.Int.Input("batch", default=1, min=1, max=256, optional=True),
+                io.Combo.Input("kind", options=list(IMAGES), optional=True),
+                io.Int.Input("channels", default=3, min=1, max=4, optional=True),
+            ],
+            [io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, seed: int, width: int = 256, height: int = 256, batch: int = 1, kind: str = "smooth", channels: int = 3
+    ) -> io.NodeOutput:
+        generator = torch.Generator().manual_seed(seed)
+        return io.NodeOutput(IMAGES[kind](torch.rand((batch, height, width, channels), generator=generator)))
+
+
+class TestSaveTensor(io.ComfyNode):
+    """Write any tensor, LATENT or list of tensors as it is, bit for bit."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.Custom("*").Input("value"), io.String.Input("name")]
+        return schema("TestSaveTensor", inputs, [], is_output_node=True)
+
+    @classmethod
+    def execute(cls, value: Any, name: str) -> io.NodeOutput:
+        tensors = dict(tensors_in(value))
+        if not tensors:
+            raise ValueError(f"TestSaveTensor got {type(value).__name__} without a tensor in it")
+        digest = hashlib.sha256(save(tensors)).hexdigest()[:16]
+        file = Path(folder_paths.get_output_directory()) / f"{name}-{digest}.safetensors"
+        save_file(tensors, file)
+        return io.NodeOutput(ui={"tensors": [{"name": name, "filename": file.name}]})
+
+
+def tensors_in(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested lists, dicts and objects, by dotted path; a bare tensor is called `tensor`."""
+    if isinstance(value, torch.Tensor):
+        yield path or "tensor", value.detach().cpu().clone().contiguous()
+        return
+    items: Any = ()
+    if isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    elif isinstance(value, Mapping) or hasattr(value, "__dict__"):
+        items = (value if isinstance(value, Mapping) else vars(value)).items()
+    for key, item in items:
+        yield from tensors_in(item, f"{path}.{key}" if path else str(key))
+
+
+class TestNodes(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [
+            TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
+        ]  # fmt: skip

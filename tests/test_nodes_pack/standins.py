@@ -1,0 +1,71 @@
+"""What a checkpoint's text encoder and VAE do, small: words become seeded vectors, latents become colours."""
+
+import zlib
+from typing import Any
+
+import comfy.clip_vision
+import torch
+from comfy import latent_formats
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from .unets import seed_weights
+
+WIDTHS = {"sd15": 768, "sdxl": 2048}
+TOKENS = 77
+POOLED = 1280
+
+
+def family_of(name: str) -> str:
+    """sdxl where the name says so, else sd15."""
+    return "sdxl" if "xl" in name.lower() else "sd15"
+
+
+def seeded(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TextStandIn:
+    """Answers CLIPTextEncode: every word is a vector drawn from its own spelling."""
+
+    def __init__(self, family: str) -> None:
+        self.width = WIDTHS[family]
+
+    def tokenize(self, text: str) -> list[str]:
+        return text.lower().split()[:TOKENS]
+
+    def encode_from_tokens_scheduled(self, tokens: list[str]) -> list[list[Any]]:
+        words = [seeded((self.width + POOLED,), zlib.crc32(word.encode())) for word in tokens]
+        words += [torch.zeros(self.width + POOLED)] * (TOKENS - len(words))
+        table = torch.stack(words)
+        return [[table[None, :, : self.width], {"pooled_output": table[:, self.width :].mean(0, keepdim=True)}]]
+
+
+class VaeStandIn:
+    """Answers VAEDecode and VAEEncode with the linear colour map that ComfyUI's live previews use."""
+
+    def __init__(self, family: str) -> None:
+        format_ = latent_formats.SDXL() if family == "sdxl" else latent_formats.SD15()
+        self.scale = format_.scale_factor
+        self.factors = torch.tensor(format_.latent_rgb_factors)  # (4, 3)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        colours = (latent.movedim(1, -1) * self.scale) @ self.factors
+        pictures = ((colours + 1) / 2).clamp(0, 1).movedim(-1, 1)
+        return interpolate(pictures, scale_factor=8, mode="bilinear").clamp(0, 1).movedim(1, -1)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        small = avg_pool2d(pixels[..., :3].movedim(-1, 1), 8).movedim(1, -1)
+        return ((small * 2 - 1) @ torch.linalg.pinv(self.factors) / self.scale).movedim(-1, 1).contiguous()
+
+
+def tiny_clip_vision(seed: int, hidden: int, projection: int, image_size: int) -> comfy.clip_vision.ClipVisionModel:
+    """ComfyUI's own CLIP vision model, three layers deep, 257 tokens at 224 pixels."""
+    config = {
+        "model_type": "clip_vision_model", "hidden_act": "gelu", "hidden_size": hidden, "intermediate_size": hidden * 2,
+        "num_attention_heads": max(1, hidden // 32), "num_hidden_layers": 3, "num_channels": 3, "patch_size": 14,
+        "projection_dim": projection, "image_size": image_size, "layer_norm_eps": 1e-5,
+    }  # fmt: skip
+    model = comfy.clip_vision.ClipVisionModel(config)
+    seed_weights(model.model, seed)
+    return model
