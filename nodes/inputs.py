@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from comfy_api.latest import io
 
+from ..ipadapter.attention import SCALINGS
 from ..ipadapter.embeds import COMBINE
 from ..weight_schedules.layers import WEIGHT_TYPES
 
@@ -19,7 +20,6 @@ StrategyType = io.Custom("WEIGHTS_STRATEGY")
 
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
 COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
-EMBEDS_SCALING = ("V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty")
 
 # Names that were listed between March and June 2024; saved workflows still carry them.
 RENAMED = {
@@ -181,7 +181,7 @@ def combine_embeds(default: str | None = None) -> io.Input:
 
 def embeds_scaling() -> io.Input:
     tip = "Where the weight acts. V only is the plain one; the versions with C penalty stay calm at high weights."
-    return io.Combo.Input("embeds_scaling", options=list(EMBEDS_SCALING), tooltip=tip)
+    return io.Combo.Input("embeds_scaling", options=list(SCALINGS), tooltip=tip)
 
 
 def encode_batch_size() -> io.Input:
