@@ -1,0 +1,139 @@
+"""Weights of layers written as text: `3:2.5, 6:1.0`, `0-3:0.5`, `mid:0.2, up`, `input8`, `style:1.2`.
+
+Entries are separated by commas, semicolons or lines; an entry is a place and a factor (1 when left out). A layer that is
+not named keeps nothing, and a later entry overrides an earlier one. The older `index:factor` lists are a subset.
+"""
+
+import math
+import re
+from collections.abc import Callable
+
+from .layers import FAMILIES, Blocks, known_roles, roles_of
+
+PARTS = {"down": "input", "mid": "middle", "up": "output"}
+PART_WORDS = {**PARTS, **{part: part for part in PARTS.values()}}
+DIFFUSERS = {"input": "down_blocks", "output": "up_blocks"}
+RANGE = re.compile(r"(\d+)\s*(?:-|–|\.\.)\s*(\d+)")
+BLOCK = re.compile(r"(input|middle|output)(?:_blocks?)?[ ._]?(\d+)(?:\s*(?:-|–|\.\.)\s*\1?(?:_blocks?)?[ ._]?(\d+))?")
+PATH = re.compile(r"(?:unet\.)?(down_blocks|mid_block|up_blocks)(?:\.(\d+))?(?:\.attentions\.(\d+))?")
+
+Gains = dict[int, float]  # layer -> share of the factor that it gets
+Place = Callable[[str, Blocks], Gains | None]  # None: not written this way
+
+
+def layer_names(blocks: Blocks) -> list[str]:
+    """ComfyUI's name of each layer: `input 8`, `middle 0`, `output 1`."""
+    return [f"{part} {number}" for part, number in blocks]
+
+
+def diffusers_path(block: tuple[str, int]) -> str:
+    """The same layer in diffusers' words, for UNets with two residual blocks per level (all full SD1.5 and SDXL ones)."""
+    part, number = block
+    if part == "middle":
+        return f"mid_block.attentions.{number}"
+    # Input blocks: one convolution, then per level two layers and a downsampler. Output blocks: three per level.
+    level, attention = divmod(number - 1 if part == "input" else number, 3)
+    return f"{DIFFUSERS[part]}.{level}.attentions.{attention}"
+
+
+def _everywhere(place: str, blocks: Blocks) -> Gains | None:
+    return {layer: 1.0 for layer in range(len(blocks))} if place == "all" else None
+
+
+def _number(place: str, blocks: Blocks) -> Gains | None:
+    return {int(place): 1.0} if place.isdecimal() else None
+
+
+def _range(place: str, blocks: Blocks) -> Gains | None:
+    match = RANGE.fullmatch(place)
+    if match is None:
+        return None
+    first, last = sorted(int(end) for end in match.groups())
+    if last >= len(blocks):
+        return {last: 1.0}  # the caller names the layer that does not exist
+    return {layer: 1.0 for layer in range(first, last + 1)}
+
+
+def _part(place: str, blocks: Blocks) -> Gains | None:
+    part = PART_WORDS.get(place)
+    return None if part is None else {layer: 1.0 for layer, block in enumerate(blocks) if block[0] == part}
+
+
+def _block(place: str, blocks: Blocks) -> Gains | None:
+    match = BLOCK.fullmatch(place)
+    if match is None:
+        return None
+    part, first = match[1], int(match[2])
+    last = first if match[3] is None else int(match[3])
+    return {layer: 1.0 for layer, block in enumerate(blocks) if block[0] == part and first <= block[1] <= last}
+
+
+def _path(place: str, blocks: Blocks) -> Gains | None:
+    if PATH.fullmatch(place) is None:
+        return None
+    if len(blocks) not in FAMILIES:
+        raise ValueError(
+            f"diffusers paths such as '{place}' are known for SD1.5 and SDXL; this model has {len(blocks)} layers. "
+            f"Write one of: {_valid(blocks)}."
+        )
+    place = place.removeprefix("unet.")
+    paths = [diffusers_path(block) for block in blocks]
+    return {layer: 1.0 for layer, path in enumerate(paths) if path == place or path.startswith(place + ".")}
+
+
+def _role(place: str, blocks: Blocks) -> Gains | None:
+    if place == "style":
+        return dict.fromkeys(sorted(roles_of(blocks, place).style), 1.0)
+    if place in ("composition", "layout"):
+        return dict(roles_of(blocks, place).composition)
+    return None
+
+
+PLACES: tuple[Place, ...] = (_everywhere, _number, _range, _part, _block, _path, _role)
+
+
+def parse_layer_text(text: str, blocks: Blocks) -> tuple[float, ...]:
+    """One factor per layer, (layers,), of a layer text for a model with these blocks.
+
+    ValueError names the entry that cannot be read, and lists the layers the model has.
+    """
+    factors = [0.0] * len(blocks)
+    entries = [entry.strip() for entry in re.split(r"[,;\n]", text)]
+    if not any(entries):
+        raise ValueError(
+            f"The layer weights are empty. Write for instance '3:2.5, 6:1.0', or one of: {_valid(blocks)}."
+        )
+    for entry in filter(None, entries):
+        place, colon, factor = (part.strip() for part in entry.partition(":"))
+        value = _factor(factor, entry) if colon else 1.0
+        for layer, gain in _find(place.lower(), entry, blocks).items():
+            factors[layer] = gain * value
+    return tuple(factors)
+
+
+def _factor(text: str, entry: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"In '{entry}' of the layer weights, '{text}' is not a number. Expected for instance '3:2.5'.")
+    return value
+
+
+def _find(place: str, entry: str, blocks: Blocks) -> Gains:
+    for read in PLACES:
+        gains = read(place, blocks)
+        if gains is not None:
+            break
+    if not gains or max(gains) >= len(blocks):
+        raise ValueError(
+            f"In '{entry}' of the layer weights, '{place}' is no layer of this model. It has: {_valid(blocks)}."
+        )
+    return gains
+
+
+def _valid(blocks: Blocks) -> str:
+    names = ", ".join(f"{layer} ({name})" for layer, name in enumerate(layer_names(blocks)))
+    roles = ", style, composition" if known_roles(blocks) else ""
+    return f"{names}; also ranges like 0-3, and all, down, mid, up{roles}"

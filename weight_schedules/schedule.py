@@ -1,0 +1,163 @@
+"""A weight schedule: how strong in which layer, at which sampling percent, in which frame.
+
+A schedule is written before the model is known. `resolve(blocks)` puts it on a model's layers; the result answers
+`at(percent)`, one weight per layer.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Union
+
+from .layer_text import parse_layer_text
+from .layers import RULES, Blocks, Roles, layer_weights, roles_of, swapped_layers
+from .steps import StepCurve
+
+Weights = tuple[float, ...]
+Schedule = Union["WeightSchedule", "CombinedSchedule"]
+Resolved = Union["ResolvedSchedule", "ResolvedCombination"]
+
+BLEND: dict[str, Callable[[float, float], float]] = {
+    "multiply": lambda first, second: first * second,
+    "add": lambda first, second: first + second,
+    "max": max,
+}
+FROM_SECOND: dict[str, Callable[[Roles, int], bool]] = {  # the layers that are the second schedule's; the rest: first's
+    "composition from second": lambda roles, layer: layer in roles.composition,
+    "style from second": lambda roles, layer: layer in roles.style,
+}
+METHODS: list[str] = [*BLEND, *FROM_SECOND]
+
+
+@dataclass(frozen=True)
+class WeightSchedule:
+    """Layers times steps times frames times `scale`.
+
+    `layers` is a weight type or a layer text. `composition` and `boost` are for the weight types that use them (see
+    `layer_weights`). `frames` is one weight per frame of a batch, empty for all alike.
+    """
+
+    layers: str = "linear"
+    steps: StepCurve = field(default_factory=StepCurve)
+    frames: Weights = ()
+    scale: float = 1.0
+    composition: float | None = None
+    boost: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", tuple(float(weight) for weight in self.frames))
+        numbers = [self.scale, *self.frames, *(n for n in (self.composition, self.boost) if n is not None)]
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"A weight schedule needs finite numbers, got {numbers}.")
+
+    def scaled(self, factor: float) -> "WeightSchedule":
+        return replace(self, scale=self.scale * factor)
+
+    def resolve(self, blocks: Blocks) -> "ResolvedSchedule":
+        """The schedule on a model's layers; ValueError if the text names a layer that the model does not have."""
+        blocks = tuple(blocks)
+        if self.layers in RULES:
+            factors = layer_weights(self.layers, 1.0, blocks, composition_weight=self.composition, boost=self.boost)
+            swapped = swapped_layers(self.layers, blocks)
+        else:
+            factors, swapped = parse_layer_text(self.layers, blocks), frozenset()
+        return ResolvedSchedule(tuple(factor * self.scale for factor in factors), self.steps, self.frames, swapped)
+
+
+@dataclass(frozen=True)
+class CombinedSchedule:
+    """Two schedules made one, by one of METHODS, times `scale`.
+
+    ValueError where frame weights differ and the method does not multiply: such a sum has no layers-times-frames form.
+    """
+
+    method: str
+    first: Schedule
+    second: Schedule
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"Unknown way to combine schedules '{self.method}'. Known: {', '.join(METHODS)}.")
+        if not math.isfinite(self.scale):
+            raise ValueError(f"A weight schedule needs finite numbers, got a scale of {self.scale}.")
+        if self.method != "multiply" and self.first.frames != self.second.frames:
+            raise ValueError(
+                f"'{self.method}' needs the same frame weights in both schedules, got {len(self.first.frames)} and "
+                f"{len(self.second.frames)} that differ. Only 'multiply' joins different ones."
+            )
+
+    @property
+    def frames(self) -> Weights:
+        first, second = self.first.frames, self.second.frames
+        if self.method != "multiply" or not first or not second:
+            return first or second
+        count = max(len(first), len(second))  # the shorter list keeps its last weight, as everywhere with frames
+        pairs = zip(_lengthen(first, count), _lengthen(second, count), strict=True)
+        return tuple(one * other for one, other in pairs)
+
+    def scaled(self, factor: float) -> "CombinedSchedule":
+        return replace(self, scale=self.scale * factor)
+
+    def resolve(self, blocks: Blocks) -> "ResolvedCombination":
+        """Both schedules on a model's layers; ValueError as WeightSchedule, and for roles of an unknown model."""
+        blocks = tuple(blocks)
+        from_second: frozenset[int] = frozenset()
+        if self.method in FROM_SECOND:
+            roles = roles_of(blocks, self.method)
+            takes = FROM_SECOND[self.method]
+            from_second = frozenset(layer for layer in range(len(blocks)) if takes(roles, layer))
+        first, second = self.first.resolve(blocks), self.second.resolve(blocks)
+        return ResolvedCombination(self.method, first, second, self.scale, from_second, self.frames)
+
+
+@dataclass(frozen=True)
+class ResolvedSchedule:
+    """One weight per layer and a curve over the steps; `swapped` are the layers a precise weight type pushes away."""
+
+    layers: Weights
+    steps: StepCurve
+    frames: Weights = ()
+    swapped: frozenset[int] = frozenset()
+
+    @property
+    def constant(self) -> bool:
+        return self.steps.constant
+
+    def at(self, percent: float) -> Weights:
+        """One weight per layer, (layers,), at a sampling percent. Frame weights multiply these."""
+        step = self.steps.at(percent)
+        return tuple(weight * step for weight in self.layers)
+
+
+@dataclass(frozen=True)
+class ResolvedCombination:
+    method: str
+    first: Resolved
+    second: Resolved
+    scale: float
+    from_second: frozenset[int]
+    frames: Weights
+
+    @property
+    def constant(self) -> bool:
+        return self.first.constant and self.second.constant
+
+    @property
+    def swapped(self) -> frozenset[int]:
+        if self.method in BLEND:
+            return self.first.swapped | self.second.swapped
+        return (self.first.swapped - self.from_second) | (self.second.swapped & self.from_second)
+
+    def at(self, percent: float) -> Weights:
+        """As ResolvedSchedule.at."""
+        first, second = self.first.at(percent), self.second.at(percent)
+        if self.method in BLEND:
+            blend = BLEND[self.method]
+            return tuple(blend(one, other) * self.scale for one, other in zip(first, second, strict=True))
+        chosen = (second[layer] if layer in self.from_second else first[layer] for layer in range(len(first)))
+        return tuple(weight * self.scale for weight in chosen)
+
+
+def _lengthen(weights: Weights, count: int) -> Weights:
+    return weights + weights[-1:] * (count - len(weights))

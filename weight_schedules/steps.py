@@ -1,0 +1,107 @@
+"""How strong over the course of sampling, as a curve over the sampling percent (0: pure noise, 1: finished)."""
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from . import easing
+
+Points = tuple[tuple[float, float], ...]
+
+
+def _gentle_peak(position: float) -> float:
+    return math.sin(math.pi * position) ** 2
+
+
+SHAPES: dict[str, easing.Curve] = {  # position in the curve's range -> share of the way from `low` to `high`
+    "constant": lambda position: 1.0,
+    "ease in": lambda position: position**2,
+    "ease out": lambda position: (1.0 - position) ** 2,
+    "ease in-out": _gentle_peak,
+    "reverse in-out": lambda position: 1.0 - _gentle_peak(position),
+    "linear up": easing.rise,
+    "linear down": easing.fall,
+    "cosine up": easing.cosine_rise,
+    "cosine down": easing.cosine_fall,
+}
+BETWEEN: dict[str, Callable[[float], float]] = {  # position between two points -> share of the second one
+    "linear": easing.rise,
+    "cosine": easing.cosine_rise,
+    "hold": lambda position: 0.0,
+}
+
+
+@dataclass(frozen=True)
+class StepCurve:
+    """A weight over the sampling percent: a shape between `low` and `high`, or points when there are any.
+
+    The shape is stretched over `start` to `end` and keeps its end values outside. Points are (percent, weight) in order;
+    two at one percent make a jump. ValueError for anything that is not such a curve.
+    """
+
+    shape: str = "constant"
+    low: float = 0.0
+    high: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    points: Points = ()
+    between: str = "linear"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple((float(at), float(weight)) for at, weight in self.points))
+        _known(self.shape, SHAPES, "shape of a step curve")
+        _known(self.between, BETWEEN, "way between points")
+        numbers = (self.low, self.high, *(number for point in self.points for number in point))
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError(f"A step curve needs finite numbers, got {numbers}.")
+        if not 0.0 <= self.start <= self.end <= 1.0:
+            raise ValueError(f"A step curve runs from start to end within 0 and 1, got {self.start} to {self.end}.")
+        positions = [at for at, _ in self.points]
+        if positions != sorted(positions) or any(not 0.0 <= at <= 1.0 for at in positions):
+            raise ValueError(f"Points need rising percents within 0 and 1, got {positions}.")
+
+    @property
+    def constant(self) -> bool:
+        """Whether the weight is the same at every percent."""
+        if self.points:
+            return len({weight for _, weight in self.points}) == 1
+        return self.shape == "constant" or self.low == self.high
+
+    def at(self, percent: float) -> float:
+        """The weight at a sampling percent; below 0 and above 1 it is that of the end."""
+        if self.points:
+            return self._between_points(percent)
+        width = self.end - self.start
+        position = (percent - self.start) / width if width else float(percent >= self.end)
+        share = SHAPES[self.shape](min(max(position, 0.0), 1.0))
+        return self.low + (self.high - self.low) * share
+
+    def _between_points(self, percent: float) -> float:
+        after = bisect_right(self.points, percent, key=lambda point: point[0])
+        if after == 0:
+            return self.points[0][1]
+        if after == len(self.points):
+            return self.points[-1][1]
+        (left, low), (right, high) = self.points[after - 1 : after + 1]
+        return low + (high - low) * BETWEEN[self.between]((percent - left) / (right - left))
+
+
+def _known(name: str, choices: Iterable[str], what: str) -> None:
+    if name not in choices:
+        raise ValueError(f"Unknown {what} '{name}'. Known: {', '.join(choices)}.")
+
+
+def parse_points(text: str) -> Points:
+    """Points of a text such as `0:1, 0.5:0.2, 1:0`; ValueError names the entry that is not `percent:weight`."""
+    points = []
+    for entry in filter(None, (entry.strip() for entry in re.split(r"[,;\n]", text))):
+        at, colon, weight = entry.partition(":")
+        try:
+            points.append((float(at), float(weight)))
+        except ValueError:
+            raise ValueError(
+                f"'{entry}' is not a point of a step curve. Expected percent:weight pairs such as '0:1, 0.5:0.2, 1:0'."
+            ) from None
+    return tuple(points)
