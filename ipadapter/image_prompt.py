@@ -1,0 +1,116 @@
+"""An image prompt: the keys and values of a reference image for every cross-attention of a UNet, and how strongly they act.
+
+Everything here is computed before sampling. An image prompt is never changed; what sampling needs from it, in the order of the rows of a
+model call, comes from `arrange`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .attention import SCALINGS, Weight, split_heads
+
+POSITIVE, NEGATIVE = "positive", "negative"
+Area = tuple[int, int, int, int]  # height, width, top, left, in latent pixels
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and values of one cross-attention, (images, tokens, channels) each: of the image, and of what the negative prompt sees."""
+
+    positive: tuple[Tensor, Tensor]
+    negative: tuple[Tensor, Tensor]
+
+    @property
+    def bytes(self) -> int:
+        return sum(x.nbytes for pair in (self.positive, self.negative) for x in pair)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the rows of a model call are: chunks of frames, each chunk seeing the positive or the negative tokens."""
+
+    roles: tuple[str, ...]
+    frames: int
+    window: tuple[int, ...] | None = None  # which of all frames these are, where a context window is sampled
+    areas: tuple[Area | None, ...] = ()  # the part of the canvas a chunk covers, where a conditioning has an area
+    canvas: tuple[int, int] | None = None  # latent height and width that areas refer to
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The number of every frame of this call in the whole batch."""
+        return self.window if self.window is not None else tuple(range(self.frames))
+
+    def pick_frames(self, x: Tensor) -> Tensor:
+        """One entry per frame of this call from one per frame of the batch: a short batch repeats its last entry, a long one is cut."""
+        return x[torch.tensor([min(frame, len(x) - 1) for frame in self.indices], device=x.device)]
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrompt:
+    """A reference image as a prompt.
+
+    `keys_values(attention, frames)` gives the K/V of a cross-attention by its number in execution order; `frames` selects images where
+    every frame has its own, and is None for all. `weight_at(percent)` gives the weight of every layer at a sampling percent (0 is the first
+    step, 1 the end). On `swapped` layers the image goes to the negative rows and the positive rows get nothing, which pushes the result
+    away from it. `mask` is (m, height, width), one per frame or one for all.
+    """
+
+    keys_values: Callable[[int, Sequence[int] | None], KeysValues]
+    weight_at: Callable[[float], Sequence[float]]
+    constant: bool = True  # weight_at is the same at every percent
+    start_at: float = 0.0
+    end_at: float = 1.0
+    scaling: str = "V only"
+    swapped: frozenset[int] = frozenset()
+    frame_weights: tuple[float, ...] | None = None
+    mask: Tensor | None = None
+    per_frame: bool = False
+    images: int = 1  # reference images, or frames of them where per_frame
+    models: tuple[object, ...] = ()  # what the host must keep loaded while sampling: nothing, unless K/V are computed on the way
+
+    @property
+    def depends_on_sigma(self) -> bool:
+        """Whether anything about this prompt changes while sampling."""
+        return not self.constant or self.start_at > 0 or self.end_at < 1
+
+    def images_of(self, rows: Rows) -> list[int] | None:
+        """The image that every frame of a model call looks at, or None where all frames look at all images."""
+        return [min(frame, self.images - 1) for frame in rows.indices] if self.per_frame else None
+
+    @property
+    def rows_differ(self) -> bool:
+        """Whether every row needs K/V of its own, rather than one set per chunk."""
+        return self.per_frame or self.frame_weights is not None
+
+
+def arrange(prompt: ImagePrompt, attention: int, layer: int, rows: Rows, heads: int, weight: float) -> tuple[Tensor, Tensor]:
+    """K and V of one cross-attention, scaled by weight, in the order of a model call's rows.
+
+    Each is (chunks, heads, tokens, channels / heads), or (rows, ...) where every row has its own; the tokens are those of all images.
+    """
+    source = prompt.keys_values(attention, prompt.images_of(rows))
+    of_role = {POSITIVE: source.positive, NEGATIVE: source.positive if layer in prompt.swapped else source.negative}
+    arranged = {role: _weighted(prompt, rows, *of_role[role], weight) for role in set(rows.roles)}
+    k, v = (torch.cat([arranged[role][side] for role in rows.roles]) for side in (0, 1))
+    return split_heads(k, heads), split_heads(v, heads)
+
+
+def role_gains(prompt: ImagePrompt, layer: int, rows: Rows) -> tuple[float, ...] | None:
+    """The factor of every chunk where chunks differ: on a swapped layer the positive rows get nothing."""
+    if layer not in prompt.swapped or POSITIVE not in rows.roles:
+        return None
+    return tuple(0.0 if role == POSITIVE else 1.0 for role in rows.roles)
+
+
+def _weighted(prompt: ImagePrompt, rows: Rows, k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
+    stack = 1 if prompt.per_frame else 0
+    k, v = k.unsqueeze(stack), v.unsqueeze(stack)  # (rows or 1, images of a row, tokens, channels)
+    if prompt.frame_weights is not None:
+        frame_weights = torch.tensor(prompt.frame_weights, dtype=torch.float32, device=k.device).view(-1, 1, 1, 1)
+        weight = (rows.pick_frames(frame_weights) * weight).to(k.dtype)
+    k, v = SCALINGS[prompt.scaling](k, v, weight)
+    count = rows.frames if prompt.rows_differ else 1
+    return tuple(x.expand(count, -1, -1, -1).flatten(1, 2) for x in (k, v))  # type: ignore[return-value]

@@ -1,0 +1,65 @@
+"""The patch on one cross-attention, against what the reference implementation computes there."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+from comfy.model_sampling import ModelSamplingDiscrete
+from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
+from pack.ipadapter.layers import CrossAttention
+from pack.nodes.model_patch import Decider, ImagePromptPatch
+from pack.weight_schedules.layers import layer_weights
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+CASES = json.loads((REFERENCE / "attention.json").read_text())
+TENSORS = load_file(REFERENCE / "attention.safetensors")
+SD15 = tuple(tuple(block) for block in json.loads((REFERENCE / "layer_weights.json").read_text())["families"]["sd15"]["blocks"])
+
+
+def reference_prompt(case: dict, tensors: dict) -> ImagePrompt:
+    weight = case["weight"]
+    frames = tuple(weight) if isinstance(weight, list) else None
+    weights = layer_weights(case["weight_type"], 1.0 if frames else weight, SD15)
+    pairs = [tuple(tensors[tokens] @ tensors[to].T for to in ("to_k_ip", "to_v_ip")) for tokens in ("image_tokens", "negative_image_tokens")]
+
+    def keys_values(attention, images):
+        return KeysValues(*(pair if images is None else tuple(x[images] for x in pair) for pair in pairs))
+
+    return ImagePrompt(
+        keys_values=keys_values,
+        weight_at=lambda percent: weights,
+        scaling=case["embeds_scaling"],
+        frame_weights=frames,
+        mask=tensors.get("mask"),
+        per_frame=case["unfold_batch"],
+        images=len(tensors["image_tokens"]),
+    )
+
+
+def call_options(case: dict) -> dict:
+    return {
+        "n_heads": case["heads"],
+        "cond_or_uncond": case["cond_or_uncond"],
+        "activations_shape": [case["latent_shape"][0], 16, *case["grid"]],
+        "original_shape": case["latent_shape"],
+        "sigmas": torch.tensor([1.0]),
+        "ad_params": {"sub_idxs": case["context_window"], "full_length": case["full_length"]},
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_a_layer_gives_what_the_reference_gives(case):
+    tensors = {key.split(".", 1)[1]: value for key, value in TENSORS.items() if key.split(".", 1)[0] == case["name"]}
+    prompt = reference_prompt(case, tensors)
+    channels = tensors["q"].shape[-1]
+    attention = CrossAttention(case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1])
+    patch = ImagePromptPatch(attention, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
+
+    out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))
+
+    torch.testing.assert_close(out, tensors["out"], rtol=0, atol=1e-5)  # float32 sums in another order

@@ -1,0 +1,53 @@
+"""Where sampling stands: the percent that start_at and end_at use, from sigma, for every sampler and scheduler."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable
+from functools import cached_property
+
+_STEPS = 1000  # table resolution: as fine as the 1,000 training steps of a discrete model
+_EDGE = (
+    1e-7  # percent_to_sigma returns sentinels at exactly 0 and 1; just inside stand the real largest and smallest sigma
+)
+
+
+class SamplingPosition:
+    """Converts between sigma and percent for one noise schedule, with Python numbers only.
+
+    `percent_to_sigma` is the host's own function: 0 is the start of sampling, 1 its end, and sigma falls as percent rises.
+    """
+
+    def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:
+        self._percent_to_sigma = percent_to_sigma
+        self._sigmas: dict[float, float] = {}
+
+    def sigma(self, percent: float) -> float:
+        """The sigma at a percent, as the host gives it."""
+        if percent not in self._sigmas:
+            self._sigmas[percent] = float(self._percent_to_sigma(percent))
+        return self._sigmas[percent]
+
+    def active(self, sigma: float, start_at: float, end_at: float) -> bool:
+        """Whether a sigma lies in the closed range from start_at to end_at."""
+        return self.sigma(end_at) <= sigma <= self.sigma(start_at)
+
+    def percent(self, sigma: float) -> float:
+        """The percent at a sigma, 0..1: the inverse of the host's function, interpolated on the logarithm of sigma."""
+        percents, negative_logs = self._table
+        target = -_log(sigma)
+        right = bisect_left(negative_logs, target)
+        if right in (0, len(percents)):
+            return percents[0] if right == 0 else percents[-1]
+        low, high = negative_logs[right - 1], negative_logs[right]
+        share = (target - low) / (high - low) if high > low else 0.0
+        return percents[right - 1] + share * (percents[right] - percents[right - 1])
+
+    @cached_property
+    def _table(self) -> tuple[list[float], list[float]]:
+        percents = [step / _STEPS for step in range(_STEPS + 1)]
+        inner = [min(max(percent, _EDGE), 1 - _EDGE) for percent in percents]
+        return percents, [-_log(float(self._percent_to_sigma(percent))) for percent in inner]
+
+
+def _log(sigma: float) -> float:
+    return math.log(max(sigma, 1e-30))
