@@ -1,7 +1,7 @@
 """Weights of layers written as text: `3:2.5, 6:1.0`, `0-3:0.5`, `mid:0.2, up`, `input8`, `style:1.2`.
 
-Entries are separated by commas, semicolons or lines; an entry is a place and a factor (1 when left out). A layer that is
-not named keeps nothing, and a later entry overrides an earlier one. The older `index:factor` lists are a subset.
+Entries are separated by commas, semicolons or lines; an entry is a place and a factor (1 when left out). A layer that
+is not named keeps nothing, and a later entry overrides an earlier one. The older `index:factor` lists are a subset.
 """
 
 import math
@@ -27,7 +27,7 @@ def layer_names(blocks: Blocks) -> list[str]:
 
 
 def diffusers_path(block: tuple[str, int]) -> str:
-    """The same layer in diffusers' words, for UNets with two residual blocks per level (all full SD1.5 and SDXL ones)."""
+    """The same layer in diffusers' words, for full SD1.5 and SDXL UNets (two residual blocks per level)."""
     part, number = block
     if part == "middle":
         return f"mid_block.attentions.{number}"
@@ -122,10 +122,8 @@ def _factor(text: str, entry: str) -> float:
 
 
 def _find(place: str, entry: str, blocks: Blocks) -> Gains:
-    for read in PLACES:
-        gains = read(place, blocks)
-        if gains is not None:
-            break
+    readings = (read(place, blocks) for read in PLACES)
+    gains = next((gains for gains in readings if gains is not None), None)
     if not gains or max(gains) >= len(blocks):
         raise ValueError(
             f"In '{entry}' of the layer weights, '{place}' is no layer of this model. It has: {_valid(blocks)}."

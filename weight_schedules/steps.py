@@ -37,8 +37,8 @@ BETWEEN: dict[str, Callable[[float], float]] = {  # position between two points 
 class StepCurve:
     """A weight over the sampling percent: a shape between `low` and `high`, or points when there are any.
 
-    The shape is stretched over `start` to `end` and keeps its end values outside. Points are (percent, weight) in order;
-    two at one percent make a jump. ValueError for anything that is not such a curve.
+    The shape is stretched over `start` to `end` and keeps its end values outside. Points are (percent, weight) in
+    order; two at one percent make a jump. ValueError for anything that is not such a curve.
     """
 
     shape: str = "constant"
