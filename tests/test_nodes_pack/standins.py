@@ -1,6 +1,9 @@
 """What a checkpoint's text encoder and VAE do, small: words become seeded vectors, latents become colours."""
 
+import json
+import tempfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 import comfy.clip_vision
@@ -66,6 +69,9 @@ def tiny_clip_vision(seed: int, hidden: int, projection: int, image_size: int) -
         "num_attention_heads": max(1, hidden // 32), "num_hidden_layers": 3, "num_channels": 3, "patch_size": 14,
         "projection_dim": projection, "image_size": image_size, "layer_norm_eps": 1e-5,
     }  # fmt: skip
-    model = comfy.clip_vision.ClipVisionModel(config)
+    with tempfile.TemporaryDirectory() as folder:  # ComfyUI 0.16 takes a file only
+        file = Path(folder) / "config.json"
+        file.write_text(json.dumps(config))
+        model = comfy.clip_vision.ClipVisionModel(str(file))
     seed_weights(model.model, seed)
     return model

