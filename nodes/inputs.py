@@ -21,6 +21,30 @@ StrategyType = io.Custom("WEIGHTS_STRATEGY")
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
 COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
 
+
+class Options(list[str]):
+    """A combo's options standing where its type does, as programs that read `INPUT_TYPES` or /object_info expect.
+
+    Equal to "COMBO" too, so that ComfyUI still connects combo outputs to it.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return other == io.Combo.io_type or super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(io.Combo.io_type)
+
+
+class Choice(io.Combo.Input):
+    """One of a list of names."""
+
+    def get_io_type(self) -> Options:
+        return Options(self.options)
+
+
 # Names that were listed between March and June 2024; saved workflows still carry them.
 RENAMED = {
     "style transfer (SDXL)": "style transfer",
@@ -139,7 +163,7 @@ def composition_boost() -> io.Input:
 
 def weight_type(options: Sequence[str] = WEIGHT_TYPES) -> io.Input:
     tip = "Which layers the reference reaches and how strongly: all alike, eased, only style, only composition."
-    return io.Combo.Input("weight_type", options=list(options), tooltip=tip)
+    return Choice("weight_type", options=list(options), tooltip=tip)
 
 
 def layer_weights() -> io.Input:
@@ -176,12 +200,12 @@ def unfold_batch() -> io.Input:
 
 def combine_embeds(default: str | None = None) -> io.Input:
     tip = "How several references become one prompt: concat shows all of them, the others mix them into one."
-    return io.Combo.Input("combine_embeds", options=list(COMBINE_ON_APPLY), default=default, tooltip=tip)
+    return Choice("combine_embeds", options=list(COMBINE_ON_APPLY), default=default, tooltip=tip)
 
 
 def embeds_scaling() -> io.Input:
     tip = "Where the weight acts. V only is the plain one; the versions with C penalty stay calm at high weights."
-    return io.Combo.Input("embeds_scaling", options=list(SCALINGS), tooltip=tip)
+    return Choice("embeds_scaling", options=list(SCALINGS), tooltip=tip)
 
 
 def encode_batch_size() -> io.Input:

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..masks.compose import OPERATIONS, canvas_size, composite_masks, share, solid_mask
+from .inputs import Choice
 
 LIMIT = 16384  # pixels; the host's own MAX_RESOLUTION
 
@@ -64,7 +65,7 @@ class IPAdapterMaskComposite(io.ComfyNode):
                 io.Mask.Input("source", tooltip="The mask that is laid over it; what sticks out is cut off."),
                 pixels("x", 0, 0, "Pixels from the left edge of the destination to the source."),
                 pixels("y", 0, 0, "Pixels from the upper edge of the destination to the source."),
-                io.Combo.Input("operation", options=list(OPERATIONS), tooltip="What happens where both masks lie."),
+                Choice("operation", options=list(OPERATIONS), tooltip="What happens where both masks lie."),
                 fraction("x_fraction", 0.0, "Added to x, as a share of the destination's width: 0.5 is its middle."),
                 fraction("y_fraction", 0.0, "Added to y, as a share of the destination's height: 0.5 is its middle."),
             ],
