@@ -1,0 +1,54 @@
+"""Cut a face out of a picture: aligned by its five key points, or the square around its box."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .face_models import import_face_module
+
+# Eyes, nose and mouth corners of ArcFace's 112 x 112 training crops (arXiv:1801.07698).
+ARCFACE_POINTS = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+
+
+def template_points(size: int, padding: float = 0.0) -> NDArray[np.float64]:
+    """Where the five points lie in a square crop, (5, 2) as x, y; `padding` is the margin added on every side, in crops.
+
+    Sizes that are whole 112s scale the training crop; others put it into 128 columns, shifted by 8, as insightface does.
+    """
+    points = ARCFACE_POINTS * (size / 112) if size % 112 == 0 else (ARCFACE_POINTS + [8, 0]) * (size / 128)
+    return (points - size / 2) / (1 + 2 * padding) + size / 2
+
+
+def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The least-squares turn, scale and shift from one set of points to another, (2, 3).
+
+    In the complex plane it is w = a z + b with a = sum(conj(z') w') / sum(|z'|^2) over centred points
+    (Umeyama 1991, in two dimensions and without reflection).
+    """
+    z, w = source[:, 0] + 1j * source[:, 1], target[:, 0] + 1j * target[:, 1]
+    centred = z - z.mean()
+    a = (centred.conj() * (w - w.mean())).sum() / (centred.conj() * centred).real.sum()
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def aligned_crop(
+    picture: NDArray[np.uint8], points: NDArray[np.floating], size: int, padding: float = 0.0
+) -> NDArray[np.uint8]:
+    """The face turned upright and scaled to a square of `size` pixels, black outside the picture; (h, w, 3) in and out."""
+    matrix = similarity(points, template_points(size, padding))
+    return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=0.0)
+
+
+def box_crop(picture: NDArray[np.uint8], box: NDArray[np.floating], size: int, padding: float = 0.0) -> NDArray[np.uint8]:
+    """The square around a box (left, top, right, bottom) scaled to `size` pixels, black outside the picture.
+
+    `padding` is the margin added on every side, in sides of the square.
+    """
+    left, top, right, bottom = (float(edge) for edge in box)
+    half = max(right - left, bottom - top) / 2 * (1 + 2 * padding)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    square = Image.fromarray(picture).crop((round(x - half), round(y - half), round(x + half), round(y + half)))
+    return np.array(square.resize((size, size), Image.Resampling.BICUBIC))

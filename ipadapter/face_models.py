@@ -1,0 +1,116 @@
+"""Load a face pack (a folder of ONNX networks) through insightface, from disk only."""
+
+import importlib
+import logging
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from .errors import FaceError
+
+logger = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "CPU": "CPUExecutionProvider",
+    "CUDA": "CUDAExecutionProvider",
+    "ROCM": "ROCMExecutionProvider",
+    "DirectML": "DmlExecutionProvider",
+    "OpenVINO": "OpenVINOExecutionProvider",
+    "CoreML": "CoreMLExecutionProvider",
+}
+PROVIDER_PACKAGES = {
+    "CPU": "onnxruntime",
+    "CUDA": "onnxruntime-gpu",
+    "ROCM": "onnxruntime-rocm",
+    "DirectML": "onnxruntime-directml",
+    "OpenVINO": "onnxruntime-openvino",
+    "CoreML": "onnxruntime",
+}
+PACK_SOURCES = {
+    "buffalo_l": "the file buffalo_l.zip of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only",
+    "antelopev2": "the file antelopev2.zip of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only",
+    "auraface": "huggingface.co/fal/AuraFace-v1; Apache-2.0, but not the recogniser that the FaceID adapters were trained with",
+}
+_loaded: "weakref.WeakValueDictionary[tuple[Path, str], Any]" = weakref.WeakValueDictionary()
+
+
+def import_face_module(name: str) -> ModuleType:
+    """A module of insightface, onnxruntime or cv2; FaceError with the real cause when it cannot be imported.
+
+    A package that is there but broken (onnxruntime without its libraries, one built for another numpy) raises other
+    errors than ImportError, and hides them under "insightface is required" in many packs: they are passed on here.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise FaceError(
+            f"{name} cannot be imported because the Python package {error.name!r} is missing. "
+            "Install what faces need into ComfyUI's Python: pip install insightface onnxruntime"
+        ) from error
+    except Exception as error:  # whatever a broken binary raises, its own words are the help
+        raise FaceError(
+            f"{name} is installed but fails to import: {type(error).__name__}: {error}. "
+            "Reinstall it for this Python and this numpy: pip install --force-reinstall insightface onnxruntime"
+        ) from error
+
+
+def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
+    """onnxruntime's names for a provider of the user interface, with the CPU as the last resort for single operations.
+
+    Raises FaceError when the wished provider is not among the available ones: a silent CPU is slow without a reason.
+    """
+    if wished not in PROVIDERS:
+        raise FaceError(f"Unknown provider {wished!r}: expected one of {', '.join(PROVIDERS)}.")
+    if PROVIDERS[wished] not in available:
+        offered = [name for name, provider in PROVIDERS.items() if provider in available]
+        raise FaceError(
+            f"The provider {wished} ({PROVIDERS[wished]}) is not offered by the installed onnxruntime, which has "
+            f"{', '.join(available)}. Choose {' or '.join(offered) or 'CPU'}, or install {PROVIDER_PACKAGES[wished]}."
+        )
+    return list(dict.fromkeys([PROVIDERS[wished], PROVIDERS["CPU"]]))
+
+
+def find_pack(name: str, roots: Sequence[Path]) -> Path:
+    """The folder with a pack's .onnx files: <root>/models/<name>, or the folder of that name that a zip put inside it.
+
+    Raises FileNotFoundError naming the folder to make, where the pack is had and under which licence.
+    """
+    for root in roots:
+        folder = root / "models" / name
+        for candidate in (folder, folder / name):
+            if any(candidate.glob("*.onnx")):
+                return candidate
+    source = PACK_SOURCES.get(name, "wherever you have it from, with the licence that it has there")
+    found = sorted({path.parent.name for root in roots for path in root.glob("models/*/*.onnx")})
+    raise FileNotFoundError(
+        f"No face pack {name!r}: expected .onnx files in {' or '.join(str(root / 'models' / name) for root in roots)}. "
+        f"Get it from {source}. Packs found: {', '.join(found) or 'none'}. Nothing is downloaded for you."
+    )
+
+
+def load_pack(folder: Path, provider: str) -> Any:
+    """A prepared insightface FaceAnalysis with only the detection and recognition networks of a pack.
+
+    A pack that is still in use elsewhere is not loaded twice. Raises FaceError when insightface or onnxruntime does
+    not work, when the provider is missing, or when the pack has no detector.
+    """
+    if (loaded := _loaded.get((folder.resolve(), provider))) is not None:
+        return loaded
+    runtime = import_face_module("onnxruntime")
+    providers = choose_providers(provider, runtime.get_available_providers())
+    face_analysis = import_face_module("insightface.app").FaceAnalysis
+    try:
+        analysis = face_analysis(
+            name=str(folder.resolve()), allowed_modules=["detection", "recognition"], providers=providers
+        )
+    except AssertionError as error:  # insightface's only sign of a pack without a detector
+        files = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no .onnx file"
+        raise FaceError(f"The face pack {folder} has no network that insightface takes for a detector: {files}.") from error
+    analysis.prepare(ctx_id=0, det_size=(640, 640))
+    used = analysis.det_model.session.get_providers()
+    if providers[0] not in used:
+        logger.warning("onnxruntime could not start %s and runs faces on %s", providers[0], ", ".join(used))
+    _loaded[folder.resolve(), provider] = analysis
+    return analysis

@@ -1,0 +1,191 @@
+"""Find faces with insightface and turn them into what the FaceID adapters were trained on: 512 numbers and a crop."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .cache import ContentCache, content_key, serial
+from .errors import FaceError
+from .face_crops import aligned_crop, box_crop
+
+DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is only found when it is made smaller
+
+# What a detection is, as one row: left, top, right, bottom, score, and five points x, y.
+FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
+    "highest score": lambda found: -found[:, 4],
+    "largest": lambda found: -(found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
+    "left-most": lambda found: found[:, 0] + found[:, 2],
+}
+CROPS: dict[str, Callable[..., NDArray[np.uint8]]] = {
+    "aligned": lambda picture, face, size, padding: aligned_crop(picture, _points(face), size, padding),
+    "box": lambda picture, face, size, padding: box_crop(picture, face[:4].numpy(), size, padding),
+}
+
+
+@dataclass(frozen=True)
+class FaceChoice:
+    """Which face of a picture is meant, and what happens to pictures that have none."""
+
+    order: str = "highest score"
+    index: int = 0
+    missing: str = "error"
+
+
+@dataclass(frozen=True)
+class Faces:
+    """One face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the image each row was taken from."""
+
+    embeds: Tensor
+    crops: Tensor
+    kept: tuple[int, ...]
+
+
+def _error_for_missing(has_face: Sequence[bool], what: str) -> list[int]:
+    missing = [number for number, found in enumerate(has_face) if not found]
+    if missing:
+        raise FaceError(
+            f"No {what} found in image {', '.join(str(number + 1) for number in missing)} of {len(has_face)}, at any "
+            f"detection size from {DETECTION_SIZES[0]} to {DETECTION_SIZES[-1]}. Use a picture where the face is larger or "
+            "turned to the camera, leave a margin around a face that fills it, or let images without a face be skipped."
+        )
+    return list(range(len(has_face)))
+
+
+def _only_faces(has_face: Sequence[bool], what: str) -> list[int]:
+    return [number for number, found in enumerate(has_face) if found]
+
+
+def _nearest_face(has_face: Sequence[bool], what: str) -> list[int]:
+    present = _only_faces(has_face, what)
+    return [min(present, key=lambda number: (abs(number - wanted), number)) for wanted in range(len(has_face))]
+
+
+MISSING: dict[str, Callable[[Sequence[bool], str], list[int]]] = {  # which images have one -> the image of each row
+    "error": _error_for_missing,
+    "skip the image": _only_faces,
+    "use the neighbour's": _nearest_face,
+}
+
+
+def face_features(
+    analysis: Any,
+    images: Tensor,
+    crop_size: int,
+    *,
+    normed: bool = True,
+    choice: FaceChoice | None = None,
+    crop: str = "aligned",
+    cache: ContentCache | None = None,
+) -> Faces:
+    """The embeds and crops of one face per image, with an insightface FaceAnalysis whose settings stay as they are.
+
+    `images` are (n, h, w, 3) in 0..1. `normed` embeds have length 1, as all FaceID adapters but portrait unnorm and
+    Kolors want them. `cache` keeps detections and embeds by image content. Raises FaceError when a face is missing
+    and the choice is "error", when no image has one, or when the pack cannot recognise faces.
+    """
+    pictures = [as_bytes(image) for image in images]
+    chosen, kept = choose_faces(analysis, images, choice or FaceChoice(), cache)
+    embeds = {number: _embed(analysis, images[number], chosen[number], cache) for number in dict.fromkeys(kept)}
+    stacked = torch.stack([embeds[number] for number in kept])
+    if normed:
+        stacked = stacked / stacked.norm(dim=-1, keepdim=True)
+    return Faces(stacked, crop_faces(pictures, chosen, kept, crop_size, crop=crop), tuple(kept))
+
+
+def choose_faces(
+    analysis: Any, images: Tensor, choice: FaceChoice, cache: ContentCache | None = None
+) -> tuple[dict[int, Tensor], list[int]]:
+    """The chosen face of every image that has one, as rows (15,) by image number, and the image each result comes from."""
+    return select_faces([detect(analysis, image, cache) for image in images], choice)
+
+
+def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int, Tensor], list[int]]:
+    """As `choose_faces`, from detections (faces, 15) per image that are already there."""
+    key = FACE_ORDERS[choice.order]
+    chosen: dict[int, Tensor] = {}
+    for number, faces in enumerate(found):
+        if choice.index < len(faces):
+            chosen[number] = faces[key(faces).argsort(stable=True)[choice.index]]
+    if not chosen:
+        choice = replace(choice, missing="error")  # nothing to fill gaps from
+    what = f"face number {choice.index + 1}" if choice.index else "face"
+    return chosen, MISSING[choice.missing]([number in chosen for number in range(len(found))], what)
+
+
+def crop_faces(
+    pictures: Sequence[NDArray[np.uint8]],
+    chosen: dict[int, Tensor],
+    kept: Sequence[int],
+    size: int,
+    padding: float = 0.0,
+    crop: str = "aligned",
+) -> Tensor:
+    """Crops (n, size, size, 3) in 0..1 of the chosen faces; `crop` is "aligned" or "box"."""
+    cut = {number: CROPS[crop](pictures[number], chosen[number], size, padding) for number in dict.fromkeys(kept)}
+    return torch.from_numpy(np.stack([cut[number] for number in kept])).float() / 255
+
+
+def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> Tensor:
+    """All faces of one image (h, w, 3) at the first detection size that shows any, best score first; (faces, 15).
+
+    The size is handed to the detector with the call. Its settings are neither needed nor touched: insightface 0.7.3
+    ignores a second prepare(), and insightface 1.0 and later ignore an assigned input_size.
+    """
+    detector = getattr(analysis, "det_model", None)
+    if detector is None:
+        raise FaceError(f"Expected an insightface FaceAnalysis, found {type(analysis).__name__}: use the InsightFace loader.")
+
+    def make() -> Tensor:
+        picture = _bgr(image)
+        for size in _input_sizes(detector):
+            boxes, points = detector.detect(picture, input_size=size)
+            if len(boxes):
+                points = np.full((len(boxes), 10), np.nan) if points is None else points.reshape(len(boxes), 10)
+                return torch.from_numpy(np.concatenate([boxes, points], axis=1)).float()
+        return torch.zeros(0, 15)
+
+    return cache.get_or_make(("faces", serial(detector), content_key(image)), make) if cache else make()
+
+
+def as_bytes(image: Tensor) -> NDArray[np.uint8]:
+    """An image (h, w, 3 or 4) in 0..1 as the bytes of its file, RGB, without alpha; NaN counts as black."""
+    return (image[..., :3].detach().float().cpu().nan_to_num(0.0) * 255).clamp(0, 255).round().to(torch.uint8).numpy()
+
+
+def _embed(analysis: Any, image: Tensor, face: Tensor, cache: ContentCache | None) -> Tensor:
+    recogniser = analysis.models.get("recognition")
+    if recogniser is None:
+        raise FaceError(
+            f"The face pack can detect faces but not tell them apart: it has {', '.join(analysis.models)} and no recognition "
+            "network. FaceID needs one (buffalo_l for the published adapters, antelopev2 for Kolors)."
+        )
+
+    def make() -> Tensor:
+        return torch.from_numpy(recogniser.get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
+
+    key = ("face embeds", serial(recogniser), content_key(image), tuple(face.tolist()))
+    return cache.get_or_make(key, make) if cache else make()
+
+
+def _bgr(image: Tensor) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(as_bytes(image)[..., ::-1])
+
+
+def _points(face: Tensor) -> NDArray[np.float32]:
+    if face[5:].isnan().any():
+        raise FaceError("This detector gives boxes without eyes, nose and mouth, so a face cannot be aligned: crop by the box.")
+    return face[5:].reshape(5, 2).numpy()
+
+
+def _input_sizes(detector: Any) -> list[tuple[int, int]]:
+    """The sizes (width, height) to try: one only for a network with a fixed input."""
+    height, width = getattr(detector, "input_shape", (1, 3, "height", "width"))[2:4]
+    if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
+        return [(width, height)]
+    return [(size, size) for size in DETECTION_SIZES]

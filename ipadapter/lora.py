@@ -1,0 +1,59 @@
+"""The LoRA halves inside a FaceID checkpoint, under names that a LoRA loader reads.
+
+A FaceID checkpoint holds `{i}.to_{q,k,v,out}_lora.{down,up}.weight` for every attention of the UNet, self-attentions at even i and
+cross-attentions at odd i, in the order down blocks, up blocks, middle (tencent-ailab/IP-Adapter, attention_processor_faceid.py). The
+attention computes W x + up(down(x)): there is no alpha.
+"""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from .errors import ModelMismatchError
+from .layers import Address, find_cross_attentions, match_keys
+
+KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
+LINEARS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
+BLOCK = re.compile(r"(input|middle|output)_blocks?(?:\.(\d+))?\..*transformer_blocks\.(\d+)")
+
+
+def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
+    """The halves as `<prefix><module of the UNet>.lora_{down,up}.weight`, the form without renamed modules.
+
+    Raises ModelMismatchError when the halves were made for another UNet: other layers, or other widths.
+    """
+    modules = _modules_by_number(lora, unet)
+    named: dict[str, Tensor] = {}
+    for key, half in lora.items():
+        if not (match := KEY.fullmatch(key)):
+            raise ModelMismatchError(f"Not a LoRA half of a FaceID checkpoint: {key}.")
+        number, linear, direction = match.groups()
+        if int(number) not in modules:
+            continue  # a layer that a pruned UNet does not have
+        module = f"{modules[int(number)]}.{LINEARS[linear]}"
+        axis = 1 if direction == "down" else 0
+        if half.shape[axis] != (width := unet.get_parameter(f"{module}.weight").shape[axis]):
+            raise ModelMismatchError(
+                f"The FaceID LoRA does not fit this model: {key} is {tuple(half.shape)} and {module} is {width} wide. "
+                "Use the FaceID adapter of the model's family (SD1.5 or SDXL)."
+            )
+        named[f"{prefix}{module}.lora_{direction}.weight"] = half
+    return named
+
+
+def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int, str]:
+    """The name of the attention that every number in the checkpoint belongs to."""
+    attentions = find_cross_attentions(unet)
+    numbers = sorted({int(key.split(".")[0]) for key in lora})
+    names = _transformer_blocks(unet)
+    modules: dict[int, str] = {}
+    for attention, number in zip(attentions, match_keys(attentions, [n for n in numbers if n % 2]), strict=True):
+        modules[number] = f"{names[attention.address]}.attn2"
+        modules[number - 1] = f"{names[attention.address]}.attn1"
+    return modules
+
+
+def _transformer_blocks(unet: nn.Module) -> dict[Address, str]:
+    matches = {name: BLOCK.fullmatch(name) for name, _ in unet.named_modules()}
+    return {(m[1], int(m[2] or 0), int(m[3])): name for name, m in matches.items() if m}

@@ -1,0 +1,80 @@
+"""Packs on disk, providers, and what the user reads when something is missing or broken."""
+
+import shutil
+import sys
+
+import pytest
+from faces import assets
+from pack.ipadapter.errors import FaceError
+from pack.ipadapter.face_models import PROVIDERS, choose_providers, find_pack, import_face_module, load_pack
+from pack.ipadapter.faces import face_features
+
+AVAILABLE = ["AzureExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_only_detection_and_recognition_are_loaded(analysis):
+    assert sorted(analysis.models) == ["detection", "recognition"]
+
+
+def test_a_pack_in_use_is_not_loaded_twice(analysis, face_root):
+    assert load_pack(face_root / "models" / assets.PACK, "CPU") is analysis
+
+
+def test_every_provider_of_the_user_interface_has_onnxruntime_s_own_name():
+    from onnxruntime import get_all_providers
+
+    assert set(PROVIDERS.values()) <= set(get_all_providers())
+    assert PROVIDERS["DirectML"] == "DmlExecutionProvider"
+
+
+def test_a_wished_provider_comes_first_and_the_cpu_last():
+    assert choose_providers("CUDA", ["CUDAExecutionProvider", *AVAILABLE]) == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert choose_providers("CPU", AVAILABLE) == ["CPUExecutionProvider"]
+
+
+def test_a_provider_that_onnxruntime_lacks_is_an_error_that_says_what_to_install():
+    with pytest.raises(FaceError, match="DirectML .DmlExecutionProvider. is not offered.*Choose CPU.*onnxruntime-directml"):
+        choose_providers("DirectML", AVAILABLE)
+
+
+def test_a_missing_pack_names_the_folder_the_source_and_the_licence(tmp_path, face_root):
+    with pytest.raises(FileNotFoundError) as error:
+        find_pack("buffalo_l", [tmp_path, face_root])
+    text = str(error.value)
+    assert str(tmp_path / "models" / "buffalo_l") in text and "non-commercial" in text and "buffalo_l.zip" in text
+    assert f"Packs found: {assets.PACK}" in text and "Nothing is downloaded" in text
+
+
+def test_a_pack_is_found_in_any_root_and_inside_the_folder_its_zip_made(tmp_path, face_root):
+    assert find_pack(assets.PACK, [tmp_path, face_root]) == face_root / "models" / assets.PACK
+    nested = tmp_path / "models" / "mine" / "mine"
+    shutil.copytree(face_root / "models" / assets.PACK, nested)
+    assert find_pack("mine", [tmp_path]) == nested
+
+
+def test_a_detector_without_recogniser_loads_and_faceid_says_what_is_missing(tmp_path, face_root, photo):
+    shutil.copy(face_root / "models" / assets.PACK / "det_yunet.onnx", tmp_path)
+    analysis = load_pack(tmp_path, "CPU")
+    with pytest.raises(FaceError, match="no recognition network"):
+        face_features(analysis, photo("astronaut"), 224)
+
+
+def test_a_pack_without_detector_is_an_error_that_lists_its_files(tmp_path, face_root):
+    shutil.copy(face_root / "models" / assets.PACK / "rec_sface512.onnx", tmp_path)
+    with pytest.raises(FaceError, match="no network that insightface takes for a detector: rec_sface512.onnx"):
+        load_pack(tmp_path, "CPU")
+
+
+def test_a_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "insightface", None)
+    (tmp_path / "face_package_for_test.py").write_text("import a_package_that_nobody_has")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FaceError, match="'a_package_that_nobody_has' is missing"):
+        import_face_module("face_package_for_test")
+
+
+def test_a_broken_package_tells_its_own_cause(monkeypatch, tmp_path):
+    (tmp_path / "broken_face_package.py").write_text("raise RuntimeError('compiled against numpy 1.x')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(FaceError, match="fails to import: RuntimeError: compiled against numpy 1.x"):
+        import_face_module("broken_face_package")

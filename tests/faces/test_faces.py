@@ -1,0 +1,194 @@
+"""Real faces in real photos, through a real detector and recogniser."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from faces import assets
+from pack.ipadapter.cache import ContentCache
+from pack.ipadapter.errors import FaceError
+from pack.ipadapter.faces import DETECTION_SIZES, FaceChoice, detect, face_features
+from torch.nn.functional import cosine_similarity, interpolate, pad
+
+PEOPLE = ["astronaut", "hopper", "person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"]
+SAME = [("person_a_1", "person_a_2"), ("person_b_1", "person_b_2")]
+
+
+@pytest.fixture(scope="module")
+def embeds(analysis, photo):
+    return {name: face_features(analysis, photo(name), 224).embeds[0] for name in PEOPLE}
+
+
+@pytest.mark.parametrize(("one", "two"), SAME)
+def test_the_same_person_is_recognised_in_photos_years_apart(embeds, one, two):
+    assert cosine_similarity(embeds[one], embeds[two], dim=0) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("one", "two"), [(a, b) for i, a in enumerate(PEOPLE) for b in PEOPLE[i + 1 :] if (a, b) not in SAME]
+)
+def test_different_people_are_told_apart(embeds, one, two):
+    assert cosine_similarity(embeds[one], embeds[two], dim=0) < 0.3
+
+
+def test_there_are_six_faces_in_the_group(analysis, photo):
+    assert len(detect(analysis, photo("six people")[0])) == 6
+
+
+@pytest.mark.parametrize("name", ["cat", "coffee"])
+def test_there_is_no_face_in_a(analysis, photo, name):
+    assert len(detect(analysis, photo(name)[0])) == 0
+    with pytest.raises(FaceError, match="image 1 of 1.*640 to 256"):
+        face_features(analysis, photo(name), 224)
+
+
+def test_a_face_that_fills_the_picture_is_found_at_a_smaller_detection_size(analysis, photo, monkeypatch):
+    left, top, right, bottom = (int(edge) for edge in detect(analysis, photo("astronaut")[0])[0, :4])
+    close = photo("astronaut")[:, top - 8 : bottom + 8, left - 8 : right + 8]
+    close = interpolate(close.movedim(-1, 1), size=(2048, 2048), mode="bicubic").movedim(1, -1).clamp(0, 1)
+    found = {size: len(analysis.det_model.detect(_bgr(close[0]), input_size=(size, size))[0]) for size in DETECTION_SIZES}
+    print(found)
+    assert found[640] == 0
+    assert any(found.values())
+    assert len(detect(analysis, close[0])) == 1
+
+
+def _bgr(image):
+    return np.ascontiguousarray((image * 255).round().byte().numpy()[..., ::-1])
+
+
+def _settings(analysis):
+    detector = analysis.det_model
+    names = ("input_size", "input_sizes", "det_thresh", "nms_thresh", "det_size")
+    return {name: getattr(owner, name, None) for owner in (detector, analysis) for name in names}
+
+
+def test_the_detector_keeps_its_settings(analysis, photo):
+    analysis.prepare(ctx_id=0, det_size=(320, 320), det_thresh=0.61)
+    before = json.dumps(_settings(analysis))
+    detect(analysis, photo("cat")[0])
+    face_features(analysis, photo("astronaut"), 224)
+    assert json.dumps(_settings(analysis)) == before
+    analysis.prepare(ctx_id=0, det_size=(640, 640), det_thresh=0.5)
+
+
+def test_the_detection_size_of_another_pack_s_prepare_does_not_matter(analysis, photo):
+    wanted = detect(analysis, photo("astronaut")[0])
+    analysis.prepare(ctx_id=0, det_size=(320, 320))
+    torch.testing.assert_close(detect(analysis, photo("astronaut")[0]), wanted, rtol=0, atol=0)
+    analysis.prepare(ctx_id=0, det_size=(640, 640))
+
+
+def test_embeds_and_boxes_equal_insightface_s_own_get(analysis, photo):
+    analysis.prepare(ctx_id=0, det_size=(640, 640))
+    face = analysis.get(_bgr(photo("hopper")[0]))[0]
+    for normed, expected in ((True, face.normed_embedding), (False, face.embedding)):
+        embeds = face_features(analysis, photo("hopper"), 224, normed=normed).embeds
+        assert embeds.shape == (1, 512)
+        torch.testing.assert_close(embeds[0], torch.from_numpy(expected), rtol=1e-6, atol=1e-7)  # the norm is taken in torch
+    np.testing.assert_array_equal(detect(analysis, photo("hopper")[0])[0, :4].numpy(), face.bbox)
+
+
+def test_a_face_can_be_chosen_by_score_by_size_and_from_the_left(analysis, photo):
+    group = photo("six people")
+    found = detect(analysis, group[0])
+    areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
+    wanted = {
+        "highest score": found[:, 4].argsort(descending=True),
+        "largest": areas.argsort(descending=True),
+        "left-most": found[:, 0].argsort(),
+    }
+    for order, faces in wanted.items():
+        for index in (0, 1, 5):
+            chosen = face_features(analysis, group, 224, choice=FaceChoice(order, index)).embeds
+            alone = face_features(analysis, _around(group, found[faces[index]]), 224, choice=FaceChoice("largest")).embeds
+            assert cosine_similarity(chosen, alone).item() > 0.9, (order, index)  # cut out, the face is scaled differently
+
+
+def _around(group, face):
+    left, top, right, bottom = (int(edge) for edge in face[:4])
+    margin = (right - left) // 3
+    cut = group[:, max(top - margin, 0) : bottom + margin, max(left - margin, 0) : right + margin]
+    return pad(cut, (0, 0, 40, 40, 40, 40))
+
+
+def test_a_face_number_that_no_image_has_is_an_error_that_says_so(analysis, photo):
+    with pytest.raises(FaceError, match="No face number 3 found in image 1 of 1"):
+        face_features(analysis, photo("astronaut"), 224, choice=FaceChoice(index=2))
+
+
+@pytest.fixture
+def film(photo):
+    """Four frames; the second and the fourth show no face."""
+    return torch.cat([photo("astronaut"), torch.zeros(1, 512, 512, 3), photo("hopper")[:, :512], torch.zeros(1, 512, 512, 3)])
+
+
+def test_the_error_names_every_image_without_a_face(analysis, film):
+    with pytest.raises(FaceError, match="image 2, 4 of 4"):
+        face_features(analysis, film, 224)
+
+
+def test_images_without_a_face_can_be_skipped(analysis, film):
+    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="skip the image"))
+    assert faces.kept == (0, 2)
+    assert faces.embeds.shape == (2, 512) and faces.crops.shape == (2, 224, 224, 3)
+
+
+def test_images_without_a_face_can_use_the_neighbour_s(analysis, film):
+    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="use the neighbour's"))
+    assert faces.kept == (0, 0, 2, 2)
+    torch.testing.assert_close(faces.crops[1], faces.crops[0], rtol=0, atol=0)
+    torch.testing.assert_close(faces.embeds[3], faces.embeds[2], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("missing", ["error", "skip the image", "use the neighbour's"])
+def test_a_batch_without_any_face_is_always_an_error(analysis, missing):
+    with pytest.raises(FaceError, match="image 1, 2 of 2"):
+        face_features(analysis, torch.zeros(2, 64, 48, 3), 224, choice=FaceChoice(missing=missing))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3)])
+def test_a_picture_of_any_size_with_alpha_and_nan_is_looked_at(analysis, size):
+    picture = torch.rand(*size, 4, generator=torch.Generator().manual_seed(0))
+    picture[0, 0, 0] = torch.nan
+    assert detect(analysis, picture).shape == (0, 15)
+
+
+def test_the_same_picture_is_detected_and_recognised_once(analysis, photo, monkeypatch):
+    calls = []
+    cache = ContentCache(1 << 20)
+    for model, name in ((analysis.det_model, "detect"), (analysis.models["recognition"], "get")):
+        real = getattr(model, name)
+        monkeypatch.setattr(model, name, lambda *a, real=real, name=name, **k: (calls.append(name), real(*a, **k))[1])
+    first = face_features(analysis, photo("hopper"), 224, cache=cache)
+    again = face_features(analysis, photo("hopper").clone(), 256, normed=False, cache=cache)
+    assert calls == ["detect", "get"]
+    assert again.crops.shape == (1, 256, 256, 3)
+    torch.testing.assert_close(again.embeds / again.embeds.norm(), first.embeds, rtol=0, atol=1e-7)  # float32 rounding
+
+
+def test_something_else_on_the_socket_is_named(photo):
+    with pytest.raises(FaceError, match="Expected an insightface FaceAnalysis, found dict"):
+        face_features({}, photo("astronaut"), 224)
+
+
+def test_insightface_073_and_the_current_one_give_the_same_faces(analysis, photo, face_root, tmp_path):
+    program = Path(__file__).with_name("print_faces.py")
+    pack = face_root / "models" / assets.PACK
+    pictures = ["astronaut", "hopper", "person_a_1"]
+    result = subprocess.run(
+        [sys.executable, str(program), str(pack), *(str(assets.PHOTOS[name]()) for name in pictures)],
+        env=os.environ | {"PYTHONPATH": str(assets.insightface_073())}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    version, *rows = (json.loads(line[5:]) for line in result.stdout.splitlines() if line.startswith("json "))
+    assert version == "0.7.3"
+    for name, row in zip(pictures, rows, strict=True):
+        faces = face_features(analysis, photo(name), 224)
+        torch.testing.assert_close(torch.tensor(row["embeds"]), faces.embeds[0], rtol=0, atol=1e-5)  # through text
+        assert row["settings_kept"]
