@@ -1,0 +1,158 @@
+"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every cross-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .config import AdapterConfig, Projection
+from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
+from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
+from .resampler import Resampler, ResamplerSizes
+
+if TYPE_CHECKING:
+    from .checkpoint import Checkpoint
+
+
+def _resampler(p: Projection, **how: Any) -> nn.Module:
+    return Resampler(p.tokens, cast(ResamplerSizes, p.resampler), **how)
+
+
+def _face_plus(p: Projection, **how: Any) -> nn.Module:
+    sizes = cast(ResamplerSizes, p.resampler)
+    return FacePlusProjection(cast(int, p.face_dim), p.hidden, p.tokens, sizes.dim, resampler=sizes, **how)
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "standard": lambda p, **how: ImageProjection(p.embed_dim, p.tokens, p.token_dim, **how),
+    "plus": _resampler,
+    "full face": lambda p, **how: TokenProjection(p.embed_dim, p.hidden, p.token_dim, **how),
+    "face": lambda p, **how: FaceProjection(p.face_dim, p.hidden, p.tokens, p.token_dim, **how),
+    "face plus": _face_plus,
+    "face resampler": _resampler,
+}
+
+
+class IPAdapter(nn.Module):
+    """Its state dict is the published file: `image_proj.*` and `ip_adapter.<number>.to_{k,v}_ip.weight`.
+
+    `operations` offers Linear and LayerNorm: torch.nn, or a host's that cast weights to the input's type and device.
+    """
+
+    def __init__(
+        self,
+        config: AdapterConfig,
+        operations: Any = nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        where: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.image_proj = NETWORKS[config.projection.kind](config.projection, operations=operations, **where)
+        self.ip_adapter = nn.ModuleDict()
+        for number, channels in zip(config.key_numbers, config.channels, strict=True):
+            self.ip_adapter[str(number)] = nn.ModuleDict(
+                {
+                    "to_k_ip": operations.Linear(config.context_dim, channels, bias=False, **where),
+                    "to_v_ip": operations.Linear(config.context_dim, channels, bias=False, **where),
+                }
+            )
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> IPAdapter:
+        """The network over a checkpoint's own tensors, in their type, without copying them."""
+        adapter = cls(checkpoint.config, operations, device="meta")
+        groups = {"image_proj": checkpoint.image_proj, "ip_adapter": checkpoint.ip_adapter}
+        weights = {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
+        adapter.load_state_dict(weights, strict=True, assign=True)
+        return adapter.eval().requires_grad_(False)
+
+    def project(
+        self,
+        embeds: Tensor | None = None,
+        face: Tensor | None = None,
+        strength: float = 1.0,
+        shortcut: bool | None = None,
+    ) -> Tensor:
+        """Image tokens (b, tokens, token_dim) of embeds (b, embed) or (b, n, embed) and face vectors (b, face).
+
+        Face vectors may be (b, n, face): several faces of one picture. `strength` weighs V2's refinement;
+        `shortcut` overrides whether it is V2. Raises EncoderMismatchError where embeds have another width.
+        """
+        kind = self.config.projection.kind
+        if kind in ("face", "face resampler"):
+            face = self._checked_face(face)
+            return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
+        embeds = self._checked_embeds(embeds)
+        if kind != "face plus":
+            return self.image_proj(embeds)
+        face = self._checked_face(face).to(embeds)
+        if face.ndim == 3 and face.shape[1] == 1:
+            face = face.squeeze(1)
+        if face.ndim != 2 or (len(face) != len(embeds) and 1 not in (len(face), len(embeds))):
+            raise AdapterError(
+                f"{self.config.variant} takes one face per picture, got faces {tuple(face.shape)} "
+                f"for {len(embeds)} pictures."
+            )
+        rows = max(len(face), len(embeds))
+        use_shortcut = self.config.shortcut if shortcut is None else shortcut
+        return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), strength, use_shortcut)
+
+    def keys_values(self, tokens: Tensor, key_number: int) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention with this number."""
+        if tokens.shape[-1] != self.config.context_dim:
+            raise ModelMismatchError(
+                f"{self.config.variant} has layers that read tokens {self.config.context_dim} wide, and these are "
+                f"{tokens.shape[-1]} wide: the diffusion model's own text projection belongs in between, "
+                "which only Kolors models have."
+            )
+        if str(key_number) not in self.ip_adapter:
+            raise ModelMismatchError(
+                f"The diffusion model has a cross-attention number {key_number}, "
+                f"the adapter ends at {self.config.key_numbers[-1]}."
+            )
+        layer = cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
+        return layer["to_k_ip"](tokens), layer["to_v_ip"](tokens)
+
+    def _checked_embeds(self, embeds: Tensor | None) -> Tensor:
+        width, takes = self.config.embed_dim, self.config.takes
+        wanted = f"{takes} embeds {width} wide, of shape {'(n, d)' if takes == 'pooled' else '(n, tokens, d)'}"
+        if embeds is None:
+            raise EncoderMismatchError(f"{self.config.variant} needs {wanted}, and got none: connect a vision encoder.")
+        if embeds.ndim != (2 if takes == "pooled" else 3) or embeds.shape[-1] != width:
+            raise EncoderMismatchError(
+                f"{self.config.variant} needs {wanted}, got {tuple(embeds.shape)}: "
+                f"load {encoder_for(takes, width)}, or an adapter made for the encoder that is connected."
+            )
+        return embeds
+
+    def _checked_face(self, face: Tensor | None) -> Tensor:
+        width = self.config.face_dim
+        if face is None:
+            raise AdapterError(f"{self.config.variant} needs a face vector {width} wide, and got none.")
+        if face.ndim not in (2, 3) or face.shape[-1] != width:
+            raise AdapterError(
+                f"{self.config.variant} needs face vectors of shape (n, {width}), got {tuple(face.shape)}: "
+                "use the recogniser that the adapter was trained with."
+            )
+        return face
+
+
+# https://github.com/mlfoundations/open_clip model cards; OpenAI's ViT-L at 336 pixels.
+ENCODERS = {
+    ("pooled", 1024): "CLIP ViT-H/14 (laion2B s32B b79K)",
+    ("hidden", 1280): "CLIP ViT-H/14 (laion2B s32B b79K)",
+    ("pooled", 1280): "CLIP ViT-bigG/14 (laion2B 39B b160k)",
+    ("hidden", 1664): "CLIP ViT-bigG/14 (laion2B 39B b160k)",
+    ("pooled", 768): "CLIP ViT-L/14",
+    ("hidden", 1024): "CLIP ViT-L/14 at 336 pixels",
+}
+
+
+def encoder_for(takes: str | None, width: int | None) -> str:
+    """Name of the vision encoder that gives embeds of this sort and width."""
+    return ENCODERS.get((takes or "", width or 0), f"a vision encoder whose {takes} embeds are {width} wide")

@@ -1,0 +1,215 @@
+"""Read an adapter's checkpoint, in any layout that was ever published, into a config and its groups of tensors."""
+
+import logging
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .adapter import IPAdapter
+from .config import AdapterConfig, Projection, family_of, label, read_projection
+from .errors import CheckpointError
+
+__all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
+log = logging.getLogger(__name__)
+
+# Prefixes of the two groups: published files, Kolors and training checkpoints.
+GROUPS = {
+    "image_proj": "image_proj",
+    "image_proj_model": "image_proj",
+    "ip_adapter": "ip_adapter",
+    "adapter_modules": "ip_adapter",
+}
+KEY_VALUE = re.compile(r"(\d+)\.to_([kv])_ip\.weight")
+LORA = re.compile(r"(\d+)\.to_(q|k|v|out)_lora\.(down|up)\.weight")
+UNDERSTOOD = (
+    "An IP-Adapter holds the groups image_proj and ip_adapter, nested or as key prefixes "
+    "(image_proj_model and adapter_modules are understood too)."
+)
+FOREIGN = {  # what a file is when a key contains this
+    "lora": "a LoRA",
+    "double_blocks": "an adapter for Flux",
+    "model.diffusion_model": "a whole diffusion checkpoint",
+    "input_blocks": "a diffusion model or ControlNet",
+    "vision_model": "a CLIP vision encoder",
+    "text_model": "a text encoder",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An adapter as it was read: groups of tensors under their published names, without the group's prefix."""
+
+    name: str
+    config: AdapterConfig
+    image_proj: Mapping[str, Tensor]
+    ip_adapter: Mapping[str, Tensor]  # <number>.to_k_ip.weight, <number>.to_v_ip.weight: (channels, context)
+    lora: Mapping[str, Tensor]  # <number>.to_{q,k,v,out}_lora.{down,up}.weight, even numbers: self-attention
+
+
+def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Tensors and metadata of a .safetensors file or of a pickle that holds nothing but tensors."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No adapter file at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+        return torch.load(path, map_location="cpu", weights_only=True), {}
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        message = f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error})"
+        raise CheckpointError(message) from error
+
+
+def read_checkpoint(
+    state_dict: Mapping[str, Any],
+    name: str,
+    metadata: Mapping[str, str] | None = None,
+    shortcut: bool | None = None,
+) -> Checkpoint:
+    """Tell what a state dict is by its shapes, and check every tensor of it.
+
+    `name` is the file's name, for messages and labels. FaceID Plus and its V2 have the same tensors: `shortcut`
+    (True: V2) decides if given, then the file's metadata, then its name; the choice is logged.
+    Raises CheckpointError naming the file, what was found and what is understood.
+    """
+    try:
+        groups = _split(state_dict)
+        lora = {key: tensor for key, tensor in groups["ip_adapter"].items() if LORA.fullmatch(key)}
+        layers = {key: tensor for key, tensor in groups["ip_adapter"].items() if key not in lora}
+        channels, context_dim = _read_layers(layers)
+        projection = read_projection(groups["image_proj"])
+        _check_widths(projection, context_dim)
+        _check_lora(lora, len(channels))
+        if shortcut is None:
+            shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
+        shortcut = projection.kind == "face plus" and shortcut
+        family = family_of(projection, context_dim)
+        config = AdapterConfig(
+            variant=label(projection, family, context_dim, bool(lora), shortcut, name),
+            family=family,
+            projection=projection,
+            context_dim=context_dim,
+            key_numbers=tuple(channels),
+            channels=tuple(channels.values()),
+            has_lora=bool(lora),
+            shortcut=shortcut,
+        )
+        _check_shapes(config, groups["image_proj"], layers)
+    except CheckpointError as error:
+        raise CheckpointError(f"{name} is no adapter that can be used: {error}. {UNDERSTOOD}") from error
+    log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, family, config.tokens, len(channels))
+    return Checkpoint(name, config, groups["image_proj"], layers, lora)
+
+
+def _flat(state_dict: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in state_dict.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, Tensor):
+            yield f"{prefix}{key}", value
+
+
+def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+    """The two groups, without their prefixes, of a nested or flat state dict, which may lie in one wrapper more."""
+    if not isinstance(state_dict, Mapping):
+        raise CheckpointError(f"it holds a {type(state_dict).__name__} instead of named tensors")
+    flat = dict(_flat(state_dict))
+    if len(heads := {key.partition(".")[0] for key in flat}) == 1 and not heads & GROUPS.keys():
+        flat = {key.partition(".")[2]: tensor for key, tensor in flat.items()}
+    groups: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for key, tensor in flat.items():
+        head, _, rest = key.partition(".")
+        if head in GROUPS:
+            groups[GROUPS[head]][rest] = tensor
+        elif KEY_VALUE.fullmatch(key) or LORA.fullmatch(key):
+            groups["ip_adapter"][key] = tensor
+    if empty := [group for group, tensors in groups.items() if not tensors]:
+        raise CheckpointError(f"it has no {' and no '.join(empty)} ({_describe(flat)})")
+    if wrong := [key for tensors in groups.values() for key, t in tensors.items() if not t.is_floating_point()]:
+        raise CheckpointError(f"its {wrong[0]} does not hold floating point numbers")
+    return groups
+
+
+def _describe(flat: Mapping[str, Tensor]) -> str:
+    kinds = [kind for needle, kind in FOREIGN.items() if any(needle in key for key in flat)]
+    looks = f", which looks like {kinds[0]}" if kinds else ""
+    return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
+
+
+def _read_layers(layers: Mapping[str, Tensor]) -> tuple[dict[int, int], int]:
+    """Channels by number of the cross-attentions in ascending order, and the width of the tokens that they read."""
+    found: dict[int, dict[str, torch.Size]] = {}
+    for key, tensor in layers.items():
+        if not (match := KEY_VALUE.fullmatch(key)) or tensor.ndim != 2:
+            raise CheckpointError(f"its ip_adapter group holds {key} of shape {tuple(tensor.shape)}")
+        found.setdefault(int(match[1]), {})[match[2]] = tensor.shape
+    expected = list(range(1, 2 * len(found), 2))
+    if not found or sorted(found) != expected:
+        raise CheckpointError(f"its cross-attentions are numbered {sorted(found)}, expected odd numbers without a gap")
+    for number, pair in found.items():
+        if set(pair) != {"k", "v"} or pair["k"] != pair["v"]:
+            shapes = ", ".join(f"to_{part}_ip {tuple(shape)}" for part, shape in sorted(pair.items()))
+            raise CheckpointError(f"cross-attention {number} needs to_k_ip and to_v_ip of one shape, found {shapes}")
+    widths = {pair["k"][1] for pair in found.values()}
+    if len(widths) > 1:
+        raise CheckpointError(f"its cross-attentions read tokens of different widths {sorted(widths)}")
+    return {number: found[number]["k"][0] for number in expected}, widths.pop()
+
+
+def _check_widths(projection: Projection, context_dim: int) -> None:
+    # Kolors FaceID Plus gives tokens as wide as the text encoder's, which the UNet's text projection halves.
+    wide = projection.kind == "face plus" and projection.token_dim == 2 * context_dim
+    if projection.token_dim != context_dim and not wide:
+        raise CheckpointError(f"its projection gives tokens {projection.token_dim} wide, its layers read {context_dim}")
+
+
+def _check_lora(lora: Mapping[str, Tensor], layers: int) -> None:
+    if not lora:
+        return
+    for number in range(2 * layers):
+        for part in ("q", "k", "v", "out"):
+            down, up = (lora.get(f"{number}.to_{part}_lora.{half}.weight") for half in ("down", "up"))
+            if down is None or up is None or down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
+                raise CheckpointError(f"its LoRA of attention {number}.to_{part} is not complete")
+
+
+def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
+    """Every tensor must be the one that a network with this config has."""
+    network = IPAdapter(config, device="meta")
+    for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
+        expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
+        found = {key: t.shape for key, t in tensors.items()}
+        if wrong := sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)):
+            key = wrong[0]
+            want, have = (tuple(s[key]) if key in s else "nothing" for s in (expected, found))
+            raise CheckpointError(f"{len(wrong)} tensors do not fit: {group}.{key} should be {want}, found {have}")
+
+
+def _tell_shortcut(
+    state_dict: Mapping[str, Any], projection: Projection, context_dim: int, name: str, metadata: Mapping[str, str]
+) -> bool:
+    """Whether FaceID Plus is V2, which tensors cannot tell; False for every other kind."""
+    if projection.kind != "face plus":
+        return False
+    if projection.token_dim != context_dim:
+        return True  # Kolors FaceID Plus was only published with the shortcut
+    texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
+    if "faceidplusv2" in state_dict:  # the mark that other loaders put on what they read
+        log.info("%s: FaceID Plus %s, told by its loader", name, "V2" if state_dict["faceidplusv2"] else "V1")
+        return bool(state_dict["faceidplusv2"])
+    for source, text in texts.items():
+        if match := re.search(r"faceidplus(v2)?|(plusv2)", re.sub(r"[-_. ]", "", text.lower())):
+            shortcut = any(match.groups())
+            log.info("%s: FaceID Plus %s, told by %s", name, "V2" if shortcut else "V1", source)
+            return shortcut
+    shortcut = context_dim == 2048  # for SDXL only V2 was published
+    log.warning("%s: FaceID Plus %s assumed, neither metadata nor file name tell", name, "V2" if shortcut else "V1")
+    return shortcut
