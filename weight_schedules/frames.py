@@ -1,0 +1,182 @@
+"""One weight per frame, and which reference each frame sees, for animations.
+
+A strategy is what the user typed; a timeline is what follows from it for a number of reference images.
+"""
+
+import json
+import math
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+# The way from the first weight to the last, 0 to 1. The names are those of saved workflows, where "ease_in" is the
+# one that starts fast.
+TRANSITIONS: dict[str, Callable[[float], float]] = {
+    "linear": lambda p: p,
+    "ease_in_out": lambda p: (1 - math.cos(math.pi * p)) / 2,
+    "ease_in": lambda p: math.sin(math.pi * p / 2),
+    "ease_out": lambda p: 1 - math.cos(math.pi * p / 2),
+}
+CUSTOM, RANDOM = "custom", "random"
+TIMINGS = (CUSTOM, *TRANSITIONS, RANDOM)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """The widgets of a weights node; `random_seed` only matters to random timing."""
+
+    weights: str = "1.0, 0.0"
+    timing: str = "linear"
+    frames: int = 0
+    start_frame: int = 0
+    end_frame: int = 9999
+    add_starting_frames: int = 0
+    add_ending_frames: int = 0
+    method: str = "full batch"
+    random_seed: int = 0
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "Strategy":
+        """The strategy in what a WEIGHTS_STRATEGY socket carries; keys that are not ours are left out."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Weights by frame, and for each frame the number of the image that is shown and of the one faded to."""
+
+    weights: tuple[float, ...]
+    first: tuple[int, ...] | None = None
+    second: tuple[int, ...] | None = None
+
+    def extended(self, before: int, after: int) -> "Timeline":
+        """The timeline with its first and last frame repeated so often in front and behind."""
+
+        def extend(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return values[:1] * before + values + values[-1:] * after
+
+        first, second = (images if images is None else extend(images) for images in (self.first, self.second))
+        return Timeline(extend(self.weights), first, second)
+
+
+def parse_weights(text: str) -> list[float]:
+    """The numbers of a text, separated by commas or line breaks.
+
+    Raises:
+        ValueError: naming what is not a number.
+    """
+    numbers = []
+    for word in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
+        try:
+            numbers.append(float(word))
+        except ValueError:
+            raise ValueError(f"Weights are numbers separated by commas or line breaks; {word!r} is not one.") from None
+    return numbers
+
+
+def frame_weights(strategy: Strategy) -> list[float]:
+    """The weight of each frame, before any image is known: at least one, and `frames` of them unless they are typed.
+
+    Raises:
+        ValueError: a word that is no number, an unknown timing, or a transition that starts after it ends.
+    """
+    typed = parse_weights(strategy.weights)
+    if strategy.timing == CUSTOM:
+        return typed or [0.0]
+    frames = max(strategy.frames, 2)
+    start, end = strategy.start_frame, min(strategy.end_frame, frames)
+    if start > end:
+        raise ValueError(
+            f"start_frame is {start}, but the transition ends at frame {end} (the smaller of end_frame, "
+            f"{strategy.end_frame}, and frames, {frames}). Start earlier, or raise both."
+        )
+    first, last = (typed[0], typed[-1]) if typed else (0.0, 1.0)
+    return [first] * start + transition(strategy, first, last, end - start) + [last] * (frames - end)
+
+
+def transition(strategy: Strategy, first: float, last: float, duration: int) -> list[float]:
+    """So many weights on the way from first to last; one alone is the last."""
+    if strategy.timing == RANDOM:
+        draw = random.Random(strategy.random_seed)
+        return [draw.uniform(first, last) for _ in range(duration)]
+    if strategy.timing not in TRANSITIONS:
+        raise ValueError(f"Timing {strategy.timing!r} is not known; choose one of: {', '.join(TIMINGS)}")
+    way = TRANSITIONS[strategy.timing]
+    weights = [first + (last - first) * way(i / (duration - 1)) for i in range(duration - 1)]
+    return [*weights, last] if duration else []
+
+
+def repeat_each(images: Iterable[int], times: int) -> tuple[int, ...]:
+    return tuple(image for image in images for _ in range(times))
+
+
+def full_batch(weights: list[float], images: int) -> Timeline:
+    """Every image through all weights, one after the other."""
+    return Timeline(tuple(weights) * images, repeat_each(range(images), len(weights)))
+
+
+def shift_batches(weights: list[float], images: int) -> Timeline:
+    """From each image to the next one."""
+    frames = len(weights)
+    first, second = repeat_each(range(images - 1), frames), repeat_each(range(1, images), frames)
+    return Timeline(tuple(weights) * (images - 1), first, second)
+
+
+def alternate_batches(weights: list[float], images: int) -> Timeline:
+    """The even images fade into the odd ones and back, so that each image takes over while it is not seen."""
+    low, high = min(weights), max(weights)
+    back = [high - (weight - low) for weight in weights]
+    legs = [weights, back] * images  # one leg per step from an image to the next
+    evens, odds = (list(repeat_each(range(start, images, 2), 2)) for start in (0, 1))
+    first, second = evens[1:], odds
+    steps = images - 1
+    frames = len(weights)
+    return Timeline(
+        tuple(weight for leg in legs[:steps] for weight in leg),
+        repeat_each(first[:steps], frames),
+        repeat_each(second[:steps], frames),
+    )
+
+
+METHODS: dict[str, Callable[[list[float], int], Timeline]] = {
+    "full batch": full_batch,
+    "shift batches": shift_batches,
+    "alternate batches": alternate_batches,
+}
+
+
+def timeline(strategy: Strategy, images: int = 0) -> tuple[Timeline, Strategy]:
+    """What a strategy makes of so many reference images, and the strategy with the frame count it really used.
+
+    Raises:
+        ValueError: from `frame_weights`, an unknown method, or a method that fades between images with only one.
+    """
+    weights = frame_weights(strategy)
+    used = replace(strategy, frames=len(weights))
+    if not images:
+        return Timeline(tuple(weights)), used
+    if strategy.method not in METHODS:
+        raise ValueError(f"Method {strategy.method!r} is not known; choose one of: {', '.join(METHODS)}")
+    if images == 1 and strategy.method != "full batch":
+        raise ValueError(f"'{strategy.method}' fades from image to image and needs at least two; the batch holds one.")
+    made = METHODS[strategy.method](weights, images)
+    return made.extended(strategy.add_starting_frames, strategy.add_ending_frames), used
+
+
+def prompt_schedule(strategy: Strategy, images: int, text: str) -> str:
+    """One prompt per image as lines of `"frame": "prompt",`, the form that prompt schedulers read.
+
+    The last line of the text serves all images that are left; without lines or images the schedule is empty.
+    """
+    prompts = [line for line in text.splitlines() if line.strip()][:images]
+    if not prompts or not images:
+        return ""
+    prompts += prompts[-1:] * (images - len(prompts))
+    before = strategy.add_starting_frames
+    entries = [(before + i * strategy.frames, prompt) for i, prompt in enumerate(prompts)]
+    if before:
+        entries.insert(0, (0, prompts[0]))
+    if strategy.add_ending_frames:
+        entries.append((before + images * strategy.frames, prompts[-1]))
+    return "".join(f'"{frame}": {json.dumps(prompt, ensure_ascii=False)},\n' for frame, prompt in entries)
