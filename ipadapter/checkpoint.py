@@ -121,9 +121,14 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     """The two groups, without their prefixes, of a nested or flat state dict, which may lie in one wrapper more."""
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(f"it holds a {type(state_dict).__name__} instead of named tensors")
+
+    def heads(tensors: Mapping[str, Tensor]) -> set[str]:
+        return {key.partition(".")[0] for key in tensors}
+
     flat = dict(_flat(state_dict))
-    if len(heads := {key.partition(".")[0] for key in flat}) == 1 and not heads & GROUPS.keys():
-        flat = {key.partition(".")[2]: tensor for key, tensor in flat.items()}
+    inside = {key.partition(".")[2]: tensor for key, tensor in flat.items()}
+    if not heads(flat) & GROUPS.keys() and heads(inside) & GROUPS.keys():
+        flat = inside
     groups: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     for key, tensor in flat.items():
         head, _, rest = key.partition(".")
