@@ -1,0 +1,167 @@
+"""Encode reference images with a vision encoder that comes as a function: chunked, cached by content, masked, in tiles."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .cache import ContentCache, content_key
+from .errors import AdapterError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # colour that an encoder sees as 0 (arXiv:2103.00020)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a vision encoder says about n images."""
+
+    pooled: Tensor  # (n, d): projected embeds of the whole image
+    hidden: Tensor  # (n, t, width): the penultimate layer's tokens, the first of them the class token
+
+
+Encode = Callable[[Tensor], Features]  # images (n, h, w, 3) in 0..1
+
+
+def encode_images(
+    encode: Encode,
+    images: Tensor,
+    chunk: int = 0,
+    cache: ContentCache | None = None,
+    encoder_key: Hashable = None,
+) -> Features:
+    """Features of images (n, h, w, 3 or 4), at most `chunk` encoded at once (0: all); alpha is ignored.
+
+    An image that occurs twice is encoded once. With a cache, a chunk is kept under `encoder_key` and its images'
+    content: per chunk, because the rows of a batch may differ in the last bit from rows encoded alone, and a result
+    must not depend on what ran before. Raises AdapterError for what is no image.
+    """
+    images = check_images(images)
+    keys = [content_key(image) for image in images]
+    first: dict[bytes, int] = {}  # image -> where it comes first
+    for i, key in enumerate(keys):
+        first.setdefault(key, i)
+    unique = list(first)
+    step = chunk or len(unique)
+    parts: list[Features] = []
+    for start in range(0, len(unique), step):
+        part = unique[start : start + step]
+        make = _maker(encode, images, [first[key] for key in part])
+        parts.append(cache.get_or_make((encoder_key, *part), make) if cache is not None else make())
+    place = {key: i for i, key in enumerate(unique)}
+    return _join(parts, [place[key] for key in keys])
+
+
+def _maker(encode: Encode, images: Tensor, rows: list[int]) -> Callable[[], Features]:
+    return lambda: encode(images[rows])
+
+
+def _join(parts: Sequence[Features], rows: Sequence[int]) -> Features:
+    pooled, hidden = torch.cat([part.pooled for part in parts]), torch.cat([part.hidden for part in parts])
+    if list(rows) == list(range(len(pooled))):
+        return Features(pooled, hidden)
+    return Features(pooled[list(rows)], hidden[list(rows)])
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Images as (n, h, w, 3) without alpha; AdapterError that says what is wrong with anything else."""
+    shape = tuple(images.shape)
+    if images.ndim != 4 or shape[-1] not in (3, 4):
+        raise AdapterError(f"Expected images of shape (images, height, width, 3 or 4 colours), got {shape}.")
+    if 0 in shape:
+        raise AdapterError(f"Expected at least one image with at least one pixel, got a batch of shape {shape}.")
+    images = images[..., :3]
+    bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise AdapterError(
+            f"Image {bad[0] + 1} of {len(images)} holds values that are not numbers (NaN or infinite): "
+            "whatever made it went wrong, often a VAE in half precision."
+        )
+    return images
+
+
+def black_image(size: int) -> Tensor:
+    """What plus adapters see where nothing was given to see: a black picture (1, size, size, 3)."""
+    return torch.zeros(1, size, size, 3)
+
+
+def crop_to_square(images: Tensor, size: int) -> Tensor:
+    """Images (n, h, w, c) with the short side resized to `size` (bicubic, antialiased) and the long one cut in the middle."""
+    height, width = images.shape[1:3]
+    if (height, width) == (size, size):
+        return images
+    scale = size / min(height, width)
+    shape = (round(scale * height), round(scale * width))
+    resized = F.interpolate(images.movedim(-1, 1), size=shape, mode="bicubic", antialias=True)
+    top, left = ((side - size) // 2 for side in shape)
+    return resized[..., top : top + size, left : left + size].movedim(1, -1)
+
+
+def hide_outside(images: Tensor, masks: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN) -> Tensor:
+    """Images as the encoder takes them, (n, size, size, 3), with its mean colour where masks (m, h, w) are 0.
+
+    That is its normalised input times the mask. One mask serves all images, else as many masks as images.
+    """
+    images = check_images(images)
+    masks = masks.unsqueeze(0) if masks.ndim == 2 else masks
+    if masks.ndim != 3 or 0 in masks.shape or len(masks) not in (1, len(images)):
+        raise AdapterError(
+            f"Expected one mask, or one for each of the {len(images)} images, as (masks, height, width), "
+            f"got {tuple(masks.shape)}."
+        )
+    if not masks.isfinite().all():
+        raise AdapterError("The mask holds values that are not numbers (NaN or infinite).")
+    visible = crop_to_square(masks.unsqueeze(-1).to(images), size)
+    background = torch.tensor(mean).to(images)
+    # An encoder rounds its input to 8 bits; rounding before the mask, as it does, leaves half a step of difference.
+    pixels = (crop_to_square(images, size).clamp(0, 1) * 255).round() / 255
+    return pixels * visible + background * (1 - visible)
+
+
+def encode_tiled(
+    encode: Encode,
+    images: Tensor,
+    tiles: int,
+    ratio: float,
+    chunk: int = 0,
+    cache: ContentCache | None = None,
+    encoder_key: Hashable = None,
+) -> Features:
+    """Features of images mixed with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
+
+    A single image gives two entries instead, whole * ratio and parts, which later count as two references.
+    That is no rule anybody would choose; pictures were made with it.
+    """
+    whole = encode_images(encode, images, chunk, cache, encoder_key)
+    if tiles < 2:
+        return whole
+    cut = cut_tiles(check_images(images), tiles)
+    parts = merge_tiles(encode_images(encode, cut, chunk, cache, encoder_key), tiles)
+    if len(images) == 1:
+        pairs = ((w * ratio, p) for w, p in ((whole.pooled, parts.pooled), (whole.hidden, parts.hidden)))
+        return Features(*(torch.cat(pair) for pair in pairs))
+    return Features(torch.lerp(parts.pooled, whole.pooled, ratio), torch.lerp(parts.hidden, whole.hidden, ratio))
+
+
+def cut_tiles(images: Tensor, tiles: int) -> Tensor:
+    """Images (n, h, w, c) cut into tiles x tiles parts, row by row: (n * tiles * tiles, h // tiles, w // tiles, c)."""
+    height, width = images.shape[1] // tiles, images.shape[2] // tiles
+    if not height or not width:
+        raise AdapterError(
+            f"An image of {images.shape[2]}x{images.shape[1]} pixels cannot be cut into {tiles}x{tiles} tiles: "
+            "use fewer tiles or a larger image."
+        )
+    grid = images[:, : height * tiles, : width * tiles].unflatten(2, (tiles, width)).unflatten(1, (tiles, height))
+    return grid.transpose(2, 3).flatten(0, 2)
+
+
+def merge_tiles(features: Features, tiles: int) -> Features:
+    """Features of n * tiles * tiles parts put together to those of n images, in the encoder's own number of tokens."""
+    pooled = features.pooled.unflatten(0, (-1, tiles * tiles))
+    hidden = features.hidden.unflatten(0, (-1, tiles * tiles))
+    side = int((hidden.shape[2] - 1) ** 0.5)
+    patches = hidden[:, :, 1 : 1 + side * side].unflatten(2, (side, side)).unflatten(1, (tiles, tiles))
+    picture = patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (n, width, rows, columns)
+    merged = F.adaptive_avg_pool2d(picture, (side, side)).flatten(2).transpose(1, 2)
+    return Features(pooled.mean(1), torch.cat((hidden[:, :, :1].mean(1), merged), dim=1))
