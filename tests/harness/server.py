@@ -1,5 +1,6 @@
 """Start and stop a real ComfyUI server that holds this pack, the test nodes, and nothing else of yours."""
 
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ import urllib.error
 from pathlib import Path
 from typing import Any
 
+from .assets import write_adapters, write_photos
 from .client import Client
 from .host import HINT, ROOT, find_comfyui
 
@@ -21,6 +23,12 @@ FLAGS = (
     "--use-pytorch-cross-attention",
     "--database-url", "sqlite:///:memory:",
 )  # fmt: skip
+FOLDERS = (
+    "custom_nodes", "input", "output", "temp", "models/ipadapter", "models/checkpoints", "models/clip_vision",
+    "user/default/workflows", "user/default/subgraphs",
+)  # fmt: skip
+# A page that opens on the graph: no tour, no template browser.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.InstalledVersion": "1.40.0"}
 NOT_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
 
 
@@ -65,8 +73,11 @@ class Server(Client):
         self.stop()
 
     def make_base(self) -> None:
-        for name in ("custom_nodes", "input", "output", "temp", "user", "models/ipadapter", "models/checkpoints"):
+        for name in FOLDERS:
             (self.base / name).mkdir(parents=True, exist_ok=True)
+        (self.base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+        write_adapters(self.base / "models" / "ipadapter")
+        write_photos(self.base / "input")
         nodes = self.base / "custom_nodes"
         for name, source in ((PACK, ROOT), ("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")):
             if not (nodes / name).exists():

@@ -1,0 +1,44 @@
+"""Files for a test server: adapters that fit the stand-in models under published names, and real photos."""
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import synthetic
+
+CLIP = {"pooled": 32, "hidden": 64}  # as TestClipVision makes them unless told otherwise
+SMALL = {"dim": 64, "heads": 1, "depth": 1}
+SD15: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), **CLIP, **SMALL}
+SDXL: dict[str, Any] = {"context": 2048, "channels": synthetic.sdxl_channels(32), **CLIP, **SMALL}
+SHALLOW: dict[str, Any] = SDXL | {"channels": synthetic.sdxl_channels(32, (1, 2))}
+# File name, variant and sizes; the shallow one fits TestModel's family "sdxl shallow".
+ADAPTERS = {
+    "ip-adapter_sd15.safetensors": ("standard", SD15),
+    "ip-adapter-plus_sd15.safetensors": ("plus", SD15),
+    "ip-adapter-plus-face_sd15.safetensors": ("plus face", SD15),
+    "ip-adapter_sdxl_vit-h.safetensors": ("SDXL", SDXL),
+    "ip-adapter_sdxl_shallow.safetensors": ("SDXL", SHALLOW),
+}
+PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
+
+
+def write_adapters(folder: Path) -> None:
+    for seed, (name, (variant, sizes)) in enumerate(ADAPTERS.items()):
+        if not (folder / name).exists():
+            synthetic.save(synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes), folder / name)
+
+
+def photo(name: str) -> Path:
+    """A photo out of the scikit-image package: astronaut (NASA, public domain), chelsea and coffee (CC0)."""
+    package = find_spec("skimage")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("The photos come from the package scikit-image: run python atelier.py test")
+    return Path(package.origin).parent / "data" / name
+
+
+def write_photos(folder: Path) -> None:
+    for name in PHOTOS:
+        shutil.copyfile(photo(name), folder / name)
