@@ -1,0 +1,137 @@
+"""Draw a schedule: a heat map of layers times sampling percent, as a picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .layer_text import layer_names
+from .layers import Blocks, known_roles
+from .schedule import Resolved
+
+Colour = tuple[int, int, int]
+
+INK, FAINT, PAPER, LINE = (236, 236, 240), (154, 156, 168), (27, 28, 34), (58, 60, 72)
+ROLE_COLOURS: dict[str, Colour] = {"style": (255, 176, 92), "composition": (120, 196, 255)}
+# Colours of weights from nothing up, and from nothing down: brightness grows with strength, also without colour vision.
+UP = np.array([(40, 42, 54), (88, 52, 128), (178, 54, 122), (242, 108, 78), (254, 190, 96), (255, 246, 190)], float)
+DOWN = np.array([(40, 42, 54), (30, 84, 132), (56, 148, 196), (170, 226, 244)], float)
+
+UNIT = 2  # pixels per layout unit: drawn for screens where a node is half as wide as the picture
+ROW, LEFT, RIGHT, TOP, BOTTOM, WIDE = 27, 184, 108, 46, 86, 360  # layout units
+
+
+def colours_of(weights: np.ndarray, top: float) -> np.ndarray:
+    """RGB bytes (..., 3) of weights (...): nothing is dark, `top` and -`top` are the brightest."""
+    share = np.clip(np.abs(weights) / top, 0.0, 1.0)[..., None]
+    up, down = (_between(scale, share[..., 0]) for scale in (UP, DOWN))
+    return np.where(np.asarray(weights)[..., None] < 0, down, up).round().astype(np.uint8)
+
+
+def _between(scale: np.ndarray, share: np.ndarray) -> np.ndarray:
+    stops = np.linspace(0.0, 1.0, len(scale))
+    return np.stack([np.interp(share, stops, channel) for channel in scale.T], axis=-1)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A picture of a schedule, and where in it the weights are: `box` of the cells, `top` of the colours."""
+
+    picture: Image.Image
+    box: tuple[int, int, int, int]
+    weights: np.ndarray  # (layers, columns)
+    top: float
+
+
+def draw_schedule(schedule: Resolved, blocks: Blocks, percents: Sequence[float] | None = None) -> HeatMap:
+    """The weights of a schedule on a model, one row per layer.
+
+    Without `percents` the columns run evenly from 0 to 1; with them (the sampling percent of every step of a run) there
+    is one column per step.
+    """
+    even = percents is None
+    columns = [(column + 0.5) / WIDE for column in range(WIDE)] if percents is None else list(percents)
+    if not columns:
+        raise ValueError("There are no steps to draw: the list of sigmas is empty.")
+    weights = np.array([schedule.at(percent) for percent in columns]).T
+    top = max(1.0, float(np.abs(weights).max()))
+    height = ROW * len(blocks)
+    picture = Image.new("RGB", ((LEFT + WIDE + RIGHT) * UNIT, (TOP + height + BOTTOM) * UNIT), PAPER)
+    draw = ImageDraw.Draw(picture)
+    box = (LEFT * UNIT, TOP * UNIT, (LEFT + WIDE) * UNIT, (TOP + height) * UNIT)
+    _draw_cells(picture, box, colours_of(weights, top))
+    roles = known_roles(blocks)
+    family = roles.family if roles else "this model"
+    write_text(draw, (14, TOP / 2), f"{family}: {len(blocks)} layers", 18, INK, "lm")
+    write_text(draw, (LEFT + WIDE + 10, TOP / 2), "weight", 14, FAINT, "lm")
+    _draw_rows(draw, blocks, weights)
+    _draw_percents(draw, TOP + height, None if even else columns)
+    _draw_bar(picture, draw, TOP + height + 58, float(weights.min()), top)
+    return HeatMap(picture, box, weights, top)
+
+
+def _draw_cells(picture: Image.Image, box: tuple[int, int, int, int], colours: np.ndarray) -> None:
+    rows, columns, _ = colours.shape
+    cells = Image.fromarray(colours).resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST)
+    picture.paste(cells, box[:2])
+    draw = ImageDraw.Draw(picture)
+    for row in range(rows + 1):
+        draw.line([(box[0], box[1] + row * ROW * UNIT), (box[2], box[1] + row * ROW * UNIT)], PAPER, UNIT)
+    if columns <= 60:  # separate steps
+        for column in range(columns + 1):
+            x = box[0] + (box[2] - box[0]) * column / columns
+            draw.line([(x, box[1]), (x, box[3])], PAPER, 1)
+
+
+def _draw_rows(draw: ImageDraw.ImageDraw, blocks: Blocks, weights: np.ndarray) -> None:
+    roles = known_roles(blocks)
+    for layer, name in enumerate(layer_names(blocks)):
+        middle = TOP + (layer + 0.5) * ROW
+        low, high = float(weights[layer].min()), float(weights[layer].max())
+        write_text(draw, (32, middle), str(layer), 15, INK, "rm")
+        write_text(draw, (42, middle), name, 15, INK if low or high else FAINT, "lm")
+        role = None
+        if roles:
+            role = "style" if layer in roles.style else "composition" if layer in roles.composition else None
+        if role:
+            write_text(draw, (LEFT - 8, middle), role, 12, ROLE_COLOURS[role], "rm")
+        summary = _number(high) if low == high else f"{_number(low)} to {_number(high)}"
+        write_text(draw, (LEFT + WIDE + 10, middle), summary, 14, INK if low or high else FAINT, "lm")
+
+
+def _draw_percents(draw: ImageDraw.ImageDraw, bottom: float, steps: Sequence[float] | None) -> None:
+    if steps is None:
+        for quarter in range(5):
+            x = LEFT + WIDE * quarter / 4
+            draw.line([(x * UNIT, bottom * UNIT), (x * UNIT, (bottom + 5) * UNIT)], FAINT, UNIT)
+            write_text(draw, (x, bottom + 16), f"{quarter * 25}%", 14, INK, "mm")
+        write_text(draw, (LEFT + WIDE / 2, bottom + 34), "of sampling (noise to picture)", 13, FAINT, "mm")
+        return
+    every = max(1, -(-len(steps) // 8))
+    for step in range(0, len(steps), every):
+        x = LEFT + WIDE * (step + 0.5) / len(steps)
+        write_text(draw, (x, bottom + 13), str(step + 1), 14, INK, "mm")
+        write_text(draw, (x, bottom + 28), f"{steps[step] * 100:.0f}%", 11, FAINT, "mm")
+    write_text(draw, (LEFT - 8, bottom + 13), "step", 13, FAINT, "rm")
+    write_text(draw, (LEFT - 8, bottom + 28), "of sampling", 11, FAINT, "rm")
+
+
+def _draw_bar(picture: Image.Image, draw: ImageDraw.ImageDraw, y: float, least: float, top: float) -> None:
+    low = -top if least < 0 else 0.0
+    values = np.linspace(low, top, WIDE * UNIT)
+    bar = Image.fromarray(np.repeat(colours_of(values, top)[None], 10 * UNIT, axis=0))
+    picture.paste(bar, (LEFT * UNIT, round(y * UNIT) - 5 * UNIT))
+    write_text(draw, (LEFT - 8, y), _number(low), 14, INK, "rm")
+    write_text(draw, (LEFT + WIDE + 10, y), _number(top), 14, INK, "lm")
+
+
+def _number(value: float) -> str:
+    return f"{round(value, 2) + 0.0:g}"  # adding 0.0 makes a minus zero a plain one
+
+
+def write_text(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: Colour, anchor: str
+) -> None:
+    """Write one line of text; place and size in layout units, `anchor` as Pillow's."""
+    draw.text((at[0] * UNIT, at[1] * UNIT), text, colour, ImageFont.load_default(size * UNIT), anchor)
