@@ -71,7 +71,7 @@ def tensor_bytes(value: Any) -> int:
 
 
 def content_key(tensor: Tensor) -> bytes:
-    """A digest of a tensor's values, shape and type: equal for equal tensors, whatever their device or memory layout."""
+    """A digest of a tensor's values, shape and type: equal for equal tensors, whatever their device or layout."""
     digest = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=20)
     data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     digest.update(data.numpy().data)

@@ -1,5 +1,6 @@
-"""Encode reference images with a vision encoder that comes as a function: chunked, cached by content, masked, in tiles."""
+"""Encode images with a vision encoder that comes as a function: chunked, cached by content, masked, in tiles."""
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ def black_image(size: int) -> Tensor:
 
 
 def crop_to_square(images: Tensor, size: int) -> Tensor:
-    """Images (n, h, w, c) with the short side resized to `size` (bicubic, antialiased) and the long one cut in the middle."""
+    """Images (n, h, w, c) with the short side resized to `size` (bicubic) and the long one cut in the middle."""
     height, width = images.shape[1:3]
     if (height, width) == (size, size):
         return images
@@ -157,11 +158,24 @@ def cut_tiles(images: Tensor, tiles: int) -> Tensor:
 
 
 def merge_tiles(features: Features, tiles: int) -> Features:
-    """Features of n * tiles * tiles parts put together to those of n images, in the encoder's own number of tokens."""
+    """Features of n * tiles * tiles parts put together to those of n images, in the encoder's own number of tokens.
+
+    Class tokens are averaged; the other tokens form a picture that is shrunk. Pooled embeds are averaged too, unless
+    their width is a square number: then they are shrunk as if they were a picture, which makes no sense and is kept
+    because pictures were made with it (ViT-H, 1024 wide).
+    """
     pooled = features.pooled.unflatten(0, (-1, tiles * tiles))
     hidden = features.hidden.unflatten(0, (-1, tiles * tiles))
-    side = int((hidden.shape[2] - 1) ** 0.5)
-    patches = hidden[:, :, 1 : 1 + side * side].unflatten(2, (side, side)).unflatten(1, (tiles, tiles))
-    picture = patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (n, width, rows, columns)
-    merged = F.adaptive_avg_pool2d(picture, (side, side)).flatten(2).transpose(1, 2)
-    return Features(pooled.mean(1), torch.cat((hidden[:, :, :1].mean(1), merged), dim=1))
+    if math.isqrt(pooled.shape[-1]) ** 2 == pooled.shape[-1]:
+        joined = _shrink(pooled.unsqueeze(-1), tiles).squeeze(-1)
+    else:
+        joined = pooled.mean(1)
+    return Features(joined, torch.cat((hidden[:, :, :1].mean(1), _shrink(hidden[:, :, 1:], tiles)), dim=1))
+
+
+def _shrink(parts: Tensor, tiles: int) -> Tensor:
+    """Tokens (n, tiles * tiles, side * side, width) as one picture of tiles, averaged to (n, side * side, width)."""
+    side = math.isqrt(parts.shape[2])
+    grid = parts[:, :, : side * side].unflatten(2, (side, side)).unflatten(1, (tiles, tiles))
+    picture = grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (n, width, rows, columns)
+    return F.adaptive_avg_pool2d(picture, (side, side)).flatten(2).transpose(1, 2)

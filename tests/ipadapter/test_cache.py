@@ -1,0 +1,116 @@
+import gc
+import threading
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from pack.ipadapter.cache import ContentCache, content_key, serial, tensor_bytes
+
+
+def test_a_value_is_made_once():
+    cache, made = ContentCache(1000), []
+    for _ in range(3):
+        value = cache.get_or_make("a", lambda: made.append(1) or torch.ones(10))
+    assert len(made) == 1 and value.sum() == 10
+    assert (cache.hits, cache.misses, cache.bytes) == (2, 1, 40)
+
+
+def test_what_was_used_longest_ago_is_forgotten_first():
+    cache = ContentCache(80)
+    for key in ("a", "b", "a", "c"):  # 40 bytes each: c pushes b out
+        cache.get_or_make(key, lambda: torch.ones(10))
+    misses = cache.misses
+    cache.get_or_make("a", lambda: torch.ones(10))
+    assert cache.misses == misses
+    cache.get_or_make("b", lambda: torch.ones(10))
+    assert cache.misses == misses + 1 and cache.bytes <= 80
+
+
+def test_a_value_over_the_bound_is_made_and_not_kept():
+    cache = ContentCache(80)
+    cache.get_or_make("small", lambda: torch.ones(10))
+    assert len(cache.get_or_make("large", lambda: torch.ones(100))) == 100
+    assert len(cache) == 1 and cache.bytes == 40
+
+
+def test_a_failure_is_raised_and_not_kept():
+    cache = ContentCache(80)
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_make("a", lambda: 1 // 0)
+    assert cache.get_or_make("a", lambda: 2) == 2
+
+
+def test_making_may_ask_the_same_cache():
+    cache = ContentCache(80)
+    assert cache.get_or_make("a", lambda: cache.get_or_make("b", lambda: 1) + 1) == 2
+
+
+def test_threads_share_the_first_value():
+    cache, start = ContentCache(10_000), threading.Barrier(4)
+    values = []
+
+    def ask():
+        start.wait()
+        values.append(cache.get_or_make("a", lambda: torch.rand(10)))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(value is values[0] for value in values) and cache.bytes == 40
+
+
+def test_bytes_of_nested_values():
+    @dataclass
+    class Pair:
+        a: torch.Tensor
+        note: str
+
+    value = {"x": [torch.ones(2), (torch.ones(3, dtype=torch.float16),)], "y": Pair(torch.ones(1), "n")}
+    assert tensor_bytes(value) == 8 + 6 + 4
+
+
+def test_equal_content_has_equal_keys_whatever_its_layout():
+    x = torch.arange(6.0).view(2, 3)
+    assert content_key(x) == content_key(x.clone()) == content_key(x.t().contiguous().t())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [torch.arange(6.0).view(3, 2), torch.arange(6).view(2, 3), torch.arange(6.0).view(2, 3) + 1e-6, torch.zeros(2, 3)],
+)
+def test_other_content_has_another_key(other):
+    assert content_key(torch.arange(6.0).view(2, 3)) != content_key(other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.float64])
+def test_every_type_has_a_key(dtype):
+    assert len(content_key(torch.ones(3, dtype=dtype))) == len(content_key(torch.tensor(1))) == 20
+
+
+class Thing:
+    __eq__ = None  # hashing is not needed
+    __hash__ = None
+
+
+def test_a_serial_belongs_to_one_object_for_ever():
+    numbers = set()
+    for _ in range(100):  # addresses are used again, numbers are not
+        thing = Thing()
+        number = serial(thing)
+        assert number == serial(thing) and number not in numbers
+        numbers.add(number)
+        del thing
+        gc.collect(0)
+
+
+def test_a_serial_keeps_nothing_alive():
+    import weakref
+
+    thing = Thing()
+    serial(thing)
+    alive = weakref.ref(thing)
+    del thing
+    assert alive() is None

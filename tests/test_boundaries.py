@@ -1,0 +1,64 @@
+"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks; the host only in nodes."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE = ("ipadapter", "weight_schedules", "masks")
+HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
+FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path, source=None):
+    """Absolute modules, and relative ones as parts from the pack's root, that a file imports anywhere in it."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(source or path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+        elif isinstance(node, ast.ImportFrom):
+            base = ("pack", *package[: len(package) + 1 - node.level])
+            tail = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from (".".join((*base, part)) for part in tail)
+
+
+def test_there_is_something_to_check():
+    assert {path.parent.name for path in FILES} == set(CORE)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_core_never_imports_the_host(path):
+    assert [module for module in imports(path) if module.split(".")[0] in HOST] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=name)
+def test_core_packages_import_only_themselves(path):
+    inside = f"pack.{path.relative_to(ROOT).parts[0]}"
+    ours = [module for module in imports(path) if module.startswith("pack") or module.split(".")[0] in CORE]
+    assert [module for module in ours if not module.startswith(inside)] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").rglob("*.py")), ids=name)
+def test_only_the_model_patch_touches_transformer_options(path):
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    words = {getattr(node, field, None) for node in nodes for field in ("id", "attr", "value", "arg")}
+    assert path.name == "model_patch.py" or not any(word == "transformer_options" for word in words)
+
+
+@pytest.mark.parametrize("path", [ROOT / "__init__.py", *FILES, *sorted((ROOT / "nodes").rglob("*.py"))], ids=name)
+def test_the_pack_imports_itself_relatively(path):
+    """The folder may have any name when ComfyUI loads it, so `import ipadapter` would only work by accident."""
+    assert [module for module in imports(path) if module.split(".")[0] in CORE] == []
+
+
+def test_imports_are_found_wherever_they_hide():
+    path = ROOT / "ipadapter" / "hidden.py"
+    source = "def f():\n    import comfy.ops\n    from ..masks.grid import x\n    from . import cache\n    from ..nodes import y"
+    assert list(imports(path, source)) == ["comfy.ops", "pack.masks.grid", "pack.ipadapter.cache", "pack.nodes"]
