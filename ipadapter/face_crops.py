@@ -13,9 +13,10 @@ ARCFACE_POINTS = np.array(
 
 
 def template_points(size: int, padding: float = 0.0) -> NDArray[np.float64]:
-    """Where the five points lie in a square crop, (5, 2) as x, y; `padding` is the margin added on every side, in crops.
+    """Where the five points lie in a square crop, (5, 2) as x, y; `padding` is a margin on every side, in crops.
 
-    Sizes that are whole 112s scale the training crop; others put it into 128 columns, shifted by 8, as insightface does.
+    Sizes that are whole 112s scale the training crop; others put it into 128 columns, shifted by 8, as insightface
+    does.
     """
     points = ARCFACE_POINTS * (size / 112) if size % 112 == 0 else (ARCFACE_POINTS + [8, 0]) * (size / 128)
     return (points - size / 2) / (1 + 2 * padding) + size / 2
@@ -37,12 +38,14 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
 def aligned_crop(
     picture: NDArray[np.uint8], points: NDArray[np.floating], size: int, padding: float = 0.0
 ) -> NDArray[np.uint8]:
-    """The face turned upright and scaled to a square of `size` pixels, black outside the picture; (h, w, 3) in and out."""
+    """The face turned upright and scaled to a square of `size` pixels, (h, w, 3), black outside the picture."""
     matrix = similarity(points, template_points(size, padding))
     return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=0.0)
 
 
-def box_crop(picture: NDArray[np.uint8], box: NDArray[np.floating], size: int, padding: float = 0.0) -> NDArray[np.uint8]:
+def box_crop(
+    picture: NDArray[np.uint8], box: NDArray[np.floating], size: int, padding: float = 0.0
+) -> NDArray[np.uint8]:
     """The square around a box (left, top, right, bottom) scaled to `size` pixels, black outside the picture.
 
     `padding` is the margin added on every side, in sides of the square.

@@ -12,26 +12,28 @@ from .errors import FaceError
 
 logger = logging.getLogger(__name__)
 
-PROVIDERS = {
-    "CPU": "CPUExecutionProvider",
-    "CUDA": "CUDAExecutionProvider",
-    "ROCM": "ROCMExecutionProvider",
-    "DirectML": "DmlExecutionProvider",
-    "OpenVINO": "OpenVINOExecutionProvider",
-    "CoreML": "CoreMLExecutionProvider",
+CPU = "CPUExecutionProvider"
+PROVIDERS = {  # name in the user interface -> onnxruntime's names for it, the first one offered is used
+    "CPU": (CPU,),
+    "CUDA": ("CUDAExecutionProvider",),
+    "ROCM": ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),  # onnxruntime 1.23 dropped the latter
+    "DirectML": ("DmlExecutionProvider",),
+    "OpenVINO": ("OpenVINOExecutionProvider",),
+    "CoreML": ("CoreMLExecutionProvider",),
 }
 PROVIDER_PACKAGES = {
     "CPU": "onnxruntime",
     "CUDA": "onnxruntime-gpu",
-    "ROCM": "onnxruntime-rocm",
+    "ROCM": "onnxruntime-migraphx",
     "DirectML": "onnxruntime-directml",
     "OpenVINO": "onnxruntime-openvino",
     "CoreML": "onnxruntime",
 }
+RELEASE = "of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only"
 PACK_SOURCES = {
-    "buffalo_l": "the file buffalo_l.zip of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only",
-    "antelopev2": "the file antelopev2.zip of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only",
-    "auraface": "huggingface.co/fal/AuraFace-v1; Apache-2.0, but not the recogniser that the FaceID adapters were trained with",
+    "buffalo_l": f"the file buffalo_l.zip {RELEASE}",
+    "antelopev2": f"the file antelopev2.zip {RELEASE}",
+    "auraface": "huggingface.co/fal/AuraFace-v1; Apache-2.0, but no FaceID adapter was trained with it",
 }
 _loaded: "weakref.WeakValueDictionary[tuple[Path, str], Any]" = weakref.WeakValueDictionary()
 
@@ -63,13 +65,14 @@ def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
     """
     if wished not in PROVIDERS:
         raise FaceError(f"Unknown provider {wished!r}: expected one of {', '.join(PROVIDERS)}.")
-    if PROVIDERS[wished] not in available:
-        offered = [name for name, provider in PROVIDERS.items() if provider in available]
+    offered = {name: [p for p in providers if p in available] for name, providers in PROVIDERS.items()}
+    if not offered[wished]:
         raise FaceError(
-            f"The provider {wished} ({PROVIDERS[wished]}) is not offered by the installed onnxruntime, which has "
-            f"{', '.join(available)}. Choose {' or '.join(offered) or 'CPU'}, or install {PROVIDER_PACKAGES[wished]}."
+            f"The provider {wished} ({' or '.join(PROVIDERS[wished])}) is not offered by the installed onnxruntime, "
+            f"which has {', '.join(available)}. Choose {' or '.join(name for name in offered if offered[name])}, "
+            f"or install {PROVIDER_PACKAGES[wished]}."
         )
-    return list(dict.fromkeys([PROVIDERS[wished], PROVIDERS["CPU"]]))
+    return list(dict.fromkeys([offered[wished][0], CPU]))
 
 
 def find_pack(name: str, roots: Sequence[Path]) -> Path:
@@ -107,7 +110,9 @@ def load_pack(folder: Path, provider: str) -> Any:
         )
     except AssertionError as error:  # insightface's only sign of a pack without a detector
         files = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no .onnx file"
-        raise FaceError(f"The face pack {folder} has no network that insightface takes for a detector: {files}.") from error
+        raise FaceError(
+            f"The face pack {folder} has no network that insightface takes for a detector: {files}."
+        ) from error
     analysis.prepare(ctx_id=0, det_size=(640, 640))
     used = analysis.det_model.session.get_providers()
     if providers[0] not in used:

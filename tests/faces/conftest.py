@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
+
 from faces import assets
 from pack.ipadapter import face_models
-from torch import Tensor
 
 
 @pytest.fixture(scope="session")

@@ -36,8 +36,9 @@ def make_detector(source: Path, target: Path) -> None:
     graph.node.extend(nodes)
     graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in DETECTOR_CONSTANTS.items())
     size = [1, 3, "height", "width"]
-    outputs = [(f"{kind}_{stride}", width) for kind, width in (("score", 1), ("box", 4), ("points", 10)) for stride in STRIDES]
-    set_ends(graph, helper.make_tensor_value_info("input.1", TensorProto.FLOAT, size), [(n, [None, w]) for n, w in outputs])
+    widths = {"score": 1, "box": 4, "points": 10}
+    outputs = [(f"{kind}_{stride}", [None, width]) for kind, width in widths.items() for stride in STRIDES]
+    set_ends(graph, helper.make_tensor_value_info("input.1", TensorProto.FLOAT, size), outputs)
     save(model, target)
 
 

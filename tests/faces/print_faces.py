@@ -14,6 +14,7 @@ sys.modules["pack"] = importlib.util.module_from_spec(spec)
 sys.path.insert(0, str(root / "tests"))
 
 import insightface  # noqa: E402
+
 from faces.assets import load_photo  # noqa: E402
 from pack.ipadapter.face_models import load_pack  # noqa: E402
 from pack.ipadapter.faces import face_features  # noqa: E402

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from insightface.utils import face_align
+
 from pack.ipadapter.face_crops import aligned_crop, box_crop, similarity, template_points
 
 POINTS = np.array([[204.0, 101], [245, 99], [221, 124], [208, 143], [240, 142]], np.float32)
@@ -23,7 +24,8 @@ def test_an_aligned_crop_equals_insightface_s_norm_crop(picture, size):
 
 def test_a_similarity_maps_points_onto_a_turned_scaled_and_shifted_copy():
     turn = np.array([[0.8, -0.6], [0.6, 0.8]]) * 1.7
-    matrix = similarity(POINTS, POINTS @ turn.T + [5, -3])
+    points = POINTS.astype(np.float64)
+    matrix = similarity(points, points @ turn.T + [5, -3])
     np.testing.assert_allclose(matrix, np.column_stack([turn, [5, -3]]), atol=1e-10)
 
 
