@@ -140,7 +140,7 @@ PROJECTIONS: dict[str, Callable[[Maker, Sizes], dict[str, Tensor]]] = {
 }
 WITH_LORA = ("FaceID", "FaceID Plus", "FaceID Plus V2")
 # File name, variant and published sizes of every kind of file in the model zoo.
-ZOO: dict[str, tuple[str, dict[str, int]]] = {
+ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter_sd15.safetensors": ("standard", {}),
     "ip-adapter_sd15_light_v11.bin": ("light", {}),
     "ip-adapter_sd15_vit-G.safetensors": ("ViT-G", {"pooled": 1280}),

@@ -60,5 +60,6 @@ def test_the_pack_imports_itself_relatively(path):
 
 def test_imports_are_found_wherever_they_hide():
     path = ROOT / "ipadapter" / "hidden.py"
-    source = "def f():\n    import comfy.ops\n    from ..masks.grid import x\n    from . import cache\n    from ..nodes import y"
+    lines = ("import comfy.ops", "from ..masks.grid import x", "from . import cache", "from ..nodes import y")
+    source = "\n    ".join(("def f():", *lines))
     assert list(imports(path, source)) == ["comfy.ops", "pack.masks.grid", "pack.ipadapter.cache", "pack.nodes"]

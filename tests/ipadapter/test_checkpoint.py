@@ -1,4 +1,5 @@
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,9 @@ import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint, read_file
 from pack.ipadapter.errors import CheckpointError
 
-TINY = dict(context=32, channels=[16, 32, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4)
+TINY: dict[str, Any] = dict(
+    context=32, channels=[16, 32, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4
+)
 
 
 def tiny(variant="standard", **sizes):

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from pack.ipadapter.errors import AdapterError, EncoderMismatchError, ModelMisma
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = {case["name"]: case for case in json.loads((REFERENCE / "projections.json").read_text())}
-TINY = dict(context=32, channels=[16, 32, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4)
+TINY: dict[str, Any] = dict(
+    context=32, channels=[16, 32, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def tiny(variant, **sizes):
     return IPAdapter.from_checkpoint(read_checkpoint(synthetic.adapter(variant, **TINY | sizes), f"{variant}.bin"))
 
 
-def embeds_for(adapter, n=2, seed=1):
+def embeds_for(adapter, n=2, seed=1) -> tuple[Any, Any]:
     generator = torch.Generator().manual_seed(seed)
     config = adapter.config
     shape = {"pooled": (n, config.embed_dim), "hidden": (n, 17, config.embed_dim), None: None}[config.takes]
