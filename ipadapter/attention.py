@@ -52,7 +52,8 @@ RESCALINGS: dict[str, Scaling] = {  # K and V scaled for weight 1 -> for another
 def fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:
     """(rows, n, channels) -> (groups, heads, rows / groups * n, channels / heads).
 
-    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every row.
+    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every
+    row.
     """
     return q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
 
@@ -71,7 +72,8 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def add_image_attention(out: Tensor, image: Tensor, gain: Tensor | None) -> Tensor:
-    """Add the image attention to the text attention, both (rows, n, channels); gain is (rows or 1, n or 1, 1), a mask usually.
+    """Add the image attention to the text attention, both (rows, n, channels); gain is (rows or 1, n or 1, 1), a mask
+    usually.
 
     One operation either way, and the same bits for a gain of ones as for none, because multiplying by 1 is exact.
     """

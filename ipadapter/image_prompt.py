@@ -1,7 +1,8 @@
-"""An image prompt: the keys and values of a reference image for every cross-attention of a UNet, and how strongly they act.
+"""An image prompt: the keys and values of a reference image for every cross-attention of a UNet, and how strongly
+they act.
 
-Everything here is computed before sampling. An image prompt is never changed; what sampling needs from it, in the order of the rows of a
-model call, comes from `arrange`.
+Everything here is computed before sampling. An image prompt is never changed; what sampling needs from it, in the
+order of the rows of a model call, comes from `arrange`.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,9 @@ Area = tuple[int, int, int, int]  # height, width, top, left, in latent pixels
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one cross-attention, (images, tokens, channels) each: of the image, and of what the negative prompt sees."""
+    """Keys and values of one cross-attention, (images, tokens, channels) each: of the image, and of what the negative
+    prompt sees.
+    """
 
     positive: tuple[Tensor, Tensor]
     negative: tuple[Tensor, Tensor]
@@ -44,7 +47,9 @@ class Rows:
         return self.window if self.window is not None else tuple(range(self.frames))
 
     def pick_frames(self, x: Tensor) -> Tensor:
-        """One entry per frame of this call from one per frame of the batch: a short batch repeats its last entry, a long one is cut."""
+        """One entry per frame of this call from one per frame of the batch: a short batch repeats its last entry, a
+        long one is cut.
+        """
         return x[torch.tensor([min(frame, len(x) - 1) for frame in self.indices], device=x.device)]
 
 
@@ -52,10 +57,11 @@ class Rows:
 class ImagePrompt:
     """A reference image as a prompt.
 
-    `keys_values(attention, frames)` gives the K/V of a cross-attention by its number in execution order; `frames` selects images where
-    every frame has its own, and is None for all. `weight_at(percent)` gives the weight of every layer at a sampling percent (0 is the first
-    step, 1 the end). On `swapped` layers the image goes to the negative rows and the positive rows get nothing, which pushes the result
-    away from it. `mask` is (m, height, width), one per frame or one for all.
+    `keys_values(attention, frames)` gives the K/V of a cross-attention by its number in execution order; `frames`
+    selects images where every frame has its own, and is None for all. `weight_at(percent)` gives the weight of every
+    layer at a sampling percent (0 is the first step, 1 the end). On `swapped` layers the image goes to the negative
+    rows and the positive rows get nothing, which pushes the result away from it. `mask` is (m, height, width), one
+    per frame or one for all.
     """
 
     keys_values: Callable[[int, Sequence[int] | None], KeysValues]
@@ -69,7 +75,9 @@ class ImagePrompt:
     mask: Tensor | None = None
     per_frame: bool = False
     images: int = 1  # reference images, or frames of them where per_frame
-    models: tuple[object, ...] = ()  # what the host must keep loaded while sampling: nothing, unless K/V are computed on the way
+    models: tuple[
+        object, ...
+    ] = ()  # what the host must keep loaded while sampling: nothing, unless K/V are computed on the way
 
     @property
     def depends_on_sigma(self) -> bool:
@@ -86,10 +94,13 @@ class ImagePrompt:
         return self.per_frame or self.frame_weights is not None
 
 
-def arrange(prompt: ImagePrompt, attention: int, layer: int, rows: Rows, heads: int, weight: float) -> tuple[Tensor, Tensor]:
+def arrange(
+    prompt: ImagePrompt, attention: int, layer: int, rows: Rows, heads: int, weight: float
+) -> tuple[Tensor, Tensor]:
     """K and V of one cross-attention, scaled by weight, in the order of a model call's rows.
 
-    Each is (chunks, heads, tokens, channels / heads), or (rows, ...) where every row has its own; the tokens are those of all images.
+    Each is (chunks, heads, tokens, channels / heads), or (rows, ...) where every row has its own; the tokens are
+    those of all images.
     """
     source = prompt.keys_values(attention, prompt.images_of(rows))
     of_role = {POSITIVE: source.positive, NEGATIVE: source.positive if layer in prompt.swapped else source.negative}

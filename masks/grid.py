@@ -6,8 +6,11 @@ from torch.nn import functional
 Area = tuple[int, int, int, int]  # height, width, top, left
 
 
-def mask_on_grid(mask: Tensor, grid: tuple[int, int], area: Area | None = None, canvas: tuple[int, int] | None = None) -> Tensor:
-    """A mask (m, height, width) at the tokens of a grid (rows, columns), as (m, rows * columns, 1); bilinear, grey values kept.
+def mask_on_grid(
+    mask: Tensor, grid: tuple[int, int], area: Area | None = None, canvas: tuple[int, int] | None = None
+) -> Tensor:
+    """A mask (m, height, width) at the tokens of a grid (rows, columns), as (m, rows * columns, 1); bilinear, grey
+    values kept.
 
     Where the model sees only an area of the canvas (both in latent pixels), only that part of the mask is used.
     """

@@ -14,7 +14,8 @@ _EDGE = (
 class SamplingPosition:
     """Converts between sigma and percent for one noise schedule, with Python numbers only.
 
-    `percent_to_sigma` is the host's own function: 0 is the start of sampling, 1 its end, and sigma falls as percent rises.
+    `percent_to_sigma` is the host's own function: 0 is the start of sampling, 1 its end, and sigma falls as percent
+    rises.
     """
 
     def __init__(self, percent_to_sigma: Callable[[float], float]) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 from comfy.model_sampling import ModelSamplingDiscrete
+
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
 from pack.ipadapter.layers import CrossAttention
 from pack.nodes.model_patch import Decider, ImagePromptPatch
@@ -18,14 +19,19 @@ from pack.weight_schedules.layers import layer_weights
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = json.loads((REFERENCE / "attention.json").read_text())
 TENSORS = load_file(REFERENCE / "attention.safetensors")
-SD15 = tuple(tuple(block) for block in json.loads((REFERENCE / "layer_weights.json").read_text())["families"]["sd15"]["blocks"])
+SD15 = tuple(
+    tuple(block) for block in json.loads((REFERENCE / "layer_weights.json").read_text())["families"]["sd15"]["blocks"]
+)
 
 
 def reference_prompt(case: dict, tensors: dict) -> ImagePrompt:
     weight = case["weight"]
     frames = tuple(weight) if isinstance(weight, list) else None
     weights = layer_weights(case["weight_type"], 1.0 if frames else weight, SD15)
-    pairs = [tuple(tensors[tokens] @ tensors[to].T for to in ("to_k_ip", "to_v_ip")) for tokens in ("image_tokens", "negative_image_tokens")]
+    pairs = [
+        tuple(tensors[tokens] @ tensors[to].T for to in ("to_k_ip", "to_v_ip"))
+        for tokens in ("image_tokens", "negative_image_tokens")
+    ]
 
     def keys_values(attention, images):
         return KeysValues(*(pair if images is None else tuple(x[images] for x in pair) for pair in pairs))
@@ -57,7 +63,9 @@ def test_a_layer_gives_what_the_reference_gives(case):
     tensors = {key.split(".", 1)[1]: value for key, value in TENSORS.items() if key.split(".", 1)[0] == case["name"]}
     prompt = reference_prompt(case, tensors)
     channels = tensors["q"].shape[-1]
-    attention = CrossAttention(case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1])
+    attention = CrossAttention(
+        case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1]
+    )
     patch = ImagePromptPatch(attention, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
 
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))

@@ -1,0 +1,23 @@
+"""The nodes that ComfyUI sees. Each module lists its own in NODES."""
+
+from importlib import import_module
+
+from comfy_api.latest import ComfyExtension, io
+
+from .conflicts import watch_for_other_packs
+from .files import register_adapter_folder
+
+MODULES = ("loaders", "apply", "masks", "weights")
+
+
+class IPAdapterAtelier(ComfyExtension):
+    async def on_load(self) -> None:
+        register_adapter_folder()
+        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in _nodes()})
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return _nodes()
+
+
+def _nodes() -> list[type[io.ComfyNode]]:
+    return [node for name in MODULES for node in import_module(f".{name}", __package__).NODES]

@@ -1,0 +1,184 @@
+"""Keys and values of encoded references for every cross-attention of a model, computed when a node runs and kept by
+content.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from ..ipadapter.cache import ContentCache, content_key, serial
+from ..ipadapter.errors import ModelMismatchError
+from ..ipadapter.image_prompt import KeysValues
+from ..ipadapter.layers import CrossAttention, match_keys
+from .encoding import Embeds, Reference
+from .loaders import LoadedAdapter
+
+BUDGET = (
+    256 * 2**20
+)  # bytes of K/V one prompt may keep; long frame batches above it compute them while sampling, one layer at a time
+COMPOSITION_LAYER = {11: (3,), 16: (4, 5)}  # layers (of how many) that look at a composition reference
+
+_TOKENS = ContentCache(64 * 2**20)
+_KEYS_VALUES = ContentCache(512 * 2**20)
+
+Source = Callable[[int, Sequence[int] | None], KeysValues]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Image tokens (images, tokens, context) of the reference, of its negative, and of a composition reference where
+    there is one.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    composition: Tensor | None = None
+
+
+def keys_values_source(
+    model: ModelPatcher,
+    adapter: LoadedAdapter,
+    attentions: Sequence[CrossAttention],
+    embeds: Embeds,
+    reference: Reference,
+) -> tuple[Source, int, tuple[object, ...]]:
+    """Where a prompt's K/V come from, how many images it has, and what must stay loaded while sampling."""
+    tokens = _project(model, adapter, embeds, reference)
+    numbers = match_keys(attentions, adapter.config.key_numbers)
+    dtype = _storage_type(model)
+    layers = attentions[-1].layer + 1
+    of_composition = COMPOSITION_LAYER.get(layers, ()) if tokens.composition is not None else ()
+
+    def pair_for(attention: int) -> tuple[Tensor, Tensor]:
+        composed = tokens.composition if attentions[attention].layer in of_composition else None
+        positive = tokens.positive if composed is None else composed
+        return positive, _fit(tokens.negative, positive, reference.per_frame)
+
+    if reference.per_frame and _size(adapter, tokens, dtype) > BUDGET:
+        return _on_the_way(adapter, numbers, pair_for), len(tokens.positive), (adapter.patcher,)
+    key = (
+        serial(adapter),
+        content_key(tokens.positive),
+        content_key(tokens.negative),
+        numbers,
+        dtype,
+        reference.per_frame,
+    )
+    key += () if tokens.composition is None else (content_key(tokens.composition), of_composition)
+    stored = _KEYS_VALUES.get_or_make(key, lambda: _compute(adapter, numbers, pair_for, dtype))
+    return _stored(stored), len(tokens.positive), ()
+
+
+def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
+    """Tokens of positive, negative and composition embeds; projecting is kept by content, so that weights cost
+    nothing.
+    """
+    key: tuple = (serial(adapter), embeds.key, reference.face_strength, reference.shortcut)
+    if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection comes in between
+        key += (serial(model.model), reference.kolors_weight)
+    return _TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))
+
+
+def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
+    device = adapter.to_device().load_device
+    chunk = reference.encode_batch_size or 64
+
+    def project(features: Tensor | None, face: Tensor | None) -> Tensor:
+        count = len(next(x for x in (features, face) if x is not None))
+        parts = []
+        for start in range(0, count, chunk):
+            part = [None if x is None else x[start : start + chunk].to(device, torch.float32) for x in (features, face)]
+            parts.append(adapter.network.project(*part, strength=reference.face_strength, shortcut=reference.shortcut))
+        return _own(_to_context(model, adapter, torch.cat(parts), reference.kolors_weight))
+
+    composition = project(embeds.composition, None) if embeds.composition is not None else None
+    return Tokens(project(embeds.positive, embeds.face), project(embeds.negative, embeds.face_negative), composition)
+
+
+def _to_context(model: ModelPatcher, adapter: LoadedAdapter, tokens: Tensor, kolors_weight: float) -> Tensor:
+    """Kolors FaceID gives tokens as wide as its text encoder's; the model's own text projection brings them to the
+    UNet's width.
+    """
+    if tokens.shape[-1] == adapter.config.context_dim:
+        return tokens
+    projection = getattr(model.get_model_object("diffusion_model"), "encoder_hid_proj", None)
+    if not isinstance(projection, nn.Module):
+        raise ModelMismatchError(
+            f"{adapter.name} needs the text projection (encoder_hid_proj) of a Kolors model, and this model has "
+            "none: load the model with Kolors nodes."
+        )
+    return projection(tokens.to(next(projection.parameters()))).float() * kolors_weight
+
+
+def _compute(
+    adapter: LoadedAdapter, numbers: Sequence[int], pair_for: Callable[[int], tuple[Tensor, Tensor]], dtype: torch.dtype
+) -> list[KeysValues]:
+    device = adapter.to_device().load_device
+    results = []
+    for attention, number in enumerate(numbers):
+        positive, negative = pair_for(attention)
+        k, v = adapter.network.keys_values(torch.cat([positive, negative]).to(device), number)
+        count = len(positive)
+        halves = [tuple(_own(x[part].to(dtype)) for x in (k, v)) for part in (slice(0, count), slice(count, None))]
+        results.append(KeysValues(halves[0], halves[1]))  # type: ignore[arg-type]
+    return results
+
+
+def _stored(stored: Sequence[KeysValues]) -> Source:
+    def source(attention: int, images: Sequence[int] | None) -> KeysValues:
+        return stored[attention] if images is None else _pick(stored[attention], images)
+
+    return source
+
+
+def _on_the_way(
+    adapter: LoadedAdapter, numbers: Sequence[int], pair_for: Callable[[int], tuple[Tensor, Tensor]]
+) -> Source:
+    """K/V for just the frames of a model call, computed in the layer that needs them."""
+
+    def source(attention: int, images: Sequence[int] | None) -> KeysValues:
+        device = adapter.patcher.load_device
+        chosen = [x if images is None else x[_clamped(images, x)] for x in pair_for(attention)]
+        positive, negative = (adapter.network.keys_values(x.to(device), numbers[attention]) for x in chosen)
+        return KeysValues(positive, negative)
+
+    return source
+
+
+def _pick(pairs: KeysValues, images: Sequence[int]) -> KeysValues:
+    positive, negative = (tuple(x[_clamped(images, x)] for x in pair) for pair in (pairs.positive, pairs.negative))
+    return KeysValues(positive, negative)  # type: ignore[arg-type]
+
+
+def _clamped(images: Sequence[int], x: Tensor) -> list[int]:
+    return [min(image, len(x) - 1) for image in images]
+
+
+def _fit(negative: Tensor, positive: Tensor, per_frame: bool) -> Tensor:
+    """As many negative images as positive ones, so that both attend to equally many tokens; a repeated image changes
+    no attention.
+    """
+    if per_frame:
+        return negative
+    return negative[[min(image, len(negative) - 1) for image in range(len(positive))]]
+
+
+def _size(adapter: LoadedAdapter, tokens: Tokens, dtype: torch.dtype) -> int:
+    images = len(tokens.positive) + len(tokens.negative)
+    return 2 * images * tokens.positive.shape[1] * sum(adapter.config.channels) * dtype.itemsize
+
+
+def _storage_type(model: ModelPatcher) -> torch.dtype:
+    """The type the UNet computes in; 8-bit and packed weights compute in another one."""
+    dtype = getattr(model.model, "get_dtype_inference", model.model.get_dtype)()
+    dtype = getattr(model.model, "manual_cast_dtype", None) or dtype
+    return dtype if dtype in (torch.float16, torch.bfloat16, torch.float32) else torch.float16
+
+
+def _own(x: Tensor) -> Tensor:
+    """A copy in main memory that is no inference tensor, so that samplers which need gradients work too."""
+    with torch.inference_mode(False):
+        return x.detach().clone().cpu()
