@@ -1,0 +1,112 @@
+"""Noised pictures: what a prompt can be contrasted with. Pictures are (n, height, width, 3), floats from 0 to 1.
+
+Every draw comes from a generator of its own, so that nothing else in the program sees other random numbers.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import conv2d, grid_sample, pad
+
+from .pictures import center_crop, resize_smoothly
+
+SIZE = 224
+DISTORTION = 75.0  # how far an elastic distortion may move a pixel
+SMOOTHNESS = 3.5  # standard deviation in pixels of the smoothest distortion
+SEEDS = 1_000_000_007
+
+
+def gaussian_blur(planes: Tensor, size: int, sigma: float) -> Tensor:
+    """Blur (n, c, h, w) with a kernel of odd size; edges are mirrored."""
+    offsets = torch.arange(size, dtype=torch.float32, device=planes.device) - size // 2
+    line = (-0.5 * (offsets / sigma).square()).softmax(0)
+    kernel = torch.outer(line, line).to(planes).expand(planes.shape[1], 1, size, size)
+    edge = size // 2
+    return conv2d(pad(planes, (edge, edge, edge, edge), mode="reflect"), kernel, groups=planes.shape[1])
+
+
+def blurred(images: Tensor, size: int) -> Tensor:
+    """Blur pictures with a kernel of that size (the next odd one), of the width that suits it."""
+    size += 1 - size % 2
+    return gaussian_blur(images.permute(0, 3, 1, 2), size, 0.15 * size + 0.35).permute(0, 2, 3, 1)
+
+
+def elastic(planes: Tensor, sigma: float, generator: Generator) -> Tensor:
+    """Move every pixel of (n, c, h, w) by its own smooth random amount (Simard et al., 2003); black comes in."""
+    height, width = planes.shape[-2:]
+
+    def shift(length: int) -> Tensor:
+        field = torch.rand((1, 1, height, width), generator=generator) * 2 - 1
+        size = int(8 * sigma + 1)
+        smooth = gaussian_blur(field, size + 1 - size % 2, sigma) if sigma > 0 else field
+        return smooth[0, 0] * DISTORTION / length
+
+    moves = torch.stack((shift(height), shift(width)), -1)
+    rows, columns = (torch.linspace((1 - side) / side, (side - 1) / side, side) for side in (height, width))
+    still = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
+    grid = (still + moves).unsqueeze(0).expand(len(planes), -1, -1, -1)
+    framed = torch.cat((planes, torch.ones_like(planes[:, :1])), 1)
+    moved = grid_sample(framed, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return moved[:, :-1] * moved[:, -1:]
+
+
+def scrambled(images: Tensor, sigma: float, generator: Generator) -> Tensor:
+    """The picture distorted and turned by half a circle, so that its colours stay and its content is gone."""
+    planes = elastic(images.permute(0, 3, 1, 2), sigma, generator)
+    torch.rand(2, generator=generator)  # the two flips of the reference draw a number each
+    return planes.flip(-2).flip(-1).permute(0, 2, 3, 1)
+
+
+def fade(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    return images * (1 - strength) + torch.rand(images.shape, generator=generator) * strength
+
+
+def dissolve(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    replaced = torch.rand(images.shape, generator=generator) < strength
+    return torch.where(replaced, torch.rand(images.shape, generator=generator), images)
+
+
+def gaussian(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    return images + torch.randn(images.shape, generator=generator) * strength
+
+
+def shuffle(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    turned = scrambled(images, SMOOTHNESS * (1 - strength), generator)
+    noise = torch.randn(images.shape, generator=generator) * (strength * 0.75)
+    return turned * (1 - noise) + noise
+
+
+NOISES: dict[str, Callable[[Tensor, float, Generator], Tensor]] = {
+    "fade": fade,
+    "dissolve": dissolve,
+    "gaussian": gaussian,
+    "shuffle": shuffle,
+}
+
+
+def squared(images: Tensor) -> Tensor:
+    """The middle square of pictures at 224 x 224, colours only."""
+    side = min(images.shape[1:3])
+    return resize_smoothly(center_crop(images[..., :3].cpu(), side, side), SIZE, SIZE).contiguous()
+
+
+def noisy(kind: str, strength: float, blur: int = 0, images: Tensor | None = None) -> Tensor:
+    """Noise alone, or pictures made noisy, (n, 224, 224, 3); the same input always gives the same noise."""
+    base = torch.zeros(1, SIZE, SIZE, 3) if images is None else squared(images)
+    generator = Generator().manual_seed(int(base.sum()) % SEEDS)
+    noise = NOISES[kind](base, strength, generator).clamp(0, 1)
+    return blurred(noise, blur).clamp(0, 1) if blur > 0 else noise
+
+
+def contrast_copy(images: Tensor, noise: float) -> Tensor:
+    """The noised copy that the first apply nodes contrast a reference with; the smaller `noise`, the noisier.
+
+    (n, 224, 224, 3), not clamped. `noise` is above 0, up to 1.
+    """
+    if not 0 < noise <= 1:
+        raise ValueError(f"noise is above 0 and at most 1; got {noise}")
+    generator = Generator().manual_seed(0)
+    turned = scrambled(squared(images), SMOOTHNESS * noise, generator)
+    spread = 0.25 * (1 - noise) + 0.05
+    return turned + torch.randn(turned.shape, generator=generator) * spread

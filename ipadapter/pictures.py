@@ -1,0 +1,91 @@
+"""Crop, resize and sharpen reference pictures. Pictures are (n, height, width, channels), floats from 0 to 1."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+FILTERS: dict[str, Image.Resampling] = {
+    name: Image.Resampling[name] for name in ("LANCZOS", "BICUBIC", "HAMMING", "BILINEAR", "BOX", "NEAREST")
+}
+
+# Where a square of side `side` is cut out of (height, width): its upper and left edge.
+Place = Callable[[int, int], tuple[int, int]]
+PLACES: dict[str, Place] = {
+    "top": lambda spare_y, spare_x: (0, spare_x // 2),
+    "bottom": lambda spare_y, spare_x: (spare_y, spare_x // 2),
+    "left": lambda spare_y, spare_x: (spare_y // 2, 0),
+    "right": lambda spare_y, spare_x: (spare_y // 2, spare_x),
+    "center": lambda spare_y, spare_x: (spare_y // 2, spare_x // 2),
+}
+PAD = "pad"
+
+
+def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
+    """The largest square at a place of PLACES, (n, side, side, c)."""
+    height, width = images.shape[1:3]
+    side = min(height, width)
+    y, x = PLACES[position](height - side, width - side)
+    return images[:, y : y + side, x : x + side]
+
+
+def center_crop(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle of pictures or masks (n, h, w[, c]); half a pixel goes to the even side, as torchvision has it."""
+    y, x = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
+    return images[:, y : y + height, x : x + width]
+
+
+def pad_to_square(images: Tensor) -> Tensor:
+    """The whole picture in the middle of a black square, exactly square for odd differences too."""
+    height, width = images.shape[1:3]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    return pad(images, (0, 0, left, side - width - left, top, side - height - top))
+
+
+def resize(images: Tensor, height: int, width: int, filter: str = "LANCZOS") -> Tensor:
+    """Pictures at another size with one of Pillow's filters, in floats throughout, on the device they came from."""
+
+    def plane(values: np.ndarray) -> np.ndarray:
+        return np.asarray(Image.fromarray(values, "F").resize((width, height), FILTERS[filter]))
+
+    planes = images.detach().float().cpu().permute(0, 3, 1, 2).contiguous().numpy()
+    resized = np.stack([[plane(channel) for channel in picture] for picture in planes])
+    return torch.from_numpy(resized).permute(0, 2, 3, 1).contiguous().clamp(0, 1).to(images.device)
+
+
+def resize_smoothly(images: Tensor, height: int, width: int) -> Tensor:
+    """Pictures or masks (n, h, w[, c]) at another size: bicubic, with a low-pass when they shrink; not clamped."""
+    planes = (images.unsqueeze(-1) if images.ndim == 3 else images).float().movedim(-1, 1)
+    resized = interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.movedim(1, -1).reshape(len(images), height, width, *images.shape[3:])
+
+
+def sharpen(images: Tensor, amount: float) -> Tensor:
+    """Contrast-adaptive sharpening (AMD FidelityFX CAS): strong where neighbours are alike, gentle at edges.
+
+    `amount` is 0 to 1; outside the picture everything counts as black.
+    """
+    planes = pad(images.float().permute(0, 3, 1, 2), (1, 1, 1, 1))
+    height, width = images.shape[1:3]
+    around = {(y, x): planes[..., y : y + height, x : x + width] for y in range(3) for x in range(3)}
+    middle = around[1, 1]
+    sides = [around[place] for place in ((0, 1), (1, 0), (1, 2), (2, 1))]
+    corners = torch.stack([around[place] for place in ((0, 0), (0, 2), (2, 0), (2, 2))])
+    cross = torch.stack([*sides, middle])
+    lowest = cross.amin(0).clamp(min=0) + corners.amin(0).clamp(min=0)
+    highest = cross.amax(0).clamp(max=1) + corners.amax(0).clamp(max=1)
+    headroom = (torch.minimum(lowest, 2 - highest) / highest).sqrt()
+    gain = -headroom * (1 / 8 + amount * (1 / 5 - 1 / 8))
+    sharp = (sum(sides) * gain + middle) / (1 + 4 * gain)
+    return sharp.nan_to_num().clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+
+def prepare_for_encoder(images: Tensor, size: int, filter: str, position: str, sharpening: float = 0.0) -> Tensor:
+    """Square pictures of the encoder's size, (n, size, size, c): cropped at a place, or padded."""
+    square = pad_to_square(images) if position == PAD else crop_to_square(images, position)
+    resized = resize(square, size, size, filter)
+    return sharpen(resized, sharpening) if sharpening > 0 else resized
