@@ -32,6 +32,18 @@ class Roles:
 SD15 = Roles("SD1.5", frozenset({0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15}), {4: 0.25, 5: 1.0})
 SDXL = Roles("SDXL", frozenset({6}), {3: 1.0})
 FAMILIES = {16: SD15, 11: SDXL}  # by the number of layers
+FAMILY_BLOCKS: dict[str, tuple[Block, ...]] = {  # where the layers of the full UNets are, in the order they run
+    "SD1.5": (
+        *(("input", number) for number in (1, 2, 4, 5, 7, 8)),
+        ("middle", 0),
+        *(("output", number) for number in range(3, 12)),
+    ),
+    "SDXL": (
+        *(("input", number) for number in (4, 5, 7, 8)),
+        ("middle", 0),
+        *(("output", number) for number in range(6)),
+    ),
+}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pack.weight_schedules.layers import WEIGHT_TYPES, layer_weights, swapped_layers
+from pack.weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES, layer_weights, swapped_layers
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "layer_weights.json").read_text())
 SETTINGS = {  # the reference's cases whose name says more than the type
@@ -62,3 +62,7 @@ def test_types_by_role_say_why_they_refuse_a_pruned_model():
 def test_an_unknown_type_lists_the_known_ones():
     with pytest.raises(ValueError, match="Unknown weight type 'stile'. Known: linear, ease in"):
         layer_weights("stile", 1.0, PRUNED)
+
+
+def test_the_blocks_of_both_families_are_the_reference_s():
+    assert list(map(list, FAMILY_BLOCKS.values())) == [blocks_of("sd15"), blocks_of("sdxl")]

@@ -1,0 +1,227 @@
+"""Weight schedules: write them, combine them, see them, keep them as text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ipadapter.layers import find_cross_attentions, layer_blocks
+from ..weight_schedules.draw import draw_schedule
+from ..weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES, Block
+from ..weight_schedules.position import SamplingPosition
+from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, WeightSchedule
+from ..weight_schedules.schedule_json import from_json, to_json
+from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_points
+from .drawn import to_image
+from .inputs import Choice
+
+CATEGORY = "ipadapter/schedules"
+CURVE_SAMPLES = 64  # a drawn curve is kept as so many straight pieces
+ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
+CurveType = io.Custom("CURVE")
+
+LAYERS_TIP = (
+    "Which layers act, by weight type. 'ease in' here fades over the layers, from the first to the last; "
+    "to fade over time use steps."
+)
+LAYER_TEXT_TIP = (
+    "Layers by name, in place of the weight type: numbers (3:2.5, 6:1), ranges (0-3:0.5), down, mid, up, all, ComfyUI "
+    "blocks (input8), diffusers paths (up_blocks.0.attentions.1), style, composition. Layers not named get nothing."
+)
+STEPS_TIP = (
+    "How the weight moves between low and high while sampling. 'ease in' comes in over time, 'ease out' goes out, "
+    "'ease in-out' is strongest in the middle, 'reverse in-out' at both ends."
+)
+
+
+def schedule(id: str = "schedule", optional: bool = False, tooltip: str = "A weight schedule.") -> io.Input:
+    return ScheduleType.Input(id, optional=optional, tooltip=tooltip)
+
+
+def schedule_output() -> io.Output:
+    return ScheduleType.Output(display_name="schedule", tooltip="For the schedule input of an apply node.")
+
+
+def number(id: str, default: float, minimum: float, maximum: float, tooltip: str, **more: Any) -> io.Input:
+    return io.Float.Input(id, default=default, min=minimum, max=maximum, step=0.05, tooltip=tooltip, **more)
+
+
+def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
+    """The layers of a model, in the order in which it runs them."""
+    return layer_blocks(find_cross_attentions(model.get_model_object("diffusion_model")))
+
+
+class IPAdapterWeightSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        points_tip = "Points in place of the shape, percent:weight: 0:1, 0.5:0.2, 1:0. Two at one percent make a jump."
+        curve_tip = "A curve from ComfyUI's Curve Editor, in place of shape and points."
+        frames_tip = "One weight per frame of a batch, from an IPAdapter Weights node. Multiplies the rest."
+        return io.Schema(
+            node_id="IPAdapterWeightSchedule",
+            display_name="IPAdapter Weight Schedule",
+            category=CATEGORY,
+            description=(
+                "How strong a reference is, in which layer and at which moment of sampling. The weight of the apply "
+                "node multiplies it."
+            ),
+            search_aliases=["ease in", "weight over steps", "layer weights", "timestep schedule"],
+            inputs=[
+                Choice("layers", options=WEIGHT_TYPES, tooltip=LAYERS_TIP),
+                io.String.Input("layer_text", default="", multiline=True, tooltip=LAYER_TEXT_TIP),
+                Choice("steps", options=list(SHAPES), tooltip=STEPS_TIP),
+                number("low", 0.0, -5.0, 5.0, "Weight where the shape is lowest. A constant schedule does not use it."),
+                number("high", 1.0, -5.0, 5.0, "Weight where the shape is highest."),
+                number(
+                    "start", 0.0, 0.0, 1.0, "Share of sampling where the shape begins; its first value holds before."
+                ),
+                number("end", 1.0, 0.0, 1.0, "Share of sampling where the shape ends; its last value holds after."),
+                io.String.Input("points", default="", multiline=True, optional=True, tooltip=points_tip),
+                Choice("between", options=list(BETWEEN), optional=True, tooltip="How the points are joined."),
+                number("scale", 1.0, -10.0, 10.0, "Multiplies the whole schedule.", optional=True),
+                CurveType.Input("curve", optional=True, tooltip=curve_tip, extra_dict={"forceInput": True}),
+                io.Float.Input("frame_weights", optional=True, force_input=True, tooltip=frames_tip),
+            ],
+            outputs=[schedule_output()],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        layers: str,
+        layer_text: str,
+        steps: str,
+        low: float,
+        high: float,
+        start: float,
+        end: float,
+        points: str = "",
+        between: str = "linear",
+        scale: float = 1.0,
+        curve: Any = None,
+        frame_weights: float | Sequence[float] = (),
+    ) -> io.NodeOutput:
+        placed = curve_points(curve) if curve is not None else parse_points(points)
+        course = StepCurve(steps, low, high, start, end, placed, "linear" if curve is not None else between)
+        frames = (frame_weights,) if isinstance(frame_weights, int | float) else tuple(frame_weights)
+        return io.NodeOutput(WeightSchedule(layer_text.strip() or layers, course, frames, scale))
+
+
+def curve_points(curve: Any) -> Points:
+    """A curve of ComfyUI's Curve Editor as points: sampled where it can evaluate itself, else as it was drawn."""
+    evaluate: Callable[[float], float] | None = getattr(curve, "interp", None)
+    if evaluate is None:
+        drawn = curve["points"] if isinstance(curve, Mapping) else curve
+        return tuple((float(at), float(weight)) for at, weight in drawn)
+    return tuple((step / CURVE_SAMPLES, evaluate(step / CURVE_SAMPLES)) for step in range(CURVE_SAMPLES + 1))
+
+
+class IPAdapterCombineSchedules(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tip = (
+            "multiply, add, or the stronger of both, in every layer at every moment; or the layers that carry "
+            "composition (or style) from the second and all others from the first."
+        )
+        return io.Schema(
+            node_id="IPAdapterCombineSchedules",
+            display_name="IPAdapter Combine Schedules",
+            category=CATEGORY,
+            description="Makes one weight schedule of two.",
+            inputs=[
+                schedule("first", tooltip="The schedule that counts where the method does not ask for the second."),
+                schedule("second", tooltip="The other schedule."),
+                Choice("method", options=METHODS, tooltip=tip),
+                number("scale", 1.0, -10.0, 10.0, "Multiplies the combined schedule."),
+            ],
+            outputs=[schedule_output()],
+        )
+
+    @classmethod
+    def execute(cls, first: Schedule, second: Schedule, method: str, scale: float) -> io.NodeOutput:
+        return io.NodeOutput(CombinedSchedule(method, first, second, scale))
+
+
+class IPAdapterSchedulePreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        sigmas_tip = "Draws the steps of this run, from a scheduler node. Needs the model too."
+        return io.Schema(
+            node_id="IPAdapterSchedulePreview",
+            display_name="IPAdapter Schedule Preview",
+            category=CATEGORY,
+            description="Shows a weight schedule: a row for every layer, from noise (left) to picture (right).",
+            is_output_node=True,
+            inputs=[
+                schedule(tooltip="The schedule to look at."),
+                Choice("family", options=list(FAMILY_BLOCKS), tooltip="Whose layers to show without a model."),
+                io.Model.Input("model", optional=True, tooltip="The model it is for, whose own layers are shown."),
+                io.Sigmas.Input("sigmas", optional=True, tooltip=sigmas_tip),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture of the schedule.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, schedule: Schedule, family: str, model: ModelPatcher | None = None, sigmas: Tensor | None = None
+    ) -> io.NodeOutput:
+        blocks = FAMILY_BLOCKS[family] if model is None else blocks_of(model)
+        percents = None if sigmas is None else step_percents(model, sigmas)
+        image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents).picture)
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+
+
+def step_percents(model: ModelPatcher | None, sigmas: Tensor) -> list[float]:
+    """The sampling percent at which every step of a list of sigmas begins."""
+    if model is None:
+        raise ValueError("To draw the steps of a list of sigmas, connect the model that they are for as well.")
+    position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
+    return [position.percent(sigma) for sigma in sigmas[:-1].tolist()]
+
+
+class IPAdapterScheduleToText(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterScheduleToText",
+            display_name="IPAdapter Schedule To Text",
+            category=CATEGORY,
+            description="Writes a weight schedule as JSON text, to keep, share or change by hand.",
+            is_output_node=True,
+            inputs=[schedule(tooltip="The schedule to write down.")],
+            outputs=[io.String.Output(display_name="text", tooltip="For IPAdapter Schedule From Text.")],
+        )
+
+    @classmethod
+    def execute(cls, schedule: Schedule) -> io.NodeOutput:
+        text = to_json(schedule)
+        return io.NodeOutput(text, ui=ui.PreviewText(text))
+
+
+class IPAdapterScheduleFromText(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tip = "What IPAdapter Schedule To Text wrote."
+        return io.Schema(
+            node_id="IPAdapterScheduleFromText",
+            display_name="IPAdapter Schedule From Text",
+            category=CATEGORY,
+            description="Reads a weight schedule from JSON text.",
+            inputs=[io.String.Input("text", default='{"version": 1, "schedule": {}}', multiline=True, tooltip=tip)],
+            outputs=[schedule_output()],
+        )
+
+    @classmethod
+    def execute(cls, text: str) -> io.NodeOutput:
+        return io.NodeOutput(from_json(text))
+
+
+NODES: list[type[io.ComfyNode]] = [
+    IPAdapterWeightSchedule,
+    IPAdapterCombineSchedules,
+    IPAdapterSchedulePreview,
+    IPAdapterScheduleToText,
+    IPAdapterScheduleFromText,
+]
