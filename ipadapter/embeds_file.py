@@ -1,0 +1,98 @@
+"""Keep embeds in files: safetensors with a version, and the pickled tensors that other packs wrote before.
+
+Embeds are (n, width) pooled or (n, tokens, width) hidden states.
+"""
+
+import logging
+from math import isqrt
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import AdapterError
+
+logger = logging.getLogger(__name__)
+
+FORMAT = "ipadapter-atelier embeds"
+VERSION = 1
+SUFFIX = ".ipadpt.safetensors"
+OLD_SUFFIX = ".ipadpt"
+SUFFIXES = (SUFFIX, OLD_SUFFIX)
+
+
+def save_embeds(embeds: Tensor, path: Path) -> None:
+    """Write embeds to a new file.
+
+    Raises:
+        AdapterError: not embeds.
+        FileExistsError: the file is there already.
+    """
+    check_embeds(embeds, "What is to be saved")
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; embeds are never overwritten.")
+    metadata = {"format": FORMAT, "version": str(VERSION)}
+    save_file({"embeds": embeds.detach().cpu().contiguous()}, path, metadata)
+
+
+def load_embeds(path: Path) -> Tensor:
+    """Embeds from a file, on the CPU; AdapterError names the file and what is wrong with it."""
+    read = read_safetensors if path.name.endswith(SUFFIX) else read_pickle
+    embeds = read(path)
+    check_embeds(embeds, path.name)
+    return embeds
+
+
+def read_safetensors(path: Path) -> Tensor:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata, names = file.metadata() or {}, list(file.keys())
+            if metadata.get("format") != FORMAT or "embeds" not in names:
+                raise AdapterError(f"{path.name} holds {names[:4]}, not embeds saved by IPAdapter Save Embeds.")
+            if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:
+                raise AdapterError(
+                    f"{path.name} was saved in version {metadata.get('version')!r} of the format, and this pack reads "
+                    f"up to {VERSION}. Update the pack, or encode the reference again."
+                )
+            return file.get_tensor("embeds")
+    except SafetensorError as error:
+        raise AdapterError(f"{path.name} is no whole safetensors file ({error}). Save the embeds again.") from error
+
+
+def read_pickle(path: Path) -> Tensor:
+    """A tensor that an earlier pack saved; nothing in the file is executed.
+
+    Before March 2024 positive and negative embeds were stacked in one tensor. Only the positive ones are used: the
+    negative ones are made anew when they are applied.
+    """
+    try:
+        embeds = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a foreign file makes the unpickler raise
+        raise AdapterError(f"{path.name} is no saved tensor ({type(error).__name__}). Save it again.") from error
+    if not isinstance(embeds, Tensor):
+        raise AdapterError(f"{path.name} holds a {type(embeds).__name__}, and embeds are a single tensor.")
+    if is_stacked_pair(embeds):
+        logger.info("%s is from before March 2024: its positive half is used.", path.name)
+        return embeds[0]
+    return embeds
+
+
+def is_stacked_pair(embeds: Tensor) -> bool:
+    """Whether a tensor is (2, n, ...): hidden states have one class token and a square of patches, n images rarely."""
+    if embeds.ndim == 3:
+        tokens = embeds.shape[1]
+        return embeds.shape[0] == 2 and (tokens < 5 or isqrt(tokens - 1) ** 2 != tokens - 1)
+    return embeds.ndim == 4 and embeds.shape[0] == 2
+
+
+def check_embeds(embeds: Tensor, what: str) -> None:
+    """AdapterError unless a tensor can be embeds."""
+    if embeds.ndim not in (2, 3) or not embeds.numel() or not embeds.is_floating_point():
+        raise AdapterError(
+            f"{what}: expected embeds (images, width) or (images, tokens, width) of floats, got "
+            f"{tuple(embeds.shape)} of {embeds.dtype}."
+        )
+    if not embeds.isfinite().all():
+        raise AdapterError(f"{what}: the embeds hold values that are not numbers (NaN or infinite).")

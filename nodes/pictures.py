@@ -1,0 +1,86 @@
+"""Get reference pictures ready: square and sharp for the encoder, or noised as something to contrast with."""
+
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ipadapter.noise import NOISES, noisy
+from ..ipadapter.pictures import FILTERS, PAD, PLACES, prepare_for_encoder
+from . import inputs
+
+
+class PrepImageForClipVision(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="PrepImageForClipVision",
+            display_name="Prep Image For ClipVision",
+            category="ipadapter/utils",
+            description="Makes a reference a square of the encoder's size, so that you choose what is seen.",
+            inputs=[
+                inputs.image(tooltip="Picture or batch of pictures of any size."),
+                inputs.Choice("interpolation", options=list(FILTERS), tooltip="How it is resized: LANCZOS is sharp."),
+                inputs.Choice(
+                    "crop_position",
+                    options=[*PLACES, PAD],
+                    tooltip="Which square of the picture is kept. pad keeps all of it and adds black borders.",
+                ),
+                inputs.sharpening(),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="Encoder whose size the result gets."),
+                io.Int.Input(
+                    "size",
+                    default=224,
+                    min=16,
+                    max=2048,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Side of the result while no encoder is connected: 224 for most, 336 for Kolors.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="Square pictures of the encoder's size.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        interpolation: str = "LANCZOS",
+        crop_position: str = "center",
+        sharpening: float = 0.0,
+        clip_vision: Any = None,
+        size: int = 224,
+    ) -> io.NodeOutput:
+        side = size if clip_vision is None else clip_vision.image_size
+        return io.NodeOutput(prepare_for_encoder(image, side, interpolation, crop_position, sharpening))
+
+
+class IPAdapterNoise(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterNoise",
+            display_name="IPAdapter Noise",
+            category="ipadapter/utils",
+            description="A noisy picture for image_negative: what the result should move away from.",
+            inputs=[
+                inputs.Choice(
+                    "type",
+                    options=list(NOISES),
+                    tooltip="fade mixes noise in, dissolve replaces pixels, gaussian adds, shuffle scrambles all.",
+                ),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip="0 is the picture."),
+                io.Int.Input("blur", default=0, min=0, max=32, step=1, tooltip="Blur after the noise; 0 is none."),
+                inputs.image("image_optional", "The picture that is made noisy; else noise on black.", optional=True),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="Noisy pictures, 224 by 224.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, type: str = "fade", strength: float = 1.0, blur: int = 0, image_optional: Tensor | None = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(noisy(type, strength, blur, image_optional))
+
+
+NODES: list[type[io.ComfyNode]] = [PrepImageForClipVision, IPAdapterNoise]
