@@ -1,6 +1,6 @@
 """Find faces with insightface and turn them into what the FaceID adapters were trained on: 512 numbers and a crop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -51,8 +51,8 @@ def _error_for_missing(has_face: Sequence[bool], what: str) -> list[int]:
     if missing:
         raise FaceError(
             f"No {what} found in image {', '.join(str(number + 1) for number in missing)} of {len(has_face)}, at any "
-            f"detection size from {DETECTION_SIZES[0]} to {DETECTION_SIZES[-1]}. Use a picture where the face is larger or "
-            "turned to the camera, leave a margin around a face that fills it, or let such images be skipped."
+            f"detection size from {DETECTION_SIZES[0]} to {DETECTION_SIZES[-1]}. Use a picture where the face is "
+            "larger or turned to the camera, leave a margin around a face that fills it, or let images be skipped."
         )
     return list(range(len(has_face)))
 
@@ -89,24 +89,21 @@ def face_features(
     Kolors want them. `cache` keeps detections and embeds by image content. Raises FaceError when a face is missing
     and the choice is "error", when no image has one, or when the pack cannot recognise faces.
     """
-    pictures = [as_bytes(image) for image in images]
-    chosen, kept = choose_faces(analysis, images, choice or FaceChoice(), cache)
+    chosen, kept = select_faces([detect(analysis, image, cache) for image in images], choice or FaceChoice())
     embeds = {number: _embed(analysis, images[number], chosen[number], cache) for number in dict.fromkeys(kept)}
     stacked = torch.stack([embeds[number] for number in kept])
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
-    return Faces(stacked, crop_faces(pictures, chosen, kept, crop_size, crop=crop), tuple(kept))
-
-
-def choose_faces(
-    analysis: Any, images: Tensor, choice: FaceChoice, cache: ContentCache | None = None
-) -> tuple[dict[int, Tensor], list[int]]:
-    """The chosen face of every image that has one, (15,) by image number, and the image each result comes from."""
-    return select_faces([detect(analysis, image, cache) for image in images], choice)
+    return Faces(stacked, crop_faces(images, chosen, kept, crop_size, crop=crop), tuple(kept))
 
 
 def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int, Tensor], list[int]]:
-    """As `choose_faces`, from detections (faces, 15) per image that are already there."""
+    """The chosen face (15,) of every image that has one, by image number, and the image that each result comes from.
+
+    `found` are the detections (faces, 15) of every image.
+    """
+    if not found:
+        raise FaceError("The batch of images is empty: there is nothing to look for a face in.")
     key = FACE_ORDERS[choice.order]
     chosen: dict[int, Tensor] = {}
     for number, faces in enumerate(found):
@@ -119,7 +116,7 @@ def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int,
 
 
 def crop_faces(
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Tensor,
     chosen: dict[int, Tensor],
     kept: Sequence[int],
     size: int,
@@ -127,8 +124,30 @@ def crop_faces(
     crop: str = "aligned",
 ) -> Tensor:
     """Crops (n, size, size, 3) in 0..1 of the chosen faces; `crop` is "aligned" or "box"."""
-    cut = {number: CROPS[crop](pictures[number], chosen[number], size, padding) for number in dict.fromkeys(kept)}
+    cut = {
+        number: CROPS[crop](as_bytes(images[number]), chosen[number], size, padding) for number in dict.fromkeys(kept)
+    }
     return torch.from_numpy(np.stack([cut[number] for number in kept])).float() / 255
+
+
+def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
+    """Detections (faces, 15) per image, without points, from any detector's boxes: x, y, width, height, perhaps score.
+
+    A box, a list of boxes of one image, or such a list per image. Raises FaceError for another number of images.
+    """
+    frames = [[boxes]] if isinstance(boxes, Mapping) else list(boxes)
+    if frames and isinstance(frames[0], Mapping):
+        frames = [frames]
+    if len(frames) != images:
+        raise FaceError(
+            f"The boxes are of {len(frames)} images and {images} images came in: connect those it looked at."
+        )
+    found = []
+    for frame in frames:
+        rows = [[b["x"], b["y"], b["x"] + b["width"], b["y"] + b["height"], b.get("score", 1.0)] for b in frame]
+        corners = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
+        found.append(torch.cat([corners, torch.full((len(rows), 10), torch.nan)], dim=1))
+    return found
 
 
 def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> Tensor:
@@ -155,8 +174,9 @@ def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> T
 
 
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
-    """An image (h, w, 3 or 4) in 0..1 as the bytes of its file, RGB, without alpha; NaN counts as black."""
-    return (image[..., :3].detach().float().cpu().nan_to_num(0.0) * 255).clamp(0, 255).round().to(torch.uint8).numpy()
+    """An image (h, w, 1, 3 or 4) in 0..1 as the bytes of its file, RGB, without alpha; NaN counts as black."""
+    colours = image[..., :3].expand(-1, -1, 3).detach().float().cpu().nan_to_num(0.0)
+    return (colours * 255).clamp(0, 255).round().to(torch.uint8).numpy()
 
 
 def _embed(analysis: Any, image: Tensor, face: Tensor, cache: ContentCache | None) -> Tensor:

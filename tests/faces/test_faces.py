@@ -14,7 +14,15 @@ from torch.nn.functional import cosine_similarity
 from faces import assets
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.errors import FaceError
-from pack.ipadapter.faces import DETECTION_SIZES, FaceChoice, detect, face_features
+from pack.ipadapter.faces import (
+    DETECTION_SIZES,
+    FaceChoice,
+    crop_faces,
+    detect,
+    face_features,
+    faces_from_boxes,
+    select_faces,
+)
 
 PEOPLE = ["astronaut", "hopper", "person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"]
 SAME = [("person_a_1", "person_a_2"), ("person_b_1", "person_b_2")]
@@ -190,3 +198,27 @@ def test_insightface_073_and_the_current_one_give_the_same_faces(analysis, photo
         faces = face_features(analysis, photo(name), 224)
         torch.testing.assert_close(torch.tensor(row["embeds"]), faces.embeds[0], rtol=0, atol=1e-5)  # through text
         assert row["settings_kept"]
+
+
+def test_an_empty_batch_is_an_error_that_says_so(analysis):
+    with pytest.raises(FaceError, match="batch of images is empty"):
+        face_features(analysis, torch.zeros(0, 64, 64, 3), 224)
+
+
+def test_boxes_of_any_detector_choose_and_cut_faces(photo):
+    group = photo("astronaut")
+    boxes = [
+        {"x": 300, "y": 20, "width": 40, "height": 50, "score": 0.6},
+        {"x": 178, "y": 63, "width": 90, "height": 110},
+    ]
+    for given in (boxes, [boxes]):
+        found = faces_from_boxes(given, 1)
+        chosen, kept = select_faces(found, FaceChoice("largest"))
+        crop = crop_faces(group, chosen, kept, 110, crop="box")
+        torch.testing.assert_close(crop, group[:, 63:173, 168:278], rtol=0, atol=1e-7)  # a byte over 255, twice
+    with pytest.raises(FaceError, match="no eyes, nose and mouth"):
+        crop_faces(group, chosen, kept, 110)
+    with pytest.raises(FaceError, match="boxes are of 1 images and 3 images came in"):
+        faces_from_boxes(boxes, 3)
+    assert [len(faces) for faces in faces_from_boxes([[], boxes, boxes[0:1]], 3)] == [0, 2, 1]
+    assert [len(faces) for faces in faces_from_boxes(boxes[0], 1)] == [1]

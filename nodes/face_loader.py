@@ -1,0 +1,90 @@
+"""Load a face detector and recogniser from any insightface pack on disk."""
+
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..ipadapter.face_models import PROVIDERS, find_pack, load_pack
+from . import inputs
+
+FOLDER = "insightface"
+KNOWN_PACKS = ("buffalo_l", "antelopev2")
+
+
+def face_roots() -> list[Path]:
+    """Folders that hold models/<pack>: those of the user's extra model paths, then ComfyUI's own."""
+    named = folder_paths.folder_names_and_paths.get(FOLDER, ((), set()))[0]
+    return list(dict.fromkeys([*(Path(folder) for folder in named), Path(folder_paths.models_dir) / FOLDER]))
+
+
+def pack_names() -> list[str]:
+    """The packs that workflows name, then every other folder that is there."""
+    found = {folder.name for root in face_roots() for folder in root.glob("models/*") if folder.is_dir()}
+    return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
+
+
+def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:
+    """The insightface FaceAnalysis of a pack by name."""
+    return load_pack(find_pack(model_name, face_roots()), provider)
+
+
+def provider_input() -> io.Input:
+    tip = "What the face networks run on. CPU takes a fraction of a second per picture and needs no extra package."
+    return inputs.Choice("provider", options=list(PROVIDERS), tooltip=tip)
+
+
+class IPAdapterInsightFaceLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tip = (
+            "A folder in models/insightface/models. FaceID adapters were trained with buffalo_l, Kolors FaceID with "
+            "antelopev2: both are for non-commercial research only."
+        )
+        return io.Schema(
+            node_id="IPAdapterInsightFaceLoader",
+            display_name="IPAdapter InsightFace Loader",
+            category="ipadapter/loaders",
+            description="Loads a face detector and recogniser from disk. Nothing is downloaded.",
+            search_aliases=["insightface", "face analysis", "arcface", "buffalo_l", "antelopev2"],
+            inputs=[provider_input(), inputs.Choice("model_name", options=pack_names(), tooltip=tip)],
+            outputs=[insightface_output()],
+        )
+
+    @classmethod
+    def execute(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
+        return io.NodeOutput(load_face_models(provider, model_name))
+
+    def load_insightface(self, provider: str = "CPU", model_name: str = "buffalo_l") -> tuple[Any]:
+        """For packs that create this class and call it."""
+        return (load_face_models(provider, model_name),)
+
+
+class InsightFaceLoader(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InsightFaceLoader",
+            display_name="Load InsightFace",
+            category="ipadapter/loaders",
+            description="Loads the pack buffalo_l. IPAdapter InsightFace Loader offers every pack.",
+            inputs=[provider_input()],
+            outputs=[insightface_output()],
+        )
+
+    @classmethod
+    def execute(cls, provider: str) -> io.NodeOutput:
+        return io.NodeOutput(load_face_models(provider))
+
+    def load_insight_face(self, provider: str = "CPU") -> tuple[Any]:
+        """For packs that create this class and call it."""
+        return (load_face_models(provider),)
+
+
+def insightface_output() -> io.Output:
+    tip = "Face detector and recogniser, for FaceID nodes and Face Crop."
+    return inputs.InsightFaceType.Output(display_name="INSIGHTFACE", tooltip=tip)
+
+
+NODES: list[type[io.ComfyNode]] = [IPAdapterInsightFaceLoader, InsightFaceLoader]
