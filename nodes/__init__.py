@@ -7,7 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .conflicts import watch_for_other_packs
 from .files import register_adapter_folder
 
-MODULES = ("loaders", "apply", "masks", "weights")
+MODULES = ("loaders", "apply", "apply_style", "apply_embeds", "apply_detail", "masks", "params", "weights")
 
 
 class IPAdapterAtelier(ComfyExtension):

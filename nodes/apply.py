@@ -1,21 +1,19 @@
 """Apply a picture to a model: the nodes that follow one reference or several."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
-from .encoding import Reference
-from .pipeline import LEGACY_TYPES, Strength, apply_adapter
+from .apply_base import LEGACY_TYPES, ApplyNode
+from .pipeline import Request
 
 APPLY_TYPES = (*LEGACY_TYPES, *(name for name in WEIGHT_TYPES if name not in LEGACY_TYPES))
+SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 
 
-class IPAdapterApply(inputs.AcceptsRenamed):
+class IPAdapterApply(ApplyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -23,8 +21,7 @@ class IPAdapterApply(inputs.AcceptsRenamed):
             display_name="Apply IPAdapter",
             category="ipadapter",
             description=(
-                "The picture that you connect becomes a prompt: its style and content steer what the model "
-                "draws, beside the text."
+                "The connected picture becomes a prompt: its style and content steer the model, beside the text."
             ),
             search_aliases=["ip-adapter", "image prompt", "reference image", "style reference"],
             inputs=[
@@ -38,35 +35,156 @@ class IPAdapterApply(inputs.AcceptsRenamed):
                 *inputs.active_range(),
                 inputs.unfold_batch(),
                 inputs.attn_mask(),
+                inputs.schedule(),
             ],
             outputs=[inputs.model_output()],
         )
 
     @classmethod
-    def execute(
-        cls,
-        ipadapter: Any,
-        clip_vision: Any,
-        image: Tensor,
-        model: ModelPatcher,
-        weight: float | Sequence[float],
-        noise: float,
-        weight_type: str,
-        start_at: float,
-        end_at: float,
-        unfold_batch: bool = False,
-        attn_mask: Tensor | None = None,
-    ) -> io.NodeOutput:
-        reference = Reference(image, noise=noise, per_frame=unfold_batch)
-        strength = Strength(weight, **legacy_type(weight_type), start_at=start_at, end_at=end_at, mask=attn_mask)
-        return io.NodeOutput(apply_adapter(model, ipadapter, reference, strength, clip_vision).model)
+    def requests(cls, **arguments: Any) -> list[Request]:
+        return super().requests(**with_legacy_type(arguments))
 
 
-def legacy_type(weight_type: str) -> dict[str, str]:
-    """The layers and the scaling that a weight type of Apply IPAdapter stands for."""
-    if weight_type in LEGACY_TYPES:
-        return {"weight_type": "linear", "scaling": LEGACY_TYPES[weight_type]}
-    return {"weight_type": inputs.current_name(weight_type), "scaling": "V only"}
+def with_legacy_type(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The layers and the scaling that a weight type of the first apply nodes stands for."""
+    scaling = LEGACY_TYPES.get(arguments["weight_type"])
+    return arguments if scaling is None else arguments | {"weight_type": "linear", "embeds_scaling": scaling}
 
 
-NODES: list[type[io.ComfyNode]] = [IPAdapterApply]
+class IPAdapter(ApplyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapter",
+            display_name="IPAdapter",
+            category="ipadapter",
+            description="The simplest apply node: a unified loader, a picture and a weight.",
+            search_aliases=["ip-adapter", "image prompt"],
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(),
+                *inputs.active_range(),
+                inputs.weight_type(inputs.SIMPLE_WEIGHT_TYPES),
+                inputs.attn_mask(),
+                inputs.schedule(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+    @classmethod
+    def requests(cls, **arguments: Any) -> list[Request]:
+        name = inputs.current_name(arguments.get("weight_type", "standard"))
+        return super().requests(**arguments | {"weight_type": SIMPLE_TYPES.get(name, name)})
+
+
+class IPAdapterAdvanced(ApplyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterAdvanced",
+            display_name="IPAdapter Advanced",
+            category="ipadapter",
+            description="Apply one picture or several, with a choice of layers, of how pictures mix and of a negative.",
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(maximum=5),
+                inputs.weight_type(),
+                inputs.combine_embeds(),
+                *inputs.active_range(),
+                inputs.embeds_scaling(),
+                *inputs.optional_images(),
+                inputs.schedule(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+
+class IPAdapterBatch(ApplyNode):
+    per_frame = True
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterBatch",
+            display_name="IPAdapter Batch (Adv.)",
+            category="ipadapter",
+            description="Each picture of the batch acts on the latent of the same number, for animations.",
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(maximum=5),
+                inputs.weight_type(),
+                *inputs.active_range(),
+                inputs.embeds_scaling(),
+                inputs.encode_batch_size(),
+                *inputs.optional_images(),
+                inputs.schedule(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+
+class IPAdapterMS(ApplyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterMS",
+            display_name="IPAdapter Mad Scientist",
+            category="ipadapter/dev",
+            description="Give every layer a weight of its own, written as text: 3:2.5, 6:1.0.",
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(maximum=5),
+                inputs.weight_faceidv2(),
+                inputs.weight_type(),
+                inputs.combine_embeds(),
+                *inputs.active_range(),
+                inputs.embeds_scaling(),
+                inputs.layer_weights(),
+                *inputs.optional_images(faces=True),
+                inputs.schedule(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+
+class IPAdapterFromParams(ApplyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterFromParams",
+            display_name="IPAdapter from Params",
+            category="ipadapter/params",
+            description=(
+                "Apply every region that IPAdapter Regional Conditioning nodes described, each with its own picture."
+            ),
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.params(),
+                inputs.combine_embeds(),
+                inputs.embeds_scaling(),
+                inputs.image_negative(),
+                inputs.clip_vision(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+    @classmethod
+    def requests(cls, **arguments: Any) -> list[Request]:
+        params = arguments.pop("ipadapter_params")
+        regions = [dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True)]
+        with_image = [region for region in regions if region["image"] is not None]
+        return [one for region in with_image for one in super().requests(**region, **arguments)]
+
+
+NODES: list[type[io.ComfyNode]] = [
+    IPAdapterApply, IPAdapter, IPAdapterAdvanced, IPAdapterBatch, IPAdapterMS, IPAdapterFromParams,
+]  # fmt: skip

@@ -37,7 +37,7 @@ class Reference:
     noise: float = 0.0
     tiles: int = 1
     tile_ratio: float = 1.0
-    face_strength: float = 1.0
+    face_strength: float | None = None  # of FaceID Plus V2's CLIP features; None leaves it to the node's weight
     shortcut: bool | None = None
     kolors_weight: float = 1.0
     face: FaceChoice = field(default_factory=FaceChoice)
@@ -155,8 +155,12 @@ def _images(reference: Reference) -> Tensor:
 
 
 def _given_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
+    """Ready embeds; those of before March 2024 hold positive and negative in one tensor (2, images, ...)."""
     positive, negative = reference.embeds, reference.negative_embeds
     assert positive is not None
+    single = 2 if pipeline.adapter.config.takes == "pooled" else 3
+    if positive.ndim == single + 1 and len(positive) == 2 and negative is None:
+        positive, negative = positive
     if negative is None:
         negative = Encoder(pipeline).nothing(positive)
     return Embeds(positive.float(), negative.float())

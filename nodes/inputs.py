@@ -17,6 +17,7 @@ InsightFaceType = io.Custom("INSIGHTFACE")
 EmbedsType = io.Custom("EMBEDS")
 ParamsType = io.Custom("IPADAPTER_PARAMS")
 StrategyType = io.Custom("WEIGHTS_STRATEGY")
+ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
 
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
 COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
@@ -67,9 +68,11 @@ class AcceptsRenamed(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
+        if weight_type is None:
+            return True
         inputs = {item.id: item for item in cls.define_schema().inputs}
         listed: list[str] = getattr(inputs["weight_type"], "options", [])
-        if weight_type is None or current_name(weight_type) in listed:
+        if current_name(weight_type) in listed:
             return True
         return f"{weight_type!r} is not a weight type; choose one of: {', '.join(listed)}"
 
@@ -193,6 +196,11 @@ def noise() -> io.Input:
 def unfold_batch() -> io.Input:
     tip = "On: the first reference acts on the first latent of the batch, and so on. Off: all act on every latent."
     return io.Boolean.Input("unfold_batch", default=False, tooltip=tip)
+
+
+def schedule() -> io.Input:
+    tip = "Weights over layers and sampling steps from an IPAdapter Weight Schedule; they multiply the node's own."
+    return ScheduleType.Input("schedule", optional=True, tooltip=tip)
 
 
 # How references are encoded and joined

@@ -86,12 +86,14 @@ def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refe
     device = adapter.to_device().load_device
     chunk = reference.encode_batch_size or 64
 
+    strength = 1.0 if reference.face_strength is None else reference.face_strength
+
     def project(features: Tensor | None, face: Tensor | None) -> Tensor:
         count = len(next(x for x in (features, face) if x is not None))
         parts = []
         for start in range(0, count, chunk):
             part = [None if x is None else x[start : start + chunk].to(device, torch.float32) for x in (features, face)]
-            parts.append(adapter.network.project(*part, strength=reference.face_strength, shortcut=reference.shortcut))
+            parts.append(adapter.network.project(*part, strength=strength, shortcut=reference.shortcut))
         return _own(_to_context(model, adapter, torch.cat(parts), reference.kolors_weight))
 
     composition = project(embeds.composition, None) if embeds.composition is not None else None

@@ -3,7 +3,7 @@ of `apply_adapter`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,11 +22,6 @@ from .loaders import LoadedAdapter, open_pipeline
 from .model_patch import attach
 
 PRECISE = ("style transfer precise", "composition precise")
-LEGACY_TYPES = {  # the weight types that Apply IPAdapter had before layers could be told apart -> where the weight acts
-    "original": "V only",
-    "linear": "K+V",
-    "channel penalty": "K+mean(V) w/ C penalty",
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,9 @@ class Strength:
     mask: Tensor | None = None
 
 
+Request = tuple[Reference, Strength]
+
+
 @dataclass(frozen=True)
 class Applied:
     model: ModelPatcher
@@ -54,19 +52,31 @@ class Applied:
 def apply_adapter(
     model: ModelPatcher,
     ipadapter: Any,
-    reference: Reference,
-    strength: Strength,
+    requests: Sequence[Request],
     clip_vision: Any = None,
     insightface: Any = None,
 ) -> Applied:
-    """A clone of a model that follows a reference; everything that can be wrong is said here, before sampling."""
+    """A clone of a model that follows references; everything that can be wrong is said here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     attentions = find_cross_attentions(model.get_model_object("diffusion_model"))
     check_model(pipeline.adapter, attentions)
-    embeds = encode_reference(pipeline, reference)
-    return Applied(
-        attach(model, [image_prompt(model, pipeline.adapter, attentions, embeds, reference, strength)]), embeds.faces
-    )
+    prompts, faces = [], []
+    for reference, strength in requests:
+        reference = with_face_strength(reference, strength)
+        embeds = encode_reference(pipeline, reference)
+        prompts.append(image_prompt(model, pipeline.adapter, attentions, embeds, reference, strength))
+        faces += [] if embeds.faces is None else [embeds.faces]
+    return Applied(attach(model, prompts), torch.cat(faces) if faces else None)
+
+
+def with_face_strength(reference: Reference, strength: Strength) -> Reference:
+    """Where a node has no weight for FaceID Plus V2's CLIP features, they get twice the node's weight."""
+    if reference.face_strength is not None:
+        return reference
+    weight = (
+        strength.weight if isinstance(strength.weight, int | float) else 1.0
+    )  # frame weights act later, on the whole
+    return replace(reference, face_strength=2 * weight)
 
 
 def image_prompt(

@@ -1,0 +1,101 @@
+"""What all apply nodes share: a node lists its inputs, and their names say what each one asks for."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from . import inputs
+from .encoding import Reference
+from .pipeline import Applied, Request, Strength, apply_adapter
+
+# Input of a node -> what it asks for. The same name means the same on every node.
+REFERENCE = {
+    "image": "images",
+    "image_style": "images",
+    "image_composition": "composition",
+    "image_negative": "negative",
+    "pos_embed": "embeds",
+    "neg_embed": "negative_embeds",
+    "combine_embeds": "combine",
+    "unfold_batch": "per_frame",
+    "encode_batch_size": "encode_batch_size",
+    "noise": "noise",
+    "enhance_tiles": "tiles",
+    "enhance_ratio": "tile_ratio",
+    "weight_faceidv2": "face_strength",
+    "weight_kolors": "kolors_weight",
+    "faceid_v2": "shortcut",
+}
+STRENGTH = {
+    "weight": "weight",
+    "weight_style": "weight",
+    "weight_composition": "weight_composition",
+    "weight_type": "weight_type",
+    "style_boost": "boost",
+    "composition_boost": "boost",
+    "layer_weights": "layer_weights",
+    "schedule": "schedule",
+    "start_at": "start_at",
+    "end_at": "end_at",
+    "embeds_scaling": "scaling",
+    "attn_mask": "mask",
+}
+PRECISE_TYPES = {"style_boost": "style transfer precise", "composition_boost": "composition precise"}
+LEGACY_TYPES = {  # the weight types from before layers could be told apart -> where the weight acts
+    "original": "V only",
+    "linear": "K+V",
+    "channel penalty": "K+mean(V) w/ C penalty",
+}
+
+
+def request(arguments: Mapping[str, Any]) -> Request:
+    """The reference and its strength that a node's inputs ask for; inputs that are not connected (None) ask for
+    nothing.
+
+    Raises TypeError for a name that no apply node has.
+    """
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if unknown := given.keys() - REFERENCE.keys() - STRENGTH.keys():
+        raise TypeError(f"Apply nodes have no input {', '.join(sorted(unknown))}.")
+    strength = {STRENGTH[name]: value for name, value in given.items() if name in STRENGTH}
+    if "weight_type" in strength:
+        strength["weight_type"] = inputs.current_name(strength["weight_type"])
+    for name in PRECISE_TYPES.keys() & given.keys():
+        strength["weight_type"] = PRECISE_TYPES[name]
+    reference = {REFERENCE[name]: value for name, value in given.items() if name in REFERENCE}
+    return Reference(**reference), Strength(**strength)
+
+
+class ApplyNode(inputs.AcceptsRenamed):
+    """Base of the apply nodes. A new one is a schema; `per_frame` nodes use one reference per frame of the batch."""
+
+    per_frame: ClassVar[bool] = False
+
+    @classmethod
+    def requests(cls, **arguments: Any) -> list[Request]:
+        """What the node asks for, one entry per application of the adapter."""
+        reference, strength = request(arguments)
+        return [(replace(reference, per_frame=cls.per_frame or reference.per_frame), strength)]
+
+    @classmethod
+    def outputs(cls, applied: Applied) -> tuple[Any, ...]:
+        return (applied.model,)
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any = None, insightface: Any = None, **arguments: Any
+    ) -> io.NodeOutput:
+        applied = apply_adapter(model, ipadapter, cls.requests(**arguments), clip_vision, insightface)
+        return io.NodeOutput(*cls.outputs(applied))
+
+    def apply_ipadapter(self, model: ModelPatcher, ipadapter: Any, **arguments: Any) -> tuple[Any, ...]:
+        """For packs that create a node's class and call it by keyword: the model, and the aligned faces if there are
+        any.
+        """
+        node = type(self)
+        sockets = {name: arguments.pop(name, None) for name in ("clip_vision", "insightface")}
+        applied = apply_adapter(model, ipadapter, node.requests(**arguments), **sockets)
+        return applied.model, applied.faces

@@ -1,0 +1,43 @@
+"""Apply a picture in finer detail: encoded in tiles and averaged."""
+
+from comfy_api.latest import io
+
+from . import inputs
+from .apply_base import ApplyNode
+
+
+class IPAdapterClipVisionEnhancer(ApplyNode):
+    display_name = "IPAdapter ClipVision Enhancer"
+    enhance_ratio = 1.0
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=cls.__name__,
+            display_name=cls.display_name,
+            category="ipadapter/dev",
+            description="Lets the encoder look at the reference in tiles too, so that finer detail gets through.",
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(maximum=5),
+                inputs.weight_type(),
+                *([] if cls.per_frame else [inputs.combine_embeds()]),
+                *inputs.active_range(),
+                inputs.embeds_scaling(),
+                inputs.enhance_tiles(),
+                inputs.enhance_ratio(cls.enhance_ratio),
+                *([inputs.encode_batch_size()] if cls.per_frame else []),
+                *inputs.optional_images(),
+                inputs.schedule(),
+            ],
+            outputs=[inputs.model_output()],
+        )
+
+
+class IPAdapterClipVisionEnhancerBatch(IPAdapterClipVisionEnhancer):
+    display_name, per_frame, enhance_ratio = "IPAdapter ClipVision Enhancer Batch", True, 0.5
+
+
+NODES: list[type[io.ComfyNode]] = [IPAdapterClipVisionEnhancer, IPAdapterClipVisionEnhancerBatch]
