@@ -6,7 +6,7 @@ came in is changed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import comfy.ldm.modules.attention as host_attention
 from comfy.model_patcher import ModelPatcher
@@ -54,6 +54,55 @@ def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:
     """Every image prompt attached to a model, in the order in which they were applied."""
     earlier = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
     return earlier[0].__self__.prompts if earlier else ()
+
+
+def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePrompt]) -> ModelPatcher:
+    """A clone of a model whose attached image prompts are replaced, each by what `change` makes of it."""
+    clone = model.clone()
+    changed = {prompt: change(prompt) for prompt in attached_prompts(model)}
+    decider = Decider(tuple(changed.values()), clone.get_model_object("model_sampling"))
+    patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    for key, patch in patches.items():
+        if isinstance(patch, ImagePromptPatch):
+            prompts = tuple(changed[prompt] for prompt in patch.prompts)
+            patches[key] = ImagePromptPatch(patch.attention, patch.number, decider, prompts, patch.before, patch.added)
+    _install(clone, decider)
+    return clone
+
+
+class Observer(Protocol):
+    """Looks on while a model samples."""
+
+    def begin(self) -> None:
+        """A sampling run starts."""
+        ...
+
+    def see(
+        self,
+        sigma: float,
+        attention: CrossAttention,
+        grid: tuple[int, int],
+        call: ModelCall,
+        text: Tensor,
+        image: Tensor,
+    ) -> None:
+        """What text and image prompts gave one cross-attention, (rows, tokens, channels) each."""
+        ...
+
+
+def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
+    """A clone of a model that shows an observer every cross-attention that image prompts reach."""
+    clone = model.clone()
+    options = clone.model_options["transformer_options"]
+    options[KEY] = {**options.get(KEY, {}), "observer": observer}
+
+    def begin(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        observer.begin()
+        return executor(*args, **kwargs)
+
+    clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, f"{KEY} observer")
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, f"{KEY} observer", begin)
+    return clone
 
 
 def _install(model: ModelPatcher, decider: Decider) -> None:
@@ -104,7 +153,9 @@ class ImagePromptPatch:
             q.shape[1] == grid[0] * grid[1]
         ):  # the temporal attention of video models has other tokens, and no image to look at
             call = self.decider.call_for(self.prompts, options, len(q))
-            out = self._image_attentions(out, q, call, grid, options)
+            text, out = out, self._image_attentions(out, q, call, grid, options)
+            if observer := options.get(KEY, {}).get("observer"):
+                observer.see(float(options["sigmas"][0]), self.attention, grid, call, text, out - text)
         for callback, arguments in self.added:
             if arguments["sigma_end"] <= float(options["sigmas"][0]) <= arguments["sigma_start"]:
                 out = out + callback(out, q, k, v, options, **arguments)
