@@ -1,0 +1,190 @@
+"""Encode references once, mix what came out, and keep it in files."""
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ipadapter.embeds import COMBINE, combine
+from ..ipadapter.embeds_file import load_embeds
+from ..ipadapter.errors import AdapterError
+from ..ipadapter.vision import hide_outside
+from . import inputs
+from .embeds_files import embeds_path, save_numbered, saved_embeds
+from .encoding import Encoder
+from .loaders import open_pipeline
+
+
+def encode(
+    ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+) -> tuple[Tensor, Tensor]:
+    """Embeds of a reference times its weight, and of no reference, in the form that the adapter takes."""
+    encoder = Encoder(open_pipeline(ipadapter, clip_vision))
+    if encoder.adapter.config.needs_face:
+        raise AdapterError(
+            f"{encoder.adapter.name} is a FaceID adapter, which needs a face and not only embeds: use an IPAdapter "
+            "FaceID node."
+        )
+    positive = encoder(image if mask is None else hide_outside(image, mask, encoder.image_size))
+    return positive * weight, encoder.nothing(positive)
+
+
+def join(embeds: list[Tensor]) -> Tensor:
+    """All images of several embeds in one, (n, ...).
+
+    Raises:
+        AdapterError: embeds of different kinds or widths.
+    """
+    shapes = {tuple(part.shape[1:]) for part in embeds}
+    if len(shapes) > 1:
+        found = ", ".join(str(tuple(part.shape)) for part in embeds)
+        raise AdapterError(
+            f"Embeds can only be combined when one encoder made them for one kind of adapter; got {found}."
+        )
+    return torch.cat([part.to(embeds[0]) for part in embeds])
+
+
+class IPAdapterEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterEncoder",
+            display_name="IPAdapter Encoder",
+            category="ipadapter/embeds",
+            description="Turns a reference into embeds, with a weight of its own, to be combined, saved or applied.",
+            inputs=[
+                inputs.ipadapter(),
+                inputs.image(),
+                inputs.weight(step=0.01, minimum=-1.0, maximum=3.0, tooltip="The embeds are multiplied by it."),
+                io.Mask.Input("mask", optional=True, tooltip="White is what the encoder sees of the reference."),
+                inputs.clip_vision(),
+            ],
+            outputs=[
+                inputs.EmbedsType.Output(display_name="pos_embed", tooltip="What the reference shows."),
+                inputs.EmbedsType.Output(display_name="neg_embed", tooltip="What no reference shows, for neg_embed."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    ) -> io.NodeOutput:
+        return io.NodeOutput(*encode(ipadapter, image, weight, mask, clip_vision))
+
+    def encode(self, **arguments: Any) -> tuple[Tensor, Tensor]:
+        """For packs that create this class and call it."""
+        return encode(**arguments)
+
+
+class IPAdapterCombineEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterCombineEmbeds",
+            display_name="IPAdapter Combine Embeds",
+            category="ipadapter/embeds",
+            description="Several encoded references as one: side by side, or mixed.",
+            inputs=[
+                inputs.embeds("embed1"),
+                inputs.Choice(
+                    "method",
+                    options=list(COMBINE),
+                    tooltip="concat keeps every reference; the others mix all of them into one.",
+                ),
+                *(inputs.embeds(f"embed{number}", optional=True) for number in range(2, 6)),
+            ],
+            outputs=[inputs.EmbedsType.Output(display_name="EMBEDS", tooltip="The combined embeds.")],
+        )
+
+    @classmethod
+    def execute(cls, method: str, **embeds: Tensor | None) -> io.NodeOutput:
+        connected = [part for _, part in sorted(embeds.items()) if part is not None]
+        return io.NodeOutput(combine(join(connected), method))
+
+
+class IPAdapterBatchEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterBatchEmbeds",
+            display_name="IPAdapter Batch Embeds",
+            category="ipadapter/embeds",
+            description="Two encoded references side by side. New workflows: IPAdapter Combine Embeds with concat.",
+            is_deprecated=True,
+            inputs=[inputs.embeds("embed1"), inputs.embeds("embed2")],
+            outputs=[inputs.EmbedsType.Output(display_name="EMBEDS", tooltip="Both in one.")],
+        )
+
+    @classmethod
+    def execute(cls, embed1: Tensor, embed2: Tensor) -> io.NodeOutput:
+        return io.NodeOutput(join([embed1, embed2]))
+
+
+class IPAdapterSaveEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterSaveEmbeds",
+            display_name="IPAdapter Save Embeds",
+            category="ipadapter/embeds",
+            description="Saves embeds in the output folder under a new number; IPAdapter Load Embeds lists them.",
+            is_output_node=True,
+            inputs=[
+                inputs.embeds(),
+                io.String.Input(
+                    "filename_prefix", default="IP_embeds", tooltip="Begin of the file's name; may name subfolders."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
+        return io.NodeOutput(ui={"text": [save_numbered(embeds, filename_prefix)]})
+
+
+class IPAdapterLoadEmbeds(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterLoadEmbeds",
+            display_name="IPAdapter Load Embeds",
+            category="ipadapter/embeds",
+            description="Loads embeds from the input folder or from what IPAdapter Save Embeds saved.",
+            inputs=[
+                inputs.Choice(
+                    "embeds", options=saved_embeds(), tooltip="A saved file; [output] marks those in the output folder."
+                )
+            ],
+            outputs=[inputs.EmbedsType.Output(display_name="EMBEDS", tooltip="The saved embeds.")],
+        )
+
+    @classmethod
+    def execute(cls, embeds: str) -> io.NodeOutput:
+        return io.NodeOutput(load_embeds(embeds_path(embeds)))
+
+    @classmethod
+    def validate_inputs(cls, embeds: str | None = None) -> bool | str:
+        if embeds is None:
+            return True
+        try:
+            embeds_path(embeds)
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, embeds: str | None = None) -> tuple[int, int] | None:
+        if embeds is None:
+            return None
+        status = embeds_path(embeds).stat()
+        return status.st_mtime_ns, status.st_size
+
+
+NODES: list[type[io.ComfyNode]] = [
+    IPAdapterEncoder,
+    IPAdapterCombineEmbeds,
+    IPAdapterBatchEmbeds,
+    IPAdapterSaveEmbeds,
+    IPAdapterLoadEmbeds,
+]
