@@ -11,6 +11,7 @@ pytest_plugins = ["harness.fixtures"]
 
 if host := find_comfyui():
     sys.path.insert(0, str(host))  # ahead of this folder, whose nodes/ would shadow ComfyUI's nodes.py
+    import utils.extra_config  # noqa: F401  # as main.py does, before nodes.py puts comfy/utils.py ahead of it
     from comfy.cli_args import args
 
     args.cpu = True  # before anything imports comfy.model_management, which looks for a GPU

@@ -4,10 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
 
 # Levels of UNet2DConditionModel as published; only the widths are small. See test_nodes_pack.unets for ComfyUI's.
+SDXL: dict[str, Any] = dict(
+    down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
+    up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
+    multipliers=(1, 2, 4),
+    transformer_layers_per_block=(1, 2, 10),
+    cross_attention_dim=2048,
+    attention_head_dim=(1, 2, 4),
+    use_linear_projection=True,
+    addition_embed_type="text_time",
+    addition_time_embed_dim=256,
+    projection_class_embeddings_input_dim=2816,
+)
+
 FAMILIES: dict[str, dict[str, Any]] = {
     "sd15": dict(
         down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
@@ -16,18 +29,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         cross_attention_dim=768,
         attention_head_dim=8,  # diffusers' name for the number of heads
     ),
-    "sdxl shallow": dict(
-        down_block_types=("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
-        multipliers=(1, 2, 4),
-        transformer_layers_per_block=(1, 1, 2),
-        cross_attention_dim=2048,
-        attention_head_dim=(1, 2, 4),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=256,
-        projection_class_embeddings_input_dim=2816,
-    ),
+    "sdxl": SDXL,
+    "sdxl shallow": SDXL | {"transformer_layers_per_block": (1, 1, 2)},
 }
 
 
@@ -55,12 +58,14 @@ def load(unet: UNet2DConditionModel, adapters: Sequence[dict[str, dict[str, Tens
 
 
 def set_scales(unet: UNet2DConditionModel, scales: Sequence[float]) -> None:
-    for processor in unet.attn_processors.values():
+    processors: list[Any] = list(unet.attn_processors.values())
+    for processor in processors:
         if hasattr(processor, "scale"):
             processor.scale = list(scales)
 
 
 def prepare_face(unet: UNet2DConditionModel, adapter: int, hidden: Tensor, strength: float, shortcut: bool) -> None:
     """FaceID Plus takes what its picture's hidden states (b, images, n, width) are by attribute."""
-    layer = unet.encoder_hid_proj.image_projection_layers[adapter]
+    projections: Any = unet.encoder_hid_proj
+    layer = projections.image_projection_layers[adapter]
     layer.clip_embeds, layer.shortcut, layer.shortcut_scale = hidden, shortcut, strength

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 import judge
 import synthetic
@@ -14,7 +15,7 @@ from pack.ipadapter.checkpoint import read_checkpoint
 SIZES: dict[str, Any] = dict(
     context=64, channels=(), pooled=24, hidden=40, dim=96, heads=2, face_hidden=1024, lora=False
 )
-SMALL = dict(
+SMALL: dict[str, Any] = dict(
     block_out_channels=(32, 64),
     layers_per_block=1,
     down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -25,16 +26,15 @@ SMALL = dict(
 KINDS = ["standard", "plus", "full face", "FaceID", "FaceID Plus", "FaceID Plus V2"]
 
 
-def small_unet():
-    from diffusers import UNet2DConditionModel
-
+def small_unet() -> Any:
     return UNet2DConditionModel(sample_size=8, **SMALL).eval().requires_grad_(False)
 
 
 def both(variant, seed=0):
     """The same weights as diffusers' UNet and as our network."""
     unet = small_unet()
-    nested = synthetic.adapter(variant, seed=seed, **SIZES | {"channels": judge.channels_of(unet)})
+    sizes: dict[str, Any] = SIZES | {"channels": judge.channels_of(unet)}
+    nested = synthetic.adapter(variant, seed=seed, **sizes)
     judge.load(unet, [nested])
     return unet, IPAdapter.from_checkpoint(read_checkpoint(nested, f"{variant}.bin"))
 
