@@ -123,7 +123,7 @@ class IPAdapterModelLoader(io.ComfyNode):
             display_name="IPAdapter Model Loader",
             category="ipadapter/loaders",
             description="Loads an IP-Adapter: the weights that let a picture act as a prompt.",
-            inputs=[io.Combo.Input("ipadapter_file", options=adapter_files(), tooltip=tip)],
+            inputs=[inputs.Choice("ipadapter_file", options=adapter_files(), tooltip=tip)],
             outputs=[inputs.IPAdapterType.Output(display_name="IPADAPTER", tooltip="The adapter, for any apply node.")],
         )
 
