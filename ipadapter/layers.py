@@ -5,7 +5,7 @@ transformer's running number in it. *Checkpoint order* is input, output, middle:
 the keys numbered 2n + 1.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -14,6 +14,7 @@ from .errors import ModelMismatchError
 
 Block = tuple[str, int]  # ComfyUI's address of a UNet block: ("input", 8), ("middle", 0), ("output", 1)
 Address = tuple[str, int, int]  # block, number, position inside the block's transformer
+Place = tuple[str, int, int, int]  # where it stands in its UNet, whatever the blocks are numbered
 
 
 @dataclass(frozen=True)
@@ -70,27 +71,28 @@ def layer_blocks(attentions: Sequence[CrossAttention]) -> tuple[Block, ...]:
     return tuple(blocks[layer] for layer in sorted(blocks))
 
 
-def match_keys(attentions: Sequence[CrossAttention], key_numbers: Sequence[int]) -> tuple[int, ...]:
-    """The checkpoint's key number for every cross-attention, in the order given.
+def match_keys(attentions: Sequence[CrossAttention], channels: Mapping[int, int]) -> tuple[int, ...]:
+    """The checkpoint's key number for every cross-attention; `channels` are those of each key number.
 
     A UNet with as many cross-attentions as the adapter is matched in checkpoint order. A pruned one (SSD-1B, Vega,
-    KOALA) is matched by address against the full UNet the adapter was trained for. Raises ModelMismatchError where
-    neither works.
+    KOALA) keeps the first ones of every level, and is matched by level against the full UNet the adapter was made for.
+    Raises ModelMismatchError where neither works.
     """
-    if len(attentions) == len(key_numbers):
-        by_address = dict(zip(_checkpoint_order(attentions), sorted(key_numbers), strict=True))
+    if len(attentions) == len(channels):
+        known = dict(zip(_checkpoint_order(attentions), sorted(channels), strict=True))
     else:
-        full = FULL_UNETS.get(len(key_numbers))
-        by_address = {address: 2 * number + 1 for number, address in enumerate(full)} if full else {}
-    missing = [attention.address for attention in attentions if by_address.get(attention.address) not in key_numbers]
-    if missing:
-        raise ModelMismatchError(
-            f"The adapter has weights for {len(key_numbers)} cross-attention layers and the model has "
-            f"{len(attentions)}, "
-            f"which do not line up (no weights for {missing[0]}). Use an adapter made for this model: 16 layers fit "
-            "SD1.5, 70 fit SDXL."
-        )
-    return tuple(by_address[attention.address] for attention in attentions)
+        known = {place: 2 * number + 1 for number, place in enumerate(FULL_UNETS.get(len(channels), ()))}
+    places = _places(attentions)
+    numbers = tuple(known.get(places[attention], 0) for attention in attentions)
+    for attention, number in zip(attentions, numbers, strict=True):
+        if channels.get(number) != attention.channels:
+            found = f"weights {channels[number]} wide" if number in channels else "no weights"
+            raise ModelMismatchError(
+                f"The adapter has {len(channels)} cross-attention layers and the model {len(attentions)}, which do not "
+                f"line up: for {' '.join(map(str, attention.address))}, {attention.channels} wide, it has {found}. "
+                "Use an adapter made for this model: 16 layers fit SD1.5, 70 fit SDXL."
+            )
+    return numbers
 
 
 def _transformers(unet: nn.Module) -> Iterator[tuple[Block, nn.Module]]:
@@ -106,27 +108,41 @@ def _transformers(unet: nn.Module) -> Iterator[tuple[Block, nn.Module]]:
                     yield (name, number), child
 
 
-def _checkpoint_order(attentions: Sequence[CrossAttention]) -> list[Address]:
+def _places(attentions: Sequence[CrossAttention]) -> dict[CrossAttention, Place]:
+    """Part, level by width, number of the transformer in that level, position in the transformer."""
+    levels = sorted({attention.channels for attention in attentions})
+    transformers: dict[tuple[str, int], list[int]] = {}
+    for attention in attentions:
+        seen = transformers.setdefault((attention.block[0], attention.channels), [])
+        if attention.layer not in seen:
+            seen.append(attention.layer)
+    return {
+        a: (a.block[0], levels.index(a.channels), transformers[a.block[0], a.channels].index(a.layer), a.position)
+        for a in attentions
+    }
+
+
+def _checkpoint_order(attentions: Sequence[CrossAttention]) -> list[Place]:
     rank = {"input": 0, "output": 1, "middle": 2}
-    return [
-        attention.address for attention in sorted(attentions, key=lambda a: rank[a.block[0]])
-    ]  # stable: keeps execution order within
+    places = _places(attentions)
+    return [places[a] for a in sorted(attentions, key=lambda a: rank[a.block[0]])]  # stable: execution order within
 
 
-def _full_unet(*runs: tuple[str, Sequence[int], int]) -> tuple[Address, ...]:
+def _full_unet(*levels: tuple[str, int, int, int]) -> tuple[Place, ...]:
     return tuple(
-        (name, number, position) for name, numbers, depth in runs for number in numbers for position in range(depth)
+        (part, level, transformer, position)
+        for part, level, count, depth in levels
+        for transformer in range(count)
+        for position in range(depth)
     )
 
 
-_SD15 = _full_unet(("input", (1, 2, 4, 5, 7, 8), 1), ("output", range(3, 12), 1), ("middle", (0,), 1))
+# Part, level, transformers, depth; in checkpoint order.
+_SD15 = _full_unet(
+    ("input", 0, 2, 1), ("input", 1, 2, 1), ("input", 2, 2, 1),
+    ("output", 2, 3, 1), ("output", 1, 3, 1), ("output", 0, 3, 1), ("middle", 2, 1, 1),
+)  # fmt: skip
 _SDXL = _full_unet(
-    ("input", (4, 5), 2),
-    ("input", (7, 8), 10),
-    ("output", (0, 1, 2), 10),
-    ("output", (3, 4, 5), 2),
-    ("middle", (0,), 10),
+    ("input", 0, 2, 2), ("input", 1, 2, 10), ("output", 1, 3, 10), ("output", 0, 3, 2), ("middle", 1, 1, 10)
 )
-FULL_UNETS = {
-    len(addresses): addresses for addresses in (_SD15, _SDXL)
-}  # cross-attentions -> addresses in checkpoint order
+FULL_UNETS = {len(places): places for places in (_SD15, _SDXL)}  # by the number of cross-attentions

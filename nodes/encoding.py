@@ -113,7 +113,12 @@ class Encoder:
         """
         if self.adapter.config.takes == "pooled":
             return torch.zeros_like(positive[:1])
-        return self(black_image(self._clip_vision.image_size))
+        return self(black_image(self.image_size))
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of what the encoder sees."""
+        return self._clip_vision.image_size
 
     @property
     def _clip_vision(self) -> Any:

@@ -47,7 +47,7 @@ def keys_values_source(
 ) -> tuple[Source, int, tuple[object, ...]]:
     """Where a prompt's K/V come from, how many images it has, and what must stay loaded while sampling."""
     tokens = _project(model, adapter, embeds, reference)
-    numbers = match_keys(attentions, adapter.config.key_numbers)
+    numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
     dtype = _storage_type(model)
     layers = attentions[-1].layer + 1
     of_composition = COMPOSITION_LAYER.get(layers, ()) if tokens.composition is not None else ()
