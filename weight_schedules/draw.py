@@ -91,10 +91,7 @@ def _draw_rows(draw: ImageDraw.ImageDraw, blocks: Blocks, weights: np.ndarray) -
         low, high = float(weights[layer].min()), float(weights[layer].max())
         write_text(draw, (32, middle), str(layer), 15, INK, "rm")
         write_text(draw, (42, middle), name, 15, INK if low or high else FAINT, "lm")
-        role = None
-        if roles:
-            role = "style" if layer in roles.style else "composition" if layer in roles.composition else None
-        if role:
+        if role := roles.word(layer) if roles else "":
             write_text(draw, (LEFT - 8, middle), role, 12, ROLE_COLOURS[role], "rm")
         summary = _number(high) if low == high else f"{_number(low)} to {_number(high)}"
         write_text(draw, (LEFT + WIDE + 10, middle), summary, 14, INK if low or high else FAINT, "lm")

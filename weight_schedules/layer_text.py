@@ -26,6 +26,16 @@ def layer_names(blocks: Blocks) -> list[str]:
     return [f"{part} {number}" for part, number in blocks]
 
 
+def layer_titles(blocks: Blocks) -> list[str]:
+    """Number, name and, where it is known, role of each layer: `6  output 1  style`."""
+    roles = known_roles(blocks)
+    words = [roles.word(layer) if roles else "" for layer in range(len(blocks))]
+    return [
+        f"{layer}  {name}  {word}".rstrip()
+        for layer, (name, word) in enumerate(zip(layer_names(blocks), words, strict=True))
+    ]
+
+
 def diffusers_path(block: tuple[str, int]) -> str:
     """The same layer in diffusers' words, for full SD1.5 and SDXL UNets (two residual blocks per level)."""
     part, number = block

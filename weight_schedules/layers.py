@@ -28,6 +28,10 @@ class Roles:
     def gain(self, layer: int) -> float:
         return self.composition.get(layer, 0.0)
 
+    def word(self, layer: int) -> str:
+        """`style`, `composition` or nothing."""
+        return "style" if layer in self.style else "composition" if layer in self.composition else ""
+
 
 SD15 = Roles("SD1.5", frozenset({0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15}), {4: 0.25, 5: 1.0})
 SDXL = Roles("SDXL", frozenset({6}), {3: 1.0})

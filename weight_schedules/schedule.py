@@ -90,11 +90,7 @@ class CombinedSchedule:
     @property
     def frames(self) -> Weights:
         first, second = self.first.frames, self.second.frames
-        if self.method != "multiply" or not first or not second:
-            return first or second
-        count = max(len(first), len(second))  # the shorter list keeps its last weight, as everywhere with frames
-        pairs = zip(_lengthen(first, count), _lengthen(second, count), strict=True)
-        return tuple(one * other for one, other in pairs)
+        return multiply_frames(first, second) if self.method == "multiply" else first
 
     def scaled(self, factor: float) -> "CombinedSchedule":
         return replace(self, scale=self.scale * factor)
@@ -159,5 +155,9 @@ class ResolvedCombination:
         return tuple(weight * self.scale for weight in chosen)
 
 
-def _lengthen(weights: Weights, count: int) -> Weights:
-    return weights + weights[-1:] * (count - len(weights))
+def multiply_frames(first: Weights, second: Weights) -> Weights:
+    """Frame weights times frame weights; the shorter list keeps its last weight, and an empty one is all ones."""
+    if not first or not second:
+        return first or second
+    count = max(len(first), len(second))
+    return tuple(first[min(frame, len(first) - 1)] * second[min(frame, len(second) - 1)] for frame in range(count))

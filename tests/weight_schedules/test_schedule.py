@@ -95,7 +95,7 @@ def test_an_unknown_method_and_numbers_that_are_none_are_refused():
 )
 def test_json_and_pickle_give_the_same_schedule_back(schedule):
     assert from_json(to_json(schedule)) == schedule
-    assert pickle.loads(pickle.dumps(schedule)) == schedule  # noqa: S301 - our own bytes
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert json.loads(to_json(schedule))["version"] == 1
     hash(schedule)
 
