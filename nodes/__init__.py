@@ -7,7 +7,25 @@ from comfy_api.latest import ComfyExtension, io
 from .conflicts import watch_for_other_packs
 from .files import register_adapter_folder
 
-MODULES = ("loaders", "apply", "apply_style", "apply_embeds", "apply_detail", "masks", "params", "weights")
+MODULES = (
+    "loaders",
+    "apply",
+    "apply_style",
+    "apply_embeds",
+    "apply_detail",
+    "apply_tiled",
+    "masks",
+    "params",
+    "weights",
+    "embeds",
+    "pictures",
+    "schedules",
+    "rescale",
+    "sweep",
+    "face_loader",
+    "face",
+    "face_crop",
+)
 
 
 class IPAdapterAtelier(ComfyExtension):

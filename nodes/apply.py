@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
-from .apply_base import LEGACY_TYPES, ApplyNode
+from .apply_base import LEGACY_TYPES, ApplyNode, with_legacy_type
 from .pipeline import Request
 
 APPLY_TYPES = (*LEGACY_TYPES, *(name for name in WEIGHT_TYPES if name not in LEGACY_TYPES))
@@ -43,12 +43,6 @@ class IPAdapterApply(ApplyNode):
     @classmethod
     def requests(cls, **arguments: Any) -> list[Request]:
         return super().requests(**with_legacy_type(arguments))
-
-
-def with_legacy_type(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The layers and the scaling that a weight type of the first apply nodes stands for."""
-    scaling = LEGACY_TYPES.get(arguments["weight_type"])
-    return arguments if scaling is None else arguments | {"weight_type": "linear", "embeds_scaling": scaling}
 
 
 class IPAdapter(ApplyNode):

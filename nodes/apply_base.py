@@ -69,6 +69,12 @@ def request(arguments: Mapping[str, Any]) -> Request:
     return Reference(**reference), Strength(**strength)
 
 
+def with_legacy_type(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The layers and the scaling that a weight type of the first apply nodes stands for."""
+    scaling = LEGACY_TYPES.get(arguments["weight_type"])
+    return arguments if scaling is None else arguments | {"weight_type": "linear", "embeds_scaling": scaling}
+
+
 class ApplyNode(inputs.AcceptsRenamed):
     """Base of the apply nodes. A new one is a schema; `per_frame` nodes use one reference per frame of the batch."""
 

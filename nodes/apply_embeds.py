@@ -5,8 +5,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from . import inputs
-from .apply import APPLY_TYPES, with_legacy_type
-from .apply_base import ApplyNode
+from .apply import APPLY_TYPES
+from .apply_base import ApplyNode, with_legacy_type
 from .pipeline import Request
 
 
