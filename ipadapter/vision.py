@@ -55,7 +55,8 @@ def encode_images(
 
 
 def _maker(encode: Encode, images: Tensor, rows: list[int]) -> Callable[[], Features]:
-    return lambda: encode(images[rows])
+    ascending = rows == list(range(rows[0], rows[-1] + 1))  # no copy of a long batch
+    return lambda: encode(images[rows[0] : rows[-1] + 1] if ascending else images[rows])
 
 
 def _join(parts: Sequence[Features], rows: Sequence[int]) -> Features:

@@ -1,0 +1,65 @@
+"""The core, which knows nothing of ComfyUI, with ComfyUI's layers and image preprocessing."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import synthetic
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+import comfy.clip_model
+import comfy.ops
+
+from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.vision import crop_to_square, hide_outside
+
+TINY: dict[str, Any] = dict(
+    context=32, channels=[16, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4
+)
+
+
+def randn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def project(adapter):
+    config = adapter.config
+    embeds = {"pooled": randn(2, config.embed_dim or 1), "hidden": randn(2, 5, config.embed_dim or 1), None: None}
+    return adapter.project(embeds[config.takes], randn(2, 512, seed=1) if config.needs_face else None)
+
+
+@pytest.mark.parametrize("variant", synthetic.PROJECTIONS)
+def test_comfyui_layers_give_the_same_numbers(variant):
+    checkpoint = read_checkpoint(synthetic.adapter(variant, **TINY), "a.bin")
+    tokens = project(IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast))
+    assert torch.equal(tokens, project(IPAdapter.from_checkpoint(checkpoint)))
+
+
+@pytest.mark.parametrize("variant", synthetic.PROJECTIONS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_files_compute_in_the_type_of_what_comes_in(variant, dtype):
+    half = read_checkpoint(synthetic.adapter(variant, dtype=dtype, **TINY), "a.bin")
+    adapter = IPAdapter.from_checkpoint(half, comfy.ops.manual_cast)
+    exact = IPAdapter.from_checkpoint(half).float()  # the rounded weights, widened
+    assert {p.dtype for p in adapter.parameters()} == {dtype}
+    torch.testing.assert_close(project(adapter), project(exact), rtol=1e-6, atol=1e-6)  # cast before or after is one
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (100, 100), (300, 200), (101, 333), (1, 1)])
+def test_cropping_is_what_comfyui_does_before_encoding(height, width):
+    images = torch.rand(2, height, width, 3, generator=torch.Generator().manual_seed(0))
+    expected = comfy.clip_model.clip_preprocess(images, size=224)
+    assert torch.equal(comfy.clip_model.clip_preprocess(crop_to_square(images, 224), size=224), expected)
+
+
+def test_a_mask_multiplies_what_comfyui_gives_the_encoder():
+    images = torch.rand(3, 100, 150, 3, generator=torch.Generator().manual_seed(0))
+    masks = torch.rand(3, 40, 80, generator=torch.Generator().manual_seed(1))
+    seen = comfy.clip_model.clip_preprocess(hide_outside(images, masks, 56), size=56)
+    visible = crop_to_square(masks.unsqueeze(-1), 56).movedim(-1, 1)
+    expected = comfy.clip_model.clip_preprocess(images, size=56) * visible
+    step = 1 / 255 / 0.26130258  # ComfyUI rounds its input to 8 bits: half a step where a mask is grey
+    torch.testing.assert_close(seen, expected, rtol=0, atol=0.51 * step)
