@@ -13,15 +13,29 @@ ARGUMENTS = (
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
+# What the page opens with; its own first workflow asks the internet about models.
+EMPTY = {"last_node_id": 0, "last_link_id": 0, "nodes": [], "links": [], "groups": [], "config": {}, "version": 0.4}
 HINT = "No Chromium found. Install chromium, or run: python atelier.py test"
 
 
-def find_browser() -> str | None:
+GRAPH_AREA = """
+() => {
+  const nodes = window.app.graph.nodes, ds = window.app.canvas.ds, margin = 20
+  const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1] - 45))
+  const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0]))
+  const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1]))
+  const [x, y] = [(left + ds.offset[0]) * ds.scale - margin, (top + ds.offset[1]) * ds.scale - margin]
+  return [x, y, (right - left) * ds.scale + 2 * margin, (bottom - top) * ds.scale + 2 * margin]
+}
+"""  # fmt: skip
+
+
+def browser_path() -> str | None:
     return os.environ.get("ATELIER_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def launch(playwright: Playwright) -> Browser:
-    return playwright.chromium.launch(executable_path=find_browser(), args=list(ARGUMENTS))
+    return playwright.chromium.launch(executable_path=browser_path(), args=list(ARGUMENTS))
 
 
 class ComfyPage:
@@ -29,12 +43,17 @@ class ComfyPage:
 
     def __init__(self, browser: Browser, url: str) -> None:
         self.errors: list[str] = []
+        self.focused = False
         self.page: Page = browser.new_page(viewport={"width": 1600, "height": 900})
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self.on_console)
         self.page.route(lambda address: not address.startswith(url), lambda route: route.abort())
+        self.page.add_init_script(f"localStorage.setItem('workflow', {json.dumps(json.dumps(EMPTY))})")
         self.page.goto(url)
-        self.page.wait_for_function("window.app?.canvas?.graph && window.app.extensionManager", timeout=60_000)
+        self.page.wait_for_function(
+            "!!(window.app?.canvas?.graph && window.app.vueAppReady && LiteGraph.registered_node_types.KSampler)",
+            timeout=60_000,
+        )
 
     def on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -58,12 +77,15 @@ class ComfyPage:
 
     def screenshot(self, file: Path) -> Path:
         """A JPEG of the whole graph, without the page around it."""
-        self.page.keyboard.press("Escape")
-        self.page.evaluate("window.app.canvas.fitViewToSelectionAnimated?.() ; window.app.canvas.setDirty(true, true)")
-        self.page.wait_for_timeout(1000)
-        self.page.screenshot(path=file, type="jpeg", quality=85)
+        if not self.focused:
+            self.command("Workspace.ToggleFocusMode")
+            self.focused = True
+        self.command("Comfy.Canvas.FitView")
+        self.page.wait_for_timeout(1500)
+        left, top, width, height = self.page.evaluate(GRAPH_AREA)
+        area: Any = {"x": left, "y": top, "width": width, "height": height}
+        self.page.screenshot(path=file, type="jpeg", quality=85, clip=area)
         return file
 
-
-def read_workflow(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text("utf-8"))
+    def command(self, name: str) -> None:
+        self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)

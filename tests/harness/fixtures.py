@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
+from .browser import HINT as NO_BROWSER, ComfyPage, browser_path, launch
 from .host import HINT, find_comfyui
 from .server import Server
 
@@ -32,3 +34,22 @@ def start_server() -> Iterator[Callable[..., Server]]:
 def server(start_server: Callable[..., Server]) -> Server:
     """The one ComfyUI server of this test session, on the CPU, with this pack and the test nodes."""
     return start_server()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    if browser_path() is None:
+        if os.environ.get("ATELIER_NEEDS_SERVER"):
+            pytest.fail(NO_BROWSER)
+        pytest.skip(NO_BROWSER)
+    with sync_playwright() as playwright:
+        yield launch(playwright)
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    """A tab of its own on the running server."""
+    opened = ComfyPage(browser, server.url)
+    yield opened
+    opened.page.close()

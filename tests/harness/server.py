@@ -15,6 +15,7 @@ from typing import Any
 from .assets import write_adapters, write_photos
 from .client import Client
 from .host import HINT, ROOT, find_comfyui
+from .recipes import MODELS
 
 PACK = "ComfyUI-IPAdapter-Atelier"
 BROKEN = ("IMPORT FAILED", "Error while calling comfy_entrypoint", "Cannot import")
@@ -28,7 +29,14 @@ FOLDERS = (
     "user/default/workflows", "user/default/subgraphs",
 )  # fmt: skip
 # A page that opens on the graph: no tour, no template browser.
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.InstalledVersion": "1.40.0"}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.InstalledVersion": "1.40.0",
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Graph.CanvasInfo": False,
+    "Comfy.Graph.CanvasMenu": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,
+}
 NOT_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
 
 
@@ -78,6 +86,8 @@ class Server(Client):
         (self.base / "user" / "default" / "comfy.settings.json").write_text(json.dumps(SETTINGS))
         write_adapters(self.base / "models" / "ipadapter")
         write_photos(self.base / "input")
+        for name, (_, folder) in MODELS.items():
+            (self.base / "models" / folder / name).touch()  # so that the page finds the workflows' models
         nodes = self.base / "custom_nodes"
         for name, source in ((PACK, ROOT), ("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")):
             if not (nodes / name).exists():

@@ -1,0 +1,33 @@
+"""Run a user's graph with tiny stand-ins where it loads models that nobody has on a test machine."""
+
+import copy
+from typing import Any
+
+from .graph import Graph
+
+TINY_RUN = {"KSampler": {"steps": 3}, "EmptyLatentImage": {"width": 128, "height": 64}}
+
+
+def with_stand_ins(prompt: dict[str, Any]) -> dict[str, Any]:
+    """The same API prompt with its checkpoint and CLIP vision loaders replaced, few steps and a small canvas."""
+    prompt = copy.deepcopy(prompt)
+    for node in prompt.values():
+        if node["class_type"] == "CheckpointLoaderSimple":
+            node["class_type"] = "TestCheckpoint"
+        if node["class_type"] == "CLIPVisionLoader":
+            node |= {"class_type": "TestClipVision", "inputs": {"seed": 3}}
+        node["inputs"] |= {k: v for k, v in TINY_RUN.get(node["class_type"], {}).items() if k in node["inputs"]}
+    return prompt
+
+
+def with_latents_saved(prompt: dict[str, Any], name: str = "latent") -> Graph:
+    """The prompt as a Graph that also keeps what its sampler made."""
+    graph = Graph()
+    graph.prompt = copy.deepcopy(prompt)
+    sampler = next(id for id, node in prompt.items() if node["class_type"] == "KSampler")
+    graph.prompt["saved"] = {
+        "class_type": "TestSaveTensor",
+        "inputs": {"value": [sampler, 0], "name": name},
+        "_meta": {"title": "TestSaveTensor"},
+    }
+    return graph
