@@ -15,11 +15,10 @@ from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, Wei
 from ..weight_schedules.schedule_json import from_json, to_json
 from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_points
 from .drawn import to_image
-from .inputs import Choice
+from .inputs import Choice, ScheduleType
 
 CATEGORY = "ipadapter/schedules"
 CURVE_SAMPLES = 64  # a drawn curve is kept as so many straight pieces
-ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
 CurveType = io.Custom("CURVE")
 
 LAYERS_TIP = (

@@ -1,0 +1,162 @@
+"""Split a canvas into regions: rows, columns, a grid, or the colours of a drawing.
+
+Regions are masks (n, height, width) that add up to 1 wherever some region lies, also where their edges are soft.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional as F
+
+Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
+Shares = Sequence[float]
+
+LIKE = 0.25  # colours nearer than this count as one: pencil edges and compression blur them
+LEAST = 0.02  # share of a drawing that a colour must cover to be a region
+LEVELS = 16  # per channel, while counting colours
+# Far apart from each other, also for most kinds of colour blindness.
+PALETTE = ("#e8743b", "#3b8ee8", "#f2c14e", "#8f5bd1", "#4fb286", "#e36397", "#7d8597", "#a3d65c")
+
+
+def equal(count: int) -> list[float]:
+    return [1.0] * count
+
+
+SPLITS: dict[str, Callable[[int, int], tuple[Shares, Shares]]] = {  # rows, columns -> shares of height and of width
+    "columns": lambda rows, columns: (equal(1), equal(columns)),
+    "rows": lambda rows, columns: (equal(rows), equal(1)),
+    "grid": lambda rows, columns: (equal(rows), equal(columns)),
+    "thirds across": lambda rows, columns: (equal(1), equal(3)),
+    "thirds down": lambda rows, columns: (equal(3), equal(1)),
+}
+
+
+def parse_shares(text: str) -> list[float]:
+    """Shares of a text such as `2, 1, 1`; ValueError unless they are numbers above 0."""
+    try:
+        shares = [float(entry) for entry in re.split(r"[,;:\s]+", text.strip()) if entry]
+    except ValueError:
+        shares = [0.0]
+    if any(not 0 < share < float("inf") for share in shares):
+        raise ValueError(f"'{text}' is not a list of shares. Expected numbers above 0, such as '2, 1, 1'.")
+    return shares
+
+
+def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Tensor:
+    """Rectangles in reading order, (rows * columns, height, width), whose sides follow the shares.
+
+    ValueError where the canvas has too few pixels for a region to have one.
+    """
+    rows, columns = _edges(heights, height), _edges(widths, width)
+    regions = torch.zeros(len(heights) * len(widths), height, width)
+    for number, region in enumerate(regions):
+        row, column = divmod(number, len(widths))
+        region[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = 1.0
+    return regions
+
+
+def _edges(shares: Shares, length: int) -> list[int]:
+    cumulated = torch.tensor([0.0, *shares], dtype=torch.float64).cumsum(0)
+    edges = (cumulated / cumulated[-1] * length).round().int().tolist()
+    if any(first == second for first, second in pairwise(edges)):
+        raise ValueError(
+            f"{len(shares)} regions do not fit into {length} pixels. Split into fewer, or use a larger canvas."
+        )
+    return edges
+
+
+def parse_colours(text: str) -> list[Colour]:
+    """Colours of a text such as `#ff0000, #00f`; ValueError names the one that is none."""
+    colours = []
+    for entry in filter(None, re.split(r"[,;\s]+", text)):
+        digits = entry.removeprefix("#")
+        digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
+        if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
+            raise ValueError(f"'{entry}' is not a colour. Expected red, green and blue such as '#ff8000'.")
+        colours.append(tuple(int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)))
+    return colours
+
+
+def split_by_colour(
+    drawing: Tensor, height: int, width: int, colours: Sequence[Colour] = (), background: Sequence[Colour] = ()
+) -> Tensor:
+    """One region per colour of a drawing (h, w, 3), 0 to 1, as (n, height, width).
+
+    Every pixel belongs to the colour it is nearest to; what belongs to a `background` colour is no region. Without
+    `colours` they are found, and regions stand from left to right, then from top to bottom. ValueError where the
+    drawing has no colour beside the background.
+    """
+    pixels = drawing[..., :3].float()
+    found = list(colours) or [one for one in find_colours(pixels) if all(_distance(one, b) > LIKE for b in background)]
+    if not found:
+        raise ValueError("The drawing has no colour beside the background. Paint each region in a colour of its own.")
+    palette = torch.tensor([*found, *background], dtype=torch.float32, device=pixels.device)
+    nearest = torch.cdist(pixels.flatten(0, 1), palette).argmin(1).view(1, 1, *pixels.shape[:2])
+    nearest = F.interpolate(nearest.float(), size=(height, width), mode="nearest-exact")[0, 0]
+    regions = torch.stack([(nearest == number).float() for number in range(len(found))])
+    return regions if colours else regions[_reading_order(regions)]
+
+
+def find_colours(pixels: Tensor) -> list[Colour]:
+    """The colours that cover a drawing (h, w, 3), largest first; shades that are alike count as one."""
+    cells = (pixels.flatten(0, 1) * LEVELS).floor().clamp(0, LEVELS - 1).long()
+    numbers = (cells[:, 0] * LEVELS + cells[:, 1]) * LEVELS + cells[:, 2]
+    present, counts = numbers.unique(return_counts=True)
+    found: list[Colour] = []
+    for number in present[counts.argsort(descending=True, stable=True)]:
+        if (numbers == number).float().mean() < LEAST:
+            break
+        colour = tuple(pixels.flatten(0, 1)[numbers == number].mean(0).tolist())
+        if all(_distance(colour, other) > LIKE for other in found):
+            found.append(colour)
+    return found
+
+
+def _distance(first: Colour, second: Colour) -> float:
+    return sum((one - other) ** 2 for one, other in zip(first, second, strict=True)) ** 0.5
+
+
+def _reading_order(regions: Tensor) -> list[int]:
+    centres = [tuple(where.nonzero().float().mean(0).tolist()) if where.any() else (0.0, 0.0) for where in regions]
+    return sorted(range(len(regions)), key=lambda number: (centres[number][1], centres[number][0]))
+
+
+def soften(regions: Tensor, softness: float) -> Tensor:
+    """Regions (n, height, width) that fade into each other; `softness` is the fade's share of the shorter side.
+
+    A Gaussian whose deviation is a quarter of the fade. It keeps sums, so regions that filled the canvas still do.
+    """
+    deviation = softness * min(regions.shape[-2:]) / 4
+    if deviation < 0.1:
+        return regions
+    reach = int(3 * deviation + 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=regions.device) / deviation) ** 2)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(regions[:, None], (reach, reach, reach, reach), mode="replicate")
+    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+    return blurred[:, 0].clamp(0, 1)
+
+
+def draw_regions(regions: Tensor, longest: int = 512) -> Image.Image:
+    """A picture of regions (n, height, width): each in a colour of its own, with its number."""
+    height, width = regions.shape[-2:]
+    scale = longest / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    palette = torch.tensor(parse_colours(" ".join(PALETTE)))
+    colours = palette[torch.arange(len(regions)) % len(palette)]
+    painted = torch.einsum("nhw,nc->hwc", regions.cpu(), colours).clamp(0, 1)
+    picture = Image.fromarray((painted * 255).round().byte().numpy()).resize(size, Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(longest // 10)
+    for number, region in enumerate(regions.cpu(), start=1):
+        where = (region >= 0.5).nonzero().float()
+        if len(where):
+            y, x = ((where.mean(0) + 0.5) * scale).tolist()
+            draw.text(
+                (x, y), str(number), (255, 255, 255), font, "mm", stroke_width=longest // 128, stroke_fill=(20, 20, 26)
+            )
+    return picture
