@@ -3,8 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
 
 from .face_models import import_face_module
+from .pictures import crop_to_square, resize, sharpen
+
+DETECTOR_SIZE = 640
 
 # Eyes, nose and mouth corners of ArcFace's 112 x 112 training crops (arXiv:1801.07698).
 ARCFACE_POINTS = np.array(
@@ -55,3 +60,11 @@ def box_crop(
     x, y = (left + right) / 2, (top + bottom) / 2
     square = Image.fromarray(picture).crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def prepare_for_detector(images: Tensor, position: str, sharpening: float = 0.0, margin: float = 0.0) -> Tensor:
+    """Squares of the detector's size (n, 640, 640, c), cut out at a place, with a black margin in sides of the cut."""
+    square = crop_to_square(images, position)
+    edge = round(square.shape[1] * margin)
+    square = resize(pad(square, (0, 0, edge, edge, edge, edge)), DETECTOR_SIZE, DETECTOR_SIZE)
+    return sharpen(square, sharpening) if sharpening > 0 else square

@@ -22,9 +22,12 @@ MODULES = (
     "schedules",
     "rescale",
     "sweep",
+    "regions",
+    "attention_map",
     "face_loader",
     "face",
     "face_crop",
+    "unified",
 )
 
 

@@ -21,7 +21,11 @@ REFERENCE = Path(__file__).parent / "reference"
 CURRENT: dict[str, Any] = json.loads((REFERENCE / "node_interface.json").read_text("utf-8"))
 LEGACY: dict[str, Any] = json.loads((REFERENCE / "legacy_interface.json").read_text("utf-8"))
 EXPECTED = CURRENT | LEGACY
-LONGER = {("IPAdapterInsightFaceLoader", "provider")}  # lists that got more options behind
+LONGER = {  # lists that got more options behind
+    ("IPAdapterInsightFaceLoader", "provider"),
+    ("IPAdapterInsightFaceLoader", "model_name"),
+    ("IPAdapterUnifiedLoaderFaceID", "preset"),
+}
 LIMITS = ("min", "max", "step", "multiline")
 
 

@@ -1,0 +1,81 @@
+"""Tell what a model file is by its header: names and shapes of its tensors, without reading their values."""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from .checkpoint import read_checkpoint
+from .config import AdapterConfig
+from .errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """A CLIP vision encoder: width of its pooled embeds, width of its hidden states, tokens per picture."""
+
+    pooled: int
+    hidden: int
+    tokens: int
+
+    def gives(self, config: AdapterConfig) -> bool:
+        """Whether these are the embeds that an adapter takes."""
+        return config.embed_dim == {"pooled": self.pooled, "hidden": self.hidden, None: None}[config.takes]
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """The file's state dict with empty tensors of the right shapes; nothing for a damaged file or another format."""
+    try:
+        if path.suffix in (".safetensors", ".sft"):
+            with safe_open(path, framework="pt") as file:
+                slices = {key: file.get_slice(key) for key in file.keys()}
+                return {key: torch.empty(part.get_shape(), device="meta") for key, part in slices.items()}
+        found = torch.load(path, map_location="meta", weights_only=True)
+        return found if isinstance(found, dict) else {}
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError):
+        return {}
+
+
+def peek_adapter(path: Path) -> AdapterConfig | None:
+    """What adapter a file is; None where it is none."""
+    try:
+        return read_checkpoint(peek(path), path.name).config
+    except CheckpointError:
+        return None
+
+
+def peek_encoder(path: Path) -> EncoderSizes | None:
+    """What vision encoder a file is, under the names of transformers or of OpenCLIP; None where it is none."""
+    shapes = {key: tuple(value.shape) for key, value in peek(path).items() if isinstance(value, Tensor)}
+    for prefix in ("", "visual."):
+        table = shapes.get(f"{prefix}positional_embedding") or shapes.get(
+            "vision_model.embeddings.position_embedding.weight"
+        )
+        if table is None:
+            continue
+        if projection := shapes.get("visual_projection.weight"):
+            return EncoderSizes(projection[0], projection[1], table[0])
+        if projection := shapes.get(f"{prefix}proj"):
+            return EncoderSizes(projection[1], projection[0], table[0])
+    return None
+
+
+def peek_lora_width(path: Path) -> int | None:
+    """Width of the text that a LoRA's cross-attentions read, 768 for SD1.5 say; None where it changes none."""
+    for key, value in peek(path).items():
+        if "attn2_to_k.lora_down" in key or "attn2.to_k.lora_A" in key or "attn2.to_k.lora_down" in key:
+            return value.shape[1]
+    return None
+
+
+def describe(path: Path) -> str:
+    """A file's name and what is in it, for messages that list candidates."""
+    if config := peek_adapter(path):
+        return f"{path.name} ({config.variant} for {config.family})"
+    if sizes := peek_encoder(path):
+        return f"{path.name} (pooled {sizes.pooled}, hidden {sizes.hidden} wide)"
+    return f"{path.name} (not understood)"

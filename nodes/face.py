@@ -1,0 +1,181 @@
+"""Faces as prompts: the FaceID nodes and the LoRA that belongs to their adapters."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
+from . import inputs
+from .apply import APPLY_TYPES, with_legacy_type
+from .apply_base import ApplyNode
+from .face_lora import apply_face_lora
+from .pipeline import Request, apply_adapter
+
+
+def face_choice(order: str = "highest score") -> list[io.Input]:
+    """Which face of a picture is meant, and what happens to pictures without one."""
+    order_tip = (
+        "Which face of a picture with several is used: the one the detector is surest of, the largest, the left-most."
+    )
+    missing_tip = (
+        "For pictures without a face: stop, leave them out, or use the face of the nearest picture that has one."
+    )
+    index_tip = "0 is the first face in that order, 1 the second, and so on."
+    return [
+        inputs.Choice(
+            "face", options=list(FACE_ORDERS), default=order, optional=True, advanced=True, tooltip=order_tip
+        ),
+        io.Int.Input("face_index", default=0, min=0, max=63, optional=True, advanced=True, tooltip=index_tip),
+        inputs.Choice("missing_face", options=list(MISSING), optional=True, advanced=True, tooltip=missing_tip),
+    ]
+
+
+def face_schema(node_id: str, display_name: str, description: str, *, kolors: bool = False) -> io.Schema:
+    return io.Schema(
+        node_id=node_id,
+        display_name=display_name,
+        category="ipadapter/faceid",
+        description=description,
+        search_aliases=["faceid", "face id", "face reference", "same person", "portrait"],
+        inputs=[
+            inputs.model(),
+            inputs.ipadapter(),
+            inputs.image(tooltip="Picture of a face, or a batch of pictures of the same face."),
+            inputs.weight(),
+            inputs.weight_faceidv2(),
+            *([inputs.weight_kolors()] if kolors else []),
+            inputs.weight_type(),
+            inputs.combine_embeds(),
+            *inputs.active_range(),
+            inputs.embeds_scaling(),
+            *inputs.optional_images(faces=True),
+            inputs.schedule(),
+            *face_choice("largest" if kolors else "highest score"),
+        ],
+        outputs=[inputs.model_output(), inputs.face_image_output()],
+    )
+
+
+def choice_of(arguments: dict[str, Any], order: str = "highest score") -> FaceChoice:
+    """The choice that the inputs of `face_choice` make; they are taken out of the arguments."""
+    face, index, missing = (arguments.pop(name, None) for name in ("face", "face_index", "missing_face"))
+    return FaceChoice(face or order, index or 0, missing or "error")
+
+
+class FaceNode(ApplyNode):
+    """Base of the FaceID nodes: they know which face is meant, and show the crops that were used."""
+
+    order: ClassVar[str] = "highest score"
+
+    @classmethod
+    def requests(cls, **arguments: Any) -> list[Request]:
+        choice = choice_of(arguments, cls.order)
+        return [(replace(reference, face=choice), strength) for reference, strength in super().requests(**arguments)]
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        ipadapter: Any,
+        image: Tensor,
+        clip_vision: Any = None,
+        insightface: Any = None,
+        **arguments: Any,
+    ) -> io.NodeOutput:
+        requests = cls.requests(image=image, **arguments)
+        applied = apply_adapter(model, ipadapter, requests, clip_vision, insightface)
+        return io.NodeOutput(applied.model, image if applied.faces is None else applied.faces)
+
+
+class IPAdapterFaceID(FaceNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        text = "The person in the picture: FaceID adapters follow the identity that a face recogniser sees."
+        return face_schema("IPAdapterFaceID", "IPAdapter FaceID", text)
+
+
+class IPAAdapterFaceIDBatch(FaceNode):
+    per_frame = True
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        text = "As IPAdapter FaceID, with the first picture for the first latent of the batch, and so on."
+        return face_schema("IPAAdapterFaceIDBatch", "IPAdapter FaceID Batch", text)
+
+
+class IPAdapterFaceIDKolors(FaceNode):
+    order = "largest"  # as its adapter was trained
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        text = "IPAdapter FaceID for Kolors models and their FaceID adapter."
+        return face_schema("IPAdapterFaceIDKolors", "IPAdapter FaceID Kolors", text, kolors=True)
+
+
+class IPAdapterApplyFaceID(FaceNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        v2_tip = "For FaceID Plus: on for V2 adapters, off for the first version, which has the same tensors."
+        return io.Schema(
+            node_id="IPAdapterApplyFaceID",
+            display_name="Apply IPAdapter FaceID",
+            category="ipadapter",
+            description="The person in the picture becomes a prompt: the model draws somebody with this face.",
+            search_aliases=["faceid", "face id", "face reference", "same person"],
+            inputs=[
+                inputs.ipadapter(),
+                inputs.clip_vision(optional=False),
+                inputs.insightface(optional=False),
+                inputs.image(tooltip="Picture of a face, or a batch of pictures of the same face."),
+                inputs.model(),
+                inputs.weight(),
+                inputs.noise(),
+                inputs.weight_type(APPLY_TYPES),
+                *inputs.active_range(),
+                io.Boolean.Input("faceid_v2", default=False, tooltip=v2_tip),
+                inputs.weight(
+                    "weight_v2", tooltip="FaceID Plus V2 only: how much of the face's CLIP features is used."
+                ),
+                inputs.unfold_batch(),
+                inputs.attn_mask(),
+                inputs.schedule(),
+                *face_choice(),
+            ],
+            outputs=[inputs.model_output(), inputs.face_image_output()],
+        )
+
+    @classmethod
+    def requests(cls, **arguments: Any) -> list[Request]:
+        return super().requests(weight_faceidv2=arguments.pop("weight_v2", None), **with_legacy_type(arguments))
+
+
+class IPAdapterFaceIDLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        tip = "How strongly the LoRA acts. The adapter was trained with 1.0; 0.6 leaves more to the model."
+        return io.Schema(
+            node_id="IPAdapterFaceIDLoRA",
+            display_name="IPAdapter FaceID LoRA",
+            category="ipadapter/faceid",
+            description="Applies the LoRA that FaceID adapters carry in their own file, which they were trained with.",
+            inputs=[
+                inputs.model(),
+                inputs.ipadapter(tooltip="A FaceID, FaceID Plus or FaceID Plus V2 adapter."),
+                io.Float.Input("strength", default=0.6, min=-2.0, max=2.0, step=0.01, tooltip=tip),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA. What came in is unchanged.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, ipadapter: Any, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(apply_face_lora(model, ipadapter, strength))
+
+
+NODES: list[type[io.ComfyNode]] = [
+    IPAdapterFaceID, IPAAdapterFaceIDBatch, IPAdapterFaceIDKolors, IPAdapterApplyFaceID, IPAdapterFaceIDLoRA,
+]  # fmt: skip

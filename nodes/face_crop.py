@@ -1,0 +1,88 @@
+"""Face crops for the adapters that may be used commercially, and pictures made ready for the face detector."""
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ipadapter.face_crops import prepare_for_detector
+from ..ipadapter.faces import CROPS, crop_faces, detect, faces_from_boxes, select_faces
+from ..ipadapter.pictures import PLACES
+from . import inputs
+from .face import choice_of, face_choice
+
+
+class IPAdapterFaceCrop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        crop_tip = (
+            "aligned: turned upright by eyes, nose and mouth. box: the square around the detector's box, not turned."
+        )
+        boxes_tip = "Boxes from another detector, Detect Face Landmarks (MediaPipe) say, instead of insightface."
+        return io.Schema(
+            node_id="IPAdapterFaceCrop",
+            display_name="IPAdapter Face Crop",
+            category="ipadapter/faceid",
+            description=(
+                "Cuts the face out of a picture, for PLUS FACE and FULL FACE adapters: they and a freely licensed "
+                "detector may be used commercially, which FaceID adapters may not."
+            ),
+            search_aliases=["face crop", "crop face", "face detector", "align face"],
+            inputs=[
+                inputs.image(tooltip="Picture or batch of pictures with a face."),
+                io.Int.Input("size", default=512, min=64, max=2048, step=8, tooltip="Width and height of the crop."),
+                inputs.Choice("crop", options=list(CROPS), tooltip=crop_tip),
+                io.Float.Input(
+                    "padding", default=0.2, min=0.0, max=2.0, step=0.05, tooltip="Margin on every side, in crop widths."
+                ),
+                *face_choice(),
+                inputs.insightface(),
+                io.Custom("BOUNDING_BOX").Input("bboxes", optional=True, tooltip=boxes_tip),
+            ],
+            outputs=[io.Image.Output(display_name="face_image", tooltip="One face per picture.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        size: int,
+        crop: str,
+        padding: float,
+        insightface: Any = None,
+        bboxes: Any = None,
+        **face: Any,
+    ) -> io.NodeOutput:
+        if insightface is None and bboxes is None:
+            raise ValueError("Face Crop needs a detector: connect an IPAdapter InsightFace Loader, or boxes to bboxes.")
+        found = [detect(insightface, one) for one in image] if bboxes is None else faces_from_boxes(bboxes, len(image))
+        crops = crop_faces(image, *select_faces(found, choice_of(face)), size, padding, crop)
+        return io.NodeOutput(crops, ui=ui.PreviewImage(crops, cls=cls))
+
+
+class PrepImageForInsightFace(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        places = ["center", *(place for place in PLACES if place != "center")]
+        pad_tip = "Leave a black margin, so that a face that fills the picture is found."
+        return io.Schema(
+            node_id="PrepImageForInsightFace",
+            display_name="Prepare Image For InsightFace",
+            category="ipadapter/utils",
+            description="Makes a picture square and as large as the face detector sees it. Other pictures work too.",
+            inputs=[
+                inputs.image(tooltip="Picture or batch of pictures with a face."),
+                inputs.Choice("crop_position", options=places, tooltip="Which part of the picture is kept."),
+                inputs.sharpening(),
+                io.Boolean.Input("pad_around", default=True, tooltip=pad_tip),
+            ],
+            outputs=[io.Image.Output(display_name="IMAGE", tooltip="The square pictures.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, crop_position: str, sharpening: float, pad_around: bool = True) -> io.NodeOutput:
+        return io.NodeOutput(prepare_for_detector(image, crop_position, sharpening, 0.25 if pad_around else 0.0))
+
+
+NODES: list[type[io.ComfyNode]] = [IPAdapterFaceCrop, PrepImageForInsightFace]

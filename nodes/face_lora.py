@@ -1,0 +1,22 @@
+"""The LoRA of a FaceID adapter on a model, through ComfyUI's own LoRA code."""
+
+from typing import Any
+
+import comfy.sd
+from comfy.model_patcher import ModelPatcher
+
+from ..ipadapter.errors import AdapterError
+from ..ipadapter.lora import lora_state_dict
+from .loaders import open_pipeline
+
+
+def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> ModelPatcher:
+    """A clone of a model with the LoRA that an adapter's checkpoint holds; the text encoder has no part in it."""
+    adapter = open_pipeline(ipadapter).adapter
+    if not adapter.config.has_lora:
+        raise AdapterError(
+            f"{adapter.name} ({adapter.config.variant}) holds no LoRA: only FaceID, FaceID Plus and FaceID Plus V2 "
+            "files do. Portrait and Kolors adapters need none; for others load the *_lora file that belongs to them."
+        )
+    named = lora_state_dict(adapter.checkpoint.lora, model.get_model_object("diffusion_model"))
+    return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]

@@ -1,0 +1,109 @@
+"""Find the files that belong together: an adapter for a preset and a model, the encoder it takes, its LoRA."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import folder_paths
+
+from ..ipadapter.adapter import encoder_for
+from ..ipadapter.config import AdapterConfig
+from ..ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
+from .files import ADAPTERS
+from .presets import ENCODERS, ModelFile, Preset
+
+log = logging.getLogger(__name__)
+
+CONTEXT_DIMS = {"sd15": 768, "sdxl": 2048}  # width of the text that cross-attentions read -> the family's name
+FAMILY_NAMES = {"sd15": "SD1.5", "sdxl": "SDXL"}
+
+
+def find_adapter(preset_name: str, preset: Preset, family: str) -> Path:
+    """The adapter of a preset for a model family: by its name, else the only file whose tensors are such an adapter.
+
+    Raises ValueError for a family that has none, FileNotFoundError with what was searched and found.
+    """
+    if (wanted := preset.adapters.get(family)) is None:
+        others = " and ".join(FAMILY_NAMES[name] for name in preset.adapters)
+        raise ValueError(
+            f"The preset {preset_name} exists for {others} only, and the model is {FAMILY_NAMES[family]}. "
+            "Choose another preset."
+        )
+
+    def fits(path: Path) -> bool:
+        config = peek_adapter(path)
+        return config is not None and _is_wanted(config, wanted, family)
+
+    if path := _find(ADAPTERS, wanted, fits):
+        return path
+    raise FileNotFoundError(
+        f"No adapter for the preset {preset_name} and an {FAMILY_NAMES[family]} model: "
+        f"{_expected(ADAPTERS, wanted.name)}. Get it from {preset.source}. {_found(ADAPTERS)}"
+    )
+
+
+def find_encoder(config: AdapterConfig, adapter_name: str) -> Path:
+    """The vision encoder whose embeds an adapter takes: told by its tensors, a published name decides among several."""
+    named = [file for sizes, file in ENCODERS.items() if sizes.gives(config)]
+    files = _files("clip_vision")
+    order = [name for file in named for name in file.matches(files)]
+    for name in dict.fromkeys([*order, *files]):
+        path = _path("clip_vision", name)
+        sizes = peek_encoder(path)
+        if sizes is not None and sizes.gives(config):
+            return path
+    published = named[0].name if named else encoder_for(config.takes, config.embed_dim)
+    raise FileNotFoundError(
+        f"No vision encoder for {adapter_name}, which takes {config.takes} embeds {config.embed_dim} wide: "
+        f"{_expected('clip_vision', published)}. {_found('clip_vision')}"
+    )
+
+
+def find_lora(preset_name: str, preset: Preset, family: str) -> Path:
+    """The LoRA file of a preset, for an adapter whose own file holds none."""
+    wanted = preset.loras[family]
+    paths = [_path("loras", name) for name in wanted.matches(_files("loras"))]
+    if fitting := [path for path in paths if peek_lora_width(path) == CONTEXT_DIMS[family]]:
+        return fitting[0]
+    raise FileNotFoundError(
+        f"No LoRA for the preset {preset_name}, whose adapter holds none itself: {_expected('loras', wanted.name)}. "
+        f"Get it from {preset.source}, or set lora_strength to 0."
+    )
+
+
+def _find(folder: str, wanted: ModelFile, fits: Callable[[Path], bool]) -> Path | None:
+    """A file that is called as wanted, best one that fits, else the only one that fits."""
+    files = _files(folder)
+    named = wanted.matches(files)
+    alike = [name for name in named or files if fits(_path(folder, name))]
+    if not named and len(alike) > 1:
+        raise FileNotFoundError(
+            f"No file in {' or '.join(folder_paths.get_folder_paths(folder))} is called {wanted.name}, and several "
+            f"could be it: {', '.join(alike)}. Rename the right one."
+        )
+    if not (found := [*alike, *named]):
+        return None
+    log.info("%s is used for %s, out of %s", found[0], wanted.name, ", ".join(named or alike))
+    return _path(folder, found[0])
+
+
+def _is_wanted(config: AdapterConfig, wanted: ModelFile, family: str) -> bool:
+    same_encoder = wanted.embed_dim in (None, config.embed_dim)
+    return config.variant == wanted.variant and config.context_dim == CONTEXT_DIMS[family] and same_encoder
+
+
+def _files(folder: str) -> list[str]:
+    return [name for name in folder_paths.get_filename_list(folder) if not Path(name).name.startswith("._")]
+
+
+def _path(folder: str, name: str) -> Path:
+    return Path(folder_paths.get_full_path_or_raise(folder, name))
+
+
+def _expected(folder: str, name: str) -> str:
+    return f"expected {name} in {' or '.join(folder_paths.get_folder_paths(folder))}"
+
+
+def _found(folder: str) -> str:
+    found: Sequence[str] = [describe(_path(folder, name)) for name in _files(folder)]
+    return f"Found there: {', '.join(found) or 'nothing'}."
