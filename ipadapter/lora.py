@@ -45,10 +45,12 @@ def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "
 def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int, str]:
     """The name of the attention that every number in the checkpoint belongs to."""
     attentions = find_cross_attentions(unet)
-    numbers = sorted({int(key.split(".")[0]) for key in lora})
+    matches = {key: match for key in lora if (match := KEY.fullmatch(key))}
+    channels = {int(m[1]): len(lora[key]) for key, m in matches.items() if m.group(2, 3) == ("to_q", "up")}
     names = _transformer_blocks(unet)
     modules: dict[int, str] = {}
-    for attention, number in zip(attentions, match_keys(attentions, [n for n in numbers if n % 2]), strict=True):
+    crossing = {number: width for number, width in channels.items() if number % 2}
+    for attention, number in zip(attentions, match_keys(attentions, crossing), strict=True):
         modules[number] = f"{names[attention.address]}.attn2"
         modules[number - 1] = f"{names[attention.address]}.attn1"
     return modules

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import synthetic
 from pack.ipadapter.errors import ModelMismatchError
 from pack.ipadapter.lora import lora_state_dict
 
@@ -87,3 +88,19 @@ def test_something_else_is_no_lora_half(family):
     model, _, halves = family
     with pytest.raises(ModelMismatchError, match="Not a LoRA half"):
         lora_state_dict(halves | {"0.to_q_lora.alpha": torch.ones(1)}, model.model.diffusion_model)
+
+
+@pytest.mark.parametrize("pruned", ["ssd-1b", "vega", "koala"])
+def test_a_pruned_unet_gets_the_halves_of_the_layers_that_it_has(pruned):
+    widths = synthetic.sdxl_channels(32)
+    halves = {}
+    for number in range(2 * len(widths)):
+        width = widths[number // 2]
+        for linear in ("to_q", "to_k", "to_v", "to_out"):
+            into = 2048 if number % 2 and linear in ("to_k", "to_v") else width
+            halves[f"{number}.{linear}_lora.down.weight"] = torch.empty(RANK, into, device="meta")
+            halves[f"{number}.{linear}_lora.up.weight"] = torch.empty(width, RANK, device="meta")
+    unet = tiny_model(pruned, seed=0).model.diffusion_model
+    named = lora_state_dict(halves, unet)
+    linears = {f"diffusion_model.{name}" for name, _ in unet.named_parameters() if ".to_" in name and "weight" in name}
+    assert {name.replace("lora_down.", "") for name in named if "down" in name} == linears

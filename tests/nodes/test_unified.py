@@ -1,0 +1,281 @@
+"""The unified loaders: which files they take, what they leave alone, and what they say when something is missing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+import comfy.clip_vision
+import folder_paths
+
+import synthetic
+from faces import assets
+from pack.ipadapter.errors import AdapterError, FaceError, ModelMismatchError
+from pack.nodes import unified
+from pack.nodes.face_loader import pack_names
+from pack.nodes.presets import COMMUNITY, FACES, GENERAL
+from pack.nodes.unified import (
+    IPAdapterUnifiedLoader,
+    IPAdapterUnifiedLoaderCommunity,
+    IPAdapterUnifiedLoaderFaceID,
+)
+from test_nodes_pack.unets import tiny_model
+
+SMALL = {"dim": 64, "heads": 1, "depth": 1, "face_hidden": 16, "rank": 4}
+ENCODERS = {"H": (1024, 1280, 257), "bigG": (1280, 1664, 257), "L336": (768, 1024, 577), "L224": (768, 1024, 257)}
+STANDARD, PLUS, VIT_G = "STANDARD (medium strength)", "PLUS (high strength)", "VIT-G (medium strength)"
+
+
+class FakeEncoder:
+    """Stands for a CLIP_VISION of hundreds of megabytes; only which file was loaded matters here."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Empty model folders of ComfyUI's, and a list of the encoders that were loaded from them."""
+    paths = {name: tmp_path / name for name in ("ipadapter", "clip_vision", "loras")}
+    for name, path in paths.items():
+        path.mkdir()
+        extensions = {".safetensors", ".bin"}
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(path)], extensions))
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    paths["loaded"] = []
+    monkeypatch.setattr(
+        comfy.clip_vision, "load", lambda path: paths["loaded"].append(Path(path).name) or FakeEncoder(path)
+    )
+    return paths
+
+
+@pytest.fixture(scope="module")
+def sd15():
+    return tiny_model("sd15", seed=0)
+
+
+@pytest.fixture(scope="module")
+def sdxl():
+    return tiny_model("sdxl shallow", seed=0)
+
+
+def write_adapter(folder, name, **changes):
+    variant, sizes = synthetic.ZOO[changes.pop("like", name)]
+    sizes = SMALL | sizes
+    wide = sizes.get("context") == 2048
+    channels = synthetic.sdxl_channels(32, (1, 2)) if wide else synthetic.sd15_channels(32)
+    synthetic.save(synthetic.adapter(variant, channels=channels, **sizes | changes), folder / name)
+
+
+def write_encoder(folder, name, kind):
+    pooled, hidden, tokens = ENCODERS[kind]
+    save_file(
+        {
+            "visual_projection.weight": torch.zeros(pooled, hidden, dtype=torch.float16),
+            "vision_model.embeddings.position_embedding.weight": torch.zeros(tokens, hidden, dtype=torch.float16),
+        },
+        folder / name,
+    )
+
+
+def write_face_pack(folders, name):
+    target = Path(folder_paths.models_dir) / "insightface" / "models" / name
+    shutil.copytree(assets.face_models() / "models" / assets.PACK, target)
+
+
+def load(node, model, preset, **more):
+    return node.execute(model, preset, **more).result
+
+
+def names(pipeline):
+    return {key: Path(part["file"]).name for key, part in pipeline.items() if part.get("file")}
+
+
+def test_a_preset_brings_the_adapter_of_the_model_s_family_and_the_encoder_that_fits_it(folders, sd15, sdxl):
+    for name in ("ip-adapter-plus_sd15.safetensors", "ip-adapter-plus_sdxl_vit-h.safetensors"):
+        write_adapter(folders["ipadapter"], name)
+    write_encoder(folders["clip_vision"], "a.safetensors", "bigG")
+    write_encoder(folders["clip_vision"], "b.safetensors", "H")
+    expected = {sd15: "ip-adapter-plus_sd15.safetensors", sdxl: "ip-adapter-plus_sdxl_vit-h.safetensors"}
+    for model, file in expected.items():
+        out, pipeline = load(IPAdapterUnifiedLoader, model, PLUS)
+        assert out is model
+        assert names(pipeline) == {"ipadapter": file, "clipvision": "b.safetensors"}
+        assert pipeline["ipadapter"]["model"].config.family == ("sd15" if model is sd15 else "sdxl")
+        assert pipeline["insightface"]["model"] is None
+
+
+def test_an_encoder_whose_name_lies_is_passed_over(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    write_encoder(folders["clip_vision"], "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "bigG")
+    write_encoder(folders["clip_vision"], "model.safetensors", "H")
+    assert names(load(IPAdapterUnifiedLoader, sd15, STANDARD)[1])["clipvision"] == "model.safetensors"
+
+
+def test_a_published_encoder_name_decides_among_several_that_fit(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    write_encoder(folders["clip_vision"], "another.safetensors", "H")
+    write_encoder(folders["clip_vision"], "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "H")
+    found = names(load(IPAdapterUnifiedLoader, sd15, STANDARD)[1])["clipvision"]
+    assert found == "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+
+
+def test_vit_g_and_standard_of_sdxl_are_told_apart_by_their_tensors(folders, sdxl):
+    write_adapter(folders["ipadapter"], "one.safetensors", like="ip-adapter_sdxl.safetensors")
+    write_adapter(folders["ipadapter"], "two.safetensors", like="ip-adapter_sdxl_vit-h.safetensors")
+    for name, kind in (("g.safetensors", "bigG"), ("h.safetensors", "H")):
+        write_encoder(folders["clip_vision"], name, kind)
+    standard, vit_g = (names(load(IPAdapterUnifiedLoader, sdxl, preset)[1]) for preset in (STANDARD, VIT_G))
+    assert standard == {"ipadapter": "two.safetensors", "clipvision": "h.safetensors"}
+    assert vit_g == {"ipadapter": "one.safetensors", "clipvision": "g.safetensors"}
+
+
+def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(folders, sd15):
+    for name in ("one.safetensors", "two.safetensors"):
+        write_adapter(folders["ipadapter"], name, like="ip-adapter_sd15.safetensors")
+    with pytest.raises(FileNotFoundError, match="ip-adapter_sd15.safetensors, and several could be it: one.*two"):
+        load(IPAdapterUnifiedLoader, sd15, STANDARD)
+
+
+@pytest.mark.parametrize("preset", [*GENERAL, *FACES, *COMMUNITY])
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_every_preset_finds_its_published_file_among_all_of_them(folders, preset, family):
+    from pack.nodes.model_search import find_adapter
+
+    for name in synthetic.ZOO:
+        (folders["ipadapter"] / name).touch()
+    wanted = {**GENERAL, **FACES, **COMMUNITY}[preset]
+    if family not in wanted.adapters:
+        with pytest.raises(ValueError, match=r"exists for (SD1.5|SDXL) only, and the model is (SD1.5|SDXL)"):
+            find_adapter(preset, wanted, family)
+    else:
+        assert find_adapter(preset, wanted, family).name == wanted.adapters[family].name
+
+
+def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_found(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    (folders["ipadapter"] / "broken.safetensors").write_bytes(b"half a download")
+    with pytest.raises(FileNotFoundError) as error:
+        load(IPAdapterUnifiedLoader, sd15, PLUS)
+    for words in (
+        "expected ip-adapter-plus_sd15.safetensors", str(folders["ipadapter"]), "h94/IP-Adapter",
+        "ip-adapter_sd15.safetensors (standard for sd15)", "broken.safetensors (not understood)",
+    ):  # fmt: skip
+        assert words in str(error.value)
+
+
+def test_a_missing_encoder_says_which_width_is_needed_and_what_was_found(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter-plus_sd15.safetensors")
+    write_encoder(folders["clip_vision"], "CLIP-ViT-H.safetensors", "bigG")
+    with pytest.raises(FileNotFoundError, match="hidden embeds 1280 wide: expected CLIP-ViT-H-14.*hidden 1664 wide"):
+        load(IPAdapterUnifiedLoader, sd15, PLUS)
+
+
+def test_kolors_takes_the_encoder_of_336_pixels(folders, sdxl):
+    write_adapter(folders["ipadapter"], "ip_adapter_plus_general.bin", like="Kolors-IP-Adapter-Plus.bin", dim=2048)
+    write_encoder(folders["clip_vision"], "clip-vit-large-patch14.safetensors", "L224")
+    write_encoder(folders["clip_vision"], "clip-vit-large-patch14-336.safetensors", "L336")
+    found = names(load(IPAdapterUnifiedLoaderCommunity, sdxl, "Kolors")[1])
+    assert found == {
+        "ipadapter": "ip_adapter_plus_general.bin", "clipvision": "clip-vit-large-patch14-336.safetensors",
+    }  # fmt: skip
+
+
+def test_faceid_without_a_clip_part_needs_no_encoder_and_loads_none(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter-faceid_sd15.bin")
+    write_encoder(folders["clip_vision"], "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "H")
+    write_face_pack(folders, "buffalo_l")
+    _, pipeline = load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", lora_strength=0.0, provider="CPU")
+    assert folders["loaded"] == [] and pipeline["clipvision"]["model"] is None
+    assert sorted(pipeline["insightface"]["model"].models) == ["detection", "recognition"]
+
+
+def test_the_lora_of_the_adapter_s_own_file_is_applied_to_a_clone(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter-faceid_sd15.bin")
+    write_face_pack(folders, "buffalo_l")
+    out, _ = load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", lora_strength=0.6, provider="CPU")
+    assert len(out.patches) == 4 * 32 and not sd15.patches
+    assert {patch[0] for patches in out.patches.values() for patch in patches} == {0.6}
+
+
+def test_the_separate_lora_file_is_paired_by_name_and_family_where_the_adapter_holds_none(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter-faceid_sd15.bin", lora=False)
+    write_face_pack(folders, "buffalo_l")
+    settings = {"lora_strength": 0.5, "provider": "CPU"}
+    with pytest.raises(FileNotFoundError, match="expected ip-adapter-faceid_sd15_lora.safetensors"):
+        load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", **settings)
+    key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    for name, width in (("a_faceid_sd15_lora.safetensors", 2048), ("b-faceid_sd15_lora.safetensors", 768)):
+        halves = {f"{key}.lora_down.weight": torch.ones(4, width), f"{key}.lora_up.weight": torch.ones(32, 4)}
+        save_file(halves, folders["loras"] / name)
+    folder_paths.filename_list_cache.clear()
+    out, _ = load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", **settings)
+    assert list(out.patches) == ["diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"]
+
+
+def test_faceid_presets_take_any_pack_and_name_the_missing_one(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter-faceid_sd15.bin")
+    settings = {"lora_strength": 0.0, "provider": "CPU"}
+    with pytest.raises(FileNotFoundError, match="No face pack 'buffalo_l'.*non-commercial"):
+        load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", **settings)
+    write_face_pack(folders, "mine")
+    assert pack_names() == ["buffalo_l", "antelopev2", "mine"]
+    _, pipeline = load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", model_name="mine", **settings)
+    assert pipeline["insightface"]["model"].det_model is not None
+    with pytest.raises(FaceError, match="CUDAExecutionProvider. is not offered"):
+        load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", lora_strength=0.0, provider="CUDA", model_name="mine")
+
+
+def test_another_loader_s_output_is_handed_on_and_never_changed(folders, sd15):
+    for name in ("ip-adapter_sd15.safetensors", "ip-adapter-faceid_sd15.bin"):
+        write_adapter(folders["ipadapter"], name)
+    write_encoder(folders["clip_vision"], "h.safetensors", "H")
+    write_face_pack(folders, "buffalo_l")
+    _, first = load(IPAdapterUnifiedLoader, sd15, STANDARD)
+    before = {key: dict(part) for key, part in first.items()}
+    settings = {"lora_strength": 0.0, "provider": "CPU"}
+    _, second = load(IPAdapterUnifiedLoaderFaceID, sd15, "FACEID", ipadapter=first, **settings)
+    assert second["clipvision"]["model"] is first["clipvision"]["model"] and folders["loaded"] == ["h.safetensors"]
+    second["clipvision"]["model"] = second["ipadapter"]["model"] = None
+    assert {key: dict(part) for key, part in first.items()} == before
+
+
+def test_the_same_files_are_loaded_once(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    write_encoder(folders["clip_vision"], "h.safetensors", "H")
+    first, second = (load(IPAdapterUnifiedLoader, sd15, STANDARD)[1] for _ in range(2))
+    assert folders["loaded"] == ["h.safetensors"]
+    for part in ("ipadapter", "clipvision"):
+        assert first[part] is not second[part] and first[part]["model"] is second[part]["model"]
+
+
+def test_a_single_adapter_on_the_loader_s_socket_is_refused(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    path = folders["ipadapter"] / "ip-adapter_sd15.safetensors"
+    with pytest.raises(AdapterError, match="another unified loader gives.*LoadedAdapter"):
+        load(IPAdapterUnifiedLoader, sd15, STANDARD, ipadapter=unified.load_adapter(path))
+
+
+def test_a_model_of_another_family_is_named(folders, sd15):
+    other = sd15.clone()
+    unet = tiny_model("sd15", seed=0).model.diffusion_model
+    for block in unet.modules():
+        if hasattr(block, "attn2"):
+            block.attn2.to_k.in_features = 1024
+    other.add_object_patch("diffusion_model", unet)
+    with pytest.raises(ModelMismatchError, match="reads text 1024 wide"):
+        load(IPAdapterUnifiedLoader, other, STANDARD)
+
+
+def test_other_packs_call_the_loaders_by_keyword(folders, sd15):
+    write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
+    write_encoder(folders["clip_vision"], "h.safetensors", "H")
+    model, pipeline = IPAdapterUnifiedLoader().load_models(
+        model=sd15, preset=STANDARD, lora_strength=0.0, provider="CPU"
+    )
+    assert model is sd15 and names(pipeline)["ipadapter"] == "ip-adapter_sd15.safetensors"
