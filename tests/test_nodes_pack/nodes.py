@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import probe, standins, unets
+from . import probe, standins, unets, weight_probe
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
@@ -175,5 +175,5 @@ class TestNodes(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
-            probe.TestProbe, probe.TestReadProbe,
+            probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
         ]  # fmt: skip

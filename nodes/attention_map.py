@@ -1,0 +1,125 @@
+"""See where a picture listened to its references."""
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..ipadapter.image_prompt import POSITIVE
+from ..ipadapter.layers import Block, CrossAttention
+from ..masks.attention_map import CONTRAST, Seen, attention_map, image_share
+from ..weight_schedules.draw import colours_of
+from ..weight_schedules.layer_text import parse_layer_text
+from ..weight_schedules.position import SamplingPosition
+from .inputs import Choice, model as model_input, model_output
+from .model_call import ModelCall
+from .model_patch import watch
+from .schedules import blocks_of
+
+CATEGORY = "ipadapter/attention"
+AttentionType = io.Custom("IPADAPTER_ATTENTION")
+
+
+class Recorder:
+    """Keeps what the positive rows of the latest sampling run saw; areas and pictures behind them are left out."""
+
+    def __init__(self, position: SamplingPosition, blocks: tuple[Block, ...]) -> None:
+        self.position, self.blocks = position, blocks
+        self.seen: list[Seen] = []
+
+    def begin(self) -> None:
+        self.seen = []
+
+    def see(
+        self,
+        sigma: float,
+        attention: CrossAttention,
+        grid: tuple[int, int],
+        call: ModelCall,
+        text: Tensor,
+        image: Tensor,
+    ) -> None:
+        percent, rows = self.position.percent(sigma), call.rows
+        for chunk, role in enumerate(rows.roles):
+            if role == POSITIVE and not (rows.areas and rows.areas[chunk]):
+                part = slice(chunk * rows.frames, (chunk + 1) * rows.frames)
+                share = image_share(text[part], image[part], grid)
+                self.seen.append(Seen(percent, attention.layer, rows.indices, share))
+
+
+class IPAdapterAttentionRecorder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterAttentionRecorder",
+            display_name="IPAdapter Attention Recorder",
+            category=CATEGORY,
+            description="Looks on while this model samples, for IPAdapter Attention Map. Put it before the sampler.",
+            inputs=[model_input()],
+            outputs=[
+                model_output(),
+                AttentionType.Output(display_name="attention", tooltip="What is seen, for IPAdapter Attention Map."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
+        position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
+        recorder = Recorder(position, blocks_of(model))
+        return io.NodeOutput(watch(model, recorder), recorder)
+
+
+class IPAdapterAttentionMap(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        layers_tip = "Layers to look at: all, style, composition, 6, 0-3, input8, up_blocks.0.attentions.1 ..."
+        contrast_tip = (
+            "stretched: from black at the least to white at the most. share: how much comes from the reference."
+        )
+        return io.Schema(
+            node_id="IPAdapterAttentionMap",
+            display_name="IPAdapter Attention Map",
+            category=CATEGORY,
+            description="Where the picture listened to its references, as a mask and laid over the picture.",
+            search_aliases=["heat map", "attention visualization"],
+            is_output_node=True,
+            inputs=[
+                AttentionType.Input("attention", tooltip="From an IPAdapter Attention Recorder."),
+                io.Image.Input("image", tooltip="The picture that was sampled with the recorder's model."),
+                io.String.Input("layers", default="all", tooltip=layers_tip),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From this share of sampling on."
+                ),
+                io.Float.Input(
+                    "end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Up to this share of sampling."
+                ),
+                Choice("contrast", options=list(CONTRAST), tooltip=contrast_tip),
+                io.Float.Input(
+                    "opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colours on the picture."
+                ),
+            ],
+            outputs=[
+                io.Mask.Output(display_name="MASK", tooltip="White where the picture listened."),
+                io.Image.Output(display_name="overlay", tooltip="The picture with the map in colours over it."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, attention: Recorder, image: Tensor, layers: str, start: float, end: float, contrast: str, opacity: float
+    ) -> io.NodeOutput:
+        factors = parse_layer_text(layers, attention.blocks)
+        chosen = [layer for layer, factor in enumerate(factors) if factor]
+        mask = attention_map(attention.seen, chosen, start, end, (image.shape[1], image.shape[2]), contrast)
+        picture = overlay(image, mask, opacity)
+        return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))
+
+
+def overlay(image: Tensor, mask: Tensor, opacity: float) -> Tensor:
+    """A map (frames, h, w) in colours over pictures (n, h, w, 3); frames beyond the pictures are left out."""
+    pictures = image[: len(mask), ..., :3].cpu()
+    colours = torch.from_numpy(colours_of(mask[: len(pictures)].numpy(), 1.0)).float() / 255.0
+    return pictures.lerp(colours, opacity)
+
+
+NODES: list[type[io.ComfyNode]] = [IPAdapterAttentionRecorder, IPAdapterAttentionMap]
