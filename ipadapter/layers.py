@@ -7,8 +7,7 @@ the keys numbered 2n + 1.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 from .errors import ModelMismatchError
 
@@ -34,7 +33,7 @@ class CrossAttention:
         return (*self.block, self.position)
 
 
-def find_cross_attentions(unet: nn.Module) -> tuple[CrossAttention, ...]:
+def find_cross_attentions(unet: Any) -> tuple[CrossAttention, ...]:
     """Every cross-attention of a UNet, in execution order.
 
     Raises ModelMismatchError for a model that is not such a UNet (Flux, SD3 and other transformers have no decoupled
@@ -48,7 +47,7 @@ def find_cross_attentions(unet: nn.Module) -> tuple[CrossAttention, ...]:
     found: list[CrossAttention] = []
     for layer, (block, transformer) in enumerate(_transformers(unet)):
         blocks = transformer.transformer_blocks
-        for position, inner in enumerate(blocks):  # type: ignore[arg-type]
+        for position, inner in enumerate(blocks):
             attention = getattr(inner, "attn2", None)
             if attention is None:
                 continue
@@ -56,7 +55,7 @@ def find_cross_attentions(unet: nn.Module) -> tuple[CrossAttention, ...]:
             channels = heads * attention.dim_head
             found.append(
                 CrossAttention(layer, block, position, len(blocks), heads, channels, attention.to_k.in_features)
-            )  # type: ignore[arg-type]
+            )
     if not found:
         raise ModelMismatchError(
             f"This {type(unet).__name__} has no cross-attention layer, so there is nothing an IP-Adapter could "
@@ -95,12 +94,12 @@ def match_keys(attentions: Sequence[CrossAttention], channels: Mapping[int, int]
     return numbers
 
 
-def _transformers(unet: nn.Module) -> Iterator[tuple[Block, nn.Module]]:
+def _transformers(unet: Any) -> Iterator[tuple[Block, Any]]:
     groups = [
         ("input", list(unet.input_blocks)),
         ("middle", [getattr(unet, "middle_block", None)]),
         ("output", list(unet.output_blocks)),
-    ]  # type: ignore[arg-type]
+    ]
     for name, modules in groups:
         for number, module in enumerate(modules):
             for child in module.modules() if module is not None else ():

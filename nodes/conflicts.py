@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from comfy_api.latest import io
 
-import nodes as host_nodes  # type: ignore[import-not-found]
+from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 from server import PromptServer  # type: ignore[import-not-found]
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
 
 def other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> dict[str, str]:
     """Node ids of ours that another pack's class holds at present, with the name of its folder."""
-    present = ((id, host_nodes.NODE_CLASS_MAPPINGS.get(id), node) for id, node in ours.items())
+    present = ((id, NODE_CLASS_MAPPINGS.get(id), node) for id, node in ours.items())
     return {id: _pack_of(held) for id, held, node in present if held is not None and held is not node}
 
 

@@ -1,5 +1,7 @@
 """Image prompts in a running ComfyUI server: what must hold whatever the weights are."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -60,13 +62,17 @@ def test_an_empty_mask_equals_no_adapter_bit_for_bit(server):
     assert torch.equal(latent(server, masked), latent(server, bare))
 
 
-@pytest.mark.parametrize(
-    "size", [(64, 64), (72, 56)]
-)  # pixels: the second makes 7 x 9 latents, whose levels halve unevenly
+SIZES = [(64, 64), (72, 56)]  # pixels: the second makes 7 x 9 latents, whose levels halve unevenly
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_half_mask_changes_only_its_half_of_the_attention(server, size):
     def first_layer(mask):
         g = Graph()
-        m = model(g) if mask is None else apply(g, model(g), **({"attn_mask": half_mask(g, *size)} if mask else {}))[0]
+        m = model(g)
+        if mask is not None:
+            masks: dict[str, Any] = {"attn_mask": half_mask(g, *size)} if mask else {}
+            m = apply(g, m, **masks)[0]
         probe = g.add("TestProbe", model=m)
         sampled = sample(g, probe[0], size=size, steps=1)
         g.save("attention", g.add("TestReadProbe", probe=probe[1], after=sampled[0])[0])
