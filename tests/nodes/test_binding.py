@@ -1,6 +1,7 @@
 """How image prompts live on ComfyUI's models: clones, other packs' patches, guiders, areas, windows."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ def sample(model, guider=None, frames: int = 1, steps: int = 1, size=(8, 8), pos
         return guider.sample(standins.seeded(latent.shape, 5), latent, comfy.samplers.ksampler("euler"), sigmas, seed=5)
 
 
-def recorded(model) -> tuple[object, list]:
+def recorded(model) -> tuple[Any, list]:
     """A model that writes down the decision of every call of its first layer."""
     seen: list = []
 
