@@ -31,6 +31,7 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
     "sd15": (supported_models.SD15, SD15),
     "sdxl": (supported_models.SDXL, SDXL),
     "sdxl shallow": (supported_models.SDXL, _sdxl([0, 0, 1, 1, 2, 2], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
+    "kolors": (supported_models.SDXL, _sdxl([0, 0, 1, 1, 2, 2], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
     "ssd-1b": (supported_models.SSD1B, _sdxl([0, 0, 2, 2, 4, 4], -1, [0, 0, 0, 1, 1, 2, 10, 4, 4])),
     "vega": (supported_models.Segmind_Vega, _sdxl([0, 0, 1, 1, 2, 2], -1, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
     "koala": (
@@ -59,6 +60,8 @@ def tiny_model(family: str, seed: int, channels: int = 32, dtype: str = "fp32") 
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))
     config.set_inference_dtype(DTYPES[dtype], manual_cast)
     model = config.get_model({}, "", device=model_management.unet_offload_device())
+    if family == "kolors":  # as Kolors nodes leave it on their models: from the text encoder's width to the UNet's
+        model.diffusion_model.encoder_hid_proj = nn.Linear(4096, 2048, dtype=DTYPES[dtype])
     seed_weights(model.diffusion_model, seed)
     return model_patcher.CoreModelPatcher(model, device, model_management.unet_offload_device())
 
