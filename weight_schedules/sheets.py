@@ -114,7 +114,7 @@ def _cell(pictures: Sequence[Image.Image], longest: int) -> tuple[int, int]:
 
 
 def _letters(cell: int) -> int:
-    return max(12, round(cell * 0.07))
+    return max(12, round(1.1 * sqrt(cell)))
 
 
 def _shorten(text: str, size: int, width: int) -> str:
