@@ -97,7 +97,7 @@ def test_a_face_in_a_photo_changes_what_is_sampled(faces_server, analysis, photo
     assert not torch.equal(run(faces_server, file, photo="hopper")[0], latent)
 
 
-@pytest.mark.parametrize("file", VARIANTS)
+@pytest.mark.parametrize("file", ["faceid_sd15.bin", "faceid-plusv2_sdxl.bin"])
 def test_weight_zero_equals_no_adapter_bit_for_bit(faces_server, bare, file):
     assert torch.equal(run(faces_server, file, weight=0.0)[0], bare(VARIANTS[file][1]))
 
