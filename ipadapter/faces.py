@@ -135,7 +135,7 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
 
     A box, a list of boxes of one image, or such a list per image. Raises FaceError for another number of images.
     """
-    frames = [[boxes]] if isinstance(boxes, Mapping) else list(boxes)
+    frames: list[Any] = [[boxes]] if isinstance(boxes, Mapping) else list(boxes)
     if frames and isinstance(frames[0], Mapping):
         frames = [frames]
     if len(frames) != images:

@@ -1,5 +1,7 @@
 """What each FaceID variant makes of a face: the vector, the crop, and what the negative prompt sees."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,7 @@ from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors
 from pack.nodes.loaders import Pipeline, _manage
 from test_nodes_pack import standins, unets
 
-FACE = {"face_hidden": 16, "rank": 4}
+FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
 RAW = {"FaceID": False, "FaceID Plus": False, "FaceID portrait": False, "FaceID portrait unnorm": True}
 
 

@@ -1,6 +1,7 @@
 """From a photo to a sampled latent through the FaceID nodes, in a running ComfyUI server."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from harness.graph import Graph
 from harness.sampling import sample
 from pack.ipadapter.faces import face_features
 
-FACE = {"face_hidden": 16, "rank": 4}
+FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
 VARIANTS = {  # file -> variant, family of TestModel, sizes, side and kind of the crop
     "faceid_sd15.bin": ("FaceID", "sd15", SD15, 224, "aligned"),
     "faceid-plus_sd15.bin": ("FaceID Plus", "sd15", SD15, 224, "aligned"),
@@ -48,7 +49,7 @@ def picture(g, name):
     return g.add("LoadImage", image=f"{name}{assets.PHOTOS[name]().suffix}")[0]
 
 
-def face_node(g, model, file, photo="astronaut", node="IPAdapterFaceID", **more):
+def face_node(g, model, file, photo: Any = "astronaut", node="IPAdapterFaceID", **more):
     """A FaceID node with a loader of its own; only FaceID Plus gets a vision encoder."""
     inputs = {
         "weight": 1.0, "weight_faceidv2": 1.0, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0,
