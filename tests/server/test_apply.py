@@ -1,5 +1,6 @@
 """Image prompts in a running ComfyUI server: what must hold whatever the weights are."""
 
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from harness.sampling import apply, sample
 SDXL = {"family": "sdxl", "file": "ip-adapter_sdxl_vit-h.safetensors"}
 
 
+RUNS = count()
+
+
 def model(g: Graph, family: str = "sd15") -> list:
     return g.add("TestModel", family=family, seed=1)[0]
 
@@ -20,8 +24,9 @@ def latent(server, build, **sampling) -> torch.Tensor:
     """The latent sampled from the model that `build(graph, model)` makes of a bare one."""
     g = Graph()
     family = sampling.get("family", "sd15")
-    g.save("latent", sample(g, build(g, model(g, family)), **sampling)[0])
-    return server.run(g).tensor("latent")
+    name = f"latent{next(RUNS)}"  # another name each time: ComfyUI 0.16 shows no outputs of nodes that it did not run
+    g.save(name, sample(g, build(g, model(g, family)), **sampling)[0])
+    return server.run(g).tensor(name)
 
 
 def bare(g: Graph, m: list) -> list:
