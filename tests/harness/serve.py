@@ -1,0 +1,53 @@
+"""python atelier.py serve: leave ComfyUI with the pack open in the browser, until Ctrl+C."""
+
+import argparse
+import shutil
+import time
+import webbrowser
+from pathlib import Path
+
+import torch
+
+from .assets import write_photos
+from .host import ROOT
+from .process import ComfyUI
+
+BASE = ROOT / ".cache" / "serve"
+PICTURES = shutil.ignore_patterns("*.jpg")
+SHARED = ("checkpoints", "clip_vision", "loras", "vae", "ipadapter", "insightface", "controlnet")
+
+
+def share_models(host: Path) -> Path:
+    """Name the models of the ComfyUI that is run, beside those in our own folder."""
+    file = BASE / "models.yaml"
+    lines = ["host:", f"  base_path: {host.as_posix()}/models", *(f"  {name}: {name}" for name in SHARED)]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--no-browser", action="store_true")
+    options = parser.parse_args()
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    server = ComfyUI(BASE, *([] if has_gpu else ["--cpu"]), port=options.port)
+    server.make_base()
+    write_photos(BASE / "input")
+    shutil.copytree(ROOT / "workflows", BASE / "user" / "default" / "workflows", dirs_exist_ok=True, ignore=PICTURES)
+    database = f"sqlite:///{(BASE / 'user' / 'comfyui.db').as_posix()}"
+    server.flags += ("--database-url", database, "--extra-model-paths-config", str(share_models(server.host)))
+    print(f"[serve] Starting ComfyUI {'on the GPU' if has_gpu else 'on the CPU'}; log in {server.log_file}", flush=True)
+    with server:
+        print(f"[serve] ComfyUI is at {server.url}. Models go into {BASE / 'models'}. Stop with Ctrl+C.", flush=True)
+        if not options.no_browser:
+            webbrowser.open(server.url)
+        try:
+            while server.process and server.process.poll() is None:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            print("[serve] Stopped")
+
+
+if __name__ == "__main__":
+    main()
