@@ -39,20 +39,19 @@ CONTRAST: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def attention_map(
-    seen: Sequence[Seen], layers: Collection[int], start: float, end: float, size: tuple[int, int], contrast: str
+    seen: Sequence[Seen] | None, layers: Collection[int], start: float, end: float, size: tuple[int, int], contrast: str
 ) -> Tensor:
     """The mean share over some layers and a range of sampling, (frames, height, width), 0 to 1.
 
-    ValueError where nothing was seen there.
+    All 0 where no reference acted. ValueError where nobody looked on (`seen` is None).
     """
-    chosen = [one for one in seen if one.layer in layers and start <= one.percent <= end]
-    if not chosen:
+    if seen is None:
         raise ValueError(
-            f"Nothing was recorded in these layers between {start:g} and {end:g} of sampling. Let the sampler run with "
-            "the recorder's model (change the seed if its picture was kept from an earlier run), and check that some "
-            "reference acts in these layers."
+            "Nothing was recorded. Let the sampler run with the recorder's model, and change its seed if ComfyUI kept "
+            "its picture from an earlier run."
         )
-    total = torch.zeros(1 + max(max(one.frames) for one in chosen), *size)
+    chosen = [one for one in seen if one.layer in layers and start <= one.percent <= end]
+    total = torch.zeros(1 + max((max(one.frames) for one in chosen), default=0), *size)
     counts = torch.zeros(len(total), 1, 1)
     for one in chosen:
         index = torch.tensor(one.frames)

@@ -25,7 +25,7 @@ class Recorder:
 
     def __init__(self, position: SamplingPosition, blocks: tuple[Block, ...]) -> None:
         self.position, self.blocks = position, blocks
-        self.seen: list[Seen] = []
+        self.seen: list[Seen] | None = None  # until the first run
 
     def begin(self) -> None:
         self.seen = []
@@ -40,6 +40,7 @@ class Recorder:
         image: Tensor,
     ) -> None:
         percent, rows = self.position.percent(sigma), call.rows
+        self.seen = self.seen or []
         for chunk, role in enumerate(rows.roles):
             if role == POSITIVE and not (rows.areas and rows.areas[chunk]):
                 part = slice(chunk * rows.frames, (chunk + 1) * rows.frames)

@@ -9,19 +9,12 @@ from comfy_api.latest import io
 from ..ipadapter.image_prompt import ImagePrompt
 from ..weight_schedules.schedule import Resolved, Schedule, WeightSchedule, multiply_frames
 from .inputs import model as model_input, model_output
-from .model_patch import attached_prompts, change_prompts
+from .model_patch import change_prompts
 from .schedules import CATEGORY, blocks_of, number, schedule as schedule_input
 
 
 def rescale(model: ModelPatcher, schedule: Schedule) -> ModelPatcher:
-    """A clone of a model with the weights of every image prompt on it multiplied by a schedule.
-
-    ValueError where there is no image prompt to multiply.
-    """
-    if not attached_prompts(model):
-        raise ValueError(
-            "No reference is applied to this model. Put this node between the apply nodes and the sampler."
-        )
+    """A clone of a model with the weights of every image prompt on it, if any, multiplied by a schedule."""
     resolved = schedule.resolve(blocks_of(model))
     return change_prompts(model, lambda prompt: _rescaled(prompt, resolved))
 

@@ -17,6 +17,7 @@ from ..weight_schedules.schedule import WeightSchedule
 from ..weight_schedules.sheets import contact_sheet, labelled_grid
 from .drawn import to_image, to_pictures
 from .inputs import Choice, model as model_input
+from .model_patch import attached_prompts
 from .rescale import rescale
 from .schedules import CATEGORY, blocks_of, number
 
@@ -102,6 +103,8 @@ class IPAdapterLayerSweep(io.ComfyNode):
         cls, model: ModelPatcher, positive: Any, negative: Any, latent_image: dict[str, Any], vae: Any, layers: str,
         factors: str, others: float, cell: int, **sampling: Any,
     ) -> io.NodeOutput:  # fmt: skip
+        if not attached_prompts(model):
+            raise ValueError("No reference is applied to this model. Put this node behind the apply nodes.")
         blocks = blocks_of(model)
         rows, columns = swept_layers(layers, blocks), swept_factors(factors)
         cells = [rescale(model, alone(layer, factor, others)) for layer in rows for factor in columns]

@@ -30,6 +30,11 @@ def test_frames_of_context_windows_find_their_place():
     assert maps[:, 1, 1].tolist() == pytest.approx([0.2, 0.4, 0.6])
 
 
+def test_where_no_reference_acted_the_map_is_black():
+    assert not attention_map([seen(0.1, 0, (0,), 0.2)], {0}, 0.5, 1.0, (2, 2), "share").any()
+    assert attention_map([], {0}, 0.5, 1.0, (3, 5), "stretched").tolist() == torch.zeros(1, 3, 5).tolist()
+
+
 def test_nothing_recorded_is_said_with_what_to_do():
-    with pytest.raises(ValueError, match=r"Nothing was recorded .* between 0.5 and 1 .* \(change the seed"):
-        attention_map([seen(0.1, 0, (0,), 0.2)], {0}, 0.5, 1.0, (2, 2), "share")
+    with pytest.raises(ValueError, match="Nothing was recorded.* change its seed"):
+        attention_map(None, {0}, 0.5, 1.0, (2, 2), "share")

@@ -155,6 +155,15 @@ def test_one_knob_rescales_a_whole_chain_and_leaves_the_chain_itself_alone(serve
     assert not torch.equal(result.tensor("chain"), result.tensor("knob"))
 
 
+def test_a_knob_on_a_model_without_references_does_nothing(server):
+    g = Graph()
+    model = g.add("TestModel", family="sd15", seed=1)[0]
+    g.save("bare", sample(g, model)[0])
+    g.save("knob", sample(g, g.add("IPAdapterRescale", model=model, factor=2.0)[0])[0])
+    result = server.run(g)
+    assert torch.equal(result.tensor("bare"), result.tensor("knob"))
+
+
 def test_the_preview_draws_the_steps_of_the_run(server):
     g = Graph()
     model = g.add("TestModel", family="sd15", seed=1)[0]
