@@ -79,7 +79,9 @@ class ComfyUI(Client):
         self.make_base()
         command = [sys.executable, "-s", str(self.host / "main.py"), "--port", str(self.port)]
         command += ["--base-directory", str(self.base), *FLAGS, *self.flags]
-        environment = os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | self.environment
+        environment = (
+            os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(self.environment)
+        )
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.host
