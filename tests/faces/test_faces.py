@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from faces import assets
+from faces import assets, paintings
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.errors import FaceError
 from pack.ipadapter.faces import (
@@ -222,3 +222,12 @@ def test_boxes_of_any_detector_choose_and_cut_faces(photo):
         faces_from_boxes(boxes, 3)
     assert [len(faces) for faces in faces_from_boxes([[], boxes, boxes[0:1]], 3)] == [0, 2, 1]
     assert [len(faces) for faces in faces_from_boxes(boxes[0], 1)] == [1]
+
+
+@pytest.mark.skipif(not paintings.available(), reason="the paintings come as a Debian package")
+@pytest.mark.parametrize(("name", "faces"), [("MonaLisa", 1), ("HokusaiWomanHoldingFan", 1), ("GreatWave", 0)])
+def test_a_painted_face_is_found_as_a_photographed_one(analysis, name, faces):
+    picture = paintings.painting(name)
+    assert len(detect(analysis, picture[0])) == faces
+    if faces:
+        assert face_features(analysis, picture, 256).crops.shape == (1, 256, 256, 3)
