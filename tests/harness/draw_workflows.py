@@ -10,12 +10,13 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
+from . import recipes, schedule_recipes
 from .browser import ComfyPage, launch
 from .host import ROOT
-from .recipes import RECIPES
 from .server import Server
 
 FOLDER = ROOT / "workflows"
+RECIPES = recipes.RECIPES | schedule_recipes.RECIPES
 BUILD = """
 recipe => {
   const graph = window.app.graph

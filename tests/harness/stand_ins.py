@@ -5,7 +5,11 @@ from typing import Any
 
 from .graph import Graph
 
-TINY_RUN = {"KSampler": {"steps": 3}, "EmptyLatentImage": {"width": 128, "height": 64}}
+TINY_RUN = {
+    "KSampler": {"steps": 3},
+    "IPAdapterLayerSweep": {"steps": 1, "layers": "4", "factors": "1"},
+    "EmptyLatentImage": {"width": 128, "height": 64},
+}
 
 
 def with_stand_ins(prompt: dict[str, Any]) -> dict[str, Any]:
