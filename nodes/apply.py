@@ -175,8 +175,11 @@ class IPAdapterFromParams(ApplyNode):
     def requests(cls, **arguments: Any) -> list[Request]:
         params = arguments.pop("ipadapter_params")
         regions = [dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True)]
-        with_image = [region for region in regions if region["image"] is not None]
-        return [one for region in with_image for one in super().requests(**region, **arguments)]
+        requests = []
+        for region in regions:
+            if region["image"] is not None:
+                requests += super().requests(**region, **arguments)
+        return requests
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import probe, standins, unets, weight_probe
+from . import probe, small_encoders, standins, unets, weight_probe  # noqa: F401  # the encoders by being imported
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
