@@ -206,3 +206,42 @@ def test_a_layer_that_the_model_lacks_is_refused_before_sampling(server):
         PromptError, match=r"IPAdapterAdvanced: .*'11' is no layer of this model. It has: 0 \(input 4\)"
     ):
         probed(server, wrong, "sdxl")
+
+
+@pytest.mark.parametrize("weight_type", ["style transfer precise", "composition precise", "weak middle"])
+def test_a_weight_type_in_a_schedule_is_the_weight_type_of_the_node(server, weight_type):
+    g = Graph()
+    model = g.add("TestModel", family="sd15", seed=1)[0]
+    settings = FIRST | {"layers": weight_type, "steps": "constant", "high": 1.0}
+    scheduled = apply(g, model, weight=0.5, schedule=g.add("IPAdapterWeightSchedule", **settings)[0])
+    g.save("scheduled", sample(g, scheduled[0])[0])
+    g.save("typed", sample(g, apply(g, model, weight=0.5, weight_type=weight_type)[0])[0])
+    g.save("linear", sample(g, apply(g, model, weight=0.5)[0])[0])
+    result = server.run(g)
+    typed = result.tensor("typed")
+    # 0.2 times 0.5 and 0.5 times 0.2 round alike, but the quarter of SD1.5's layer 4 may be taken in another order.
+    torch.testing.assert_close(result.tensor("scheduled"), typed, rtol=0, atol=1e-5)
+    assert not torch.allclose(result.tensor("linear"), typed, rtol=0, atol=1e-3)
+
+
+def test_frame_weights_multiply_the_steps(server):
+    def batch(g, model, schedule):
+        return sample(g, apply(g, model, schedule=schedule)[0], batch=3)[0]
+
+    g = Graph()
+    model = g.add("TestModel", family="sd15", seed=1)[0]
+    weights = g.add(
+        "IPAdapterWeights", weights="1.0, 0.0, 1.0", timing="custom", frames=0, start_frame=0, end_frame=9999,
+        add_starting_frames=0, add_ending_frames=0, method="full batch",
+    )  # fmt: skip
+    framed = g.add("IPAdapterWeightSchedule", **FIRST, frame_weights=weights[0])[0]
+    g.save("framed", batch(g, model, framed))
+    g.save("alike", batch(g, model, g.add("IPAdapterWeightSchedule", **FIRST)[0]))
+    g.save("bare", sample(g, model, batch=3)[0])
+    result = server.run(g)
+    framed, alike, bare = (result.tensor(name) for name in ("framed", "alike", "bare"))
+    effect = float((alike - bare).abs().max())
+    # Frames with weights of their own have K/V of their own: float32 sums in another order, which guidance amplifies.
+    torch.testing.assert_close(framed[[0, 2]], alike[[0, 2]], rtol=0, atol=1e-3 * effect)
+    torch.testing.assert_close(framed[1], bare[1], rtol=0, atol=1e-3 * effect)
+    assert (alike[1] - bare[1]).abs().max() > 0.1 * effect
