@@ -42,11 +42,16 @@ SCALINGS: dict[str, Scaling] = {
 }
 
 
-RESCALINGS: dict[str, Scaling] = {  # K and V scaled for weight 1 -> for another weight, where that is a product
-    "V only": scale_values,
-    "K+V": scale_keys_and_values,
-    "K+V w/ C penalty": scale_keys_and_values,
-}
+Pair = tuple[Tensor, Tensor]
+
+
+def at_weight(none: Pair, full: Pair, weight: float) -> Pair:
+    """K and V at a weight, from those scaled for weights 0 and 1: every scaling is a straight line in between.
+
+    One operation for both, because a schedule pays it in every layer of every step.
+    """
+    k, v = torch._foreach_lerp(none, full, weight)  # pyright: ignore[reportPrivateImportUsage]
+    return k, v
 
 
 def fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:

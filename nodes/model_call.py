@@ -1,18 +1,22 @@
 """Decide once per model call what every layer needs: what the rows are, and how strong each image prompt is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from ..ipadapter.cache import ContentCache
 from ..ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, ImagePrompt, Rows, role_gains
 from ..masks.grid import mask_on_grid
 from ..weight_schedules.position import SamplingPosition
+from .compiled import NAME, AttentionPatch, answering, everywhere, graph_keyword, is_compiled
 
-KEY = "ipadapter_atelier"  # our entry in transformer_options: notes from the wrappers, and the decision
+Kept = TypeVar("Kept")
+BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on the device while it samples
+KEY = NAME  # our entry in transformer_options: notes from the wrappers, and the decision
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,18 @@ class Decider:
 
     prompts: tuple[ImagePrompt, ...]
     model_sampling: Any
-    _positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)
-    _gains: dict[tuple, Tensor] = field(default_factory=dict)
+    positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)  # by model_sampling; chains share them
+    idle: Sequence[AttentionPatch] = ()  # one per cross-attention, for graphs that serve whatever prompts reach
+    store: ContentCache = field(default_factory=lambda: ContentCache(BUDGET))  # what layers need while sampling
+
+    def __post_init__(self) -> None:
+        """Look up what needs the host's noise schedule now: on a GPU, every look-up waits for the device."""
+        position = self._position(self.model_sampling)
+        for prompt in self.prompts:
+            for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
+                position.sigma(percent)
+            if not prompt.constant:
+                position.percent(0.0)
 
     def on_sampler_sample(
         self, executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *args: Any, **kwargs: Any
@@ -86,7 +100,11 @@ class Decider:
     ) -> Any:
         call = self.decide(options, len(x), executor.class_obj.model_sampling)
         options = {**options, KEY: {**options.get(KEY, {}), "call": call}}
-        return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if is_compiled(executor.class_obj, options):
+            options = everywhere(options, self.idle)
+            kwargs = {**kwargs, graph_keyword(options): None}
+        with answering(options):
+            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
     def call_for(self, prompts: Sequence[ImagePrompt], options: dict[str, Any], rows: int) -> ModelCall:
         """The decision for this model call; made here where a caller went around ComfyUI's `apply_model` or dropped
@@ -101,9 +119,7 @@ class Decider:
 
     def decide(self, options: dict[str, Any], rows: int, model_sampling: Any) -> ModelCall:
         """Read sigma at most once, and only where a prompt depends on it."""
-        if model_sampling not in self._positions:
-            self._positions[model_sampling] = SamplingPosition(model_sampling.percent_to_sigma)
-        position = self._positions[model_sampling]
+        position = self._position(model_sampling)
         sigma = (
             float(options["sigmas"][0])
             if any(prompt.depends_on_sigma for prompt in self.prompts) and "sigmas" in options
@@ -118,13 +134,26 @@ class Decider:
         factors = role_gains(prompt, layer, rows)
         if prompt.mask is None and factors is None:
             return None
-        key = (prompt, factors, rows, grid, q.device, q.dtype)
-        if key not in self._gains:
-            self._gains[key] = _gain(prompt.mask, factors, rows, grid).to(q)
-        return self._gains[key]
+        key = ("gain", prompt, factors, rows, grid, q.device, q.dtype)
+        return self.keep(key, lambda: _gain(prompt.mask, factors, rows, grid).to(q))
 
-    def cleanup(self) -> None:
-        self._gains.clear()
+    def keep(self, key: tuple, make: Callable[[], Kept]) -> Kept:
+        """What layers need again in the next step; no inference tensors, which samplers with gradients cannot use."""
+
+        def plain() -> Kept:
+            with torch.inference_mode(False), torch.no_grad():
+                return make()
+
+        return self.store.get_or_make(key, plain)
+
+    def cleanup(self, *_: Any) -> None:
+        """Give back what a sampling run left on the device."""
+        self.store.clear()
+
+    def _position(self, model_sampling: Any) -> SamplingPosition:
+        if model_sampling not in self.positions:
+            self.positions[model_sampling] = SamplingPosition(model_sampling.percent_to_sigma)
+        return self.positions[model_sampling]
 
 
 def _weights(prompt: ImagePrompt, position: SamplingPosition, sigma: float | None) -> Sequence[float] | None:

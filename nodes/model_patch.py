@@ -6,19 +6,22 @@ came in is changed.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import comfy.ldm.modules.attention as host_attention
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ..ipadapter.attention import RESCALINGS, add_image_attention, fold_queries, image_attention
+from ..ipadapter.attention import add_image_attention, at_weight, fold_queries, image_attention
+from ..ipadapter.cache import ContentCache
 from ..ipadapter.image_prompt import ImagePrompt, Rows, arrange
 from ..ipadapter.layers import CrossAttention, find_cross_attentions
-from .model_call import KEY, Decider, ModelCall
+from .compiled import AttentionPatch
+from .model_call import BUDGET, KEY, Decider, ModelCall
 
-_KEPT = 4  # arrangements of K/V a layer keeps at once: one per order of chunks, or per context window
 Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
@@ -26,22 +29,25 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model whose cross-attentions also attend to image prompts."""
     clone = model.clone()
     present = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    earlier = clone.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    earlier = _decider(model)
+    attentions = find_cross_attentions(clone.get_model_object("diffusion_model"))
     decider = Decider(
-        (*earlier[0].__self__.prompts, *prompts) if earlier else tuple(prompts),
+        (*attached_prompts(model), *prompts),
         clone.get_model_object("model_sampling"),
+        earlier.positions if earlier else WeakKeyDictionary(),
+        tuple(TextAttention(attention, number) for number, attention in enumerate(attentions)),
     )
-    for number, attention in enumerate(find_cross_attentions(clone.get_model_object("diffusion_model"))):
+    for number, attention in enumerate(attentions):
         reaching = tuple(
             prompt for prompt in prompts if not prompt.constant or prompt.weight_at(0.0)[attention.layer] != 0
         )
         before = present.get(attention.address, present.get(attention.block))
-        if not reaching:
-            continue
         if isinstance(before, ImagePromptPatch):
             patch = ImagePromptPatch(attention, number, decider, before.prompts + reaching, before.before, before.added)
-        else:
+        elif reaching:
             patch = ImagePromptPatch(attention, number, decider, reaching, before)
+        else:
+            continue
         own_position = (
             attention.depth > 1 or attention.address in present
         )  # other packs use two-part keys where a block has one layer
@@ -52,15 +58,23 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:
     """Every image prompt attached to a model, in the order in which they were applied."""
-    earlier = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
-    return earlier[0].__self__.prompts if earlier else ()
+    decider = _decider(model)
+    return decider.prompts if decider else ()
+
+
+def _decider(model: ModelPatcher) -> Decider | None:
+    wrappers = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
+    return getattr(wrappers[0], "__self__", None) if wrappers else None
 
 
 def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePrompt]) -> ModelPatcher:
     """A clone of a model whose attached image prompts are replaced, each by what `change` makes of it."""
     clone = model.clone()
     changed = {prompt: change(prompt) for prompt in attached_prompts(model)}
-    decider = Decider(tuple(changed.values()), clone.get_model_object("model_sampling"))
+    earlier = _decider(model)
+    if earlier is None:
+        return clone
+    decider = replace(earlier, prompts=tuple(changed.values()), store=ContentCache(BUDGET))
     patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
     for key, patch in patches.items():
         if isinstance(patch, ImagePromptPatch):
@@ -114,8 +128,10 @@ def _install(model: ModelPatcher, decider: Decider) -> None:
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    model.remove_callbacks_with_key(CallbacksMP.ON_CLONE, KEY)
-    model.add_callback_with_key(CallbacksMP.ON_CLONE, KEY, _give_own_patches)
+    callbacks = {CallbacksMP.ON_CLONE: _give_own_patches, CallbacksMP.ON_CLEANUP: decider.cleanup}
+    for kind, callback in callbacks.items():
+        model.remove_callbacks_with_key(kind, KEY)
+        model.add_callback_with_key(kind, KEY, callback)
 
 
 def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
@@ -128,7 +144,14 @@ def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
             patches[key] = patch.copy()
 
 
-class ImagePromptPatch:
+class TextAttention(AttentionPatch):
+    """Stands in a compiled graph where no image prompt reaches, so that one graph serves all weights."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        return text_attention(q, k, v, options)
+
+
+class ImagePromptPatch(AttentionPatch):
     """Replaces one cross-attention: the text attention (or whatever patch was there before) plus the attention of
     every image prompt.
     """
@@ -142,11 +165,11 @@ class ImagePromptPatch:
         before: Patch | None = None,
         added: tuple[tuple[Callable[..., Tensor], dict[str, Any]], ...] = (),
     ) -> None:
-        self.attention, self.number, self.decider = attention, number, decider
-        self.prompts, self.before, self.added = prompts, before, added
-        self._arranged: dict[tuple, tuple[Tensor, Tensor]] = {}
+        super().__init__(attention, number)
+        self.decider, self.prompts, self.before, self.added = decider, prompts, before, added
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        """The text attention plus that of the image prompts, as decided for this model call."""
         out = self.before(q, k, v, options) if self.before is not None else text_attention(q, k, v, options)
         grid = tuple(options["activations_shape"][-2:])
         if (
@@ -178,16 +201,17 @@ class ImagePromptPatch:
         return out
 
     def _keys_values(self, prompt: ImagePrompt, rows: Rows, weight: float, q: Tensor) -> tuple[Tensor, Tensor]:
-        rescale = None if prompt.constant else RESCALINGS.get(prompt.scaling)
-        arranged_weight = weight if rescale is None else 1.0
-        key = (prompt, q.device, q.dtype, rows.roles, rows.indices if prompt.rows_differ else None, arranged_weight)
-        if key not in self._arranged:
-            while len(self._arranged) >= _KEPT * len(self.prompts):
-                self._arranged.pop(next(iter(self._arranged)), None)
-            pair = arrange(prompt, self.number, self.attention.layer, rows, self.attention.heads, arranged_weight)
-            self._arranged[key] = (pair[0].to(q), pair[1].to(q))
-        keys, values = self._arranged[key]
-        return (keys, values) if rescale is None else rescale(keys, values, weight)
+        if prompt.constant:
+            return self._arranged(prompt, rows, weight, q)
+        return at_weight(self._arranged(prompt, rows, 0.0, q), self._arranged(prompt, rows, 1.0, q), weight)
+
+    def _arranged(self, prompt: ImagePrompt, rows: Rows, weight: float, q: Tensor) -> tuple[Tensor, Tensor]:
+        def make() -> tuple[Tensor, Tensor]:
+            k, v = arrange(prompt, self.number, self.attention.layer, rows, self.attention.heads, weight)
+            return k.to(q), v.to(q)
+
+        frames = rows.indices if prompt.rows_differ else None
+        return self.decider.keep((prompt, self.number, q.device, q.dtype, rows.roles, frames, weight), make)
 
     def add(self, callback: Callable[..., Tensor], **arguments: Any) -> None:
         """Stack another pack's attention callback, in the way such packs call it on whatever patch they find."""
@@ -208,8 +232,6 @@ class ImagePromptPatch:
         return [*inner, *(model for prompt in self.prompts for model in prompt.models)]
 
     def cleanup(self) -> None:
-        self._arranged.clear()
-        self.decider.cleanup()
         if hasattr(self.before, "cleanup"):
             self.before.cleanup()  # type: ignore[union-attr]
 
