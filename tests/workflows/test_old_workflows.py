@@ -1,0 +1,220 @@
+"""Workflows saved with earlier revisions of the nodes open in ComfyUI's page and run, new widgets at their defaults.
+
+A saved workflow holds widget values by position; a node that got a widget later has a longer list today.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser
+
+from harness.browser import ComfyPage
+from harness.graph import Graph
+from harness.sampling import adapter, sample
+from harness.server import Server
+
+# "fixed" is the page's own widget behind a seed.
+# What stands on the sockets of the node that is tried: node type, its output, its widget values.
+SOURCES: dict[str, tuple[str, int, list[Any]]] = {
+    "MODEL": ("TestModel", 0, ["sd15", 1, "fixed", 32, "fp32"]),
+    "IPADAPTER": ("IPAdapterModelLoader", 0, ["ip-adapter_sd15.safetensors"]),
+    "CLIP_VISION": ("TestClipVision", 0, [3, "fixed", 64, 32, 224]),
+    "IMAGE": ("TestImage", 0, [1, "fixed", 256, 256, 1, "smooth", 3]),
+    "MASK": ("SolidMask", 0, [1.0, 64, 64]),
+    "INSIGHTFACE": ("IPAdapterInsightFaceLoader", 0, ["CPU", "buffalo_l"]),
+}
+RANGE = {"start_at": 0.1, "end_at": 0.9}
+
+# Node, its sockets in the order of then, its widget values then, the inputs that have to come out of them.
+REVISIONS: dict[str, tuple[str, str, list[Any], dict[str, Any]]] = {
+    "2024-02 Apply IPAdapter": (
+        "IPAdapterApply",
+        "ipadapter:IPADAPTER clip_vision:CLIP_VISION image:IMAGE model:MODEL attn_mask:MASK",
+        [0.7, 0.33, "channel penalty", 0.1, 0.9, True],
+        {"weight": 0.7, "noise": 0.33, "weight_type": "channel penalty", **RANGE, "unfold_batch": True},
+    ),
+    "2023-10 Apply IPAdapter before ranges": (
+        "IPAdapterApply",
+        "ipadapter:IPADAPTER clip_vision:CLIP_VISION image:IMAGE model:MODEL attn_mask:MASK",
+        [0.7, 0.33],
+        {"weight": 0.7, "noise": 0.33, "weight_type": "original", "start_at": 0.0, "end_at": 1.0},
+    ),
+    "2024-02 Apply IPAdapter FaceID": (
+        "IPAdapterApplyFaceID",
+        "ipadapter:IPADAPTER clip_vision:CLIP_VISION insightface:INSIGHTFACE image:IMAGE model:MODEL attn_mask:MASK",
+        [0.7, 0.0, "linear", 0.1, 0.9, True, 1.5, False],
+        {"weight": 0.7, "weight_type": "linear", **RANGE, "faceid_v2": True, "weight_v2": 1.5, "unfold_batch": False},
+    ),
+    "2024-02 masked tiles": (
+        "IPAdapterTilesMasked",
+        "ipadapter:IPADAPTER clip_vision:CLIP_VISION image:IMAGE model:MODEL",
+        [0.7, 0.0, "original", 0.1, 0.9, 2, 0.55],
+        {"weight": 0.7, "weight_type": "original", **RANGE, "short_side_tiles": 2, "tile_weight": 0.55},
+    ),
+    "2024-03-23 IPAdapter": (
+        "IPAdapter",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE attn_mask:MASK",
+        [0.8, 0.1, 0.9],
+        {"weight": 0.8, **RANGE, "weight_type": "standard"},
+    ),
+    "2024-03-29 IPAdapter": (
+        "IPAdapter",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE attn_mask:MASK",
+        [0.8, 0.1, 0.9, "style transfer (SDXL only)"],
+        {"weight": 0.8, **RANGE, "weight_type": "style transfer (SDXL only)"},
+    ),
+    "2024-03-23 IPAdapter Advanced": (
+        "IPAdapterAdvanced",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "ease in", "average", 0.1, 0.9],
+        {"weight": 0.8, "weight_type": "ease in", "combine_embeds": "average", **RANGE, "embeds_scaling": "V only"},
+    ),
+    "2024-03-27 IPAdapter Advanced": (
+        "IPAdapterAdvanced",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "style transfer (SDXL)", "concat", 0.1, 0.9, "K+V"],
+        {"weight_type": "style transfer (SDXL)", "combine_embeds": "concat", **RANGE, "embeds_scaling": "K+V"},
+    ),
+    "2024-03-23 IPAdapter Batch": (
+        "IPAdapterBatch",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "ease out", 0.1, 0.9],
+        {"weight_type": "ease out", **RANGE, "embeds_scaling": "V only", "encode_batch_size": 0},
+    ),
+    "2024-03-25 IPAdapter Batch": (
+        "IPAdapterBatch",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "ease out", 0.1, 0.9, "K+V"],
+        {"weight_type": "ease out", **RANGE, "embeds_scaling": "K+V", "encode_batch_size": 0},
+    ),
+    "2024-03-23 IPAdapter FaceID": (
+        "IPAdapterFaceID",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION "
+        "insightface:INSIGHTFACE",
+        [0.8, 1.2, "linear", "concat", 0.1, 0.9],
+        {"weight": 0.8, "weight_faceidv2": 1.2, "weight_type": "linear", **RANGE, "embeds_scaling": "V only"},
+    ),
+    "2024-03-23 IPAdapter Tiled": (
+        "IPAdapterTiled",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "linear", "concat", 0.1, 0.9, 0.25],
+        {"weight": 0.8, "combine_embeds": "concat", **RANGE, "sharpening": 0.25, "embeds_scaling": "V only"},
+    ),
+    "2024-03-25 IPAdapter Tiled Batch": (
+        "IPAdapterTiledBatch",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "linear", 0.1, 0.9, 0.25, "K+V"],
+        {"weight": 0.8, **RANGE, "sharpening": 0.25, "embeds_scaling": "K+V", "encode_batch_size": 0},
+    ),
+    "2024-06-22 IPAdapter Advanced": (
+        "IPAdapterAdvanced",
+        "model:MODEL ipadapter:IPADAPTER image:IMAGE image_negative:IMAGE attn_mask:MASK clip_vision:CLIP_VISION",
+        [0.8, "style transfer and composition", "concat", 0.1, 0.9, "V only"],
+        {"weight_type": "style transfer and composition", "embeds_scaling": "V only"},
+    ),
+    "2024-03-23 InsightFace loader": (
+        "IPAdapterInsightFaceLoader",
+        "",
+        ["CPU"],
+        {"provider": "CPU", "model_name": "buffalo_l"},
+    ),
+    "2024-04-27 weights": (
+        "IPAdapterWeights",
+        "image:IMAGE",
+        ["1.0, 0.5", "linear", 16, 2, 14, 1, 2, "shift batches"],
+        {"weights": "1.0, 0.5", "frames": 16, "start_frame": 2, "end_frame": 14, "add_starting_frames": 1}
+        | {"add_ending_frames": 2, "method": "shift batches"},
+    ),
+}  # fmt: skip
+RUNNABLE = [
+    name for name, (node, sockets, _, _) in REVISIONS.items() if "MODEL" in sockets and "INSIGHT" not in sockets
+    and node != "IPAdapter"  # that one needs a unified loader
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tab(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    """One tab for all: opening it takes seconds, and a workflow replaces the one before."""
+    opened = ComfyPage(browser, server.url)
+    yield opened
+    opened.page.close()
+
+
+def saved(node_type: str, sockets: str, widgets: list[Any]) -> dict[str, Any]:
+    """A workflow as the page saved it in 2024: sockets in a node's `inputs`, widgets only as a list of values."""
+    nodes: list[dict[str, Any]] = []
+    links: list[list[Any]] = []
+    ports = []
+    for slot, socket in enumerate(sockets.split()):
+        name, kind = socket.split(":")
+        source, output, values = SOURCES[kind]
+        links.append([slot + 1, slot + 2, output, 1, slot, kind])
+        ports.append({"name": name, "type": kind, "link": slot + 1})
+        outputs = [{"name": kind, "type": kind, "links": [slot + 1], "slot_index": output}]
+        nodes.append(entry(slot + 2, source, values, [], outputs))
+    nodes.append(entry(1, node_type, widgets, ports, []))
+    counts = {"last_node_id": len(nodes), "last_link_id": len(links)}
+    return counts | {"nodes": nodes, "links": links, "groups": [], "config": {}, "extra": {}, "version": 0.4}
+
+
+def entry(id: int, kind: str, widgets: list[Any], inputs: list[Any], outputs: list[Any]) -> dict[str, Any]:
+    place = {"pos": [300 * (id % 4), 200 * id], "size": {"0": 280, "1": 200}, "flags": {}, "order": id, "mode": 0}
+    ports = {"inputs": inputs, "outputs": outputs, "properties": {"Node name for S&R": kind}}
+    return {"id": id, "type": kind, **place, **ports, "widgets_values": widgets}
+
+
+def opened(tab: ComfyPage, revision: str) -> dict[str, Any]:
+    """The API prompt that the page makes of a workflow of that time."""
+    node, sockets, widgets, _ = REVISIONS[revision]
+    tab.load(saved(node, sockets, widgets))
+    assert tab.missing_nodes() == [] and tab.errors == []
+    return tab.prompt()
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(tab: ComfyPage, server, revision):
+    node, sockets, _, expected = REVISIONS[revision]
+    prompt = opened(tab, revision)
+    inputs = prompt["1"]["inputs"]
+    assert {name: inputs[name] for name in expected} == expected
+    for slot, socket in enumerate(sockets.split()):
+        name, kind = socket.split(":")
+        assert inputs[name] == [str(slot + 2), SOURCES[kind][1]], name
+    known = server.call(f"/object_info/{node}")[node]["input"]["required"]
+    assert set(known) <= set(inputs)
+
+
+@pytest.mark.parametrize("revision", RUNNABLE)
+def test_an_old_workflow_runs(tab: ComfyPage, server: Server, revision: str):
+    g = Graph()
+    g.prompt |= json.loads(json.dumps(opened(tab, revision)))
+    g.save("latent", sample(g, ["1", 0])[0])
+    latent = server.run(g).tensor("latent")
+    assert latent.shape == (1, 4, 8, 8) and latent.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("style transfer (SDXL)", "style transfer"),
+        ("composition (SDXL)", "composition"),
+        ("style transfer and composition", "style and composition"),
+    ],
+)
+def test_a_renamed_weight_type_gives_the_bits_of_its_new_name(server: Server, old: str, new: str):
+    g = Graph()
+    model, vision = g.add("TestModel", family="sd15", seed=1), g.add("TestClipVision", seed=3)
+    image = g.add("TestImage", seed=1)
+    for name, weight_type in (("old", old), ("new", new), ("linear", "linear")):
+        applied = g.add(
+            "IPAdapterAdvanced", model=model[0], ipadapter=adapter(g)[0], image=image[0], clip_vision=vision[0],
+            weight=0.8, weight_type=weight_type, combine_embeds="concat", start_at=0.0, end_at=1.0,
+            embeds_scaling="V only",
+        )  # fmt: skip
+        g.save(name, sample(g, applied[0])[0])
+    result = server.run(g)
+    assert torch.equal(result.tensor("old"), result.tensor("new"))
+    assert not torch.equal(result.tensor("old"), result.tensor("linear"))
