@@ -15,6 +15,14 @@ from .face_lora import apply_face_lora
 from .pipeline import Request, apply_adapter
 
 
+VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
+
+
+def plus_version() -> io.Input:
+    tip = "FaceID Plus and Plus V2 have the same tensors. By the file: its metadata or its name tell, and the log says which."
+    return inputs.Choice("faceid_plus_version", options=list(VERSIONS), optional=True, advanced=True, tooltip=tip)
+
+
 def face_choice(order: str = "highest score") -> list[io.Input]:
     """Which face of a picture is meant, and what happens to pictures without one."""
     order_tip = (
@@ -54,6 +62,7 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
             *inputs.optional_images(faces=True),
             inputs.schedule(),
             *face_choice("largest" if kolors else "highest score"),
+            plus_version(),
         ],
         outputs=[inputs.model_output(), inputs.face_image_output()],
     )
@@ -73,6 +82,8 @@ class FaceNode(ApplyNode):
     @classmethod
     def requests(cls, **arguments: Any) -> list[Request]:
         choice = choice_of(arguments, cls.order)
+        version = VERSIONS[arguments.pop("faceid_plus_version", None) or "by the file"]
+        arguments = arguments if version is None else arguments | {"faceid_v2": version}
         return [(replace(reference, face=choice), strength) for reference, strength in super().requests(**arguments)]
 
     @classmethod

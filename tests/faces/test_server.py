@@ -126,6 +126,18 @@ def test_plus_v2_s_clip_features_have_a_weight_of_their_own_and_plus_s_have_not(
         assert torch.equal(one, two) != differs, file
 
 
+def test_the_version_of_faceid_plus_can_be_said_where_the_file_does_not(faces_server):
+    def latent(file, version):
+        return run(faces_server, file, faceid_plus_version=version)[0]
+
+    for file, own, other in (
+        ("faceid-plus_sd15.bin", "version 1", "version 2"),
+        ("faceid-plusv2_sd15.bin", "version 2", "version 1"),
+    ):
+        assert torch.equal(latent(file, own), latent(file, "by the file"))
+        assert not torch.equal(latent(file, other), latent(file, "by the file"))
+
+
 def test_the_face_can_be_chosen_in_a_group(faces_server, analysis, photo):
     results = {}
     for order, index in (("highest score", 0), ("largest", 0), ("left-most", 0), ("left-most", 5)):
