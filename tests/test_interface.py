@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
+from comfy_execution.validation import validate_node_input
+
 from pack.nodes import IPAdapterAtelier
 from pack.nodes.files import register_adapter_folder
 from pack.nodes.inputs import RENAMED
@@ -120,3 +122,9 @@ def test_renamed_weight_types_are_accepted_wherever_there_is_a_weight_type(nodes
                 assert node.validate_inputs(weight_type=old) is True, node.GET_SCHEMA().node_id
         assert "not a weight type" in node.validate_inputs(weight_type="nonsense")
         assert node.validate_inputs(weight_type=None) is True
+
+
+def test_combos_take_links_from_combos_and_from_nothing_else(nodes):
+    combo = inputs_of(nodes["IPAdapterAdvanced"])["weight_type"][1]
+    assert validate_node_input("COMBO", combo) and validate_node_input(["any", "list"], "COMBO")
+    assert not validate_node_input("MODEL", combo)
