@@ -14,12 +14,11 @@ from .apply_base import ApplyNode
 from .face_lora import apply_face_lora
 from .pipeline import Request, apply_adapter
 
-
 VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
 
 
 def plus_version() -> io.Input:
-    tip = "FaceID Plus and Plus V2 have the same tensors. By the file: its metadata or its name tell, and the log says which."
+    tip = "FaceID Plus and Plus V2 have the same tensors. By the file: its metadata or its name tell, as the log says."
     return inputs.Choice("faceid_plus_version", options=list(VERSIONS), optional=True, advanced=True, tooltip=tip)
 
 
