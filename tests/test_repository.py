@@ -1,5 +1,6 @@
 """The folder as ComfyUI and users meet it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,3 +15,15 @@ def test_importing_the_folder_needs_neither_comfyui_nor_torch():
         "assert not {'comfy', 'torch', 'comfy_api'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_every_file_that_the_readme_and_docs_link_to_is_there():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_python_files_keep_to_300_lines():
+    own = (file for file in ROOT.rglob("*.py") if not {".venv", ".cache", "output"} & set(file.relative_to(ROOT).parts))
+    assert not {str(file): n for file in own if (n := len(file.read_text("utf-8").splitlines())) > 300}
