@@ -134,14 +134,20 @@ def find_browser() -> str:
 
 
 def check(comfyui: Path, environment: dict[str, str], arguments: list[str]) -> None:
+    """Run every check to its end, so that one run tells everything; pytest alone when it is given arguments."""
     environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1"}
-    if not arguments:
-        say("Style: ruff")
-        run(PYTHON, "-m", "ruff", "check", ".")
-        say("Types: pyright")
-        run(PYTHON, "-m", "pyright", "--pythonpath", PYTHON, env=environment | {"PYTHONPATH": str(comfyui)})
-    say("Tests: pytest")
-    run(PYTHON, "-m", "pytest", *arguments, env=environment)
+    steps: dict[str, tuple[list[str | Path], dict[str, str]]] = {
+        "style (ruff)": (["ruff", "check", "."], environment),
+        "types (pyright)": (["pyright", "--pythonpath", PYTHON], environment | {"PYTHONPATH": str(comfyui)}),
+        "tests (pytest)": (["pytest", *arguments], environment),
+    }
+    failed = []
+    for name, (command, env) in list(steps.items())[-1 if arguments else 0 :]:
+        say(f"Checking {name}")
+        if subprocess.run([str(part) for part in (PYTHON, "-m", *command)], cwd=ROOT, env=env).returncode:
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"[atelier] Failed: {', '.join(failed)}")
 
 
 def main() -> None:
