@@ -1,0 +1,116 @@
+"""Tiny models with image prompts, sampled in this process by ComfyUI's own KSampler code."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import comfy.utils
+import nodes
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+import synthetic
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.nodes.encoding import Reference
+from pack.nodes.loaders import LoadedAdapter, _manage
+from pack.nodes.pipeline import Strength, apply_adapter
+from test_nodes_pack import counting, standins, unets
+
+LAYERS = {"sd15": 16, "sdxl": 70}
+EMBEDS = 32
+KINDS: dict[str, dict[str, Any]] = {
+    "sd15": {"variant": "standard", "context": 768, "channels": synthetic.sd15_channels},
+    "sdxl": {"variant": "SDXL", "context": 2048, "channels": synthetic.sdxl_channels},
+}
+
+
+@cache
+def make_adapter(family: str, channels: int = 32, tokens: int = 4) -> LoadedAdapter:
+    """An adapter for `unets.tiny_model(family, ..., channels)`."""
+    kind = KINDS[family]
+    widths = kind["channels"](channels)
+    state_dict = synthetic.adapter(
+        kind["variant"], seed=7, context=kind["context"], channels=widths, pooled=EMBEDS, tokens=tokens
+    )
+    return _manage(read_checkpoint(state_dict, f"tiny {family}.safetensors"))
+
+
+@dataclass(frozen=True)
+class Rig:
+    """A bare model of a family and what is sampled from it and its patched clones."""
+
+    family: str
+    channels: int = 32
+    size: int = 8
+    dtype: str = "fp32"
+    tokens: int = 4
+
+    def bare(self) -> ModelPatcher:
+        return unets.tiny_model(self.family, 1, self.channels, self.dtype)
+
+    @property
+    def layers(self) -> int:
+        return LAYERS[self.family]
+
+    @property
+    def adapter(self) -> LoadedAdapter:
+        return make_adapter(self.family, self.channels, self.tokens)
+
+    def embeds(self, seed: int = 1, images: int = 1) -> Tensor:
+        return standins.seeded((images, EMBEDS), seed)
+
+    def follow(
+        self, model: ModelPatcher, seed: int = 1, images: int = 1, per_frame: bool = False, **strength: Any
+    ) -> ModelPatcher:
+        """The model with one more image prompt."""
+        reference = Reference(embeds=self.embeds(seed, images), per_frame=per_frame)
+        return apply_adapter(model, self.adapter, [(reference, Strength(**strength))]).model
+
+    def chain(self, model: ModelPatcher, prompts: int, **strength: Any) -> ModelPatcher:
+        for seed in range(prompts):
+            model = self.follow(model, seed, **strength)
+        return model
+
+    def sample(self, model: ModelPatcher, steps: int = 2, frames: int = 1, **more: Any) -> Tensor:
+        """A latent from KSampler's own function; CFG 7, so that a model call has both rows."""
+        width = standins.WIDTHS[self.family]
+        conditionings = [
+            [[standins.seeded((1, 77, width), seed), {"pooled_output": standins.seeded((1, standins.POOLED), seed)}]]
+            for seed in (10, 20)
+        ]
+        latent = {"samples": torch.zeros(frames, 4, self.size, self.size)}
+        inputs = {"cfg": 7.0, "sampler_name": "euler", "scheduler": "normal"} | more
+        comfy.utils.set_progress_bar_enabled(False)
+        with torch.inference_mode():
+            return nodes.common_ksampler(
+                model, 5, steps, inputs["cfg"], inputs["sampler_name"], inputs["scheduler"], *conditionings, latent
+            )[0]["samples"]
+
+    def count(self, model: ModelPatcher, **more: Any) -> Counter[str]:
+        """The operations of one step."""
+        return counting.count_step(lambda steps: self.sample(model, steps, **more))
+
+
+def added(with_prompts: Counter[str], bare: Counter[str]) -> Counter[str]:
+    """Operations that image prompts add to a step."""
+    return Counter({name: n for name in {*with_prompts, *bare} if (n := with_prompts[name] - bare[name])})
+
+
+def half_mask(frames: int = 1, size: int = 64) -> Tensor:
+    mask = torch.zeros(frames, size, size)
+    mask[..., size // 2 :] = 1
+    return mask
+
+
+def decider_of(model: ModelPatcher) -> Any:
+    """What decides for a patched model: its prompts, and what it keeps on the device."""
+    from pack.nodes.model_patch import _decider
+
+    return _decider(model)
+
+
+def patches_of(model: ModelPatcher) -> Sequence[Any]:
+    return list(model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values())

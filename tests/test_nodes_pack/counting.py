@@ -1,0 +1,70 @@
+"""Count what a sampler really does: every ATen operation that it dispatches."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import nodes
+import torch
+from comfy_api.latest import io
+from torch.utils._python_dispatch import TorchDispatchMode
+
+HOST_READS = ("aten.item.default", "aten._local_scalar_dense.default")
+PRODUCTS = ("aten.linear", "aten.mm.", "aten.bmm", "aten.addmm", "aten.matmul", "aten.baddbmm")
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations by name while it is entered; under inference mode, as ComfyUI samples, none is split up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def total(counts: Counter[str]) -> float:
+    return sum(counts.values())
+
+
+def host_reads(counts: Counter[str]) -> float:
+    return sum(counts[name] for name in HOST_READS)
+
+
+def products(counts: Counter[str]) -> float:
+    """Matrix products."""
+    return sum(count for name, count in counts.items() if name.startswith(PRODUCTS))
+
+
+def count_step(sample: Callable[[int], Any]) -> Counter[str]:
+    """Operations of one step: half the difference between five steps and three, so that what is done once drops out."""
+    with torch.inference_mode():
+        sample(1)  # loads the model
+    runs = []
+    for steps in (5, 3):
+        with torch.inference_mode(), Operations() as operations:
+            sample(steps)
+        runs.append(operations.counts)
+    runs[0].subtract(runs[1])
+    return Counter({name: count / 2 for name, count in runs[0].items() if count})
+
+
+class TestCountedStep(io.ComfyNode):
+    """What one step of KSampler costs with this model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        conditionings = [io.Conditioning.Input(name) for name in ("positive", "negative")]
+        inputs = [io.Model.Input("model"), *conditionings, io.Latent.Input("latent_image")]
+        return io.Schema(node_id="TestCountedStep", category="testing", inputs=inputs, is_output_node=True)
+
+    @classmethod
+    def execute(cls, model: Any, positive: Any, negative: Any, latent_image: Any) -> io.NodeOutput:
+        counts = count_step(
+            lambda steps: nodes.common_ksampler(
+                model, 5, steps, 7.0, "euler", "normal", positive, negative, latent_image
+            )
+        )
+        return io.NodeOutput(ui={"counts": [dict(counts)]})
