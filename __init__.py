@@ -1,5 +1,7 @@
 """ComfyUI-IPAdapter-Atelier: image prompts for ComfyUI."""
 
+WEB_DIRECTORY = "web"  # help pages of the nodes
+
 
 async def comfy_entrypoint():
     from .nodes import IPAdapterAtelier  # deferred: importing this folder must not need ComfyUI
