@@ -76,7 +76,8 @@ def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refere
     """Tokens of positive, negative and composition embeds; projecting is kept by content, so that weights cost
     nothing.
     """
-    key: tuple = (serial(adapter), embeds.key, reference.face_strength, reference.shortcut)
+    shortcut = adapter.config.shortcut if reference.shortcut is None else reference.shortcut
+    key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_strength if shortcut else None)
     if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection comes in between
         key += (serial(model.model), reference.kolors_weight)
     return _TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))

@@ -1,0 +1,168 @@
+"""What is done once stays done once, and nothing stays for ever."""
+
+import gc
+import weakref
+from collections import Counter
+
+import pytest
+import torch
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+from pack.ipadapter import cache
+from pack.ipadapter.adapter import IPAdapter
+from pack.nodes import encoding, keys_values
+from pack.nodes.apply_tiled import IPAdapterTiled
+from pack.nodes.encoding import Reference
+from pack.nodes.loaders import LoadedAdapter
+from pack.nodes.model_patch import attached_prompts
+from pack.nodes.pipeline import Strength, apply_adapter
+from pack.weight_schedules.schedule import WeightSchedule
+from pack.weight_schedules.steps import StepCurve
+from performance.rig import Rig, decider_of, half_mask, patches_of
+from test_nodes_pack import standins
+from test_nodes_pack.counting import Operations, products
+
+RIG = Rig("sd15")
+CACHES = [encoding._FEATURES, encoding._FACES, keys_values._TOKENS, keys_values._KEYS_VALUES]
+CHANGES = [
+    {"weight": 0.3},
+    {"weight_type": "style transfer"},
+    {"weight_type": "style transfer precise", "weight": 0.7},
+    {"start_at": 0.2, "end_at": 0.8},
+    {"mask": half_mask()},
+    {"scaling": "K+V w/ C penalty"},
+    {"layer_weights": "0:0.5, 4:1"},
+    {"schedule": WeightSchedule(steps=StepCurve(shape="ease in"))},
+    {"weight": [0.1, 0.9]},
+]
+
+
+@pytest.fixture
+def fresh():
+    for one in CACHES:
+        one.clear()
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """How often the expensive things happen: encoding, projecting, computing K/V."""
+    calls: Counter[str] = Counter()
+
+    def count(owner, name):
+        real = getattr(owner, name)
+
+        def counted(*args, **kwargs):
+            calls[name] += 1
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    count(IPAdapter, "project")
+    count(IPAdapter, "keys_values")
+    clip_vision = standins.tiny_clip_vision(3, 64, 32, 224)
+    count(clip_vision, "encode_image")
+    return clip_vision, calls
+
+
+def picture(seed: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand((batch, 64, 64, 3), generator=torch.Generator().manual_seed(seed))
+
+
+def follow(model, clip_vision, image, **strength):
+    return apply_adapter(model, RIG.adapter, [(Reference(images=image), Strength(**strength))], clip_vision).model
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_another_weight_type_range_mask_or_schedule_computes_nothing_again(fresh, work, change):
+    clip_vision, calls = work
+    model = RIG.bare()
+    first = follow(model, clip_vision, picture(1))
+    assert calls == {"encode_image": 1, "project": 2, "keys_values": RIG.layers}
+    calls.clear()
+    with torch.inference_mode(), Operations() as operations:
+        changed = follow(model, clip_vision, picture(1), **change)  # an equal picture, not the same object
+    assert not calls and products(operations.counts) == 0
+    assert not torch.equal(RIG.sample(changed, frames=2), RIG.sample(first, frames=2))
+    assert not calls
+
+
+def test_another_picture_costs_one_encoding_and_no_rebuilt_adapter(fresh, work):
+    clip_vision, calls = work
+    model = RIG.bare()
+    follow(model, clip_vision, picture(1))
+    weights = {name: x.data_ptr() for name, x in RIG.adapter.network.state_dict().items()}
+    calls.clear()
+    changed = follow(model, clip_vision, picture(2))
+    assert calls["encode_image"] == 1 and calls["keys_values"] == RIG.layers
+    assert {name: x.data_ptr() for name, x in RIG.adapter.network.state_dict().items()} == weights
+    calls.clear()
+    follow(model, clip_vision, picture(1)), RIG.sample(changed)
+    assert not calls, "the first picture is still known"
+
+
+def test_a_picture_that_occurs_twice_is_encoded_once(fresh, work):
+    clip_vision, _ = work
+    seen: list[int] = []
+    encode = clip_vision.encode_image
+    clip_vision.encode_image = lambda images: (seen.append(len(images)), encode(images))[1]
+    follow(RIG.bare(), clip_vision, torch.cat([picture(1), picture(2), picture(1)]))
+    assert seen == [2]
+
+
+def test_every_cache_has_a_bound_and_keeps_to_it(monkeypatch, fresh, work):
+    clip_vision, _ = work
+    assert sum(one.max_bytes for one in CACHES) <= 1024 * 2**20
+    for one in CACHES:
+        monkeypatch.setattr(one, "max_bytes", 400_000)
+    for seed in range(12):
+        follow(RIG.bare(), clip_vision, picture(seed))
+        assert all(one.bytes <= one.max_bytes for one in CACHES)
+    assert len(keys_values._KEYS_VALUES) < 12
+
+
+def test_a_thousand_applies_leave_nothing_behind(monkeypatch, fresh):
+    monkeypatch.setattr(keys_values._KEYS_VALUES, "max_bytes", 400_000)
+    model = RIG.bare()
+    seen: weakref.WeakSet = weakref.WeakSet()
+
+    def apply(number: int) -> None:
+        patched = RIG.follow(model, number % 50, weight=1 + number / 1000, mask=half_mask() * 0.5)
+        seen.update([patched, decider_of(patched), *attached_prompts(patched), *patches_of(patched)])
+
+    for number in range(1000):
+        apply(number)
+        if number == 99:
+            gc.collect()
+            after_hundred = len(cache._serials), len(keys_values._TOKENS)
+    gc.collect()
+    assert not seen
+    assert (len(cache._serials), len(keys_values._TOKENS)) == after_hundred
+    assert keys_values._KEYS_VALUES.bytes <= 400_000
+    assert not patches_of(model) and not model.wrappers and not model.callbacks
+
+
+def test_sampling_leaves_nothing_on_the_device(fresh):
+    patched = RIG.follow(RIG.bare(), mask=half_mask())
+    store = decider_of(patched).store
+    RIG.sample(patched)
+    assert store.misses == RIG.layers + 4, "K/V of every layer and the mask on four grids are made once"
+    assert store.hits + store.misses == 2 * 2 * RIG.layers, "both are asked for in both steps"
+    assert len(store) == store.bytes == 0
+
+
+def test_tiles_share_one_adapter_and_need_none_while_sampling(fresh, work):
+    clip_vision, calls = work
+    picture_of_two = torch.rand((1, 64, 128, 3), generator=torch.Generator().manual_seed(1))
+    patched = IPAdapterTiled.execute(
+        RIG.bare(), RIG.adapter, picture_of_two, clip_vision=clip_vision, weight=1.0, weight_type="linear",
+        combine_embeds="concat", start_at=0.0, end_at=1.0, embeds_scaling="V only",
+    ).args[0]  # fmt: skip
+    tiles = attached_prompts(patched)
+    assert len(tiles) > 1
+    assert calls["keys_values"] == len(tiles) * RIG.layers
+    assert len({id(one.patcher) for one in gc.get_objects() if type(one) is LoadedAdapter}) == 1
+    calls.clear()
+    RIG.sample(patched)
+    assert not calls and patched.model_patches_models() == []
+

@@ -1,0 +1,131 @@
+"""What lies on the device while sampling, and for how long."""
+
+import pytest
+import torch
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+import comfy.context_windows
+import comfy.model_management as memory
+
+import synthetic
+from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
+from pack.nodes import keys_values
+from pack.nodes.loaders import _manage
+from pack.nodes.model_call import BUDGET
+from pack.nodes.model_patch import attached_prompts
+from performance.rig import Rig, decider_of, half_mask
+from test_nodes_pack import standins
+
+RIG = Rig("sd15")
+MEGABYTE = 10**6
+
+
+def in_windows(model, length=16, overlap=4):
+    """The model as ComfyUI's own context windows node leaves it, for batches of pictures."""
+    windowed = model.clone()
+    windowed.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
+        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
+        fuse_method=comfy.context_windows.get_matching_fuse_method("pyramid"),
+        context_length=length, context_overlap=overlap, dim=0,
+    )  # fmt: skip
+    comfy.context_windows.create_prepare_sampling_wrapper(windowed)
+    return windowed
+
+
+@pytest.mark.parametrize("tokens, bound", [(4, 3 * MEGABYTE), (16, 11 * MEGABYTE)])
+def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, bound):
+    widths = synthetic.sdxl_channels()
+    rows = Rows((NEGATIVE, POSITIVE), frames=1)
+    kept = 0
+    for width in set(widths):
+        pair = (torch.zeros(1, tokens, width, dtype=torch.float16),) * 2
+        prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
+        object.__setattr__(prompt, "keys_values", lambda *_, pair=pair: keys_values.KeysValues(pair, pair))
+        arranged = arrange(prompt, 0, 0, rows, width // 64, 1.0)
+        kept += sum(x.nbytes for x in arranged) * widths.count(width)
+    assert kept <= bound
+
+
+def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards():
+    state_dict = synthetic.adapter("standard", seed=8, context=768, channels=synthetic.sd15_channels(32), pooled=32)
+    adapter = _manage(read_checkpoint(state_dict, "fresh.safetensors"))
+    managed = lambda: [one.model for one in memory.current_loaded_models]  # noqa: E731
+    assert adapter.patcher not in managed()
+    adapter.to_device()
+    assert adapter.patcher in managed()
+    assert memory.loaded_models(only_currently_used=False).count(adapter.patcher) == 1
+    assert adapter.patcher.model_size() == sum(x.nbytes for x in adapter.network.state_dict().values())
+    memory.unload_all_models()
+    assert adapter.patcher not in managed()
+    assert attached_prompts(RIG.follow(RIG.bare()))[0].models == ()
+
+
+def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
+    patched = RIG.chain(RIG.bare(), 4)
+    assert patched.model_patches_models() == []
+
+
+@pytest.mark.parametrize("frames", [40, 1000])
+def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch, frames):
+    monkeypatch.setattr(keys_values, "BUDGET", 100_000)
+    monkeypatch.setattr(keys_values, "_KEYS_VALUES", keys_values.ContentCache(0))
+    small = Rig("sd15", size=4)
+    patched = in_windows(small.follow(small.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
+    store = decider_of(patched).store
+    store.max_bytes = 400_000
+    prompt = attached_prompts(patched)[0]
+    assert prompt.models == (small.adapter.patcher,)
+    assert patched.model_patches_models() == [small.adapter.patcher] * small.layers
+    pictures: list[int] = []
+    most = 0
+    compute = IPAdapter.keys_values
+
+    def watched(self, tokens, number):
+        nonlocal most
+        most = max(most, store.bytes)
+        pictures.append(len(tokens))
+        return compute(self, tokens, number)
+
+    monkeypatch.setattr(IPAdapter, "keys_values", watched)
+    small.sample(patched, steps=1, frames=frames)
+    windows = len(pictures) / (2 * small.layers)  # positive and negative, every layer
+    assert windows == windows_of(frames)
+    assert max(pictures) <= 16 + 1, "a window's pictures, and the anchor frame that ComfyUI puts before it"
+    assert 0 < most <= store.max_bytes
+    assert store.bytes == 0
+
+
+def windows_of(frames: int) -> int:
+    """How many windows of 16 with 4 in common ComfyUI cuts a batch into."""
+    return 1 + -(-(frames - 16) // 12)
+
+
+def test_per_window_keys_and_values_give_the_picture_that_kept_ones_give(monkeypatch):
+    small = Rig("sd15", size=4)
+
+    def picture():
+        return small.sample(in_windows(small.follow(small.bare(), images=40, per_frame=True)), steps=1, frames=40)
+
+    kept = picture()
+    monkeypatch.setattr(keys_values, "BUDGET", 0)
+    torch.testing.assert_close(picture(), kept, rtol=1e-4, atol=1e-4)  # a product of 16 rows rounds otherwise than of 41
+
+
+def test_budgets_are_what_the_documentation_says():
+    assert keys_values.BUDGET == BUDGET == 256 * 2**20
+
+
+def test_a_sampler_with_gradients_may_follow_one_without():
+    patched = RIG.follow(RIG.bare(), mask=half_mask())
+    options = patched.model_options["transformer_options"] | {"cond_or_uncond": [1, 0], "sigmas": torch.tensor([5.0])}
+    text = standins.seeded((2, 77, 768), 4)
+    unet = patched.model.diffusion_model
+    with torch.inference_mode():
+        unet(standins.seeded((2, 4, 8, 8), 3), torch.tensor([500.0, 500.0]), text, transformer_options=dict(options))
+    assert decider_of(patched).store.bytes > 0
+    x = standins.seeded((2, 4, 8, 8), 3).requires_grad_()
+    unet(x, torch.tensor([500.0, 500.0]), text, transformer_options=dict(options)).square().sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
