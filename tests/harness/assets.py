@@ -19,6 +19,7 @@ ADAPTERS = {
     "ip-adapter_sd15.safetensors": ("standard", SD15),
     "ip-adapter-plus_sd15.safetensors": ("plus", SD15),
     "ip-adapter-plus-face_sd15.safetensors": ("plus face", SD15),
+    "ip-adapter-faceid_sd15.bin": ("FaceID", SD15 | {"face_hidden": 16, "rank": 4}),
     "ip-adapter_sdxl_vit-h.safetensors": ("SDXL", SDXL),
     "ip-adapter_sdxl_shallow.safetensors": ("SDXL", SHALLOW),
 }

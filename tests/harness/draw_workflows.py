@@ -10,13 +10,15 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from . import recipes, schedule_recipes
+from faces.assets import write_face_packs
+
+from . import face_recipes, recipes, schedule_recipes
 from .browser import ComfyPage, launch
 from .host import ROOT
 from .server import Server
 
 FOLDER = ROOT / "workflows"
-RECIPES = recipes.RECIPES | schedule_recipes.RECIPES
+RECIPES = recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES
 BUILD = """
 recipe => {
   const graph = window.app.graph
@@ -65,6 +67,7 @@ def draw(page: ComfyPage, name: str, target: Path) -> None:
 def main() -> None:
     names = sys.argv[1:] or list(RECIPES)
     with Server() as server, sync_playwright() as playwright:
+        write_face_packs(server.base / "models" / "insightface" / "models", face_recipes.PACKS)
         browser = launch(playwright)
         for name in names:
             page = ComfyPage(browser, server.url)  # a page remembers widget values by node id

@@ -20,6 +20,10 @@ MODELS = {
             "ip-adapter-plus-face_sd15.safetensors",
         )
     },
+    "ip-adapter-faceid_sd15.bin": (
+        f"{HUB}/h94/IP-Adapter-FaceID/resolve/main/ip-adapter-faceid_sd15.bin",
+        "ipadapter",
+    ),
 }
 CHECKPOINT, ENCODER, *_ = MODELS
 NEGATIVE = "blurry, low quality, text, watermark"

@@ -16,7 +16,10 @@ FOLDER = Path(__file__).parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
 PAGE_ONLY = ("fixed", "image")  # widget values of the page itself: control_after_generate, and the upload button
 WATCHERS = ("IPAdapterAttentionMap",)  # cannot run where the sampler goes past the recorder
-APPLY = ("IPAdapterApply", "IPAdapterAdvanced", "IPAdapterLayerSweep")  # a sweep needs something applied
+APPLY = (
+    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
+    "IPAdapterLayerSweep",  # needs something applied
+)  # fmt: skip
 
 
 def read(file: Path) -> dict[str, Any]:
