@@ -1,0 +1,179 @@
+"""Image prompts on every way in which ComfyUI may run a UNet: precisions, packed weights, backends, threads."""
+
+import threading
+
+import pytest
+import torch
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+import comfy.ldm.modules.attention as host_attention
+from comfy.model_patcher import ModelPatcher
+
+from pack.ipadapter.layers import find_cross_attentions
+from pack.nodes.keys_values import _storage_type
+from performance.rig import Rig, decider_of, half_mask, patches_of
+from test_nodes_pack import standins, unets
+
+RIG = Rig("sd15")
+STEP = {"steps": 1}
+
+
+def changes(rig: Rig, model: ModelPatcher) -> float:
+    """How far an image prompt moves the latent."""
+    patched = rig.sample(rig.follow(model, mask=half_mask()), **STEP)
+    assert patched.isfinite().all()
+    return float((patched - rig.sample(model, **STEP)).abs().max())
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_half_precision_unets_get_keys_and_values_of_their_type(dtype):
+    rig = Rig("sd15", dtype=dtype)
+    model = rig.bare()
+    model.model.manual_cast_dtype = None  # compute in the weights' type, as a GPU does
+    seen = set()
+    patched = rig.follow(model)
+    patched.set_model_attn2_output_patch(lambda n, options: (seen.add(n.dtype), n)[1])
+    assert rig.sample(patched, **STEP).isfinite().all()
+    wanted = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    assert seen == {wanted} == {_storage_type(model)}
+    assert changes(rig, model) > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_eight_bit_weights_compute_in_another_type_and_keys_and_values_follow(monkeypatch, dtype):
+    monkeypatch.setitem(unets.DTYPES, "fp8", dtype)
+    rig = Rig("sd15", dtype="fp8")
+    model = rig.bare()
+    assert model.model.get_dtype() == dtype
+    assert _storage_type(model) == model.model.manual_cast_dtype == torch.float32, "what a CPU computes in"
+    assert changes(rig, model) > 0
+
+
+class Packed(torch.nn.Linear):
+    """Two 4-bit weights a byte, as quantised formats keep them: only in_features tells the true width."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
+        self.bias = linear.bias
+        self.scale = linear.weight.detach().abs().amax() / 7
+        levels = (linear.weight.detach() / self.scale).round().clamp(-7, 7).to(torch.int8) + 8
+        packed = (levels[:, 0::2] | levels[:, 1::2] << 4).to(torch.uint8)
+        self.weight = torch.nn.Parameter(packed, requires_grad=False)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        halves = torch.stack([self.weight & 15, self.weight >> 4], dim=-1).flatten(1)
+        weight = (halves.to(input.dtype) - 8) * self.scale
+        return torch.nn.functional.linear(input, weight, self.bias)
+
+
+def with_linears(model: ModelPatcher, change) -> torch.nn.Module:
+    """The UNet with every Linear of its transformers changed."""
+    unet = model.model.diffusion_model
+    for transformer in [m for m in unet.modules() if hasattr(m, "attn2")]:
+        for parent in list(transformer.modules()):
+            for name, child in list(parent.named_children()):
+                if isinstance(child, torch.nn.Linear):
+                    setattr(parent, name, change(child))
+    return unet
+
+
+def test_packed_weights_do_not_hide_the_widths_of_layers():
+    model = RIG.bare()
+    before = find_cross_attentions(model.model.diffusion_model)
+    with_linears(model, Packed)
+    packed = model.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn2.to_k
+    assert packed.weight.shape[1] == 768 // 2
+    assert find_cross_attentions(model.model.diffusion_model) == before
+    assert changes(RIG, model) > 0
+
+
+def test_little_memory_splits_the_batch_and_gives_the_same_picture(monkeypatch):
+    patched = RIG.chain(RIG.bare(), 2, mask=half_mask(), weight_type="style transfer precise")
+    together = RIG.sample(patched)
+    calls = []
+    monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda self, device: 0)  # ComfyUI then sends row by row
+    patched.set_model_attn2_output_patch(lambda n, options: (calls.append(options["cond_or_uncond"]), n)[1])
+    apart = RIG.sample(patched)
+    assert {tuple(labels) for labels in calls} == {(0,), (1,)}
+    torch.testing.assert_close(apart, together, rtol=1e-4, atol=1e-3)  # a batch of 1 rounds otherwise, and CFG 7 amplifies
+
+
+@pytest.mark.parametrize("backend", ["attention_sub_quad", "attention_split", "attention_basic"])
+def test_attention_backends_agree(monkeypatch, backend):
+    patched = RIG.follow(RIG.bare(), mask=half_mask())
+    monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_pytorch)
+    expected = RIG.sample(patched, **STEP)
+    monkeypatch.setattr(host_attention, "optimized_attention", getattr(host_attention, backend))
+    torch.testing.assert_close(RIG.sample(patched, **STEP), expected, rtol=1e-3, atol=1e-3)  # other orders of sums
+
+
+def test_an_attention_override_sees_the_text_and_the_image_attention():
+    rig = Rig("sd15", tokens=5)  # no grid of this UNet has five places
+    patched = rig.follow(rig.bare())
+    keys = []
+
+    def override(attention, q, k, v, *args, **kwargs):
+        keys.append(k.shape[-2])
+        return attention(q, k, v, *args, **kwargs)
+
+    expected = rig.sample(patched, **STEP)
+    patched.model_options["transformer_options"]["optimized_attention_override"] = override
+    assert torch.equal(rig.sample(patched, **STEP), expected)
+    assert keys.count(77) == keys.count(5) == rig.layers, "text tokens, image tokens"
+
+
+def test_moving_a_patch_changes_neither_its_type_nor_the_picture():
+    patched = RIG.follow(RIG.bare(), mask=half_mask())
+    expected = RIG.sample(patched, **STEP)
+    for target in (torch.device("meta"), torch.float16):
+        patched.model_patches_to(target)
+    assert torch.equal(RIG.sample(patched, **STEP), expected)
+
+
+def test_one_patch_serves_two_threads_at_once():
+    """Multi-GPU clones call the same patch objects from a thread per device."""
+    patched = RIG.chain(RIG.bare(), 2, mask=half_mask(3), images=3, per_frame=True)
+    decider_of(patched).store.max_bytes = 30_000  # so that the threads also take things from each other
+    options = patched.model_options["transformer_options"]
+    patches = patches_of(patched)
+    failures: list[BaseException] = []
+
+    def once(labels, frames):
+        attention = patches[0].attention
+        rows = len(labels) * frames
+        q, k = (standins.seeded((rows, n, attention.channels), 1) for n in (64, 77))
+        call = {**options, "n_heads": attention.heads, "activations_shape": [rows, 32, 8, 8], "cond_or_uncond": labels}
+        return patches[0](q, k, k, call)
+
+    kinds = [([1, 0], 3), ([0], 3), ([1], 1), ([0, 1], 2)]
+    expected = [once(*kind) for kind in kinds]
+
+    def work(offset):
+        try:
+            for turn in range(60):
+                at = (turn + offset) % len(kinds)
+                assert torch.equal(once(*kinds[at]), expected[at])
+                if turn % 7 == offset:
+                    decider_of(patched).cleanup()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(offset,)) for offset in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures[0]
+
+
+def test_a_clone_for_another_device_samples_the_same_picture():
+    """deepclone_multigpu loads the model anew and takes over patches and wrappers."""
+    model = RIG.bare()
+    model.cached_patcher_init = (RIG.bare, ())
+    patched = RIG.follow(model, mask=half_mask(), end_at=0.9)
+    if not hasattr(patched, "deepclone_multigpu"):
+        return  # ComfyUI 0.16 has no multi-GPU clones
+    other = patched.deepclone_multigpu(new_load_device=torch.device("cpu"))
+    assert other.model is not patched.model
+    assert torch.equal(RIG.sample(other), RIG.sample(patched))
