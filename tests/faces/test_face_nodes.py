@@ -14,6 +14,7 @@ from harness.assets import SD15, SHALLOW
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.face_crops import box_crop
 from pack.ipadapter.faces import FaceChoice, detect
+from pack.nodes.apply import IPAdapterMS
 from pack.nodes.encoding import Reference, encode_reference
 from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors
 from pack.nodes.loaders import Pipeline, _manage
@@ -108,3 +109,12 @@ def test_a_missing_vision_encoder_is_never_asked_for_without_a_clip_part(analysi
     model = unets.tiny_model("sd15", seed=1)
     for clip_vision in (None, Forbidden()):
         IPAdapterFaceID.execute(model, adapter("FaceID portrait"), photo("hopper"), clip_vision, analysis)
+
+
+def test_the_layer_text_node_follows_a_face_too(analysis, photo):
+    model = unets.tiny_model("sd15", seed=1)
+    patched, faces = IPAdapterMS().apply_ipadapter(
+        model=model, ipadapter=adapter("FaceID"), image=photo("hopper"), weight=1.0, weight_faceidv2=1.0,
+        weight_type="linear", layer_weights="3:0.5, 6:1.0", insightface=analysis,
+    )  # fmt: skip
+    assert patched is not model and faces.shape == (1, 224, 224, 3)
