@@ -133,12 +133,12 @@ def find_browser() -> str:
     raise SystemExit("The browser tests need Chromium, Google Chrome or Edge, and none was found. Please install one.")
 
 
-def check(comfyui: Path, environment: dict[str, str], arguments: list[str]) -> None:
+def check(environment: dict[str, str], arguments: list[str]) -> None:
     """Run every check to its end, so that one run tells everything; pytest alone when it is given arguments."""
     environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1"}
     steps: dict[str, tuple[list[str | Path], dict[str, str]]] = {
         "style (ruff)": (["ruff", "check", "."], environment),
-        "types (pyright)": (["pyright", "--pythonpath", PYTHON], environment | {"PYTHONPATH": str(comfyui)}),
+        "types (pyright)": (["pyright", "--pythonpath", PYTHON], dict(os.environ)),
         "tests (pytest)": (["pytest", *arguments], environment),
     }
     failed = []
@@ -163,7 +163,7 @@ def main() -> None:
     paths = {"COMFYUI_PATH": str(comfyui), "PYTHONPATH": str(ROOT / "tests"), "PYTHONUTF8": "1"}
     environment = dict(os.environ) | paths
     if options.task == "test":
-        check(comfyui, environment, rest)
+        check(environment, rest)
     else:
         run(PYTHON, "-m", f"harness.{options.task}", *rest, env=environment)
 
