@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-import nodes
 import torch
 from comfy_api.latest import io
 from torch.utils._python_dispatch import TorchDispatchMode
+
+import nodes
 
 HOST_READS = ("aten.item.default", "aten._local_scalar_dense.default")
 PRODUCTS = ("aten.linear", "aten.mm.", "aten.bmm", "aten.addmm", "aten.matmul", "aten.baddbmm")
