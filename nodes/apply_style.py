@@ -1,12 +1,9 @@
 """Style from one picture, composition from another, or one of the two alone."""
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from . import inputs
 from .apply_base import ApplyNode
-from .pipeline import Request
 
 
 class IPAdapterStyleComposition(ApplyNode):
@@ -36,12 +33,6 @@ class IPAdapterStyleComposition(ApplyNode):
             ],
             outputs=[inputs.model_output()],
         )
-
-    @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        strong = arguments.pop("expand_style", False)
-        kind = "strong style and composition" if strong else "style and composition"
-        return super().requests(**arguments | {"weight_type": kind})
 
 
 class IPAdapterStyleCompositionBatch(IPAdapterStyleComposition):

@@ -60,9 +60,21 @@ class IPAdapterTiled(ApplyNode):
         pictures, masks = (torch.cat([getattr(tile, part) for tile in tiles]) for part in ("images", "mask"))
         return io.NodeOutput(applied.model, pictures, masks)
 
-    def apply_tiled(self, model: ModelPatcher, ipadapter: Any, **arguments: Any) -> tuple[Any, ...]:
-        """For packs that create a node's class and call it by keyword: the model, the tiles and their masks."""
-        return type(self).execute(model, ipadapter, **arguments).args
+    def apply_tiled(
+        self,
+        model: ModelPatcher,
+        ipadapter: Any,
+        image: Tensor,
+        weight: float = 1.0,
+        weight_type: str = "linear",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        sharpening: float = 0.0,
+        **call: Any,
+    ) -> tuple[Any, ...]:
+        """For packs that create a node's class and call it: the model, the tiles and their masks."""
+        numbers = {"weight": weight, "weight_type": weight_type, "start_at": start_at, "end_at": end_at}
+        return type(self).execute(model, ipadapter, image, sharpening, **numbers, **call).args
 
 
 class IPAdapterTiledBatch(IPAdapterTiled):

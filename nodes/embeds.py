@@ -72,9 +72,11 @@ class IPAdapterEncoder(io.ComfyNode):
     ) -> io.NodeOutput:
         return io.NodeOutput(*encode(ipadapter, image, weight, mask, clip_vision))
 
-    def encode(self, **arguments: Any) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """For packs that create this class and call it."""
-        return encode(**arguments)
+        return encode(ipadapter, image, weight, mask, clip_vision)
 
 
 class IPAdapterCombineEmbeds(io.ComfyNode):

@@ -2,6 +2,7 @@
 
 
 async def comfy_entrypoint():
+    from . import small_encoders  # noqa: F401  # changes what ComfyUI's encoder loader knows
     from .nodes import TestNodes
 
     return TestNodes()

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import probe, small_encoders, standins, unets, weight_probe  # noqa: F401  # the encoders by being imported
+from . import callers, counting, probe, standins, unets, weight_probe
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
@@ -176,4 +176,5 @@ class TestNodes(ComfyExtension):
         return [
             TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
+            *callers.NODES, counting.TestCountedStep,
         ]  # fmt: skip

@@ -1,0 +1,46 @@
+"""With the old pack installed beside this one: the server starts, says once what is the matter, and works."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.process import PACK
+from harness.server import Server
+from harness.wiring import Wiring
+
+OLD = "ComfyUI_IPAdapter_plus"
+# As much of a pack as matters: two of the same ids, in the form of node classes that packs of that time have.
+OLD_PACK = """
+class Old:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "apply_ipadapter", "ipadapter"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def apply_ipadapter(self, model):
+        return (model,)
+
+NODE_CLASS_MAPPINGS = {"IPAdapter": Old, "IPAdapterAdvanced": Old}
+"""
+
+
+@pytest.mark.parametrize("loaded", ["first", "last"])
+@pytest.mark.usefixtures("start_server")  # skips without ComfyUI
+def test_two_packs_with_the_same_ids_start_with_one_warning_that_names_the_other(tmp_path: Path, loaded: str):
+    folder = tmp_path / "nodes" / OLD
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(OLD_PACK)
+    paths = tmp_path / "paths.yaml"  # ComfyUI loads a default folder before its own, and others after it
+    default = str(loaded == "first").lower()
+    paths.write_text(f"other:\n  is_default: {default}\n  custom_nodes: {folder.parent.as_posix()}\n")
+    with Server("--extra-model-paths-config", str(paths)) as server:
+        warnings = [line for line in server.log.splitlines() if "also come from" in line]
+        assert len(warnings) == 1
+        assert f"2 IPAdapter nodes (such as IPAdapter) also come from {OLD}." in warnings[0]
+        owner = server.call("/object_info/IPAdapterAdvanced")["IPAdapterAdvanced"]["python_module"]
+        assert owner == f"custom_nodes.{PACK if loaded == 'first' else OLD}"
+        w = Wiring(server)
+        latents = w.latents(ours=w.add("IPAdapterApply")[0])  # an id that only this pack has
+        assert not latents["ours"].equal(latents["bare"])
+        assert "Traceback" not in server.log

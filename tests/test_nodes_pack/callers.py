@@ -1,0 +1,138 @@
+"""What other packs do: create node classes and call them, read their inputs, bring adapters of their own loading."""
+
+import copy
+import json
+from typing import Any
+
+import comfy.utils
+import folder_paths
+import torch
+from comfy_api.latest import io
+
+import nodes
+
+Adapter = io.Custom("IPADAPTER")
+Evidence = io.Custom("TEST_EVIDENCE")
+LINKED = ("model", "ipadapter", "image", "clip_vision", "attn_mask", "image_style", "image_composition", "pos_embed")
+
+
+class TestCall(io.ComfyNode):
+    """Creates a node's class, calls a method and gives the first result.
+
+    The call is JSON: keywords, beside which links go by their names; or values in order, among which links are named.
+    """
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        sockets = [io.AnyType.Input(name, optional=True) for name in (*LINKED, "ipadapter_params")]
+        texts = [io.String.Input(name) for name in ("node_id", "method", "call")]
+        return io.Schema(
+            node_id="TestCall", category="testing", inputs=[*texts, *sockets], outputs=[io.AnyType.Output()]
+        )
+
+    @classmethod
+    def execute(cls, node_id: str, method: str, call: str, **links: Any) -> io.NodeOutput:
+        made = nodes.NODE_CLASS_MAPPINGS[node_id]()  # type: ignore[attr-defined]
+        told = json.loads(call)
+        if isinstance(told, dict):
+            return io.NodeOutput(getattr(made, method)(**told, **links)[0])
+        values = [links.get(value, value) if isinstance(value, str) else value for value in told]
+        return io.NodeOutput(getattr(made, method)(*values)[0])
+
+
+class TestListedTypes(io.ComfyNode):
+    """The weight types as packs read them off a class."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestListedTypes",
+            category="testing",
+            inputs=[io.String.Input("node_id")],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, node_id: str) -> io.NodeOutput:
+        node = nodes.NODE_CLASS_MAPPINGS[node_id]  # type: ignore[attr-defined]
+        listed = node.INPUT_TYPES()["required"]["weight_type"][0]
+        return io.NodeOutput(ui={"listed": [name for name in listed if isinstance(name, str)]})
+
+
+def state_dict_of(file: str) -> dict[str, Any]:
+    """An adapter as other packs' loaders keep it: two groups of tensors, and markers."""
+    path = folder_paths.get_full_path_or_raise("ipadapter", file)
+    groups: dict[str, Any] = {"image_proj": {}, "ip_adapter": {}}
+    for key, value in comfy.utils.load_torch_file(path, safe_load=True).items():
+        group, name = key.split(".", 1)
+        groups[group][name] = value
+    return groups | {"faceidplusv2": False, "portraitunnorm": False}
+
+
+FORMS = {
+    "state dict": lambda state_dict, clip_vision: state_dict,
+    "pipeline": lambda state_dict, clip_vision: {
+        "clipvision": {"file": "somewhere", "model": clip_vision},
+        "ipadapter": {"file": "somewhere", "model": state_dict},
+        "insightface": {"provider": None, "model": None},
+    },
+    "pipeline without faces": lambda state_dict, clip_vision: {
+        "clipvision": {"model": clip_vision},
+        "ipadapter": {"model": state_dict},
+    },
+}
+
+
+class TestForeignAdapter(io.ComfyNode):
+    """An adapter as another pack's loader gives it, and what is needed to see later that nobody changed it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestForeignAdapter",
+            category="testing",
+            inputs=[
+                io.Combo.Input("form", options=list(FORMS)),
+                io.String.Input("file"),
+                io.ClipVision.Input("clip_vision"),
+            ],
+            outputs=[Adapter.Output(), Evidence.Output()],
+        )
+
+    @classmethod
+    def execute(cls, form: str, file: str, clip_vision: Any) -> io.NodeOutput:
+        state_dict = state_dict_of(file)
+        value = FORMS[form](state_dict, clip_vision)
+        return io.NodeOutput(value, (value, FORMS[form](copy.deepcopy(state_dict), clip_vision)))
+
+
+class TestUnchanged(io.ComfyNode):
+    """Raises when the foreign adapter is no longer what it was; `after` says when to look."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestUnchanged",
+            category="testing",
+            inputs=[Evidence.Input("evidence"), io.Latent.Input("after")],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, evidence: Any, after: Any) -> io.NodeOutput:
+        if not alike(*evidence):
+            raise ValueError("The adapter that came in was changed")
+        return io.NodeOutput(ui={"unchanged": [True]})
+
+
+def alike(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(alike(one[key], other[key]) for key in one)
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.equal(other)
+    return one is other or one == other
+
+
+NODES = [TestCall, TestListedTypes, TestForeignAdapter, TestUnchanged]
