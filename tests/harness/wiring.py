@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .client import Client
+from .client import Client, Result
 from .graph import Graph, Node
 from .sampling import Link, sample
 
@@ -13,6 +13,8 @@ FILES = {"sd15": "ip-adapter_sd15.safetensors", "sdxl shallow": "ip-adapter_sdxl
 
 class Wiring:
     """One graph on a server. Whatever a node needs and nobody gave is added: its sockets, and its widgets' defaults."""
+
+    result: Result  # of the last run
 
     def __init__(self, server: Client, family: str = "sd15", file: str = "", batch: int = 1) -> None:
         self.server, self.family, self.batch = server, family, batch
@@ -57,7 +59,7 @@ class Wiring:
         for name, model in (models | {"bare": self.model}).items():
             latent = sample(self.graph, model, self.family, batch=self.batch, steps=steps)
             self.graph.save(name, latent[0])
-        result = self.server.run(self.graph)
+        result = self.result = self.server.run(self.graph)
         return {name: result.tensor(name) for name in (*models, "bare")}
 
     def same(self, one: Link, other: Link, steps: int = 1) -> None:

@@ -239,7 +239,7 @@ def test_a_tiled_reference_is_a_chain_of_its_tiles_and_masks(server, size, tiles
 
     w.graph.save("tiles", tiled[1])
     w.same(tiled[0], w.chain(*map(step, range(tiles))))
-    assert server.run(w.graph).tensor("tiles").shape == (tiles, 256, 256, 3)
+    assert w.result.tensor("tiles").shape == (tiles, 256, 256, 3)
 
 
 @pytest.mark.parametrize("node", ["IPAdapterClipVisionEnhancer", "IPAdapterClipVisionEnhancerBatch"])

@@ -200,4 +200,4 @@ def test_an_adapter_of_another_loader_is_used_and_left_as_it_is(server, form, no
     model = w.add(node_id, ipadapter=foreign[0], weight=0.7, **inputs)[0]
     unchanged = w.graph.add("TestUnchanged", evidence=foreign[1], after=sample(w.graph, model)[0])
     w.same(model, w.add("IPAdapterAdvanced", weight=0.7)[0])
-    assert server.run(w.graph).outputs[unchanged.id]["unchanged"] == [True]
+    assert w.result.outputs[unchanged.id]["unchanged"] == [True]
