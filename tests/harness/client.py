@@ -85,6 +85,11 @@ class Client:
                 raise PromptError(message, node, "".join(data["traceback"]))
         return Result(entry, self.output, self.temp)
 
+    def forget(self) -> None:
+        """Empty ComfyUI's cache, so that the next run computes everything again."""
+        self.call("/free", {"unload_models": True, "free_memory": True})
+        time.sleep(0.2)  # the worker does it when it next wakes, and a prompt that is there already goes first
+
     def submit(self, prompt: Prompt) -> str:
         try:
             return self.call("/prompt", {"prompt": prompt})["prompt_id"]
