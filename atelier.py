@@ -165,7 +165,8 @@ def main() -> None:
     if options.task == "test":
         check(environment, rest)
     else:
-        run(PYTHON, "-m", f"harness.{options.task}", *rest, env=environment)
+        module = "benchmarks" if options.task == "bench" else f"harness.{options.task}"
+        run(PYTHON, "-m", module, *rest, env=environment)
 
 
 if __name__ == "__main__":

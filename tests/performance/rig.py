@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
+import comfy.context_windows
 import comfy.utils
-import nodes
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -19,6 +20,7 @@ from pack.nodes.loaders import LoadedAdapter, _manage
 from pack.nodes.pipeline import Strength, apply_adapter
 from test_nodes_pack import counting, standins, unets
 
+HOST_NODES: Any = import_module("nodes")
 LAYERS = {"sd15": 16, "sdxl": 70}
 EMBEDS = 32
 KINDS: dict[str, dict[str, Any]] = {
@@ -85,7 +87,7 @@ class Rig:
         inputs = {"cfg": 7.0, "sampler_name": "euler", "scheduler": "normal"} | more
         comfy.utils.set_progress_bar_enabled(False)
         with torch.inference_mode():
-            return nodes.common_ksampler(
+            return HOST_NODES.common_ksampler(
                 model, 5, steps, inputs["cfg"], inputs["sampler_name"], inputs["scheduler"], *conditionings, latent
             )[0]["samples"]
 
@@ -97,6 +99,19 @@ class Rig:
 def added(with_prompts: Counter[str], bare: Counter[str]) -> Counter[str]:
     """Operations that image prompts add to a step."""
     return Counter({name: n for name in {*with_prompts, *bare} if (n := with_prompts[name] - bare[name])})
+
+
+def in_windows(model: ModelPatcher, length: int = 16, overlap: int = 4) -> ModelPatcher:
+    """The model as ComfyUI's own context windows node leaves it, for batches of pictures."""
+    windowed = model.clone()
+    options: dict[str, Any] = windowed.model_options
+    options["context_handler"] = comfy.context_windows.IndexListContextHandler(
+        context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
+        fuse_method=comfy.context_windows.get_matching_fuse_method("pyramid"),
+        context_length=length, context_overlap=overlap, dim=0,
+    )  # fmt: skip
+    comfy.context_windows.create_prepare_sampling_wrapper(windowed)
+    return windowed
 
 
 def half_mask(frames: int = 1, size: int = 64) -> Tensor:

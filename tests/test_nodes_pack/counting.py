@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import nodes
-
+HOST_NODES: Any = import_module("nodes")
 HOST_READS = ("aten.item.default", "aten._local_scalar_dense.default")
 PRODUCTS = ("aten.linear", "aten.mm.", "aten.bmm", "aten.addmm", "aten.matmul", "aten.baddbmm")
 
@@ -58,13 +58,13 @@ class TestCountedStep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         conditionings = [io.Conditioning.Input(name) for name in ("positive", "negative")]
-        inputs = [io.Model.Input("model"), *conditionings, io.Latent.Input("latent_image")]
+        inputs: list[Any] = [io.Model.Input("model"), *conditionings, io.Latent.Input("latent_image")]
         return io.Schema(node_id="TestCountedStep", category="testing", inputs=inputs, is_output_node=True)
 
     @classmethod
     def execute(cls, model: Any, positive: Any, negative: Any, latent_image: Any) -> io.NodeOutput:
         counts = count_step(
-            lambda steps: nodes.common_ksampler(
+            lambda steps: HOST_NODES.common_ksampler(
                 model, 5, steps, 7.0, "euler", "normal", positive, negative, latent_image
             )
         )

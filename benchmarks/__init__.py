@@ -1,0 +1,1 @@
+"""What image prompts cost: python atelier.py bench."""

@@ -1,0 +1,48 @@
+"""Bytes at the published sizes: the adapter's weights, and what stays on the device while sampling."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+import synthetic
+from pack.ipadapter.cache import tensor_bytes
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
+from performance.rig import Rig
+
+HALF = torch.float16
+KINDS: dict[str, dict[str, Any]] = {
+    "SD1.5, 4 tokens": {"variant": "standard", "context": 768, "channels": synthetic.sd15_channels(), "tokens": 4},
+    "SD1.5, 16 tokens": {"variant": "plus", "context": 768, "channels": synthetic.sd15_channels(), "tokens": 16},
+    "SDXL, 4 tokens": {"variant": "SDXL", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 4},
+    "SDXL, 16 tokens": {"variant": "plus", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 16},
+}
+
+
+def measure_bytes() -> dict[str, dict[str, float]]:
+    """Megabytes (10^6) in fp16, for one picture and both rows of CFG."""
+    rig = Rig("sd15")
+    needed = rig.follow(rig.bare()).model_patches_models()  # what ComfyUI loads beside the UNet for sampling
+    results = {}
+    for name, kind in KINDS.items():
+        sizes = {key: kind[key] for key in ("context", "channels", "tokens")}
+        weights = synthetic.adapter(kind["variant"], device="meta", dtype=HALF, **sizes)
+        results[name] = {
+            "adapter": tensor_bytes(weights) / 1e6,
+            "to_k_ip and to_v_ip": tensor_bytes(weights["ip_adapter"]) / 1e6,
+            "kept on the device": kept_bytes(kind["channels"], kind["tokens"]) / 1e6,
+            "adapter on the device while sampling": sum(model.model_size() for model in needed) / 1e6,
+        }
+    return results
+
+
+def kept_bytes(channels: Sequence[int], tokens: int) -> int:
+    """K/V of all layers as a model call needs them."""
+    by_width = {width: _arranged_bytes(width, tokens) for width in set(channels)}
+    return sum(by_width[width] for width in channels)
+
+
+def _arranged_bytes(width: int, tokens: int) -> int:
+    pair = (torch.zeros(1, tokens, width, dtype=HALF),) * 2
+    prompt = ImagePrompt(lambda *_: KeysValues(pair, pair), lambda percent: (1.0,))
+    return tensor_bytes(arrange(prompt, 0, 0, Rows((NEGATIVE, POSITIVE), frames=1), width // 64, 1.0))
