@@ -8,10 +8,14 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import comfy.ldm.modules.attention as host_attention
+import comfy.ops
 from comfy.model_patcher import ModelPatcher
 
+import synthetic
+from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.layers import find_cross_attentions
 from pack.nodes.keys_values import _storage_type
+from pack.nodes.loaders import _manage
 from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins, unets
 
@@ -177,3 +181,24 @@ def test_a_clone_for_another_device_samples_the_same_picture():
     other = patched.deepclone_multigpu(new_load_device=torch.device("cpu"))
     assert other.model is not patched.model
     assert torch.equal(RIG.sample(other), RIG.sample(patched))
+
+
+@pytest.mark.parametrize("variant", ["standard", "plus"])
+def test_an_adapter_whose_weights_arrive_late_as_with_dynamic_vram_computes_the_same(monkeypatch, variant):
+    """Dynamic VRAM builds layers without weights, and gives them their file's when the state dict is loaded."""
+    sizes = {"pooled": 32, "hidden": 64} | ({} if variant == "standard" else {"dim": 64, "heads": 1, "depth": 1})
+    state_dict = synthetic.adapter(variant, seed=5, context=768, channels=synthetic.sd15_channels(32), **sizes)
+    checkpoint = read_checkpoint(state_dict, "late.safetensors")
+    embeds = standins.seeded((1, 32) if variant == "standard" else (1, 257, 64), 1)
+
+    def tokens_and_keys():
+        network = _manage(checkpoint).network
+        tokens = network.project(embeds)
+        return tokens, *network.keys_values(tokens, 1)
+
+    expected = tokens_and_keys()
+    late = pytest.importorskip("comfy.memory_management", reason="ComfyUI 0.16.3 has no dynamic VRAM")
+    monkeypatch.setattr(late, "aimdo_enabled", True)
+    assert comfy.ops.manual_cast.Linear(2, 2).weight is None, "this is how such layers start"
+    for one, other in zip(tokens_and_keys(), expected, strict=True):
+        assert torch.equal(one, other)
