@@ -137,6 +137,21 @@ def test_latents_with_a_time_axis_follow_the_picture_inside_its_mask(model, stan
     assert not whole.equal(bare)
 
 
+def test_a_layer_takes_rows_and_columns_from_shapes_with_a_time_axis(model, standard):
+    """The old pack unpacked four numbers, and raised over five (W7)."""
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :, :32] = 1
+    patch = follow(model, standard, mask=mask).model_options["transformer_options"]["patches_replace"]["attn2"][
+        "input", 1
+    ]
+    q, k, v = (x.unflatten(0, (6, -1)) for x in standins.seeded((3, 6 * 64, 32), 1))
+    options = {"n_heads": patch.attention.heads, "sigmas": torch.tensor([5.0]), "cond_or_uncond": [1, 0]}
+    image = {"original_shape": [6, 4, 8, 8], "activations_shape": [6, 32, 8, 8]}
+    video = {"original_shape": [2, 4, 3, 8, 8], "activations_shape": [2, 32, 3, 8, 8]}
+    of_image, of_video = (patch(q, k, v, options | shapes) for shapes in (image, video))
+    assert of_video.equal(of_image)
+
+
 def test_face_strength_of_a_weight_list_is_a_number(model):
     """Twice a list of weights was a list twice as long (W12)."""
     assert with_face_strength(Reference(), Strength(weight=[0.5, 1.0])).face_strength == 2.0
