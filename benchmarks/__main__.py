@@ -44,7 +44,8 @@ def measure(rounds: int, steps: int) -> dict:
 
 def machine() -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {device}, torch {torch.__version__}"
+    threads = torch.get_num_threads()
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}, {threads} used), {device}, torch {torch.__version__}"
 
 
 def main() -> None:

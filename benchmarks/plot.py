@@ -46,10 +46,10 @@ def _draw_steps(axes: Any, steps: dict[str, Any]) -> None:
             ratios = [1.0, *(times[f"{n}{masked}"] for n in (1, 2, 4))]
             label = f"{family}{', masked' if masked else ''}"
             axes.plot([0, 1, 2, 4], ratios, style, marker=marker, color=colour, label=label)
-    axes.set_ylim(bottom=0.9)
+    axes.set_ylim(0, 1.5)
     axes.set_xlabel("adapters")
     axes.set_title("Step time, adapter / bare")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
 
 
 def _draw_frames(axes: Any, frames: dict[Any, Any]) -> None:

@@ -39,7 +39,8 @@ def tables(results: Results) -> str:
     parts += ["**Seconds of an apply** (tiny UNet widths)", table(results["apply"], "", 4)]
     parts += ["**What is computed again when an input changes** (SD1.5)", table(results["work"], "changed")]
     parts += ["**Megabytes in fp16 at published sizes**", table(results["bytes"], "adapter")]
-    parts += ["**Operations by number of adapters, with masks** (SD1.5)", table(results["adapters"], "adapters")]
+    operations = {n: {"operations": count} for n, count in results["adapters"].items()}
+    parts += ["**Operations by number of adapters, with masks** (SD1.5)", table(operations, "adapters")]
     parts += [
         "**Frames, each with its own picture, in windows of 16** (tiny UNet, budget 500 kB)",
         table(results["frames"], "frames"),
