@@ -101,13 +101,16 @@ def _patches(options: Mapping[str, Any]) -> Mapping[Any, Any]:
     return options.get("patches_replace", {}).get("attn2", {})
 
 
+# A CUDA graph would replay the K/V and weights of the call it was recorded in. Older torch has no such tag, nor tags.
+_TAGS: dict[str, Any] = {"tags": [torch.Tag.cudagraph_unsafe]} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+
+
 @torch.library.custom_op(
     f"{NAME}::attend",
     mutates_args=(),
     schema="(Tensor q, Tensor k, Tensor v, int number, int identity, int heads, SymInt height, SymInt width, "
     "ScalarType? precision) -> Tensor",
-    # A CUDA graph would replay the K/V and weights of the call it was recorded in; torch before 2.8 has no such tag.
-    tags=[torch.Tag.cudagraph_unsafe] if hasattr(torch.Tag, "cudagraph_unsafe") else [],
+    **_TAGS,
 )
 def _attend(
     q: Tensor,

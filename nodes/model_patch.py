@@ -48,9 +48,8 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
             patch = ImagePromptPatch(attention, number, decider, reaching, before)
         else:
             continue
-        own_position = (
-            attention.depth > 1 or attention.address in present
-        )  # other packs use two-part keys where a block has one layer
+        # Other packs use two-part keys where a block has one layer.
+        own_position = attention.depth > 1 or attention.address in present
         clone.set_model_attn2_replace(patch, *attention.block, attention.position if own_position else None)
     _install(clone, decider)
     return clone
@@ -172,9 +171,8 @@ class ImagePromptPatch(AttentionPatch):
         """The text attention plus that of the image prompts, as decided for this model call."""
         out = self.before(q, k, v, options) if self.before is not None else text_attention(q, k, v, options)
         grid = tuple(options["activations_shape"][-2:])
-        if (
-            q.shape[1] == grid[0] * grid[1]
-        ):  # the temporal attention of video models has other tokens, and no image to look at
+        # The temporal attention of video models has other tokens, and no image to look at.
+        if q.shape[1] == grid[0] * grid[1]:
             call = self.decider.call_for(self.prompts, options, len(q))
             text, out = out, self._image_attentions(out, q, call, grid, options)
             if observer := options.get(KEY, {}).get("observer"):
@@ -221,9 +219,9 @@ class ImagePromptPatch(AttentionPatch):
         return ImagePromptPatch(self.attention, self.number, self.decider, self.prompts, self.before, self.added)
 
     def to(self, target: object) -> "ImagePromptPatch":
-        """K/V follow q at every call, so there is nothing to move here; a patch before this one may have something."""
+        """K/V follow q at every call, so there is nothing to move; a patch before this one may have something."""
         if hasattr(self.before, "to"):
-            self.before.to(target)  # type: ignore[union-attr]
+            self.before = self.before.to(target)  # type: ignore[union-attr]
         return self
 
     def models(self) -> list[Any]:
