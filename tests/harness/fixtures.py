@@ -36,9 +36,9 @@ def server(start_server: Callable[..., Server]) -> Server:
     return start_server()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium."""
+    """A headless Chromium; not for the session, because Playwright keeps an event loop running while it is open."""
     if browser_path() is None:
         if os.environ.get("ATELIER_NEEDS_SERVER"):
             pytest.fail(NO_BROWSER)
