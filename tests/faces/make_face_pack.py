@@ -64,7 +64,8 @@ def unfold_block_quantisation(model: ModelProto) -> ModelProto:
     nodes = []
     for node in graph.node:
         if node.op_type == "DequantizeLinear":
-            values[node.output[0]] = dequantise(*(values[name] for name in node.input), **attributes(node))
+            inputs: list[Any] = [values[name] for name in node.input]
+            values[node.output[0]] = dequantise(*inputs, **attributes(node))
         elif node.op_type == "Reshape" and node.input[0] in values and node.input[1] in values:
             values[node.output[0]] = values[node.input[0]].reshape(values[node.input[1]])
         else:

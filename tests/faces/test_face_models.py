@@ -22,7 +22,7 @@ def test_a_pack_in_use_is_not_loaded_twice(analysis, face_root):
 
 
 def test_every_provider_of_the_user_interface_has_onnxruntime_s_own_name():
-    from onnxruntime import get_all_providers
+    from onnxruntime import get_all_providers  # pyright: ignore[reportAttributeAccessIssue] - it is there
 
     assert all(set(names) & set(get_all_providers()) for names in PROVIDERS.values())
     assert PROVIDERS["DirectML"] == ("DmlExecutionProvider",)

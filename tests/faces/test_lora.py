@@ -1,5 +1,7 @@
 """The LoRA inside a FaceID checkpoint, judged by diffusers."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from pack.ipadapter.lora import lora_state_dict
 pytest.importorskip("comfy.model_patcher")
 import comfy.sd  # noqa: E402
 import comfy.utils  # noqa: E402
-from diffusers import UNet2DConditionModel  # noqa: E402
+from diffusers import UNet2DConditionModel  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
 from test_nodes_pack.unets import tiny_model  # noqa: E402
 
@@ -36,7 +38,7 @@ def family(request):
     generator = torch.Generator().manual_seed(0)
     halves = {}
     for number, name in enumerate(unet.attn_processors):
-        attention = unet.get_submodule(name.removesuffix(".processor"))
+        attention: Any = unet.get_submodule(name.removesuffix(".processor"))
         for linear in ("to_q", "to_k", "to_v", "to_out"):
             rows, columns = (attention.to_out[0] if linear == "to_out" else getattr(attention, linear)).weight.shape
             halves[f"{number}.{linear}_lora.down.weight"] = torch.randn(RANK, columns, generator=generator)

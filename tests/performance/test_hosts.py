@@ -1,6 +1,7 @@
 """Image prompts on every way in which ComfyUI may run a UNet: precisions, packed weights, backends, threads."""
 
 import threading
+from typing import Any
 
 import pytest
 import torch
@@ -186,7 +187,8 @@ def test_a_clone_for_another_device_samples_the_same_picture():
 @pytest.mark.parametrize("variant", ["standard", "plus"])
 def test_an_adapter_whose_weights_arrive_late_as_with_dynamic_vram_computes_the_same(monkeypatch, variant):
     """Dynamic VRAM builds layers without weights, and gives them their file's when the state dict is loaded."""
-    sizes = {"pooled": 32, "hidden": 64} | ({} if variant == "standard" else {"dim": 64, "heads": 1, "depth": 1})
+    small = {} if variant == "standard" else {"dim": 64, "heads": 1, "depth": 1}
+    sizes: dict[str, Any] = {"pooled": 32, "hidden": 64} | small
     state_dict = synthetic.adapter(variant, seed=5, context=768, channels=synthetic.sd15_channels(32), **sizes)
     checkpoint = read_checkpoint(state_dict, "late.safetensors")
     embeds = standins.seeded((1, 32) if variant == "standard" else (1, 257, 64), 1)
