@@ -26,10 +26,6 @@ class KeysValues:
     positive: tuple[Tensor, Tensor]
     negative: tuple[Tensor, Tensor]
 
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for pair in (self.positive, self.negative) for x in pair)
-
 
 @dataclass(frozen=True)
 class Rows:
@@ -75,9 +71,7 @@ class ImagePrompt:
     mask: Tensor | None = None
     per_frame: bool = False
     images: int = 1  # reference images, or frames of them where per_frame
-    models: tuple[
-        object, ...
-    ] = ()  # what the host must keep loaded while sampling: nothing, unless K/V are computed on the way
+    models: tuple[object, ...] = ()  # what the host keeps loaded while sampling, where K/V are computed on the way
 
     @property
     def depends_on_sigma(self) -> bool:

@@ -88,7 +88,7 @@ def black_image(size: int) -> Tensor:
     return torch.zeros(1, size, size, 3)
 
 
-def crop_to_square(images: Tensor, size: int) -> Tensor:
+def fit_to_square(images: Tensor, size: int) -> Tensor:
     """Images (n, h, w, c) with the short side resized to `size` (bicubic) and the long one cut in the middle."""
     height, width = images.shape[1:3]
     if (height, width) == (size, size):
@@ -114,10 +114,10 @@ def hide_outside(images: Tensor, masks: Tensor, size: int, mean: Sequence[float]
         )
     if not masks.isfinite().all():
         raise AdapterError("The mask holds values that are not numbers (NaN or infinite).")
-    visible = crop_to_square(masks.unsqueeze(-1).to(images), size)
+    visible = fit_to_square(masks.unsqueeze(-1).to(images), size)
     background = torch.tensor(mean).to(images)
     # An encoder rounds its input to 8 bits; rounding before the mask, as it does, leaves half a step of difference.
-    pixels = (crop_to_square(images, size).clamp(0, 1) * 255).round() / 255
+    pixels = (fit_to_square(images, size).clamp(0, 1) * 255).round() / 255
     return pixels * visible + background * (1 - visible)
 
 

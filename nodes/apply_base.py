@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from . import inputs
 from .encoding import Reference
-from .pipeline import Applied, Request, Strength, apply_adapter
+from .pipeline import Request, Strength, apply_adapter
 
 # Input of a node -> what it asks for. The same name means the same on every node.
 REFERENCE = {
@@ -108,15 +108,10 @@ class ApplyNode(inputs.AcceptsRenamed):
         return [(replace(reference, per_frame=cls.per_frame or reference.per_frame), strength)]
 
     @classmethod
-    def outputs(cls, applied: Applied) -> tuple[Any, ...]:
-        return (applied.model,)
-
-    @classmethod
     def execute(
         cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any = None, insightface: Any = None, **arguments: Any
     ) -> io.NodeOutput:
-        applied = apply_adapter(model, ipadapter, cls.requests(**arguments), clip_vision, insightface)
-        return io.NodeOutput(*cls.outputs(applied))
+        return io.NodeOutput(apply_adapter(model, ipadapter, cls.requests(**arguments), clip_vision, insightface).model)
 
     def apply_ipadapter(self, model: ModelPatcher, ipadapter: Any, *values: Any, **call: Any) -> tuple[Any, ...]:
         """For packs that create a node's class and call it, mostly by keyword, else in the order of its inputs: the

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from ..ipadapter.cache import ContentCache, content_key, serial
 from ..ipadapter.errors import ModelMismatchError
 from ..ipadapter.image_prompt import KeysValues
-from ..ipadapter.layers import CrossAttention, match_keys
+from ..ipadapter.layers import CrossAttention, layer_blocks, match_keys
+from ..weight_schedules.layers import known_roles
 from .encoding import Embeds, Reference
 from .loaders import LoadedAdapter
 
 BUDGET = (
     256 * 2**20
 )  # bytes of K/V one prompt may keep; long frame batches above it compute them while sampling, one layer at a time
-COMPOSITION_LAYER = {11: (3,), 16: (4, 5)}  # layers (of how many) that look at a composition reference
 
 _TOKENS = ContentCache(64 * 2**20)
 _KEYS_VALUES = ContentCache(512 * 2**20)
@@ -49,8 +49,8 @@ def keys_values_source(
     tokens = _project(model, adapter, embeds, reference)
     numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
     dtype = _storage_type(model)
-    layers = attentions[-1].layer + 1
-    of_composition = COMPOSITION_LAYER.get(layers, ()) if tokens.composition is not None else ()
+    roles = known_roles(layer_blocks(attentions)) if tokens.composition is not None else None
+    of_composition = tuple(roles.composition) if roles else ()  # the layers that look at the composition reference
 
     def pair_for(attention: int) -> tuple[Tensor, Tensor]:
         composed = tokens.composition if attentions[attention].layer in of_composition else None

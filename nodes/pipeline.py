@@ -15,13 +15,11 @@ from ..ipadapter.image_prompt import ImagePrompt
 from ..ipadapter.layers import Block, CrossAttention, find_cross_attentions, layer_blocks
 from ..weight_schedules.layer_text import parse_layer_text
 from ..weight_schedules.layers import layer_weights, swapped_layers
-from ..weight_schedules.schedule import Resolved, Schedule
+from ..weight_schedules.schedule import Resolved, Schedule, multiply_frames
 from .encoding import Embeds, Reference, encode_reference
 from .keys_values import keys_values_source
 from .loaders import LoadedAdapter, open_pipeline
 from .model_patch import attach
-
-PRECISE = ("style transfer precise", "composition precise")
 
 
 @dataclass(frozen=True)
@@ -73,9 +71,7 @@ def with_face_strength(reference: Reference, strength: Strength) -> Reference:
     """Where a node has no weight for FaceID Plus V2's CLIP features, they get twice the node's weight."""
     if reference.face_strength is not None:
         return reference
-    weight = (
-        strength.weight if isinstance(strength.weight, int | float) else 1.0
-    )  # frame weights act later, on the whole
+    weight = strength.weight if isinstance(strength.weight, int | float) else 1.0  # frame weights act later
     return replace(reference, face_strength=2 * weight)
 
 
@@ -118,8 +114,7 @@ def layer_table(strength: Strength, blocks: Sequence[Block]) -> tuple[tuple[floa
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
-        swapped = swapped_layers(strength.weight_type, blocks) if strength.weight_type in PRECISE else frozenset()
-        return tuple(factor * weight for factor in factors), swapped
+        return tuple(factor * weight for factor in factors), swapped_layers(strength.weight_type, blocks)
     composition = weight if strength.weight_composition is None else strength.weight_composition
     weights = layer_weights(strength.weight_type, weight, blocks, composition_weight=composition, boost=strength.boost)
     return weights, swapped_layers(strength.weight_type, blocks)
@@ -165,8 +160,4 @@ def _frame_weights(weight: float | Sequence[float], resolved: Resolved | None) -
     own = () if isinstance(weight, int | float) else tuple(float(w) for w in weight)
     if not isinstance(weight, int | float) and not own:
         raise AdapterError("weight is an empty list: it needs one number, or one per frame.")
-    scheduled = resolved.frames if resolved is not None else ()
-    if not own or not scheduled:
-        return own or scheduled or None
-    count = max(len(own), len(scheduled))
-    return tuple(own[min(i, len(own) - 1)] * scheduled[min(i, len(scheduled) - 1)] for i in range(count))
+    return multiply_frames(own, resolved.frames if resolved is not None else ()) or None

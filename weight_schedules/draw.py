@@ -12,7 +12,7 @@ from .schedule import Resolved
 
 Colour = tuple[int, int, int]
 
-INK, FAINT, PAPER, LINE = (236, 236, 240), (154, 156, 168), (27, 28, 34), (58, 60, 72)
+INK, FAINT, PAPER = (236, 236, 240), (154, 156, 168), (27, 28, 34)
 ROLE_COLOURS: dict[str, Colour] = {"style": (255, 176, 92), "composition": (120, 196, 255)}
 # Colours of weights from nothing up, and from nothing down: brightness grows with strength, also without colour vision.
 UP = np.array([(40, 42, 54), (88, 52, 128), (178, 54, 122), (242, 108, 78), (254, 190, 96), (255, 246, 190)], float)

@@ -10,10 +10,10 @@ from pack.ipadapter.vision import (
     CLIP_MEAN,
     Features,
     black_image,
-    crop_to_square,
     cut_tiles,
     encode_images,
     encode_tiled,
+    fit_to_square,
     hide_outside,
     merge_tiles,
 )
@@ -33,7 +33,7 @@ class Encoder:
     def __call__(self, images):
         self.batches.append(len(images))
         assert images.shape[-1] == 3
-        pixels = crop_to_square(images, SIZE).movedim(-1, 1)
+        pixels = fit_to_square(images, SIZE).movedim(-1, 1)
         patches = F.unfold(pixels, PATCH, stride=PATCH).transpose(1, 2) @ self.patch
         hidden = torch.cat((patches.mean(1, keepdim=True), patches), dim=1)
         return Features(hidden[:, 0] @ self.pool, hidden)
@@ -137,7 +137,7 @@ def test_black_image_is_black():
 def test_crop_keeps_the_middle_of_the_long_side():
     image = torch.zeros(1, 4, 8, 3)
     image[:, :, 2:6] = 1
-    assert torch.equal(crop_to_square(image, 4), torch.ones(1, 4, 4, 3))
+    assert torch.equal(fit_to_square(image, 4), torch.ones(1, 4, 4, 3))
 
 
 def normalised(images):

@@ -14,7 +14,7 @@ import comfy.ops
 
 from pack.ipadapter.adapter import IPAdapter
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.vision import crop_to_square, hide_outside
+from pack.ipadapter.vision import fit_to_square, hide_outside
 
 TINY: dict[str, Any] = dict(
     context=32, channels=[16, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4
@@ -52,14 +52,14 @@ def test_half_precision_files_compute_in_the_type_of_what_comes_in(variant, dtyp
 def test_cropping_is_what_comfyui_does_before_encoding(height, width):
     images = torch.rand(2, height, width, 3, generator=torch.Generator().manual_seed(0))
     expected = comfy.clip_model.clip_preprocess(images, size=224)
-    assert torch.equal(comfy.clip_model.clip_preprocess(crop_to_square(images, 224), size=224), expected)
+    assert torch.equal(comfy.clip_model.clip_preprocess(fit_to_square(images, 224), size=224), expected)
 
 
 def test_a_mask_multiplies_what_comfyui_gives_the_encoder():
     images = torch.rand(3, 100, 150, 3, generator=torch.Generator().manual_seed(0))
     masks = torch.rand(3, 40, 80, generator=torch.Generator().manual_seed(1))
     seen = comfy.clip_model.clip_preprocess(hide_outside(images, masks, 56), size=56)
-    visible = crop_to_square(masks.unsqueeze(-1), 56).movedim(-1, 1)
+    visible = fit_to_square(masks.unsqueeze(-1), 56).movedim(-1, 1)
     expected = comfy.clip_model.clip_preprocess(images, size=56) * visible
     step = 1 / 255 / 0.26130258  # ComfyUI rounds its input to 8 bits: half a step where a mask is grey
     torch.testing.assert_close(seen, expected, rtol=0, atol=0.51 * step)
