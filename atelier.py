@@ -1,4 +1,4 @@
-"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench
+"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
 """
@@ -154,7 +154,7 @@ def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
         raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["demo", "test", "serve", "bench"])
+    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train"])
     parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
     options, rest = parser.parse_known_args()
     make_venv()
@@ -165,7 +165,7 @@ def main() -> None:
     if options.task == "test":
         check(environment, rest)
     else:
-        module = "benchmarks" if options.task == "bench" else f"harness.{options.task}"
+        module = {"bench": "benchmarks", "train": "training"}.get(options.task, f"harness.{options.task}")
         run(PYTHON, "-m", module, *rest, env=environment)
 
 

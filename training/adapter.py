@@ -1,0 +1,132 @@
+"""Train an adapter on the frozen models (arXiv:2308.06721, section 3.2): a picture is drawn from its words, and from
+another picture in the same style.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss, scaled_dot_product_attention
+
+from demo_models.config import CONTEXT, VISION
+from ipadapter.adapter import IPAdapter
+from ipadapter.config import AdapterConfig, Projection
+from ipadapter.layers import CrossAttention, find_cross_attentions, match_keys
+from ipadapter.resampler import ResamplerSizes
+from masks.grid import mask_on_grid
+
+from .loop import Curve, Plan, mixed, pick, train
+from .unet import Denoiser, Noise, word_numbers
+
+PLAN = Plan(steps=2500, batch=64, rate=2e-3, seed=4, average=0.995)
+NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # what is dropped, as in the paper
+SPLIT = 0.35  # share of pictures in two styles, each with the mask of its reference: how our masks are used
+
+HIDDEN, POOLED = VISION["hidden_size"], VISION["projection_dim"]
+assert isinstance(HIDDEN, int) and isinstance(POOLED, int)
+PROJECTIONS = {
+    "standard": Projection("standard", token_dim=CONTEXT, tokens=4, embed_dim=POOLED),
+    "plus": Projection(
+        "plus", token_dim=CONTEXT, tokens=16, embed_dim=HIDDEN,
+        resampler=ResamplerSizes(embed_dim=HIDDEN, dim=CONTEXT, out_dim=CONTEXT, inner=4 * CONTEXT, heads=1, depth=2),
+    ),
+}  # fmt: skip
+
+
+def new_adapter(variant: str, attentions: Sequence[CrossAttention]) -> IPAdapter:
+    """An adapter with fresh weights; its values begin at zero, so that it begins by changing nothing."""
+    rank = {"input": 0, "output": 1, "middle": 2}
+    channels = tuple(a.channels for a in sorted(attentions, key=lambda a: rank[a.block[0]]))
+    numbers = tuple(range(1, 2 * len(channels), 2))
+    family = f"unknown ({CONTEXT} wide)"
+    config = AdapterConfig(variant, family, PROJECTIONS[variant], CONTEXT, numbers, channels, False, False)
+    adapter = IPAdapter(config)
+    for name, parameter in adapter.named_parameters():
+        parameter.requires_grad_(True)
+        if name.endswith("to_v_ip.weight"):
+            nn.init.zeros_(parameter)
+        elif name.endswith("latents"):
+            nn.init.normal_(parameter, std=CONTEXT**-0.5)
+    return adapter
+
+
+class Shown:
+    """Image tokens of one batch at every cross-attention: references (k, n, tokens, width), masks (k, n, h, w)."""
+
+    def __init__(self, adapter: IPAdapter, attentions: Sequence[CrossAttention]) -> None:
+        self.adapter = adapter
+        numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
+        hooks = {a.address: self._hook(number) for a, number in zip(attentions, numbers, strict=True)}
+        self.options = {"patches_replace": {"attn2": hooks}}
+        self.tokens: Tensor = torch.empty(0)
+        self.masks: Tensor = torch.empty(0)
+
+    def _hook(self, number: int) -> Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]:
+        def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+            heads = options["n_heads"]
+            out = attention(q, k, v, heads)
+            side = round(q.shape[1] ** 0.5)
+            for tokens, mask in zip(self.tokens, self.masks, strict=True):
+                image = attention(q, *self.adapter.keys_values(tokens, number), heads)
+                out = out + image * mask_on_grid(mask, (side, side))
+            return out
+
+        return attend
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return scaled_dot_product_attention(q, k.to(q), v.to(q)).transpose(1, 2).flatten(2)
+
+
+class Examples:
+    """Batches for an adapter: latents, words, features of two references (2, n, ...) and their masks (2, n, h, w)."""
+
+    def __init__(self, whole: dict[str, Tensor], split: dict[str, Tensor], features: Tensor, nothing: Tensor) -> None:
+        self.whole, self.split, self.features, self.nothing = whole, split, features, nothing
+
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """About a third of a batch are pictures in two styles; of those, a third show one reference only."""
+        halves = round(count * SPLIT)
+        rows = pick(len(self.whole["words"]), count - halves, generator)
+        parts = pick(len(self.split["words"]), halves, generator)
+        latents = torch.cat((self.whole["latents"][rows], self.split["latents"][parts])).float()
+        words = torch.cat((self.whole["words"][rows], self.split["words"][parts]))
+        first, second = self.split["pairs"][parts].unbind(-1)
+        features = torch.stack([self.features[torch.cat((rows, part))] for part in (first, second)]).float()
+        where = self.split["where"][parts].float()
+        whole = torch.ones(count - halves, *where.shape[1:])
+        one = (torch.rand(halves, generator=generator) < 1 / 3)[:, None, None]
+        masks = torch.stack((torch.cat((whole, where)), torch.cat((whole * 0, (1 - where) * ~one))))
+        return latents, words, features, masks
+
+
+def train_adapter(
+    variant: str, denoiser: Denoiser, examples: Examples, plan: Plan = PLAN, device: str = "cpu"
+) -> tuple[IPAdapter, Curve]:
+    """An adapter for the frozen denoiser."""
+    torch.manual_seed(plan.seed)
+    denoiser.to(device).requires_grad_(False).eval()
+    attentions = find_cross_attentions(denoiser.unet)
+    adapter, noise = new_adapter(variant, attentions).to(device), Noise()
+    shown = Shown(adapter, attentions)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        latents, words, features, masks = examples.draw(plan.batch, generator)
+        noised, wanted, steps = noise.add(latents, generator)
+        chance = torch.rand(plan.batch, generator=generator)
+        no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
+        no_text = ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
+        keep = ~no_image.view(1, -1, *[1] * (features.ndim - 2))
+        seen = torch.where(keep, features, examples.nothing.float()).to(device)
+        with mixed(device):
+            shown.tokens = torch.stack([adapter.project(one) for one in seen])
+            shown.masks = masks.to(device)
+            tokens = denoiser.words(word_numbers(words, no_text).to(device))
+            predicted = denoiser.unet(
+                noised.to(device), steps.float().to(device), tokens, transformer_options=shown.options.copy()
+            )
+        return mse_loss(predicted.float(), wanted.to(device))
+
+    return adapter, train(f"adapter ({variant})", adapter, plan, loss)

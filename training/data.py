@@ -1,0 +1,68 @@
+"""The sets of pictures that the models learn from, drawn once and kept in .cache/training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .pictures import SIZE, WORDS, Styles, draw_halves, draw_picture, draw_set, draw_styles
+
+STYLES = 16384  # palettes; each also gets a texture and two pictures
+SEED = 20261122
+HELD_OUT_SEED = 7
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures of n styles: two contents in each style, and halves of two styles."""
+
+    styles: Styles
+    words: Tensor  # (n,) the content of each picture
+    pictures: Tensor  # (n, 3, SIZE, SIZE) in bytes
+    others: Tensor  # (n, 3, SIZE, SIZE) another picture in the same style: what an adapter is shown
+    other_words: Tensor  # (n,)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True)
+class Halves:
+    """Pictures whose two parts have two of the styles."""
+
+    words: Tensor  # (m,)
+    pictures: Tensor  # (m, 3, SIZE, SIZE) in bytes
+    pairs: Tensor  # (m, 2) the styles
+    where: Tensor  # (m, SIZE, SIZE) bools: where the first style is
+
+
+def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> Drawn:
+    """Pictures of `count` styles; seeds of held-out sets differ from the training set's, so no palette is in both."""
+    rng = np.random.default_rng(seed)
+    styles = draw_styles(count, rng, held_out)
+    words = torch.from_numpy(rng.integers(len(WORDS), size=count))
+    other_words = torch.from_numpy(rng.integers(len(WORDS), size=count))
+    pictures = draw_set(count, seed, lambda i, rng: draw_picture(WORDS[words[i]], styles, i, rng))
+    others = draw_set(count, seed + 1, lambda i, rng: draw_picture(WORDS[other_words[i]], styles, i, rng))
+    return Drawn(styles, words, pictures, others, other_words)
+
+
+def draw_split(drawn: Drawn, count: int, seed: int = SEED + 2) -> Halves:
+    """Pictures in two of the set's styles each."""
+    rng = np.random.default_rng(seed)
+    words = torch.from_numpy(rng.integers(len(WORDS), size=count))
+    pairs = torch.from_numpy(rng.integers(len(drawn), size=(count, 2)))
+    where = torch.empty(count, SIZE, SIZE, dtype=torch.bool)
+
+    def draw(i: int, rng: np.random.Generator) -> Tensor:
+        first, second = pairs[i].tolist()
+        picture, where[i] = draw_halves(WORDS[words[i]], drawn.styles, (first, second), rng)
+        return picture
+
+    return Halves(words, draw_set(count, seed, draw), pairs, where)
+
+
+def as_floats(pictures: Tensor) -> Tensor:
+    """Bytes as -1..1."""
+    return pictures.float() / 127.5 - 1

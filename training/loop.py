@@ -1,0 +1,76 @@
+"""The loop that all models share: AdamW, a warm-up, a cosine to zero, a progress bar, and the curve of the loss."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+WARM_UP = 100  # steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to learn."""
+
+    steps: int
+    batch: int
+    rate: float
+    seed: int
+    average: float = 0.0  # decay of the running mean of the weights; 0: the last weights are kept
+
+
+@dataclass
+class Curve:
+    """The loss of every step."""
+
+    name: str
+    losses: list[float] = field(default_factory=list)
+
+
+def rate_at(step: int, plan: Plan) -> float:
+    warm = min(1.0, (step + 1) / min(WARM_UP, plan.steps))
+    return plan.rate * warm * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+
+
+def train(name: str, module: nn.Module, plan: Plan, loss: Callable[[torch.Generator], Tensor]) -> Curve:
+    """Train a module in place; `loss` draws its own batch from the generator that it is given."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
+    generator = torch.Generator().manual_seed(plan.seed)
+    mean = copy.deepcopy(module) if plan.average else None
+    curve = Curve(name)
+    for step in (bar := tqdm(range(plan.steps), desc=name, mininterval=5)):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_at(step, plan)
+        value = loss(generator)
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        curve.losses.append(value.item())
+        if mean is not None:
+            update_mean(mean.parameters(), module.parameters(), min(plan.average, (step + 1) / (step + 10)))
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{sum(curve.losses[-20:]) / len(curve.losses[-20:]):.4f}")
+    if mean is not None:
+        module.load_state_dict(mean.state_dict())
+    return curve
+
+
+@torch.no_grad()
+def update_mean(mean: Iterable[Tensor], new: Iterable[Tensor], decay: float) -> None:
+    torch._foreach_lerp_(list(mean), list(new), 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+
+def mixed(device: str) -> torch.autocast:
+    """Matrix products in 16 bits, sums in 32."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16)
+
+
+def pick(count: int, batch: int, generator: torch.Generator) -> Tensor:
+    """The rows of one batch."""
+    return torch.randint(count, (batch,), generator=generator)

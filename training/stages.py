@@ -1,0 +1,127 @@
+"""The models in the order in which they are trained; each stage reads the files of those before it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from demo_models.autoencoder import Autoencoder
+
+from . import adapter, autoencoder, judges, unet, vision
+from .data import STYLES, Drawn, Halves, as_floats, draw_data, draw_split
+from .files import read, save
+from .loop import Curve, Plan
+
+SPLIT_SHARE = 0.75  # pictures in two styles, per style
+
+
+@dataclass
+class Workshop:
+    """Where models go, and the pictures they learn from, which are drawn when first needed."""
+
+    output: Path
+    scale: float = 1.0
+    device: str = "cpu"
+
+    def plan(self, plan: Plan) -> Plan:
+        return replace(plan, steps=max(2, round(plan.steps * self.scale)))
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        return draw_data(max(64, round(STYLES * self.scale)))
+
+    @cached_property
+    def halves(self) -> Halves:
+        return draw_split(self.drawn, round(len(self.drawn) * SPLIT_SHARE))
+
+    @cached_property
+    def pictures(self) -> Tensor:
+        return torch.cat((self.drawn.pictures, self.drawn.others, self.halves.pictures))
+
+    @cached_property
+    def words(self) -> Tensor:
+        return torch.cat((self.drawn.words, self.drawn.other_words, self.halves.words))
+
+    @cached_property
+    def latents(self) -> Tensor:
+        """Of `pictures`, (n, 8, 12, 12) in half precision."""
+        model = Autoencoder()
+        model.load_state_dict(read(self.output / "vae.safetensors"))
+        return in_chunks(self.pictures, lambda rows: model.to(self.device).encode(as_floats(rows.to(self.device))))
+
+
+@torch.no_grad()
+def in_chunks(rows: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+    return torch.cat([run(chunk).half().cpu() for chunk in rows.split(256)])
+
+
+def train_autoencoder(shop: Workshop) -> Curve:
+    model, curve = autoencoder.train_autoencoder(shop.pictures, shop.plan(autoencoder.PLAN), shop.device)
+    save(shop.output / "vae.safetensors", model.state_dict(), "autoencoder", autoencoder.PLAN.seed)
+    return curve
+
+
+def train_vision(shop: Workshop) -> Curve:
+    model, curve = vision.train_vision(shop.drawn, shop.plan(vision.PLAN), shop.device)
+    weights = {key: value for key, value in model.vision.state_dict().items() if not key.endswith("position_ids")}
+    save(shop.output / "vision.safetensors", weights, "vision encoder", vision.PLAN.seed)
+    return curve
+
+
+def train_unet(shop: Workshop) -> Curve:
+    model, curve = unet.train_unet(shop.latents, shop.words, shop.plan(unet.PLAN), shop.device)
+    save(shop.output / "unet.safetensors", model.state_dict(), "UNet and word vectors", unet.PLAN.seed)
+    return curve
+
+
+def train_adapter(shop: Workshop, variant: str, file: str) -> Curve:
+    denoiser = unet.Denoiser()
+    denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
+    model, curve = adapter.train_adapter(
+        variant, denoiser, examples(shop, variant), shop.plan(adapter.PLAN), shop.device
+    )
+    save(shop.output / file, model.state_dict(), f"IP-Adapter, {variant}", adapter.PLAN.seed)
+    return curve
+
+
+def examples(shop: Workshop, variant: str) -> adapter.Examples:
+    """Latents and words to draw, and the features of each style's other picture to follow."""
+    encoder = vision.new_encoder()
+    encoder.load_state_dict(read(shop.output / "vision.safetensors"), strict=False)
+    encoder.to(shop.device).eval()
+
+    def see(pictures: Tensor) -> Tensor:
+        out: Any = encoder(vision.normalise(pictures.to(shop.device) / 255), output_hidden_states=True)
+        return out.image_embeds if variant == "standard" else out.hidden_states[-2]
+
+    features = in_chunks(shop.drawn.others, see)
+    nothing = torch.zeros_like(features[0]) if variant == "standard" else in_chunks(torch.zeros(1, 3, 96, 96), see)[0]
+    whole, split = len(shop.drawn), shop.halves
+    where = interpolate(split.where[:, None].float(), scale_factor=1 / 8, mode="area")[:, 0]
+    return adapter.Examples(
+        {"latents": shop.latents[:whole], "words": shop.drawn.words},
+        {"latents": shop.latents[2 * whole :], "words": split.words, "pairs": split.pairs, "where": where},
+        features,
+        nothing,
+    )
+
+
+def train_classifier(shop: Workshop) -> Curve:
+    model, curve = judges.train_classifier(shop.drawn, shop.halves, shop.plan(judges.PLAN), shop.device)
+    save(shop.output / "classifier.safetensors", model.state_dict(), "classifier of contents", judges.PLAN.seed)
+    return curve
+
+
+STAGES: dict[str, Callable[[Workshop], Curve]] = {
+    "autoencoder": train_autoencoder,
+    "vision": train_vision,
+    "unet": train_unet,
+    "standard": lambda shop: train_adapter(shop, "standard", "ip-adapter_demo.safetensors"),
+    "plus": lambda shop: train_adapter(shop, "plus", "ip-adapter-plus_demo.safetensors"),
+    "classifier": train_classifier,
+}
