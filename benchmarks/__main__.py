@@ -1,4 +1,4 @@
-"""python atelier.py bench: what image prompts cost, as a table, a plot (PNG) and JSON.
+"""python atelier.py bench: what image prompts cost, as a table, a plot (PNG) and JSON; what the demo models follow.
 
 Counts are the same on every machine; seconds are this machine's. With a GPU, real sizes are measured on it as well.
 """
@@ -53,21 +53,30 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often every case is timed")
     parser.add_argument("--steps", type=int, default=3, help="steps a round; the first is not timed")
     parser.add_argument("--commit", action="store_true", help="put the results into docs/ instead of output/")
+    parser.add_argument("--only", choices=["speed", "pictures"], help="only what prompts cost, or what pictures follow")
     options = parser.parse_args()
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()  # before anything imports comfy.model_management
     args.use_pytorch_cross_attention = True  # what GPUs use; the default on a bare CPU is slower and counts the same
-    from . import plot, report
-
-    results = measure(options.rounds, options.steps)
     folder = DOCS if options.commit else ROOT / "output" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
+    if options.only != "pictures":
+        report_speed(measure(options.rounds, options.steps), folder, options.commit)
+    if options.only != "speed":
+        from . import pictures
+
+        pictures.report(pictures.measure_pictures(), options.commit, folder)
+
+
+def report_speed(results: dict, folder: Path, commit: bool) -> None:
+    from . import plot, report
+
     (folder / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
     plot.draw(results, folder / "performance.png")
     text = report.tables(results)
     print(text)
-    if options.commit:
+    if commit:
         report.put_between_marks(DOCS / "performance.md", text)
     print(f"\nJSON and plot are in {folder}")
 

@@ -28,6 +28,7 @@ MODULES = (
     "face",
     "face_crop",
     "unified",
+    "demo",
 )
 
 

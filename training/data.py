@@ -11,6 +11,7 @@ from .pictures import SIZE, WORDS, Styles, draw_halves, draw_picture, draw_set, 
 STYLES = 16384  # palettes; each also gets a texture and two pictures
 SEED = 20261122
 HELD_OUT_SEED = 7
+HELD_OUT_STYLES = 256
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> 
     pictures = draw_set(count, seed, lambda i, rng: draw_picture(WORDS[words[i]], styles, i, rng))
     others = draw_set(count, seed + 1, lambda i, rng: draw_picture(WORDS[other_words[i]], styles, i, rng))
     return Drawn(styles, words, pictures, others, other_words)
+
+
+def draw_held_out() -> Drawn:
+    """The styles that nothing was trained on: other palettes, and half of them with other textures."""
+    return draw_data(HELD_OUT_STYLES, HELD_OUT_SEED, held_out=True)
 
 
 def draw_split(drawn: Drawn, count: int, seed: int = SEED + 2) -> Halves:

@@ -75,6 +75,13 @@ class ComfyPage:
         """The API prompt that pressing Run would send."""
         return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
 
+    def run(self) -> None:
+        """Press Run, and wait for the pictures of the graph's SaveImage."""
+        self.page.evaluate("window.app.queuePrompt(0, 1)")
+        shown = "window.app.graph.nodes.some(n => n.type === 'SaveImage' && n.imgs?.length)"
+        self.page.wait_for_function(shown, timeout=120_000)
+        self.page.wait_for_timeout(1000)
+
     def screenshot(self, file: Path) -> Path:
         """A JPEG of the whole graph, without the page around it."""
         if not self.focused:

@@ -1,121 +1,127 @@
-"""python atelier.py demo: a photo through a real ComfyUI server and Apply IPAdapter, to pictures in output/demo/.
+"""python atelier.py demo: what image prompts do, on one sheet of pictures in output/demo/.
 
-The models are tiny and untrained, so the pictures are no art. What they show is real: where an image prompt acts, how
-strongly, and that everything from the photo to the picture runs.
+Tiny models that come with this pack draw them in a real ComfyUI server, on the CPU. What you see is what the same
+nodes do with real models: a reference steers a picture; its weight, its time, its place and its layers steer how.
 """
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
+from PIL import Image
+from tqdm import tqdm
 
-from .graph import Graph, Node
+from .demo_graph import Drawing, Follow, draw
+from .demo_sheet import Row, contact_sheet
 from .host import ROOT
 from .server import Server
 
 FOLDER = ROOT / "output" / "demo"
-SIZE = 384
-SHEET_SIZE = 256
-# Title, and what Apply IPAdapter is given; None leaves it out.
-TAKES: dict[str, dict[str, Any] | None] = {
-    "no image prompt": None,
-    "weight 1": {"weight": 1.0},
-    "weight 0.5": {"weight": 0.5},
-    "left half (attn_mask)": {"weight": 1.0, "mask": True},
-    "style transfer": {"weight": 1.0, "weight_type": "style transfer"},
-    "the last steps only": {"weight": 1.0, "start_at": 0.95},
-}
+WORDS = ("house", "fish", "star", "tree", "boat", "moon")
+STYLES = ("navy on stripes", "yellow on rings", "red on strokes")
+FIRST, SECOND = STYLES[0], "cream on waves"
+WEIGHT_TYPES = (
+    "linear", "ease in", "ease out", "ease in-out", "reverse in-out", "weak input", "weak output", "weak middle",
+    "strong middle", "style transfer", "composition", "strong style transfer", "style and composition",
+    "style transfer precise", "composition precise",
+)  # fmt: skip
+Rows = dict[str, tuple[str, dict[str, Drawing]]]
 
 
-def left_half(g: Graph) -> Node:
-    black = g.add("SolidMask", value=0.0, width=SIZE, height=SIZE)
-    white = g.add("SolidMask", value=1.0, width=SIZE // 2, height=SIZE)
-    return g.add("MaskComposite", destination=black[0], source=white[0], x=0, y=0, operation="add")
+def follow(words: str = "house", picture: str = FIRST, **more: object) -> Drawing:
+    return Drawing(words, (Follow(picture, more=dict(more)),))
 
 
-def apply(g: Graph, model: list[Any], reference: Node, options: dict[str, Any]) -> Node:
-    inputs = {"noise": 0.0, "weight_type": "original", "start_at": 0.0, "end_at": 1.0, "unfold_batch": False}
-    inputs |= {key: value for key, value in options.items() if key != "mask"}
-    if options.get("mask"):
-        inputs["attn_mask"] = left_half(g)[0]
-    adapter = g.add("IPAdapterModelLoader", ipadapter_file="ip-adapter-plus_sd15.safetensors")
-    vision = g.add("TestClipVision", seed=3)
-    return g.add(
-        "IPAdapterApply", ipadapter=adapter[0], clip_vision=vision[0], image=reference[0], model=model, **inputs
-    )
+def halves() -> dict[str, Drawing]:
+    left, right = Follow(FIRST, half="left"), Follow(SECOND, half="right")
+    return {
+        "no reference": Drawing("house"),
+        "left half": Drawing("house", (left,)),
+        "right half": Drawing("house", (right,)),
+        "both": Drawing("house", (left, right)),
+        "both: fish": Drawing("fish", (left, right)),
+        "both: mountains": Drawing("mountains", (left, right)),
+    }
 
 
-def take(options: dict[str, Any] | None) -> tuple[Graph, Node]:
-    """The graph of one picture: the photo as the picture's rough start, and again as the image prompt."""
-    g = Graph()
-    checkpoint = g.add("TestCheckpoint", ckpt_name="tiny-sd15")
-    photo = g.add("LoadImage", image="astronaut.png")
-    canvas = g.add("ImageScale", image=photo[0], upscale_method="bicubic", width=SIZE, height=SIZE, crop="center")
-    model = checkpoint[0] if options is None else apply(g, checkpoint[0], photo, options)[0]
-    start = g.add("VAEEncode", pixels=canvas[0], vae=checkpoint[2])
-    texts = [g.add("CLIPTextEncode", clip=checkpoint[1], text=text) for text in ("a portrait", "blurry")]
-    sampler = g.add(
-        "KSampler", model=model, positive=texts[0][0], negative=texts[1][0], latent_image=start[0], seed=7, steps=6,
-        cfg=1.0, sampler_name="euler", scheduler="normal", denoise=0.25,
-    )  # fmt: skip
-    decoded = g.add("VAEDecode", samples=sampler[0], vae=checkpoint[2])
-    return g, g.add("SaveImage", images=decoded[0], filename_prefix="demo")
+def negatives() -> dict[str, Drawing]:
+    """Something has to be weak for a negative to be seen: at full weight the colours are there already."""
+    noises = {"none": 0.0, "noise 0.3": 0.3, "noise 0.6": 0.6, "noise 1": 1.0}
+    return {
+        name: Drawing("star", (Follow("orange on bricks", noise=noise, more={"weight": 0.5}),))
+        for name, noise in noises.items()
+    }
 
 
-def pictures(server: Server) -> Iterator[tuple[str, Image.Image]]:
-    for number, (title, options) in enumerate(TAKES.items(), 1):
-        graph, saved = take(options)
-        (picture,) = server.run(graph).images(saved.id)
-        print(f"[demo] {number} of {len(TAKES)}: {title}", flush=True)
-        yield title, picture.convert("RGB")
+ROWS: Rows = {
+    "Words only": ("No reference: the words say what, and the model picks colours as it likes.", {
+        word: Drawing(word) for word in WORDS
+    }),
+    **{
+        f"Style from a reference {number}": ("The picture on the left is the prompt for the style.", {
+            word: follow(word, style) for word in WORDS
+        })
+        for number, style in enumerate(STYLES, 1)
+    },
+    "weight": ("How strongly the reference acts: 0 is as if it were not there.", {
+        f"{weight:g}": follow(weight=weight) for weight in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+    }),
+    "start_at, end_at": ("When it acts: colours are decided early, detail late.", {
+        f"{start:g} to {end:g}": follow(start_at=start, end_at=end)
+        for start, end in ((0.0, 1.0), (0.0, 0.2), (0.0, 0.5), (0.2, 1.0), (0.5, 1.0), (0.8, 1.0))
+    }),
+    "attn_mask": ("Where it acts: one half, the other, and a reference for each.", halves()),
+    "image_negative": ("A noisy copy (IPAdapter Noise) as what to move away from, at weight 0.5.", negatives()),
+    "weight_type": ("Which layers listen, and how much: the same words, seed and reference.", {
+        name: follow(weight_type=name) for name in WEIGHT_TYPES
+    }),
+}  # fmt: skip
 
 
-def changes(pictures: list[Image.Image], plain: Image.Image) -> Iterator[Image.Image]:
-    """How far each neighbourhood moved from the picture without image prompt, all on one scale: black is not at all."""
-    moved = [ImageChops.difference(p, plain).convert("L").filter(ImageFilter.BoxBlur(12)) for p in pictures]
-    most = max(int(m.getextrema()[1]) for m in moved) or 1  # type: ignore[arg-type]
-    for m in moved:
-        yield ImageOps.colorize(m.point([min(255, 255 * v // most) for v in range(256)]), "black", "white", "orangered")
+def references(drawings: dict[str, Drawing]) -> list[str]:
+    """The pictures that a row follows, each once."""
+    return list(dict.fromkeys(f.picture for drawing in drawings.values() for f in drawing.follow))
 
 
-def contact_sheet(rows: list[list[tuple[str, Image.Image]]]) -> Image.Image:
-    label, gap = 26, 8
-    width = max(map(len, rows)) * (SHEET_SIZE + gap) + gap
-    sheet = Image.new("RGB", (width, len(rows) * (SHEET_SIZE + label + gap) + gap), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
-    for row, cells in enumerate(rows):
-        for column, (title, picture) in enumerate(cells):
-            x, y = gap + column * (SHEET_SIZE + gap), gap + row * (SHEET_SIZE + label + gap)
-            draw.text((x + 2, y + 3), title, fill="black", font=font)
-            sheet.paste(picture.resize((SHEET_SIZE, SHEET_SIZE)), (x, y + label))
-    return sheet
+def pictures(server: Server) -> Iterator[Row]:
+    total = sum(len(drawings) for _, drawings in ROWS.values())
+    with tqdm(total=total, desc="[demo] pictures") as bar:
+        for title, (caption, drawings) in ROWS.items():
+            made = {}
+            for name, drawing in drawings.items():
+                graph, saved = draw(drawing)
+                (picture,) = server.run(graph).images(saved.id)
+                made[name] = picture.convert("RGB")
+                bar.update()
+            followed = {name: open_reference(name) for name in references(drawings)}
+            yield Row(title, caption, followed, made)
+
+
+def open_reference(name: str) -> Image.Image:
+    return Image.open(ROOT / "demo_models" / "references" / f"{name}.png").convert("RGB")
 
 
 def make(server: Server, folder: Path) -> Path:
     """Write every picture and the contact sheet; the path of the sheet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = list(pictures(server))
-    plain = made[0][1]
-    for number, (title, picture) in enumerate(made):
-        picture.save(folder / f"{number} {title}.png")
-    photo = Image.open(server.base / "input" / "astronaut.png").convert("RGB")
-    differences = [("where it acted", picture) for picture in changes([p for _, p in made[1:]], plain)]
-    sheet = contact_sheet([made, [("the photo", photo), *differences]])
+    rows = list(pictures(server))
+    for row in rows:
+        place = folder / row.title
+        place.mkdir(parents=True, exist_ok=True)
+        for name, picture in row.pictures.items():
+            picture.save(place / f"{name.replace(':', ',')}.png")
     path = folder / "contact sheet.png"
-    sheet.save(path)
+    contact_sheet(rows).save(path)
     return path
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
-    print("[demo] Starting ComfyUI on the CPU with the pack and tiny untrained stand-ins for the models", flush=True)
+    print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
     with Server() as server:
         sheet = make(server, folder)
-    print(f"[demo] Done: {len(TAKES)} pictures and a contact sheet are in {sheet.parent}: open {sheet.name}")
+    print(f"[demo] Done: the pictures are in {sheet.parent}. Open {sheet.name}")
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from playwright.sync_api import sync_playwright
 
 from faces.assets import write_face_packs
 
-from . import face_recipes, recipes, schedule_recipes
+from . import demo_recipes, face_recipes, recipes, schedule_recipes
 from .browser import ComfyPage, launch
 from .host import ROOT
 from .server import Server
 
 FOLDER = ROOT / "workflows"
-RECIPES = recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES
+RECIPES = demo_recipes.RECIPES | recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES
 BUILD = """
 recipe => {
   const graph = window.app.graph
@@ -61,6 +61,8 @@ def draw(page: ComfyPage, name: str, target: Path) -> None:
     text = json.dumps(workflow, indent=1, sort_keys=False)
     (target / f"{name}.json").write_text(text + "\n", "utf-8")
     page.load(workflow)
+    if RECIPES[name].get("run"):
+        page.run()
     page.screenshot(target / f"{name}.jpg")
 
 

@@ -7,6 +7,8 @@ g.add("KSampler", model=m[0], ...)
 
 from typing import Any
 
+Link = list[Any]  # a node's id and the number of its output
+
 
 class Node:
     """A node of a graph; `node[i]` is the link to its output i."""

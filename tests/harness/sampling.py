@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from .graph import Graph, Node
-
-Link = list[Any]
+from .graph import Graph, Link, Node
 
 
 def sample(

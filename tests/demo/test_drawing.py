@@ -1,0 +1,91 @@
+"""The program that draws what the demo models learn from, and the judges of what they draw."""
+
+import numpy as np
+import pytest
+import torch
+
+from training.contents import CONTENTS
+from training.data import draw_data, draw_held_out, draw_split
+from training.judges import palette_distance
+from training.palettes import FIGURE_APART, draw_palettes, to_oklab, to_srgb
+from training.pictures import WORDS, draw_figure
+from training.textures import HELD_OUT, TEXTURES
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return draw_data(48)
+
+
+def test_the_same_seed_draws_the_same_pictures_and_another_seed_others(drawn):
+    again, other = draw_data(48), draw_data(48, seed=1)
+    assert torch.equal(again.pictures, drawn.pictures) and torch.equal(again.others, drawn.others)
+    assert not torch.equal(other.pictures, drawn.pictures)
+
+
+def test_both_pictures_of_a_style_hold_its_colours_and_not_the_same_drawing(drawn):
+    for i, palette in enumerate(drawn.styles.palettes):
+        if drawn.styles.textures[i] == "gradient":  # which never reaches its accent
+            continue
+        for pictures in (drawn.pictures, drawn.others):
+            assert palette_distance(pictures[i] / 255, palette[None]) < 0.08  # smoothed edges are between colours
+    assert not torch.equal(drawn.pictures, drawn.others)
+
+
+def test_no_held_out_palette_or_texture_is_in_the_training_set(drawn):
+    held_out = draw_held_out()
+    assert set(drawn.styles.textures) <= set(TEXTURES) and not set(TEXTURES) & set(HELD_OUT)
+    assert set(held_out.styles.textures) & set(HELD_OUT) == set(HELD_OUT)
+    rng = np.random.default_rng(20261122)
+    training = draw_palettes(16384, rng).flatten(1)
+    assert torch.cdist(held_out.styles.palettes.flatten(1), training).min() > 0.005
+
+
+def test_the_colours_of_a_palette_are_told_apart():
+    ground, figure, accent = to_oklab(draw_palettes(500, np.random.default_rng(1))).unbind(1)
+    assert (figure - ground).norm(dim=-1).min() > FIGURE_APART - 1e-3  # to sRGB and back
+    assert (figure - accent).norm(dim=-1).min() > FIGURE_APART - 1e-3
+
+
+def test_oklab_is_what_its_author_publishes():
+    colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    # https://bottosson.github.io/posts/oklab, to three digits
+    wanted = torch.tensor([[1.0, 0.0, 0.0], [0.628, 0.225, 0.126], [0.452, -0.032, -0.312]])
+    assert torch.allclose(to_oklab(colours), wanted, atol=1e-3)
+    assert torch.allclose(to_srgb(to_oklab(colours)), colours, atol=1e-3)
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_draws_a_figure_that_no_other_word_draws(word):
+    figures = {other: draw_figure(other, np.random.default_rng(3))[0] for other in CONTENTS}
+    assert 0.05 < figures[word].mean() < 0.6
+    for other in set(WORDS) - {word}:
+        assert np.abs(figures[word] - figures[other]).mean() > 0.02
+
+
+@pytest.mark.parametrize("name", TEXTURES | HELD_OUT)
+def test_a_texture_shows_both_colours_and_is_never_twice_the_same(name):
+    one, other = ((TEXTURES | HELD_OUT)[name](192, np.random.default_rng(seed)) for seed in (1, 2))
+    assert one.min() == 0 and one.max() == 1 and 0.1 < one.mean() < 0.7
+    assert not np.array_equal(one, other)
+
+
+def test_halves_have_the_palettes_of_their_styles(drawn):
+    halves = draw_split(drawn, 12)
+    for picture, pair, where in zip(halves.pictures, halves.pairs, halves.where, strict=True):
+        for style, part in zip(pair.tolist(), (where, ~where), strict=True):
+            pixels = picture[:, part].T / 255
+            apart = torch.cdist(to_oklab(pixels), to_oklab(drawn.styles.palettes[style]))
+            blended = drawn.styles.textures[style] == "gradient"
+            assert apart.amin(-1).mean() < (0.1 if blended else 0.03)
+
+
+def test_a_palette_is_nearest_to_its_own_picture_even_beside_one_of_every_colour(drawn):
+    everything = torch.rand(1, 64, 3, generator=torch.Generator().manual_seed(0))
+    for picture, palette in zip(drawn.pictures / 255, drawn.styles.palettes, strict=True):
+        own = palette_distance(picture, palette[None])
+        assert own < palette_distance(picture, everything)
+        others = drawn.styles.palettes[(drawn.styles.palettes != palette).flatten(1).any(1)]
+        assert own < palette_distance(picture, others).min()

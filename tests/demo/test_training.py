@@ -1,0 +1,147 @@
+"""Training: seeded, with the rest frozen, in the published file layout."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors import safe_open
+
+pytest.importorskip("comfy.ldm", reason="needs ComfyUI; set COMFYUI_PATH")
+
+from harness.host import ROOT
+from ipadapter.checkpoint import read_checkpoint, read_file
+from ipadapter.layers import find_cross_attentions
+from training import adapter, autoencoder, unet
+from training.data import draw_data
+from training.loop import Plan, rate_at
+
+FOLDER = ROOT / "demo_models"
+FILES = {
+    "vae.safetensors", "vision.safetensors", "unet.safetensors", "ip-adapter_demo.safetensors",
+    "ip-adapter-plus_demo.safetensors", "classifier.safetensors",
+}  # fmt: skip
+
+
+def tensors_of(file):
+    with safe_open(file, "pt") as opened:
+        return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata()  # noqa: SIM118
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    torch.manual_seed(0)
+    model = unet.Denoiser()
+    for parameter in model.unet.parameters():  # a fresh one predicts nothing at all
+        parameter.data += 0.02 * torch.randn(parameter.shape)
+    return model
+
+
+@pytest.fixture(scope="module")
+def examples():
+    generator = torch.Generator().manual_seed(0)
+    latents, words = torch.randn(8, 8, 12, 12, generator=generator), torch.arange(8)
+    pairs, where = torch.tensor([[0, 1], [2, 3]]), torch.zeros(2, 12, 12)
+    where[:, :, :6] = 1
+    split = {"latents": latents[:2], "words": words[:2], "pairs": pairs, "where": where}
+    features = torch.randn(8, 128, generator=generator)
+    return adapter.Examples({"latents": latents, "words": words}, split, features, torch.zeros(128))
+
+
+def test_the_published_models_are_all_there_small_and_say_where_they_come_from():
+    assert {file.name for file in FOLDER.glob("*.safetensors")} == FILES
+    assert sum(file.stat().st_size for file in FOLDER.rglob("*") if "__pycache__" not in file.parts) < 12e6
+    for name in FILES:
+        metadata = tensors_of(FOLDER / name)[1]
+        assert metadata["license"] == "Apache-2.0"
+        assert {"training_data", "held_out", "seed", "commit"} <= metadata.keys()
+
+
+@pytest.mark.parametrize(("variant", "file"), [("standard", "ip-adapter_demo"), ("plus", "ip-adapter-plus_demo")])
+def test_our_ordinary_reader_knows_what_the_adapters_are(variant, file):
+    path = FOLDER / f"{file}.safetensors"
+    weights, metadata = read_file(path)
+    config = read_checkpoint(weights, path.name, metadata).config
+    assert config.variant == variant and len(config.channels) == 16 and config.context_dim == 64
+    assert config.key_numbers == tuple(range(1, 32, 2))
+
+
+def test_one_command_trains_everything_to_files_like_the_published_ones(tmp_path):
+    command = [sys.executable, "-m", "training", "--scale", "0.0005", "--output", str(tmp_path), "--threads", "1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in FILES:
+        made, wanted = tensors_of(tmp_path / name)[0], tensors_of(FOLDER / name)[0]
+        assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in wanted.items()}
+    assert (tmp_path / "training.png").stat().st_size > 10_000
+
+
+def test_training_twice_gives_the_same_weights_and_learns():
+    pictures = draw_data(32).pictures
+    plan = Plan(steps=60, batch=8, rate=2e-3, seed=5)
+    (one, curve), (other, again) = (autoencoder.train_autoencoder(pictures, plan) for _ in range(2))
+    assert curve.losses == again.losses
+    assert sum(curve.losses[-10:]) < 0.9 * sum(curve.losses[:10])
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    different = autoencoder.train_autoencoder(pictures, replace(plan, seed=6))[1]
+    assert different.losses != curve.losses
+
+
+def test_latents_have_mean_zero_and_deviation_one_and_decode_as_before():
+    pictures = draw_data(32).pictures
+    model, _ = autoencoder.train_autoencoder(pictures, Plan(steps=2, batch=8, rate=2e-3, seed=5))
+    latents = model.encode(autoencoder.as_floats(pictures))
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(8), atol=1e-4)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=1e-4)
+
+
+def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, examples):
+    attentions = find_cross_attentions(denoiser.unet)
+    fresh = adapter.new_adapter("standard", attentions)
+    shown = adapter.Shown(fresh, attentions)
+    generator = torch.Generator().manual_seed(1)
+    latents, words, features, shown.masks = examples.draw(4, generator)
+    shown.tokens = torch.stack([fresh.project(one) for one in features])
+    tokens = denoiser.words(unet.word_numbers(words, torch.zeros(4, dtype=torch.bool)))
+    steps = torch.full((4,), 500.0)
+    plain = denoiser.unet(latents, steps, tokens)
+    # Two ways to the same attention differ in the last bits.
+    with_adapter = denoiser.unet(latents, steps, tokens, transformer_options=shown.options.copy())
+    assert torch.allclose(plain, with_adapter, atol=1e-5)
+
+    before = {name: value.clone() for name, value in denoiser.state_dict().items()}
+    plan = Plan(steps=3, batch=4, rate=1e-2, seed=1)
+    trained, _ = adapter.train_adapter("standard", denoiser, examples, plan)
+    assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
+    values = [value for name, value in trained.state_dict().items() if name.endswith("to_v_ip.weight")]
+    assert len(values) == 16 and all(value.abs().max() > 0 for value in values)
+
+
+def test_examples_show_each_half_its_own_reference(examples):
+    latents, words, features, masks = examples.draw(20, torch.Generator().manual_seed(3))
+    whole, halves = 13, 7
+    assert len(latents) == len(words) == 20 and features.shape[:2] == masks.shape[:2] == (2, 20)
+    assert torch.equal(masks[0, :whole], torch.ones(whole, 12, 12)) and not masks[1, :whole].any()
+    left = examples.split["where"][0]
+    for first, second in zip(masks[0, -halves:], masks[1, -halves:], strict=True):
+        assert torch.equal(first, left)
+        assert torch.equal(second, 1 - left) or not second.any()
+    assert not torch.equal(features[0, -halves:], features[1, -halves:])
+
+
+def test_the_noise_ends_where_nothing_is_left_and_v_gives_the_picture_back():
+    noise = unet.Noise()
+    assert noise.signal[-1] < 0.01 and noise.signal[0] > 0.99
+    latents = torch.randn(4, 8, 12, 12, generator=torch.Generator().manual_seed(0))
+    noised, v, steps = noise.add(latents, torch.Generator().manual_seed(1))
+    signal, amount = noise.signal[steps][:, None, None, None], noise.noise[steps][:, None, None, None]
+    assert torch.allclose(signal * noised - amount * v, latents, atol=1e-5)
+
+
+def test_the_rate_warms_up_and_goes_to_zero():
+    plan = Plan(steps=1000, batch=1, rate=1.0, seed=0)
+    assert rate_at(0, plan) == pytest.approx(0.01) and rate_at(999, plan) < 1e-4
+    assert max(rate_at(step, plan) for step in range(1000)) == pytest.approx(rate_at(99, plan))
