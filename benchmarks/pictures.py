@@ -1,4 +1,4 @@
-"""What the demo models' pictures follow, as a table: drawn through a ComfyUI server, judged by colour and by content."""
+"""What the demo models' pictures follow: drawn through a ComfyUI server, judged by colour and by content."""
 
 import json
 from pathlib import Path
@@ -15,8 +15,8 @@ WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 def measure_pictures() -> dict[str, Any]:
-    with Server() as server:
-        return measure(Studio(server, steps=SAMPLER["steps"]), WEIGHTS)
+    with Server() as one, Server() as other:  # side by side: a server uses one core
+        return measure(Studio([one, other], steps=SAMPLER["steps"]), WEIGHTS)
 
 
 def table(results: dict[str, Any]) -> str:

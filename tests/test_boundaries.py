@@ -1,4 +1,4 @@
-"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks; the host only in nodes."""
+"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks, demo_models; host only in nodes."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-CORE = ("ipadapter", "weight_schedules", "masks")
+CORE = ("ipadapter", "weight_schedules", "masks", "demo_models")
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
 FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
 

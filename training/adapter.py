@@ -3,6 +3,7 @@ another picture in the same style.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from masks.grid import mask_on_grid
 from .loop import Curve, Plan, mixed, pick, train
 from .unet import Denoiser, Noise, word_numbers
 
-PLAN = Plan(steps=2500, batch=64, rate=2e-3, seed=4, average=0.995)
+PLAN = Plan(steps=3000, batch=64, rate=3e-3, seed=4, average=0.995)
 NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # what is dropped, as in the paper
 SPLIT = 0.35  # share of pictures in two styles, each with the mask of its reference: how our masks are used
 
@@ -51,25 +52,34 @@ def new_adapter(variant: str, attentions: Sequence[CrossAttention]) -> IPAdapter
     return adapter
 
 
+@dataclass
+class Reference:
+    """What the last rows of a batch are shown: features (rows, ...), or tokens of them, and masks (rows, h, w)."""
+
+    shown: Tensor
+    masks: Tensor
+
+
 class Shown:
-    """Image tokens of one batch at every cross-attention: references (k, n, tokens, width), masks (k, n, h, w)."""
+    """Image attention in every cross-attention of a UNet, from the references of one batch."""
 
     def __init__(self, adapter: IPAdapter, attentions: Sequence[CrossAttention]) -> None:
         self.adapter = adapter
         numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
         hooks = {a.address: self._hook(number) for a, number in zip(attentions, numbers, strict=True)}
         self.options = {"patches_replace": {"attn2": hooks}}
-        self.tokens: Tensor = torch.empty(0)
-        self.masks: Tensor = torch.empty(0)
+        self.references: list[Reference] = []  # of tokens
 
     def _hook(self, number: int) -> Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]:
         def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
             heads = options["n_heads"]
             out = attention(q, k, v, heads)
             side = round(q.shape[1] ** 0.5)
-            for tokens, mask in zip(self.tokens, self.masks, strict=True):
-                image = attention(q, *self.adapter.keys_values(tokens, number), heads)
-                out = out + image * mask_on_grid(mask, (side, side))
+            for one in self.references:
+                rest = len(q) - len(one.shown)
+                image = attention(q[rest:], *self.adapter.keys_values(one.shown, number), heads)
+                image = image * mask_on_grid(one.masks, (side, side))
+                out = out + image if rest == 0 else torch.cat((out[:rest], out[rest:] + image))
             return out
 
         return attend
@@ -81,25 +91,41 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 class Examples:
-    """Batches for an adapter: latents, words, features of two references (2, n, ...) and their masks (2, n, h, w)."""
+    """Batches for an adapter, from whole pictures and from pictures in two styles."""
 
     def __init__(self, whole: dict[str, Tensor], split: dict[str, Tensor], features: Tensor, nothing: Tensor) -> None:
         self.whole, self.split, self.features, self.nothing = whole, split, features, nothing
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """About a third of a batch are pictures in two styles; of those, a third show one reference only."""
+    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Reference]]:
+        """Latents, words, and two references: one for all rows, one for the rows in two styles, which come last.
+
+        A third of the pictures in two styles show their first reference only.
+        """
         halves = round(count * SPLIT)
         rows = pick(len(self.whole["words"]), count - halves, generator)
         parts = pick(len(self.split["words"]), halves, generator)
         latents = torch.cat((self.whole["latents"][rows], self.split["latents"][parts])).float()
         words = torch.cat((self.whole["words"][rows], self.split["words"][parts]))
         first, second = self.split["pairs"][parts].unbind(-1)
-        features = torch.stack([self.features[torch.cat((rows, part))] for part in (first, second)]).float()
         where = self.split["where"][parts].float()
         whole = torch.ones(count - halves, *where.shape[1:])
         one = (torch.rand(halves, generator=generator) < 1 / 3)[:, None, None]
-        masks = torch.stack((torch.cat((whole, where)), torch.cat((whole * 0, (1 - where) * ~one))))
-        return latents, words, features, masks
+        return (
+            latents,
+            words,
+            [
+                Reference(self.features[torch.cat((rows, first))].float(), torch.cat((whole, where))),
+                Reference(self.features[second].float(), (1 - where) * ~one),
+            ],
+        )
+
+
+def project(adapter: IPAdapter, reference: Reference, dropped: Tensor, nothing: Tensor, device: str) -> Reference:
+    """A reference's tokens; those of nothing where a picture is dropped."""
+    features = reference.shown
+    gone = dropped[-len(features) :].view(-1, *[1] * (features.ndim - 1))
+    seen = torch.where(gone, nothing.float(), features).to(device)
+    return Reference(adapter.project(seen), reference.masks.to(device))
 
 
 def train_adapter(
@@ -113,16 +139,13 @@ def train_adapter(
     shown = Shown(adapter, attentions)
 
     def loss(generator: torch.Generator) -> Tensor:
-        latents, words, features, masks = examples.draw(plan.batch, generator)
-        noised, wanted, steps = noise.add(latents, generator)
+        latents, words, references = examples.draw(plan.batch, generator)
+        noised, wanted, steps = noise.add(latents, generator, noisy=True)  # where colours are decided
         chance = torch.rand(plan.batch, generator=generator)
         no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
         no_text = ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
-        keep = ~no_image.view(1, -1, *[1] * (features.ndim - 2))
-        seen = torch.where(keep, features, examples.nothing.float()).to(device)
         with mixed(device):
-            shown.tokens = torch.stack([adapter.project(one) for one in seen])
-            shown.masks = masks.to(device)
+            shown.references = [project(adapter, one, no_image, examples.nothing, device) for one in references]
             tokens = denoiser.words(word_numbers(words, no_text).to(device))
             predicted = denoiser.unet(
                 noised.to(device), steps.float().to(device), tokens, transformer_options=shown.options.copy()

@@ -60,9 +60,12 @@ class Noise:
         kept = torch.cumprod(1 - betas, dim=0)
         self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
 
-    def add(self, latents: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Noised latents, the v to predict, and the steps (n,) that were drawn."""
-        steps = torch.randint(len(self.signal), (len(latents),), generator=generator)
+    def add(self, latents: Tensor, generator: torch.Generator, noisy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Noised latents, the v to predict, and the steps (n,) that were drawn; `noisy` draws noisier ones more often."""
+        if noisy:
+            steps = (len(self.signal) * torch.rand(len(latents), generator=generator).sqrt()).long()
+        else:
+            steps = torch.randint(len(self.signal), (len(latents),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
         signal, amount = self.signal[steps][:, None, None, None], self.noise[steps][:, None, None, None]
         return signal * latents + amount * noise, signal * noise - amount * latents, steps

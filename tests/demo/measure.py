@@ -3,7 +3,8 @@
 All references are in styles that no model was trained on. Every picture shows another content than its reference.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -67,9 +68,9 @@ class Group:
 
 @dataclass
 class Studio:
-    """A server to draw on, and the held-out styles."""
+    """Servers to draw on side by side, and the held-out styles."""
 
-    server: Client
+    servers: Sequence[Client]
     steps: int = STEPS
     drawn: Any = field(default_factory=draw_held_out)
 
@@ -84,22 +85,25 @@ class Studio:
 
     def draw(self, wire: Wire, adapter: str = "standard") -> Tensor:
         """Pictures (200, 3, SIZE, SIZE) in 0..1, in the order of `groups`."""
-        return torch.cat([self._draw_group(group, wire, adapter) for group in self.groups])
+        places = [self.servers[i % len(self.servers)] for i in range(len(self.groups))]
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            made = pool.map(lambda group, server: self._draw_group(server, group, wire, adapter), self.groups, places)
+            return torch.cat(list(made))
 
-    def _draw_group(self, group: Group, wire: Wire, adapter: str) -> Tensor:
+    def _draw_group(self, server: Client, group: Group, wire: Wire, adapter: str) -> Tensor:
         g = Graph()
         models = g.add("IPAdapterDemoLoader", adapter=adapter)
-        references = [g.add("LoadImage", image=self._frames(rows))[0] for rows in (group.rows, group.others)]
+        references = [g.add("LoadImage", image=self._frames(server, rows))[0] for rows in (group.rows, group.others)]
         model = wire(g, models, references)
         pictures = sample(g, models, model, group.word, seed=5, batch=len(group.rows), steps=self.steps)
         saved = g.add("PreviewImage", images=pictures[0])
-        made = self.server.run(g).images(saved.id)
+        made = server.run(g).images(saved.id)
         return torch.stack([torch.from_numpy(np.array(one.convert("RGB"))) for one in made]).movedim(-1, 1) / 255
 
-    def _frames(self, rows: Tensor) -> str:
+    def _frames(self, server: Client, rows: Tensor) -> str:
         """The references as frames of one PNG, which Load Image makes a batch of."""
         name = f"held out {int(rows[0])}.png"
-        file = self.server.output.parent / "input" / name
+        file = server.output.parent / "input" / name
         if not file.exists():
             frames = [Image.fromarray(self.drawn.pictures[row].movedim(0, -1).numpy()) for row in rows]
             frames[0].save(file, save_all=True, append_images=frames[1:])

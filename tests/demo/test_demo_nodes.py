@@ -12,7 +12,7 @@ from harness.host import ROOT
 from training.data import draw_held_out
 
 FOLLOWED = Follow("navy on stripes")
-SHOWN = {"layers": "all", "start": 0.0, "end": 1.0, "contrast": 1.0, "opacity": 0.5}
+SHOWN = {"layers": "all", "start": 0.0, "end": 1.0, "contrast": "share", "opacity": 0.5}
 
 
 def latent_of(server, drawing, **more):

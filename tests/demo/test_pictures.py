@@ -10,8 +10,8 @@ from demo.measure import Studio, measure
 
 
 @pytest.fixture(scope="module")
-def measured(server):
-    return measure(Studio(server, steps=8))
+def measured(server, start_server):
+    return measure(Studio([server, start_server("--lowvram")], steps=8))
 
 
 def test_colours_are_the_references(measured):

@@ -103,8 +103,8 @@ def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, 
     fresh = adapter.new_adapter("standard", attentions)
     shown = adapter.Shown(fresh, attentions)
     generator = torch.Generator().manual_seed(1)
-    latents, words, features, shown.masks = examples.draw(4, generator)
-    shown.tokens = torch.stack([fresh.project(one) for one in features])
+    latents, words, references = examples.draw(4, generator)
+    shown.references = [adapter.Reference(fresh.project(one.shown), one.masks) for one in references]
     tokens = denoiser.words(unet.word_numbers(words, torch.zeros(4, dtype=torch.bool)))
     steps = torch.full((4,), 500.0)
     plain = denoiser.unet(latents, steps, tokens)
@@ -121,15 +121,16 @@ def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, 
 
 
 def test_examples_show_each_half_its_own_reference(examples):
-    latents, words, features, masks = examples.draw(20, torch.Generator().manual_seed(3))
+    latents, words, (first, second) = examples.draw(20, torch.Generator().manual_seed(3))
     whole, halves = 13, 7
-    assert len(latents) == len(words) == 20 and features.shape[:2] == masks.shape[:2] == (2, 20)
-    assert torch.equal(masks[0, :whole], torch.ones(whole, 12, 12)) and not masks[1, :whole].any()
+    assert len(latents) == len(words) == len(first.shown) == len(first.masks) == 20
+    assert len(second.shown) == len(second.masks) == halves
+    assert torch.equal(first.masks[:whole], torch.ones(whole, 12, 12))
     left = examples.split["where"][0]
-    for first, second in zip(masks[0, -halves:], masks[1, -halves:], strict=True):
-        assert torch.equal(first, left)
-        assert torch.equal(second, 1 - left) or not second.any()
-    assert not torch.equal(features[0, -halves:], features[1, -halves:])
+    for own, other in zip(first.masks[whole:], second.masks, strict=True):
+        assert torch.equal(own, left)
+        assert torch.equal(other, 1 - left) or not other.any()
+    assert not torch.equal(first.shown[whole:], second.shown)
 
 
 def test_the_noise_ends_where_nothing_is_left_and_v_gives_the_picture_back():

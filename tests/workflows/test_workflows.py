@@ -1,12 +1,14 @@
 """Every file in workflows/ opens in ComfyUI's page, runs, and gives the same bits from the page and from a script."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.server import Server
@@ -21,6 +23,19 @@ APPLY = (
     "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
+def file(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: Server, file: Path) -> Iterator[ComfyPage]:
+    """A tab for each file: opening one takes seconds, and a tab remembers what other files' nodes were set to."""
+    opened = ComfyPage(browser, server.url)
+    yield opened
+    opened.page.close()
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -47,14 +62,12 @@ def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[st
     return prompt
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_it_opens_in_the_page_with_no_missing_node_and_no_complaint(page: ComfyPage, file: Path):
     page.load(read(file))
     assert page.missing_nodes() == []
     assert page.errors == []
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_it_runs_with_stand_ins_and_gives_the_same_bits_without_the_page(page: ComfyPage, server: Server, file: Path):
     page.load(read(file))
     prompt = page.prompt()
@@ -68,7 +81,6 @@ def test_it_runs_with_stand_ins_and_gives_the_same_bits_without_the_page(page: C
     assert torch.equal(from_page, again.tensor("latent"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_bypassing_its_apply_nodes_leaves_the_model_unpatched(page: ComfyPage, server: Server, file: Path):
     page.load(read(file))
     whole = page.prompt()
