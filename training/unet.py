@@ -61,9 +61,10 @@ class Noise:
         self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
 
     def add(self, latents: Tensor, generator: torch.Generator, noisy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Noised latents, the v to predict, and the steps (n,) that were drawn; `noisy` draws noisier ones more often."""
+        """Noised latents, the v to predict, and the steps (n,); `noisy` draws steps of much noise more often."""
         if noisy:
-            steps = (len(self.signal) * torch.rand(len(latents), generator=generator).sqrt()).long()
+            share = torch.rand(len(latents), generator=generator).sqrt()
+            steps = (len(self.signal) * share).long().clamp_max(len(self.signal) - 1)
         else:
             steps = torch.randint(len(self.signal), (len(latents),), generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
