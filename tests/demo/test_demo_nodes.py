@@ -66,6 +66,21 @@ def test_articles_and_capitals_do_not_matter_and_another_word_does(server):
     assert not torch.equal(plain, latent_of(server, Drawing("boat")))
 
 
+def with_words_from_another_node(words):
+    graph, saved = draw(Drawing("moon"))
+    prompt = next(node for node in graph.prompt.values() if node["class_type"] == "IPAdapterDemoPrompt")
+    prompt["inputs"]["words"] = graph.add("PrimitiveString", value=words)[0]
+    return graph, saved
+
+
+def test_words_may_come_from_another_node_and_are_checked_when_they_arrive(server):
+    (linked, saved), (typed, wanted) = with_words_from_another_node("star"), draw(Drawing("star"))
+    assert server.run(linked).images(saved.id)[0].tobytes() == server.run(typed).images(wanted.id)[0].tobytes()
+    with pytest.raises(PromptError, match="Found: dragon") as refused:
+        server.run(with_words_from_another_node("dragon")[0])
+    assert refused.value.node_type == "IPAdapterDemoPrompt"
+
+
 def test_the_reference_node_shows_the_picture_that_comes_with_the_pack(server):
     g = Graph()
     g.save("picture", g.add("IPAdapterDemoReference", picture="red on strokes")[0])
