@@ -20,12 +20,24 @@ from masks.grid import mask_on_grid
 from .loop import Curve, Plan, mixed, pick, train
 from .unet import Denoiser, Noise, word_numbers
 
-PLAN = Plan(steps=3000, batch=64, rate=3e-3, seed=4, average=0.995)
 NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # what is dropped, as in the paper
-SPLIT = 0.35  # share of pictures in two styles, each with the mask of its reference: how our masks are used
 
 HIDDEN, POOLED = VISION["hidden_size"], VISION["projection_dim"]
 assert isinstance(HIDDEN, int) and isinstance(POOLED, int)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A part of the training; `split` is the share of pictures in two styles, each with the mask of its reference."""
+
+    plan: Plan
+    split: float
+
+
+ROUNDS = (
+    Round(Plan(steps=3000, batch=64, rate=3e-3, seed=4, average=0.995), split=0.35),
+    Round(Plan(steps=800, batch=64, rate=2e-3, seed=5, average=0.995), split=0.5),
+)
 PROJECTIONS = {
     "standard": Projection("standard", token_dim=CONTEXT, tokens=4, embed_dim=POOLED),
     "plus": Projection(
@@ -96,12 +108,12 @@ class Examples:
     def __init__(self, whole: dict[str, Tensor], split: dict[str, Tensor], features: Tensor, nothing: Tensor) -> None:
         self.whole, self.split, self.features, self.nothing = whole, split, features, nothing
 
-    def draw(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Reference]]:
+    def draw(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Reference]]:
         """Latents, words, and two references: one for all rows, one for the rows in two styles, which come last.
 
         A third of the pictures in two styles show their first reference only.
         """
-        halves = round(count * SPLIT)
+        halves = round(count * split)
         rows = pick(len(self.whole["words"]), count - halves, generator)
         parts = pick(len(self.split["words"]), halves, generator)
         latents = torch.cat((self.whole["latents"][rows], self.split["latents"][parts])).float()
@@ -129,27 +141,37 @@ def project(adapter: IPAdapter, reference: Reference, dropped: Tensor, nothing: 
 
 
 def train_adapter(
-    variant: str, denoiser: Denoiser, examples: Examples, plan: Plan = PLAN, device: str = "cpu"
+    variant: str, denoiser: Denoiser, examples: Examples, rounds: Sequence[Round] = ROUNDS, device: str = "cpu"
 ) -> tuple[IPAdapter, Curve]:
     """An adapter for the frozen denoiser."""
-    torch.manual_seed(plan.seed)
-    denoiser.to(device).requires_grad_(False).eval()
-    attentions = find_cross_attentions(denoiser.unet)
-    adapter, noise = new_adapter(variant, attentions).to(device), Noise()
-    shown = Shown(adapter, attentions)
+    torch.manual_seed(rounds[0].plan.seed)
+    adapter = new_adapter(variant, find_cross_attentions(denoiser.unet)).to(device)
+    curve = Curve(f"adapter ({variant})")
+    for one in rounds:
+        curve.losses += train_round(adapter, denoiser.to(device), examples, one, device, curve.name).losses
+    return adapter, curve
+
+
+def train_round(
+    adapter: IPAdapter, denoiser: Denoiser, examples: Examples, one: Round, device: str, name: str
+) -> Curve:
+    """One round of training of an adapter, in place."""
+    denoiser.requires_grad_(False).eval()
+    shown, noise, plan = Shown(adapter, find_cross_attentions(denoiser.unet)), Noise(), one.plan
 
     def loss(generator: torch.Generator) -> Tensor:
-        latents, words, references = examples.draw(plan.batch, generator)
+        latents, words, references = examples.draw(plan.batch, one.split, generator)
         noised, wanted, steps = noise.add(latents, generator, noisy=True)  # where colours are decided
         chance = torch.rand(plan.batch, generator=generator)
         no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
         no_text = ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
         with mixed(device):
-            shown.references = [project(adapter, one, no_image, examples.nothing, device) for one in references]
+            nothing = examples.nothing
+            shown.references = [project(adapter, each, no_image, nothing, device) for each in references]
             tokens = denoiser.words(word_numbers(words, no_text).to(device))
             predicted = denoiser.unet(
                 noised.to(device), steps.float().to(device), tokens, transformer_options=shown.options.copy()
             )
         return mse_loss(predicted.float(), wanted.to(device))
 
-    return adapter, train(f"adapter ({variant})", adapter, plan, loss)
+    return train(name, adapter, plan, loss)

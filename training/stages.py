@@ -82,10 +82,9 @@ def train_unet(shop: Workshop) -> Curve:
 def train_adapter(shop: Workshop, variant: str, file: str) -> Curve:
     denoiser = unet.Denoiser()
     denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
-    model, curve = adapter.train_adapter(
-        variant, denoiser, examples(shop, variant), shop.plan(adapter.PLAN), shop.device
-    )
-    save(shop.output / file, model.state_dict(), f"IP-Adapter, {variant}", adapter.PLAN.seed)
+    rounds = [replace(one, plan=shop.plan(one.plan)) for one in adapter.ROUNDS]
+    model, curve = adapter.train_adapter(variant, denoiser, examples(shop, variant), rounds, shop.device)
+    save(shop.output / file, model.state_dict(), f"IP-Adapter, {variant}", rounds[0].plan.seed)
     return curve
 
 

@@ -103,7 +103,7 @@ def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, 
     fresh = adapter.new_adapter("standard", attentions)
     shown = adapter.Shown(fresh, attentions)
     generator = torch.Generator().manual_seed(1)
-    latents, words, references = examples.draw(4, generator)
+    latents, words, references = examples.draw(4, 0.5, generator)
     shown.references = [adapter.Reference(fresh.project(one.shown), one.masks) for one in references]
     tokens = denoiser.words(unet.word_numbers(words, torch.zeros(4, dtype=torch.bool)))
     steps = torch.full((4,), 500.0)
@@ -113,15 +113,16 @@ def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, 
     assert torch.allclose(plain, with_adapter, atol=1e-5)
 
     before = {name: value.clone() for name, value in denoiser.state_dict().items()}
-    plan = Plan(steps=3, batch=4, rate=1e-2, seed=1)
-    trained, _ = adapter.train_adapter("standard", denoiser, examples, plan)
+    rounds = [adapter.Round(Plan(steps=3, batch=4, rate=1e-2, seed=seed), split=0.5) for seed in (1, 2)]
+    trained, curve = adapter.train_adapter("standard", denoiser, examples, rounds)
+    assert len(curve.losses) == 6
     assert all(torch.equal(value, before[name]) for name, value in denoiser.state_dict().items())
     values = [value for name, value in trained.state_dict().items() if name.endswith("to_v_ip.weight")]
     assert len(values) == 16 and all(value.abs().max() > 0 for value in values)
 
 
 def test_examples_show_each_half_its_own_reference(examples):
-    latents, words, (first, second) = examples.draw(20, torch.Generator().manual_seed(3))
+    latents, words, (first, second) = examples.draw(20, 0.35, torch.Generator().manual_seed(3))
     whole, halves = 13, 7
     assert len(latents) == len(words) == len(first.shown) == len(first.masks) == 20
     assert len(second.shown) == len(second.masks) == halves
