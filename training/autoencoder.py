@@ -10,7 +10,7 @@ from .data import as_floats
 from .loop import Curve, Plan, mixed, pick, train
 
 NOISE = 0.05  # on latents of deviation 1: what sampling leaves behind must not show
-PLAN = Plan(steps=2500, batch=48, rate=2e-3, seed=1, average=0.995)
+PLAN = Plan(steps=5000, batch=48, rate=2e-3, seed=1, average=0.995)
 
 
 def train_autoencoder(pictures: Tensor, plan: Plan = PLAN, device: str = "cpu") -> tuple[Autoencoder, Curve]:

@@ -174,7 +174,7 @@ def measure(studio: Studio, weights: tuple[float, ...] = (0.0, 0.4, 0.8, 1.0)) -
 
     by_weight = {weight: draw(following(weight) if weight else plain) for weight in weights}
     plus = draw(following(), "plus")
-    left, both = draw(following(half="left")), draw(two_halves)
+    left, both = draw(following(half="left"), "plus"), draw(two_halves, "plus")
     bar.close()
     unadapted = torch.stack([palette_of(picture, RIGHT) for picture in by_weight[0.0]])
     drawn = studio.drawn
@@ -219,9 +219,10 @@ def rows(results: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         "palette distance falls with the weight", "yes",
         f"{'yes' if falls else 'no'}: {', '.join(f'{d} at {w}' for w, d in by_weight)}",
     )  # fmt: skip
-    yield "left-half mask: the reference's palette inside", "90 %", f"{results['left half']['inside']} %"
-    yield "left-half mask: the unadapted picture's palette outside", "90 %", f"{results['left half']['outside']} %"
-    yield "two references, two halves: both match", "85 %", f"{results['two halves']['both match']} %"
+    half = results["left half"]
+    yield "left-half mask, plus: the reference's palette inside", "90 %", f"{half['inside']} %"
+    yield "left-half mask, plus: the unadapted picture's palette outside", "90 %", f"{half['outside']} %"
+    yield "two references, two halves, plus: both match", "85 %", f"{results['two halves']['both match']} %"
     yield (
         "plus comes nearer to the reference than standard", "yes",
         f"{'yes' if near['plus'] < near['standard'] else 'no'}: {near['plus']} and {near['standard']}",

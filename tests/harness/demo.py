@@ -18,8 +18,8 @@ from .server import Server
 
 FOLDER = ROOT / "output" / "demo"
 WORDS = ("house", "fish", "star", "tree", "boat", "moon")
-STYLES = ("navy on stripes", "yellow on rings", "red on strokes")
-FIRST, SECOND = STYLES[0], "cream on waves"
+STYLES = ("yellow on rings", "red on strokes", "cream on waves")
+FIRST, SECOND = STYLES[:2]
 WEIGHT_TYPES = (
     "linear", "ease in", "ease out", "ease in-out", "reverse in-out", "weak input", "weak output", "weak middle",
     "strong middle", "style transfer", "composition", "strong style transfer", "style and composition",

@@ -6,7 +6,7 @@ from typing import Any
 from .graph import Graph, Link, Node
 
 SIZE = 96
-SAMPLER = {"steps": 16, "cfg": 2.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+SAMPLER = {"steps": 16, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
 APPLY = {
     "weight": 0.8, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0,
     "embeds_scaling": "V only",
@@ -30,7 +30,7 @@ class Drawing:
 
     words: str
     follow: tuple[Follow, ...] = ()
-    seed: int = 11
+    seed: int = 5
     adapter: str = "plus"
 
 

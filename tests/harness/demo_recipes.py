@@ -18,7 +18,7 @@ CLIP Text Encode where its prompts are. Everything between stays as it is."""
 
 def try_it() -> dict[str, Any]:
     sampler = {
-        "seed": 11, "control_after_generate": "fixed", "steps": 16, "cfg": 2.5, "sampler_name": "euler",
+        "seed": 11, "control_after_generate": "fixed", "steps": 16, "cfg": 2.0, "sampler_name": "euler",
         "scheduler": "normal",
     }  # fmt: skip
     applied = {
