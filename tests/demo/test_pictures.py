@@ -18,7 +18,7 @@ BENCH = json.loads((ROOT / "demo_models" / "measured.json").read_text())
 
 @pytest.fixture(scope="module")
 def measured(server, start_server):
-    return measure(Studio([server, start_server("--lowvram")], steps=8))
+    return measure(Studio([server, start_server("--disable-metadata")], steps=8))
 
 
 def least(asked: float, *path: str) -> float:
