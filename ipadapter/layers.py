@@ -70,6 +70,12 @@ def layer_blocks(attentions: Sequence[CrossAttention]) -> tuple[Block, ...]:
     return tuple(blocks[layer] for layer in sorted(blocks))
 
 
+def checkpoint_order(attentions: Sequence[CrossAttention]) -> list[CrossAttention]:
+    """Cross-attentions as checkpoints number them: input, output, middle blocks."""
+    rank = {"input": 0, "output": 1, "middle": 2}
+    return sorted(attentions, key=lambda a: rank[a.block[0]])  # stable: execution order within
+
+
 def match_keys(attentions: Sequence[CrossAttention], channels: Mapping[int, int]) -> tuple[int, ...]:
     """The checkpoint's key number for every cross-attention; `channels` are those of each key number.
 
@@ -77,11 +83,12 @@ def match_keys(attentions: Sequence[CrossAttention], channels: Mapping[int, int]
     KOALA) keeps the first ones of every level, and is matched by level against the full UNet the adapter was made for.
     Raises ModelMismatchError where neither works.
     """
+    places = _places(attentions)
     if len(attentions) == len(channels):
-        known = dict(zip(_checkpoint_order(attentions), sorted(channels), strict=True))
+        in_order = [places[attention] for attention in checkpoint_order(attentions)]
+        known = dict(zip(in_order, sorted(channels), strict=True))
     else:
         known = {place: 2 * number + 1 for number, place in enumerate(FULL_UNETS.get(len(channels), ()))}
-    places = _places(attentions)
     numbers = tuple(known.get(places[attention], 0) for attention in attentions)
     for attention, number in zip(attentions, numbers, strict=True):
         if channels.get(number) != attention.channels:
@@ -119,12 +126,6 @@ def _places(attentions: Sequence[CrossAttention]) -> dict[CrossAttention, Place]
         a: (a.block[0], levels.index(a.channels), transformers[a.block[0], a.channels].index(a.layer), a.position)
         for a in attentions
     }
-
-
-def _checkpoint_order(attentions: Sequence[CrossAttention]) -> list[Place]:
-    rank = {"input": 0, "output": 1, "middle": 2}
-    places = _places(attentions)
-    return [places[a] for a in sorted(attentions, key=lambda a: rank[a.block[0]])]  # stable: execution order within
 
 
 def _full_unet(*levels: tuple[str, int, int, int]) -> tuple[Place, ...]:

@@ -12,7 +12,7 @@ import comfy.sd
 import torch
 from comfy import latent_formats, model_base, supported_models
 from comfy.ldm.models.autoencoder import AutoencoderKL
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor
 
 from ..demo_models.autoencoder import CHANNELS, Autoencoder
@@ -53,14 +53,16 @@ class DemoConfig(supported_models.SD15):
         return False  # what more than 4 channels usually mean
 
 
-def read(name: str) -> dict[str, Tensor]:
-    """The tensors of one of the demo's files, in 32 bits."""
+def read(name: str, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of one of the demo's files whose names begin so, without that beginning, in 32 bits."""
     path = FOLDER / name
     if not path.is_file():
         raise AdapterError(
             f"The demo's file {path} is missing: it comes with this pack, so please install the pack again."
         )
-    return {key: tensor.float() for key, tensor in load_file(path).items()}
+    with safe_open(path, "pt") as file:
+        names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no mapping)
+        return {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
 
 
 def load_model() -> comfy.model_patcher.ModelPatcher:
@@ -69,16 +71,14 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
     config = DemoConfig(UNET)
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=offload)
-    weights = {key.removeprefix("unet."): value for key, value in read("unet.safetensors").items()}
-    model.diffusion_model.load_state_dict({k: v for k, v in weights.items() if not k.startswith("words.")})
+    model.diffusion_model.load_state_dict(read("unet.safetensors", "unet."))
     return comfy.model_patcher.CoreModelPatcher(model, device, offload)
 
 
 def load_words() -> WordEmbedding:
     """The words' vectors, which were trained with the UNet and lie in its file."""
     embedding = WordEmbedding()
-    weights = read("unet.safetensors").items()
-    embedding.load_state_dict({key.removeprefix("words."): v for key, v in weights if key.startswith("words.")})
+    embedding.load_state_dict(read("unet.safetensors", "words."))
     return embedding.eval().requires_grad_(False)
 
 

@@ -15,6 +15,7 @@ def main() -> None:
     import conftest  # noqa: F401  # ComfyUI on the path
 
     from .plot import draw, keep
+    from .references import write_references
     from .stages import STAGES, Workshop
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -33,6 +34,7 @@ def main() -> None:
     for name in options.only:
         curves = keep(STAGES[name](shop), options.output / "training.json")
         draw(curves, options.output / "training.png")
+    write_references(options.output / "references")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss, scaled_dot_product_attention
 from demo_models.config import CONTEXT, VISION
 from ipadapter.adapter import IPAdapter
 from ipadapter.config import AdapterConfig, Projection
-from ipadapter.layers import CrossAttention, find_cross_attentions, match_keys
+from ipadapter.layers import CrossAttention, checkpoint_order, find_cross_attentions, match_keys
 from ipadapter.resampler import ResamplerSizes
 from masks.grid import mask_on_grid
 
@@ -49,8 +49,7 @@ PROJECTIONS = {
 
 def new_adapter(variant: str, attentions: Sequence[CrossAttention]) -> IPAdapter:
     """An adapter with fresh weights; its values begin at zero, so that it begins by changing nothing."""
-    rank = {"input": 0, "output": 1, "middle": 2}
-    channels = tuple(a.channels for a in sorted(attentions, key=lambda a: rank[a.block[0]]))
+    channels = tuple(attention.channels for attention in checkpoint_order(attentions))
     numbers = tuple(range(1, 2 * len(channels), 2))
     family = f"unknown ({CONTEXT} wide)"
     config = AdapterConfig(variant, family, PROJECTIONS[variant], CONTEXT, numbers, channels, False, False)

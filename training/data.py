@@ -1,4 +1,4 @@
-"""The sets of pictures that the models learn from, drawn once and kept in .cache/training."""
+"""The sets of pictures that the models learn from, drawn when they are needed."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pictures import SIZE, WORDS, Styles, draw_halves, draw_picture, draw_set, draw_styles
+from demo_models.config import SIZE
+from demo_models.words import WORDS
+
+from .pictures import Styles, draw_halves, draw_picture, draw_set, draw_styles
 
 STYLES = 16384  # palettes; each also gets a texture and two pictures
 SEED = 20261122

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .data import Drawn, Halves
+from demo_models.words import WORDS
+
 from .loop import Curve, Plan, mixed, pick, train
 from .palettes import to_oklab
-from .pictures import WORDS
 from .vision import recolour
 
 PRESENT = 0.04  # share of a picture that a colour must have to count as there
@@ -47,12 +47,12 @@ class Classifier(nn.Module):
         return self.head(self.features(pictures * 2 - 1).mean((2, 3)))
 
 
-def train_classifier(drawn: Drawn, halves: Halves, plan: Plan = PLAN, device: str = "cpu") -> tuple[Classifier, Curve]:
-    """A classifier of drawn pictures, also of those in two styles."""
+def train_classifier(
+    pictures: Tensor, words: Tensor, plan: Plan = PLAN, device: str = "cpu"
+) -> tuple[Classifier, Curve]:
+    """A classifier of pictures (n, 3, h, w) in bytes that show the words (n,)."""
     torch.manual_seed(plan.seed)
     model = Classifier().to(device)
-    pictures = torch.cat((drawn.pictures, drawn.others, halves.pictures))
-    words = torch.cat((drawn.words, drawn.other_words, halves.words))
 
     def loss(generator: torch.Generator) -> Tensor:
         rows = pick(len(words), plan.batch, generator)

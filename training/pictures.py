@@ -8,13 +8,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from demo_models.config import SIZE
+
 from .contents import CONTENTS, place
 from .palettes import draw_palettes
 from .textures import HELD_OUT, TEXTURES
 
-SIZE = 96
 FINER = 2  # drawn larger and averaged, which smooths the edges
-WORDS = list(CONTENTS)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from demo_models.autoencoder import Autoencoder
+from demo_models.autoencoder import PATCH, Autoencoder
+from demo_models.config import SIZE
 
 from . import adapter, autoencoder, judges, unet, vision
 from .data import STYLES, Drawn, Halves, as_floats, draw_data, draw_split
@@ -99,9 +100,11 @@ def examples(shop: Workshop, variant: str) -> adapter.Examples:
         return out.image_embeds if variant == "standard" else out.hidden_states[-2]
 
     features = in_chunks(shop.drawn.others, see)
-    nothing = torch.zeros_like(features[0]) if variant == "standard" else in_chunks(torch.zeros(1, 3, 96, 96), see)[0]
+    nothing = (
+        torch.zeros_like(features[0]) if variant == "standard" else in_chunks(torch.zeros(1, 3, SIZE, SIZE), see)[0]
+    )
     whole, split = len(shop.drawn), shop.halves
-    where = interpolate(split.where[:, None].float(), scale_factor=1 / 8, mode="area")[:, 0]
+    where = interpolate(split.where[:, None].float(), scale_factor=1 / PATCH, mode="area")[:, 0]
     return adapter.Examples(
         {"latents": shop.latents[:whole], "words": shop.drawn.words},
         {"latents": shop.latents[2 * whole :], "words": split.words, "pairs": split.pairs, "where": where},
@@ -111,7 +114,7 @@ def examples(shop: Workshop, variant: str) -> adapter.Examples:
 
 
 def train_classifier(shop: Workshop) -> Curve:
-    model, curve = judges.train_classifier(shop.drawn, shop.halves, shop.plan(judges.PLAN), shop.device)
+    model, curve = judges.train_classifier(shop.pictures, shop.words, shop.plan(judges.PLAN), shop.device)
     save(shop.output / "classifier.safetensors", model.state_dict(), "classifier of contents", judges.PLAN.seed)
     return curve
 

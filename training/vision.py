@@ -7,16 +7,17 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from demo_models.config import VISION
+from demo_models.words import WORDS
+from ipadapter.vision import CLIP_MEAN
 
 from .data import Drawn
 from .loop import Curve, Plan, mixed, pick, train
 from .palettes import to_oklab
-from .pictures import WORDS
 from .textures import TEXTURES
 
 PLAN = Plan(steps=3000, batch=128, rate=1.5e-3, seed=2, average=0.99)
-MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])  # of CLIP (arXiv:2103.00020)
-DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])
+MEAN = torch.tensor(CLIP_MEAN)
+DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])  # of CLIP (arXiv:2103.00020)
 
 
 class Questions(nn.Module):

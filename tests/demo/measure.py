@@ -35,11 +35,11 @@ def plain(g: Graph, models: Node, references: list[Link]) -> Link:
     return models[0]
 
 
-def following(weight: float = 0.8, half: str | None = None, reference: int = 0) -> Wire:
+def following(weight: float = 0.8, half: str | None = None) -> Wire:
     """One picture of a batch for each picture of the canvas."""
 
     def wire(g: Graph, models: Node, references: list[Link]) -> Link:
-        return _apply(g, models, models[0], references[reference], weight, half)
+        return _apply(g, models, models[0], references[0], weight, half)
 
     return wire
 

@@ -111,7 +111,7 @@ def test_a_missing_file_is_named(monkeypatch, tmp_path):
     from pack.nodes import demo_models
 
     monkeypatch.setattr(demo_models, "FOLDER", tmp_path)
-    with pytest.raises(Exception, match=r"vision\.safetensors is missing: .*install the pack again"):
+    with pytest.raises(demo_models.AdapterError, match=r"vision\.safetensors is missing: .*install the pack again"):
         demo_models.load_vision()
 
 

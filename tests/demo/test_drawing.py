@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from demo_models.words import WORDS
 from training.contents import CONTENTS
 from training.data import draw_data, draw_held_out, draw_split
 from training.judges import palette_distance
 from training.palettes import FIGURE_APART, draw_palettes, to_oklab, to_srgb
-from training.pictures import WORDS, draw_figure
+from training.pictures import draw_figure
 from training.textures import HELD_OUT, TEXTURES
-
-SIZE = 96
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +54,10 @@ def test_oklab_is_what_its_author_publishes():
     wanted = torch.tensor([[1.0, 0.0, 0.0], [0.628, 0.225, 0.126], [0.452, -0.032, -0.312]])
     assert torch.allclose(to_oklab(colours), wanted, atol=1e-3)
     assert torch.allclose(to_srgb(to_oklab(colours)), colours, atol=1e-3)
+
+
+def test_each_word_that_the_models_know_is_drawn():
+    assert list(CONTENTS) == list(WORDS)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -77,6 +77,8 @@ def test_one_command_trains_everything_to_files_like_the_published_ones(tmp_path
         made, wanted = tensors_of(tmp_path / name)[0], tensors_of(FOLDER / name)[0]
         assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in wanted.items()}
     assert (tmp_path / "training.png").stat().st_size > 10_000
+    written = {file.name: file.read_bytes() for file in (tmp_path / "references").iterdir()}
+    assert written == {file.name: file.read_bytes() for file in (FOLDER / "references").iterdir()}
 
 
 def test_training_twice_gives_the_same_weights_and_learns():

@@ -3,15 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from demo_models.config import SIZE
+
 from .graph import Graph, Link, Node
 
-SIZE = 96
 SAMPLER = {"steps": 16, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
 APPLY = {
     "weight": 0.8, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0,
     "embeds_scaling": "V only",
 }  # fmt: skip
-HALVES = {"left": 0, "right": SIZE // 2}
+HALVES = {"left": 0, "right": SIZE // 2}  # where they begin
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,10 @@ class Drawing:
     adapter: str = "plus"
 
 
-def half_mask(g: Graph, half: str, size: int = SIZE) -> Node:
-    black = g.add("SolidMask", value=0.0, width=size, height=size)
-    white = g.add("SolidMask", value=1.0, width=size // 2, height=size)
-    x = HALVES[half] * size // SIZE
-    return g.add("MaskComposite", destination=black[0], source=white[0], x=x, y=0, operation="add")
+def half_mask(g: Graph, half: str) -> Node:
+    black = g.add("SolidMask", value=0.0, width=SIZE, height=SIZE)
+    white = g.add("SolidMask", value=1.0, width=SIZE // 2, height=SIZE)
+    return g.add("MaskComposite", destination=black[0], source=white[0], x=HALVES[half], y=0, operation="add")
 
 
 def apply(g: Graph, models: Node, model: Link, reference: Link, follow: Follow) -> Node:
