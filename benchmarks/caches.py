@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pack.ipadapter.adapter import IPAdapter
-from pack.nodes.encoding import Reference
-from pack.nodes.pipeline import Strength, apply_adapter
+from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.encoding import Reference
 from performance.rig import Rig, half_mask
 from test_nodes_pack import standins
 

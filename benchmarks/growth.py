@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from pack.nodes import keys_values
+from pack.nodes.applying import keys_values
 from performance.rig import Rig, added, decider_of, half_mask, in_windows
 from test_nodes_pack.counting import total
 

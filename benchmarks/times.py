@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from pack.nodes import keys_values
+from pack.nodes.applying import keys_values
 from performance.rig import Rig, half_mask
 
 ADAPTERS = (1, 2, 4)

@@ -5,7 +5,7 @@ from importlib import import_module
 from comfy_api.latest import ComfyExtension, io
 
 from .conflicts import watch_for_other_packs
-from .files import register_adapter_folder
+from .loading.files import register_adapter_folder
 
 MODULES = (
     "loaders",

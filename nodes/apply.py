@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
 from .apply_base import LEGACY_TYPES, ApplyNode, with_legacy_type
-from .pipeline import Request
+from .applying.apply import Request
 
 APPLY_TYPES = (*LEGACY_TYPES, *(name for name in WEIGHT_TYPES if name not in LEGACY_TYPES))
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}

@@ -8,8 +8,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from . import inputs
-from .encoding import Reference
-from .pipeline import Request, Strength, apply_adapter
+from .applying.apply import Request, Strength, apply_adapter
+from .applying.encoding import Reference
 
 # Input of a node -> what it asks for. The same name means the same on every node.
 REFERENCE = {

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from . import inputs
 from .apply import APPLY_TYPES
 from .apply_base import ApplyNode, with_legacy_type
-from .pipeline import Request
+from .applying.apply import Request
 
 
 class IPAdapterEmbeds(ApplyNode):

@@ -13,7 +13,7 @@ from ..ipadapter.tiles import Tile, cut_legacy, cut_reference
 from ..ipadapter.vision import check_images
 from . import inputs
 from .apply_base import LEGACY_TYPES, ApplyNode, with_legacy_type
-from .pipeline import Applied, Request, apply_adapter
+from .applying.apply import Applied, Request, apply_adapter
 
 
 class IPAdapterTiled(ApplyNode):

@@ -5,47 +5,16 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ipadapter.image_prompt import POSITIVE
-from ..ipadapter.layers import Block, CrossAttention
-from ..masks.attention_map import CONTRAST, Seen, attention_map, image_share
+from ..masks.attention_map import CONTRAST, attention_map
 from ..weight_schedules.draw import colours_of
 from ..weight_schedules.layer_text import parse_layer_text
 from ..weight_schedules.position import SamplingPosition
 from .inputs import Choice, model as model_input, model_output
-from .model_call import ModelCall
-from .model_patch import watch
-from .schedules import blocks_of
+from .sampling.attach import blocks_of, watch
+from .sampling.recorder import Recorder
 
 CATEGORY = "ipadapter/attention"
 AttentionType = io.Custom("IPADAPTER_ATTENTION")
-
-
-class Recorder:
-    """Keeps what the positive rows of the latest sampling run saw; areas and pictures behind them are left out."""
-
-    def __init__(self, position: SamplingPosition, blocks: tuple[Block, ...]) -> None:
-        self.position, self.blocks = position, blocks
-        self.seen: list[Seen] | None = None  # until the first run
-
-    def begin(self) -> None:
-        self.seen = []
-
-    def see(
-        self,
-        sigma: float,
-        attention: CrossAttention,
-        grid: tuple[int, int],
-        call: ModelCall,
-        text: Tensor,
-        image: Tensor,
-    ) -> None:
-        percent, rows = self.position.percent(sigma), call.rows
-        self.seen = self.seen or []
-        for chunk, role in enumerate(rows.roles):
-            if role == POSITIVE and not (rows.areas and rows.areas[chunk]):
-                part = slice(chunk * rows.frames, (chunk + 1) * rows.frames)
-                share = image_share(text[part], image[part], grid)
-                self.seen.append(Seen(percent, attention.layer, rows.indices, share))
 
 
 class IPAdapterAttentionRecorder(io.ComfyNode):

@@ -7,8 +7,8 @@ from PIL import Image
 
 from ..demo_models.words import WORDS, find_words, pad
 from . import inputs
-from .demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_vision, load_words
-from .loaders import load_adapter
+from .loading.adapters import load_adapter
+from .loading.demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_vision, load_words
 
 
 class IPAdapterDemoLoader(io.ComfyNode):

@@ -11,9 +11,9 @@ from ..ipadapter.embeds_file import load_embeds
 from ..ipadapter.errors import AdapterError
 from ..ipadapter.vision import hide_outside
 from . import inputs
-from .embeds_files import embeds_path, save_numbered, saved_embeds
-from .encoding import Encoder
-from .loaders import open_pipeline
+from .applying.encoding import Encoder
+from .loading.adapters import open_pipeline
+from .loading.embeds_files import embeds_path, save_numbered, saved_embeds
 
 
 def encode(

@@ -11,8 +11,8 @@ from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
 from . import inputs
 from .apply import APPLY_TYPES, with_legacy_type
 from .apply_base import ApplyNode
-from .face_lora import apply_face_lora
-from .pipeline import Request, apply_adapter
+from .applying.apply import Request, apply_adapter
+from .loading.face_lora import apply_face_lora
 
 VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
 

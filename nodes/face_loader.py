@@ -1,33 +1,12 @@
 """Load a face detector and recogniser from any insightface pack on disk."""
 
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
-from ..ipadapter.face_models import PROVIDERS, find_pack, load_pack
+from ..ipadapter.face_models import PROVIDERS
 from . import inputs
-
-FOLDER = "insightface"
-KNOWN_PACKS = ("buffalo_l", "antelopev2")
-
-
-def face_roots() -> list[Path]:
-    """Folders that hold models/<pack>: those of the user's extra model paths, then ComfyUI's own."""
-    named = folder_paths.folder_names_and_paths.get(FOLDER, ((), set()))[0]
-    return list(dict.fromkeys([*(Path(folder) for folder in named), Path(folder_paths.models_dir) / FOLDER]))
-
-
-def pack_names() -> list[str]:
-    """The packs that workflows name, then every other folder that is there."""
-    found = {folder.name for root in face_roots() for folder in root.glob("models/*") if folder.is_dir()}
-    return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
-
-
-def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:
-    """The insightface FaceAnalysis of a pack by name."""
-    return load_pack(find_pack(model_name, face_roots()), provider)
+from .loading.face_packs import load_face_models, pack_names
 
 
 def provider_input() -> io.Input:

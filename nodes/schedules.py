@@ -7,15 +7,15 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ipadapter.layers import find_cross_attentions, layer_blocks
 from ..weight_schedules.draw import draw_schedule
-from ..weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES, Block
+from ..weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES
 from ..weight_schedules.position import SamplingPosition
 from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, WeightSchedule
 from ..weight_schedules.schedule_json import from_json, to_json
 from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_points
 from .drawn import to_image
 from .inputs import Choice, ScheduleType
+from .sampling.attach import blocks_of
 
 CATEGORY = "ipadapter/schedules"
 CURVE_SAMPLES = 64  # a drawn curve is kept as so many straight pieces
@@ -45,11 +45,6 @@ def schedule_output() -> io.Output:
 
 def number(id: str, default: float, minimum: float, maximum: float, tooltip: str, **more: Any) -> io.Input:
     return io.Float.Input(id, default=default, min=minimum, max=maximum, step=0.05, tooltip=tooltip, **more)
-
-
-def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
-    """The layers of a model, in the order in which it runs them."""
-    return layer_blocks(find_cross_attentions(model.get_model_object("diffusion_model")))
 
 
 class IPAdapterWeightSchedule(io.ComfyNode):

@@ -15,11 +15,11 @@ from ..weight_schedules.layer_text import layer_titles, parse_layer_text
 from ..weight_schedules.layers import Block
 from ..weight_schedules.schedule import WeightSchedule
 from ..weight_schedules.sheets import contact_sheet, labelled_grid
+from .applying.rescale import rescale
 from .drawn import to_image, to_pictures
 from .inputs import Choice, model as model_input
-from .model_patch import attached_prompts
-from .rescale import rescale
-from .schedules import CATEGORY, blocks_of, number
+from .sampling.attach import attached_prompts, blocks_of
+from .schedules import CATEGORY, number
 
 
 def whole(id: str, default: int, minimum: int, maximum: int, tooltip: str, **more: Any) -> io.Input:

@@ -1,107 +1,16 @@
 """Load by preset: the adapter that fits the model, the encoder that fits the adapter, and what faces need."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
-from weakref import WeakValueDictionary
 
-import comfy.clip_vision
-import comfy.sd
-import comfy.utils
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..ipadapter.errors import AdapterError, ModelMismatchError
-from ..ipadapter.layers import find_cross_attentions
+from ..ipadapter.presets import COMMUNITY, FACES, GENERAL, Preset
 from . import inputs
-from .face_loader import load_face_models, pack_names, provider_input
-from .face_lora import apply_face_lora
-from .loaders import LoadedAdapter, load_adapter
-from .model_search import CONTEXT_DIMS, find_adapter, find_encoder, find_lora
-from .presets import COMMUNITY, FACES, GENERAL, Preset
-
-Pipeline = dict[str, dict[str, Any]]
-PRESETS_OWN = "the preset's own"  # the face pack that the adapter was trained with
-_ENCODERS: WeakValueDictionary[tuple, Any] = WeakValueDictionary()
-
-
-@dataclass(frozen=True)
-class FaceSettings:
-    """What only FaceID presets use."""
-
-    lora_strength: float = 0.0
-    provider: str = "CPU"
-    model_name: str = PRESETS_OWN
-
-
-def load_preset(
-    model: ModelPatcher, name: str, presets: Mapping[str, Preset], upstream: Any, faces: FaceSettings
-) -> tuple[ModelPatcher, Pipeline]:
-    """A model (with the preset's LoRA) and the pipeline of a preset: only what its adapter uses is loaded."""
-    preset = presets[name]
-    family = model_family(model)
-    path = find_adapter(name, preset, family)
-    adapter = load_adapter(path)
-    pipeline = {**upstream_parts(upstream), "ipadapter": {"file": str(path), "model": adapter}}
-    if adapter.config.takes is not None:
-        encoder = find_encoder(adapter.config, adapter.name)
-        pipeline["clipvision"] = {"file": str(encoder), "model": load_encoder(encoder)}
-    if preset.face_pack is not None:
-        detector = load_face_models(
-            faces.provider, preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
-        )
-        pipeline["insightface"] = {"provider": faces.provider, "model": detector}
-    if preset.loras and faces.lora_strength != 0:
-        model = with_lora(model, adapter, name, preset, family, faces.lora_strength)
-    return model, pipeline
-
-
-def model_family(model: ModelPatcher) -> str:
-    """The family whose adapters fit a model, by the width of the text that it reads."""
-    width = find_cross_attentions(model.get_model_object("diffusion_model"))[0].context_dim
-    for family, context_dim in CONTEXT_DIMS.items():
-        if context_dim == width:
-            return family
-    raise ModelMismatchError(
-        f"The unified loaders know adapters for SD1.5, SDXL and Kolors, and this model reads text {width} wide. "
-        "Use an IPAdapter Model Loader with an adapter that was made for it."
-    )
-
-
-def upstream_parts(upstream: Any) -> Pipeline:
-    """Copies of the encoder and detector that a unified loader before this one brought."""
-    if upstream is None:
-        return {"clipvision": {"file": None, "model": None}, "insightface": {"provider": None, "model": None}}
-    if not isinstance(upstream, Mapping) or "ipadapter" not in upstream:
-        raise AdapterError(
-            "The ipadapter input of a unified loader takes what another unified loader gives, to share its encoder; a "
-            f"single adapter ({type(upstream).__name__}) goes into an apply node."
-        )
-    empty = upstream_parts(None)
-    return {key: {**part, **(upstream.get(key) or {})} for key, part in empty.items()}
-
-
-def load_encoder(path: Path) -> Any:
-    """The CLIP_VISION of a file; one that is still in use somewhere is shared."""
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size)
-    if (loaded := _ENCODERS.get(key)) is None:
-        loaded = comfy.clip_vision.load(str(path))
-        if loaded is None:
-            raise AdapterError(f"{path.name} is no vision encoder that ComfyUI can load. Download it again.")
-        _ENCODERS[key] = loaded
-    return loaded
-
-
-def with_lora(
-    model: ModelPatcher, adapter: LoadedAdapter, name: str, preset: Preset, family: str, strength: float
-) -> ModelPatcher:
-    """A clone with the LoRA inside the adapter's file, which is always the right one, else with the separate file."""
-    if adapter.config.has_lora:
-        return apply_face_lora(model, adapter, strength)
-    weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]
+from .face_loader import provider_input
+from .loading.by_preset import PRESETS_OWN, FaceSettings, Pipeline, load_preset
+from .loading.face_packs import pack_names
 
 
 class PresetLoader(io.ComfyNode):

@@ -108,7 +108,7 @@ def test_the_vae_brings_a_drawn_picture_back(server):
 
 
 def test_a_missing_file_is_named(monkeypatch, tmp_path):
-    from pack.nodes import demo_models
+    from pack.nodes.loading import demo_models
 
     monkeypatch.setattr(demo_models, "FOLDER", tmp_path)
     with pytest.raises(demo_models.AdapterError, match=r"vision\.safetensors is missing: .*install the pack again"):

@@ -15,9 +15,9 @@ from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.face_crops import box_crop
 from pack.ipadapter.faces import FaceChoice, detect
 from pack.nodes.apply import IPAdapterMS
-from pack.nodes.encoding import Reference, encode_reference
+from pack.nodes.applying.encoding import Reference, encode_reference
 from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors
-from pack.nodes.loaders import Pipeline, _manage
+from pack.nodes.loading.adapters import Pipeline, _manage
 from test_nodes_pack import standins, unets
 
 FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}

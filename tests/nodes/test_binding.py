@@ -16,10 +16,10 @@ from comfy_extras.nodes_perpneg import Guider_PerpNeg
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
-from pack.nodes.encoding import Reference
-from pack.nodes.loaders import _manage
-from pack.nodes.model_call import KEY
-from pack.nodes.pipeline import Strength, apply_adapter
+from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.encoding import Reference
+from pack.nodes.loading.adapters import _manage
+from pack.nodes.sampling.call import KEY
 from test_nodes_pack import standins, unets
 
 

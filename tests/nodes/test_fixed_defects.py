@@ -17,9 +17,9 @@ from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.apply import IPAdapterFromParams
-from pack.nodes.encoding import Encoder, Reference, encode_reference
-from pack.nodes.loaders import _manage, open_pipeline
-from pack.nodes.pipeline import Strength, apply_adapter, layer_table, with_face_strength
+from pack.nodes.applying.apply import Strength, apply_adapter, layer_table, with_face_strength
+from pack.nodes.applying.encoding import Encoder, Reference, encode_reference
+from pack.nodes.loading.adapters import _manage, open_pipeline
 from pack.weight_schedules.layers import FAMILY_BLOCKS
 from test_nodes_pack import standins, unets
 

@@ -13,7 +13,7 @@ from comfy.model_sampling import ModelSamplingDiscrete
 
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
 from pack.ipadapter.layers import CrossAttention
-from pack.nodes.model_patch import Decider, ImagePromptPatch
+from pack.nodes.sampling.unet import Decider, ImagePromptPatch
 from pack.weight_schedules.layers import layer_weights
 
 REFERENCE = Path(__file__).parents[1] / "reference"

@@ -14,9 +14,9 @@ from pack.nodes.apply import IPAdapter, IPAdapterAdvanced, IPAdapterMS
 from pack.nodes.apply_embeds import IPAdapterEmbeds
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.embeds import IPAdapterEncoder
-from pack.nodes.files import register_adapter_folder
 from pack.nodes.loaders import IPAdapterModelLoader
-from pack.nodes.model_patch import attached_prompts
+from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.layers import WEIGHT_TYPES
 from test_nodes_pack import standins, unets
 

@@ -15,10 +15,10 @@ import comfy.utils
 import judge
 import synthetic
 from pack.ipadapter.layers import find_cross_attentions
-from pack.nodes.encoding import Embeds, Reference
-from pack.nodes.loaders import open_pipeline
-from pack.nodes.model_patch import attach
-from pack.nodes.pipeline import Strength, image_prompt
+from pack.nodes.applying.apply import Strength, image_prompt
+from pack.nodes.applying.encoding import Embeds, Reference
+from pack.nodes.loading.adapters import open_pipeline
+from pack.nodes.sampling.attach import attach
 from test_nodes_pack.unets import tiny_model, unet_config
 
 SIDE, TIMESTEP = 16, 500

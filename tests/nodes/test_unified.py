@@ -16,9 +16,9 @@ import folder_paths
 import synthetic
 from faces import assets
 from pack.ipadapter.errors import AdapterError, FaceError, ModelMismatchError
-from pack.nodes import unified
-from pack.nodes.face_loader import pack_names
-from pack.nodes.presets import COMMUNITY, FACES, GENERAL
+from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
+from pack.nodes.loading.adapters import load_adapter
+from pack.nodes.loading.face_packs import pack_names
 from pack.nodes.unified import (
     IPAdapterUnifiedLoader,
     IPAdapterUnifiedLoaderCommunity,
@@ -146,7 +146,7 @@ def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(f
 @pytest.mark.parametrize("preset", [*GENERAL, *FACES, *COMMUNITY])
 @pytest.mark.parametrize("family", ["sd15", "sdxl"])
 def test_every_preset_finds_its_published_file_among_all_of_them(folders, preset, family):
-    from pack.nodes.model_search import find_adapter
+    from pack.nodes.loading.search import find_adapter
 
     for name in synthetic.ZOO:
         (folders["ipadapter"] / name).touch()
@@ -259,7 +259,7 @@ def test_a_single_adapter_on_the_loader_s_socket_is_refused(folders, sd15):
     write_adapter(folders["ipadapter"], "ip-adapter_sd15.safetensors")
     path = folders["ipadapter"] / "ip-adapter_sd15.safetensors"
     with pytest.raises(AdapterError, match="another unified loader gives.*LoadedAdapter"):
-        load(IPAdapterUnifiedLoader, sd15, STANDARD, ipadapter=unified.load_adapter(path))
+        load(IPAdapterUnifiedLoader, sd15, STANDARD, ipadapter=load_adapter(path))
 
 
 def test_a_model_of_another_family_is_named(folders, sd15):

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.nodes.encoding import Reference
-from pack.nodes.loaders import LoadedAdapter, _manage
-from pack.nodes.pipeline import Strength, apply_adapter
+from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.encoding import Reference
+from pack.nodes.loading.adapters import LoadedAdapter, _manage
 from test_nodes_pack import counting, standins, unets
 
 HOST_NODES: Any = import_module("nodes")
@@ -122,7 +122,7 @@ def half_mask(frames: int = 1, size: int = 64) -> Tensor:
 
 def decider_of(model: ModelPatcher) -> Any:
     """What decides for a patched model: its prompts, and what it keeps on the device."""
-    from pack.nodes.model_patch import _decider
+    from pack.nodes.sampling.attach import _decider
 
     return _decider(model)
 

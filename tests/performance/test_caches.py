@@ -11,11 +11,11 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 from pack.ipadapter import cache
 from pack.ipadapter.adapter import IPAdapter
-from pack.nodes import encoding, keys_values
 from pack.nodes.apply_tiled import IPAdapterTiled
-from pack.nodes.encoding import Reference
-from pack.nodes.model_patch import attached_prompts
-from pack.nodes.pipeline import Strength, apply_adapter
+from pack.nodes.applying import encoding, keys_values
+from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.encoding import Reference
+from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from performance.rig import Rig, decider_of, half_mask, patches_of

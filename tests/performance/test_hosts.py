@@ -15,8 +15,8 @@ from comfy.model_patcher import ModelPatcher
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.layers import find_cross_attentions
-from pack.nodes.keys_values import _storage_type
-from pack.nodes.loaders import _manage
+from pack.nodes.applying.keys_values import _storage_type
+from pack.nodes.loading.adapters import _manage
 from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins, unets
 

@@ -11,10 +11,10 @@ import synthetic
 from pack.ipadapter.adapter import IPAdapter
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
-from pack.nodes import keys_values
-from pack.nodes.loaders import _manage
-from pack.nodes.model_call import BUDGET
-from pack.nodes.model_patch import attached_prompts
+from pack.nodes.applying import keys_values
+from pack.nodes.loading.adapters import _manage
+from pack.nodes.sampling.attach import attached_prompts
+from pack.nodes.sampling.call import BUDGET
 from performance.rig import Rig, decider_of, half_mask, in_windows
 from test_nodes_pack import standins
 

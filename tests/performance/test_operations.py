@@ -7,7 +7,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.ldm.modules.attention as host_attention
 
 from pack.ipadapter.attention import SCALINGS
-from pack.nodes.model_patch import attached_prompts
+from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from performance.rig import Rig, added, half_mask

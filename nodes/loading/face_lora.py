@@ -5,9 +5,9 @@ from typing import Any
 import comfy.sd
 from comfy.model_patcher import ModelPatcher
 
-from ..ipadapter.errors import AdapterError
-from ..ipadapter.lora import lora_state_dict
-from .loaders import open_pipeline
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.lora import lora_state_dict
+from .adapters import open_pipeline
 
 
 def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> ModelPatcher:

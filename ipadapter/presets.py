@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..ipadapter.peek import EncoderSizes
+from .peek import EncoderSizes
 
 ANY = r"\.(safetensors|bin)$"
 IP_ADAPTER = "huggingface.co/h94/IP-Adapter (Apache-2.0)"

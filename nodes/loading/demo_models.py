@@ -15,12 +15,12 @@ from comfy.ldm.models.autoencoder import AutoencoderKL
 from safetensors import safe_open
 from torch import Tensor
 
-from ..demo_models.autoencoder import CHANNELS, Autoencoder
-from ..demo_models.config import NOISE, UNET, VISION
-from ..demo_models.words import WordEmbedding
-from ..ipadapter.errors import AdapterError
+from ...demo_models.autoencoder import CHANNELS, Autoencoder
+from ...demo_models.config import NOISE, UNET, VISION
+from ...demo_models.words import WordEmbedding
+from ...ipadapter.errors import AdapterError
 
-FOLDER = Path(__file__).parents[1] / "demo_models"
+FOLDER = Path(__file__).parents[2] / "demo_models"
 ADAPTERS = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
 # What is asked of ComfyUI's VAE class before its network is replaced by ours: the smallest that it builds.
 _SMALLEST = {

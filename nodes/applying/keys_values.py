@@ -9,13 +9,13 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ..ipadapter.cache import ContentCache, content_key, serial
-from ..ipadapter.errors import ModelMismatchError
-from ..ipadapter.image_prompt import KeysValues
-from ..ipadapter.layers import CrossAttention, layer_blocks, match_keys
-from ..weight_schedules.layers import known_roles
+from ...ipadapter.cache import ContentCache, content_key, serial
+from ...ipadapter.errors import ModelMismatchError
+from ...ipadapter.image_prompt import KeysValues
+from ...ipadapter.layers import CrossAttention, layer_blocks, match_keys
+from ...weight_schedules.layers import known_roles
+from ..loading.adapters import LoadedAdapter
 from .encoding import Embeds, Reference
-from .loaders import LoadedAdapter
 
 BUDGET = (
     256 * 2**20

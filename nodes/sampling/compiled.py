@@ -19,8 +19,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..ipadapter.cache import serial
-from ..ipadapter.layers import CrossAttention
+from ...ipadapter.cache import serial
+from ...ipadapter.layers import CrossAttention
 
 NAME = "ipadapter_atelier"
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper

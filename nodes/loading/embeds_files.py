@@ -5,7 +5,7 @@ from pathlib import Path
 import folder_paths
 from torch import Tensor
 
-from ..ipadapter.embeds_file import SUFFIX, SUFFIXES, save_embeds
+from ...ipadapter.embeds_file import SUFFIX, SUFFIXES, save_embeds
 
 Index = tuple[list[str], dict[str, float]]  # files by their path below a folder; when each folder below changed
 _INDEX: dict[str, Index] = {}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import folder_paths
 
-from ..ipadapter.adapter import encoder_for
-from ..ipadapter.config import AdapterConfig
-from ..ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
+from ...ipadapter.adapter import encoder_for
+from ...ipadapter.config import AdapterConfig
+from ...ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
+from ...ipadapter.presets import ENCODERS, ModelFile, Preset
 from .files import ADAPTERS
-from .presets import ENCODERS, ModelFile, Preset
 
 log = logging.getLogger(__name__)
 

@@ -10,16 +10,16 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..ipadapter.errors import AdapterError, ModelMismatchError
-from ..ipadapter.image_prompt import ImagePrompt
-from ..ipadapter.layers import Block, CrossAttention, find_cross_attentions, layer_blocks
-from ..weight_schedules.layer_text import parse_layer_text
-from ..weight_schedules.layers import layer_weights, swapped_layers
-from ..weight_schedules.schedule import Resolved, Schedule, multiply_frames
+from ...ipadapter.errors import AdapterError, ModelMismatchError
+from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.layers import Block, CrossAttention, find_cross_attentions, layer_blocks
+from ...weight_schedules.layer_text import parse_layer_text
+from ...weight_schedules.layers import layer_weights, swapped_layers
+from ...weight_schedules.schedule import Resolved, Schedule, multiply_frames
+from ..loading.adapters import LoadedAdapter, open_pipeline
+from ..sampling.attach import attach
 from .encoding import Embeds, Reference, encode_reference
 from .keys_values import keys_values_source
-from .loaders import LoadedAdapter, open_pipeline
-from .model_patch import attach
 
 
 @dataclass(frozen=True)

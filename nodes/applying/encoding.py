@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ipadapter.cache import ContentCache, content_key, serial
-from ..ipadapter.embeds import COMBINE
-from ..ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
-from ..ipadapter.faces import FaceChoice, Faces, face_features
-from ..ipadapter.noise import contrast_copy
-from ..ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
-from .loaders import LoadedAdapter, Pipeline
+from ...ipadapter.cache import ContentCache, content_key, serial
+from ...ipadapter.embeds import COMBINE
+from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
+from ...ipadapter.faces import FaceChoice, Faces, face_features
+from ...ipadapter.noise import contrast_copy
+from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
+from ..loading.adapters import LoadedAdapter, Pipeline
 
 _FEATURES = ContentCache(256 * 2**20)
 _FACES = ContentCache(64 * 2**20)

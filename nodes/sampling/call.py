@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..ipadapter.cache import ContentCache
-from ..ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, ImagePrompt, Rows, role_gains
-from ..masks.grid import mask_on_grid
-from ..weight_schedules.position import SamplingPosition
+from ...ipadapter.cache import ContentCache
+from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, ImagePrompt, Rows, role_gains
+from ...masks.grid import mask_on_grid
+from ...weight_schedules.position import SamplingPosition
 from .compiled import NAME, AttentionPatch, answering, everywhere, graph_keyword, is_compiled
 
 Kept = TypeVar("Kept")

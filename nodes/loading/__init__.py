@@ -1,0 +1,1 @@
+"""Files become objects: adapters, encoders, face packs, presets, the demo's models."""

@@ -1,0 +1,108 @@
+"""Load an adapter once, and understand what other packs put on the same sockets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+
+from ...ipadapter.adapter import IPAdapter
+from ...ipadapter.cache import serial
+from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
+from ...ipadapter.errors import AdapterError
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedAdapter:
+    """An adapter whose weights ComfyUI manages: on the device while they are needed, free to leave afterwards."""
+
+    checkpoint: Checkpoint
+    patcher: comfy.model_patcher.ModelPatcher
+
+    @property
+    def name(self) -> str:
+        return self.checkpoint.name
+
+    @property
+    def config(self) -> AdapterConfig:
+        return self.checkpoint.config
+
+    @property
+    def network(self) -> IPAdapter:
+        return self.patcher.model
+
+    def is_dynamic(self) -> bool:
+        """ComfyUI asks this of whatever has a `patcher`."""
+        return getattr(self.patcher, "is_dynamic", lambda: False)()
+
+    def to_device(self) -> comfy.model_patcher.ModelPatcher:
+        """Load the weights where they compute, under ComfyUI's memory management."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        return self.patcher
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What an IPADAPTER socket brings, however it was made: the adapter, and perhaps an encoder and a face detector."""
+
+    adapter: LoadedAdapter
+    clip_vision: Any = None
+    insightface: Any = None
+
+
+_FILES: WeakValueDictionary[tuple, LoadedAdapter] = WeakValueDictionary()
+_STATE_DICTS: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
+
+
+def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
+    """The adapter of a file; one that is still in use somewhere is shared."""
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size, shortcut)
+    if (loaded := _FILES.get(key)) is None:
+        state_dict, metadata = read_file(path)
+        loaded = _FILES[key] = _manage(read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut))
+    return loaded
+
+
+def open_pipeline(value: Any, clip_vision: Any = None, insightface: Any = None) -> Pipeline:
+    """Read what is on an IPADAPTER socket: our adapter, a state dict, or a unified loader's dict, from any pack.
+
+    An encoder or detector connected to the node itself goes before the loader's.
+    """
+    if isinstance(value, LoadedAdapter):
+        return Pipeline(value, clip_vision, insightface)
+    if isinstance(value, Mapping) and "ipadapter" in value:
+        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", "clipvision", "insightface")}
+        if parts["ipadapter"] is None:
+            raise AdapterError(
+                "The unified loader brought no adapter: choose a preset whose file you have, or connect an "
+                "IPAdapter Model Loader."
+            )
+        inner = open_pipeline(parts["ipadapter"])
+        return Pipeline(inner.adapter, clip_vision or parts["clipvision"], insightface or parts["insightface"])
+    if isinstance(value, Mapping) and "image_proj" in value:
+        return Pipeline(_from_state_dict(value), clip_vision, insightface)
+    raise AdapterError(
+        f"The ipadapter input needs an adapter from an IPAdapter loader, and got a {type(value).__name__}."
+    )
+
+
+def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
+    key = serial(next(iter(state_dict["image_proj"].values())))
+    if (loaded := _STATE_DICTS.get(key)) is None:
+        loaded = _STATE_DICTS[key] = _manage(read_checkpoint(state_dict, "The connected adapter"))
+    return loaded
+
+
+def _manage(checkpoint: Checkpoint) -> LoadedAdapter:
+    network = IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast)
+    patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
+        network,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    return LoadedAdapter(checkpoint, patcher)

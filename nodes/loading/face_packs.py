@@ -1,0 +1,28 @@
+"""Face packs on disk: where they lie, which there are, and one of them loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ...ipadapter.face_models import find_pack, load_pack
+
+FOLDER = "insightface"
+KNOWN_PACKS = ("buffalo_l", "antelopev2")
+
+
+def face_roots() -> list[Path]:
+    """Folders that hold models/<pack>: those of the user's extra model paths, then ComfyUI's own."""
+    named = folder_paths.folder_names_and_paths.get(FOLDER, ((), set()))[0]
+    return list(dict.fromkeys([*(Path(folder) for folder in named), Path(folder_paths.models_dir) / FOLDER]))
+
+
+def pack_names() -> list[str]:
+    """The packs that workflows name, then every other folder that is there."""
+    found = {folder.name for root in face_roots() for folder in root.glob("models/*") if folder.is_dir()}
+    return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
+
+
+def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:
+    """The insightface FaceAnalysis of a pack by name."""
+    return load_pack(find_pack(model_name, face_roots()), provider)
