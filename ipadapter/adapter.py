@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from .block_layers import BLOCK_KEYS_VALUES, block_layer
 from .config import AdapterConfig, Projection
 from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
 from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
 from .resampler import Resampler, ResamplerSizes
+from .time_resampler import TimeResampler
 
 if TYPE_CHECKING:
     from .checkpoint import Checkpoint
@@ -26,6 +28,10 @@ def _face_plus(p: Projection, **how: Any) -> nn.Module:
     return FacePlusProjection(cast(int, p.face_dim), p.hidden, p.tokens, sizes.dim, resampler=sizes, **how)
 
 
+def _time_resampler(p: Projection, **how: Any) -> nn.Module:
+    return TimeResampler(p.tokens, cast(ResamplerSizes, p.resampler), p.sinusoids, **how)
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "standard": lambda p, **how: ImageProjection(p.embed_dim, p.tokens, p.token_dim, **how),
     "plus": _resampler,
@@ -33,6 +39,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "face": lambda p, **how: FaceProjection(p.face_dim, p.hidden, p.tokens, p.token_dim, **how),
     "face plus": _face_plus,
     "face resampler": _resampler,
+    "wide": lambda p, **how: FaceProjection(p.embed_dim, p.hidden, p.tokens, p.token_dim, **how),
+    "time resampler": _time_resampler,
 }
 
 
@@ -55,12 +63,9 @@ class IPAdapter(nn.Module):
         self.image_proj = NETWORKS[config.projection.kind](config.projection, operations=operations, **where)
         self.ip_adapter = nn.ModuleDict()
         for number, channels in zip(config.key_numbers, config.channels, strict=True):
-            self.ip_adapter[str(number)] = nn.ModuleDict(
-                {
-                    "to_k_ip": operations.Linear(config.context_dim, channels, bias=False, **where),
-                    "to_v_ip": operations.Linear(config.context_dim, channels, bias=False, **where),
-                }
-            )
+            time = config.projection.resampler.dim if config.projection.resampler else 0
+            sizes = (config.mechanism, config.context_dim, channels, config.head_dim, time)
+            self.ip_adapter[str(number)] = block_layer(*sizes, operations, **where)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> IPAdapter:
@@ -88,6 +93,8 @@ class IPAdapter(nn.Module):
             face = self._checked_face(face)
             return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
         embeds = self._checked_embeds(embeds)
+        if self.config.timed:
+            return embeds  # tokens are made of them at every step: `tokens_at`
         if kind != "face plus":
             return self.image_proj(embeds)
         face = self._checked_face(face).to(embeds)
@@ -102,8 +109,25 @@ class IPAdapter(nn.Module):
         use_shortcut = self.config.shortcut if shortcut is None else shortcut
         return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), strength, use_shortcut)
 
-    def keys_values(self, tokens: Tensor, key_number: int) -> tuple[Tensor, Tensor]:
-        """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention with this number."""
+    def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
+        """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of
+        that time (b, dim), which `keys_values` takes: for adapters that look anew at every step.
+        """
+        embeds = self._checked_embeds(embeds)
+        times = torch.full((len(embeds),), timestep, dtype=torch.float32, device=embeds.device)
+        return self.image_proj(embeds, times)
+
+    def layer(self, key_number: int) -> nn.ModuleDict:
+        """The weights of one cross-attention or block."""
+        return cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
+
+    def keys_values(
+        self, tokens: Tensor, key_number: int, heads: int = 1, time: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention or block with this number.
+
+        Adapters for transformers norm keys by `heads`; some take the embedding of the time, (b, dim).
+        """
         if tokens.shape[-1] != self.config.context_dim:
             raise ModelMismatchError(
                 f"{self.config.variant} has layers that read tokens {self.config.context_dim} wide, and these are "
@@ -115,8 +139,7 @@ class IPAdapter(nn.Module):
                 f"The diffusion model has a cross-attention number {key_number}, "
                 f"the adapter ends at {self.config.key_numbers[-1]}."
             )
-        layer = cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
-        return layer["to_k_ip"](tokens), layer["to_v_ip"](tokens)
+        return BLOCK_KEYS_VALUES[self.config.mechanism](self.layer(key_number), tokens, heads, time)
 
     def _checked_embeds(self, embeds: Tensor | None) -> Tensor:
         width, takes = self.config.embed_dim, self.config.takes
@@ -150,6 +173,8 @@ ENCODERS = {
     ("hidden", 1664): "CLIP ViT-bigG/14 (laion2B 39B b160k)",
     ("pooled", 768): "CLIP ViT-L/14",
     ("hidden", 1024): "CLIP ViT-L/14 at 336 pixels",
+    ("pooled", 1152): "SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
+    ("hidden", 1152): "SigLIP so400m patch14 384 (sigclip_vision_patch14_384)",
 }
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from .adapter import IPAdapter
 from .config import AdapterConfig, Projection, family_of, label, read_projection
 from .errors import CheckpointError
+from .transformer_formats import Mechanism, mechanism_of, published_names
 
 __all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
 log = logging.getLogger(__name__)
@@ -84,16 +85,17 @@ def read_checkpoint(
         groups = _split(state_dict)
         lora = {key: tensor for key, tensor in groups["ip_adapter"].items() if LORA.fullmatch(key)}
         layers = {key: tensor for key, tensor in groups["ip_adapter"].items() if key not in lora}
-        channels, context_dim = _read_layers(layers)
-        projection = read_projection(groups["image_proj"])
+        mechanism = mechanism_of(layers)
+        channels, context_dim = _read_layers(layers, mechanism)
+        projection = read_projection(groups["image_proj"], mechanism)
         _check_widths(projection, context_dim)
         _check_lora(lora, len(channels))
         if shortcut is None:
             shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
         shortcut = projection.kind == "face plus" and shortcut
-        family = family_of(projection, context_dim)
+        family = family_of(projection, context_dim, mechanism)
         config = AdapterConfig(
-            variant=label(projection, family, context_dim, bool(lora), shortcut, name),
+            variant=label(projection, family, context_dim, bool(lora), shortcut, name, mechanism),
             family=family,
             projection=projection,
             context_dim=context_dim,
@@ -101,6 +103,8 @@ def read_checkpoint(
             channels=tuple(channels.values()),
             has_lora=bool(lora),
             shortcut=shortcut,
+            mechanism=mechanism,
+            head_dim=len(layers["0.norm_q.weight"]) if "0.norm_q.weight" in layers else 0,
         )
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:
@@ -125,7 +129,7 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     def heads(tensors: Mapping[str, Tensor]) -> set[str]:
         return {key.partition(".")[0] for key in tensors}
 
-    flat = dict(_flat(state_dict))
+    flat = published_names(dict(_flat(state_dict)))
     inside = {key.partition(".")[2]: tensor for key, tensor in flat.items()}
     if not heads(flat) & GROUPS.keys() and heads(inside) & GROUPS.keys():
         flat = inside
@@ -149,16 +153,20 @@ def _describe(flat: Mapping[str, Tensor]) -> str:
     return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
 
 
-def _read_layers(layers: Mapping[str, Tensor]) -> tuple[dict[int, int], int]:
+def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[int, int], int]:
     """Channels by number of the cross-attentions in ascending order, and the width of the tokens that they read."""
     found: dict[int, dict[str, torch.Size]] = {}
     for key, tensor in layers.items():
+        if mechanism != "cross-attention" and not KEY_VALUE.fullmatch(key):
+            continue  # norms and biases, which the network's own shapes are compared with
         if not (match := KEY_VALUE.fullmatch(key)) or tensor.ndim != 2:
             raise CheckpointError(f"its ip_adapter group holds {key} of shape {tuple(tensor.shape)}")
         found.setdefault(int(match[1]), {})[match[2]] = tensor.shape
-    expected = list(range(1, 2 * len(found), 2))
+    odd = mechanism == "cross-attention"
+    expected = list(range(1, 2 * len(found), 2) if odd else range(len(found)))
     if not found or sorted(found) != expected:
-        raise CheckpointError(f"its cross-attentions are numbered {sorted(found)}, expected odd numbers without a gap")
+        what, wanted = ("cross-attentions", "odd numbers") if odd else ("blocks", "numbers from 0")
+        raise CheckpointError(f"its {what} are numbered {sorted(found)}, expected {wanted} without a gap")
     for number, pair in found.items():
         if set(pair) != {"k", "v"} or pair["k"] != pair["v"]:
             shapes = ", ".join(f"to_{part}_ip {tuple(shape)}" for part, shape in sorted(pair.items()))

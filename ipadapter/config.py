@@ -1,19 +1,21 @@
 """What a checkpoint is, told by the shapes of its tensors; only labels are refined by the file's name."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
 
 from .errors import CheckpointError
 from .resampler import HEAD_DIM, ResamplerSizes
+from .transformer_formats import FAMILIES, LABELS, Mechanism, transformer_label
 
 FACE_DIM = 512  # ArcFace; no vision encoder is 512 wide, so a resampler of this width reads a face
 VARIANTS = (
     "standard", "light", "ViT-G", "plus", "plus face", "full face", "composition", "SDXL", "SDXL plus",
     "FaceID", "FaceID Plus", "FaceID Plus V2", "FaceID portrait", "FaceID portrait unnorm",
-    "Kolors plus", "Kolors FaceID Plus",
+    "Kolors plus", "Kolors FaceID Plus", "InstantID",
+    "XLabs Flux", "XLabs Flux v2", "InstantX Flux", "InstantX SD3.5",
 )  # fmt: skip
 
 
@@ -21,13 +23,14 @@ VARIANTS = (
 class Projection:
     """Sizes of a projection network; which one it is: `kind`, a key of adapter.NETWORKS."""
 
-    kind: Literal["standard", "plus", "full face", "face", "face plus", "face resampler"]
+    kind: Literal["standard", "plus", "full face", "face", "face plus", "face resampler", "wide", "time resampler"]
     token_dim: int  # width of the tokens that come out
     tokens: int  # per image; 0: one per encoder token
     embed_dim: int | None = None  # width of the embeds that go in
     face_dim: int | None = None
     hidden: int = 0  # width inside a perceptron
     resampler: ResamplerSizes | None = None
+    sinusoids: int = 0  # of a timestep, where the tokens depend on it
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,15 @@ class AdapterConfig:
     """A checkpoint's sizes and habits."""
 
     variant: str  # one of VARIANTS: a label, nothing is decided by it
-    family: str  # "sd15", "sdxl", "kolors", or "unknown (N wide)"
+    family: str  # "sd15", "sdxl", "kolors", "flux", "sd3.5", or "unknown (N wide)"
     projection: Projection
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read
     key_numbers: tuple[int, ...]  # numbers of the cross-attentions in the file: odd, down blocks, up blocks, middle
     channels: tuple[int, ...]  # width of each of those cross-attentions
     has_lora: bool
     shortcut: bool  # FaceID Plus V2: the refinement is added to the face tokens instead of replacing them
+    mechanism: Mechanism = "cross-attention"  # where its attention acts, in a UNet or a transformer
+    head_dim: int = 0  # width of a head, where the adapter norms heads itself
 
     @property
     def tokens(self) -> int:
@@ -68,7 +73,22 @@ class AdapterConfig:
         """What it uses of the vision encoder: pooled embeds, or the penultimate layer's hidden states."""
         if self.embed_dim is None:
             return None
-        return "pooled" if self.projection.kind == "standard" else "hidden"
+        return "pooled" if self.projection.kind in ("standard", "wide") else "hidden"
+
+    @property
+    def timed(self) -> bool:
+        """Whether tokens, keys and values depend on the timestep, so that none can be kept for a whole run."""
+        return self.projection.kind == "time resampler"
+
+    @property
+    def nothing(self) -> Literal["zeros", "black"]:
+        """What stands for no picture where a negative prompt needs one: zero embeds, or those of a black picture.
+
+        As published: XLabs' training encodes a black picture, SD3.5's zero hidden states.
+        """
+        if self.mechanism == "block output":
+            return "black"
+        return "zeros" if self.takes == "pooled" or self.timed else "black"
 
     @property
     def needs_face(self) -> bool:
@@ -132,6 +152,12 @@ def _face(group: Mapping[str, Tensor]) -> Projection:
     return Projection("face", dim, size(group, "proj.2.weight", 0) // dim, face_dim=face_dim, hidden=hidden)
 
 
+def _time_resampler(group: Mapping[str, Tensor]) -> Projection:
+    sizes, sinusoids = _resampler(group), size(group, "time_embedding.linear_1.weight", 1)
+    tokens = size(group, "latents", 1)
+    return Projection("time resampler", sizes.out_dim, tokens, sizes.embed_dim, resampler=sizes, sinusoids=sinusoids)
+
+
 def _face_plus(group: Mapping[str, Tensor]) -> Projection:
     face, sizes = _face(group), _resampler(group, "perceiver_resampler.")
     return Projection(
@@ -142,6 +168,7 @@ def _face_plus(group: Mapping[str, Tensor]) -> Projection:
 # The first key that a projection has tells its kind.
 SIGNATURES: dict[str, Callable[[Mapping[str, Tensor]], Projection]] = {
     "perceiver_resampler.proj_in.weight": _face_plus,
+    "time_embedding.linear_1.weight": _time_resampler,
     "latents": _plus,
     "proj.3.weight": _full_face,
     "proj.2.weight": _face,
@@ -149,24 +176,41 @@ SIGNATURES: dict[str, Callable[[Mapping[str, Tensor]], Projection]] = {
 }
 
 
-def read_projection(group: Mapping[str, Tensor]) -> Projection:
+def read_projection(group: Mapping[str, Tensor], mechanism: Mechanism = "cross-attention") -> Projection:
     """Sizes of the projection that a group of tensors is the state dict of; CheckpointError where there is none."""
     for key, read in SIGNATURES.items():
         if key in group:
-            return read(group)
+            found = read(group)
+            # InstantX' Flux adapter has FaceID's network over a vision encoder's pooled embeds.
+            wide = mechanism == "attention output" and found.kind == "face"
+            return replace(found, kind="wide", embed_dim=found.face_dim, face_dim=None) if wide else found
     raise CheckpointError(f"its projection has none of {', '.join(SIGNATURES)}, but {', '.join(sorted(group)[:4])}")
 
 
-def family_of(projection: Projection, context_dim: int) -> str:
-    """The family of diffusion models with cross-attention of this width; Kolors has SDXL's."""
+def family_of(projection: Projection, context_dim: int, mechanism: Mechanism = "cross-attention") -> str:
+    """The family of diffusion models with cross-attention of this width, or that a mechanism is made for; Kolors has
+    SDXL's width.
+    """
+    if mechanism in FAMILIES:
+        return FAMILIES[mechanism]
     if context_dim == 2048:
         wide_resampler = projection.kind == "plus" and projection.resampler and projection.resampler.dim == 2048
         return "kolors" if wide_resampler or projection.token_dim == 4096 else "sdxl"
     return {768: "sd15"}.get(context_dim, f"unknown ({context_dim} wide)")
 
 
-def label(projection: Projection, family: str, context_dim: int, has_lora: bool, shortcut: bool, name: str) -> str:
+def label(
+    projection: Projection,
+    family: str,
+    context_dim: int,
+    has_lora: bool,
+    shortcut: bool,
+    name: str,
+    mechanism: Mechanism = "cross-attention",
+) -> str:
     """The published name of what was found: one of VARIANTS."""
+    if mechanism in LABELS:
+        return transformer_label(mechanism, projection.tokens)
     name = name.lower().replace("_", "-")
     sdxl = family == "sdxl"
     match projection.kind:
@@ -190,6 +234,10 @@ def label(projection: Projection, family: str, context_dim: int, has_lora: bool,
             return "Kolors FaceID Plus"
         case "face plus":
             return "FaceID Plus V2" if shortcut else "FaceID Plus"
+        case "face resampler" if sdxl and (name == "ip-adapter.bin" or "instantid" in name.replace("-", "")):
+            return "InstantID"  # the same tensors as portrait unnorm: only the published name tells
+        case "wide" | "time resampler":
+            raise CheckpointError("its projection is one of a transformer's adapter, its layers are a UNet's")
         case "face resampler":
             return "FaceID portrait unnorm"
         case "full face":

@@ -1,0 +1,44 @@
+"""SigLIP's pooling head: one vector per picture from its tokens, which ComfyUI's vision model leaves out.
+
+Its tensors lie in the vision model's own file, vision_model.head.* (google/siglip-so400m-patch14-384).
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import CheckpointError
+
+PREFIX = "vision_model.head."
+PROBE = PREFIX + "probe"
+HEADS = 16  # of so400m
+EPS = 1e-6
+_NAMES = (
+    "probe", "attention.in_proj_weight", "attention.in_proj_bias", "attention.out_proj.weight",
+    "attention.out_proj.bias", "layernorm.weight", "layernorm.bias",
+    "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
+)  # fmt: skip
+KEYS = tuple(PREFIX + name for name in _NAMES)
+
+
+def pool(tokens: Tensor, head: Mapping[str, Tensor], heads: int = HEADS) -> Tensor:
+    """Tokens (n, t, width) after the last norm -> (n, width); in float32.
+
+    `head` holds the tensors of KEYS. Raises CheckpointError where one is missing.
+    """
+    if missing := [key for key in KEYS if key not in head]:
+        raise CheckpointError(f"the vision file's pooling head has no {', '.join(missing)}")
+    w = {key.removeprefix(PREFIX): head[key].to(tokens.device, torch.float32) for key in KEYS}
+    x, width = tokens.float(), tokens.shape[-1]
+    probe = w["probe"].expand(len(x), -1, -1)
+    parts = zip(
+        (probe, x, x), w["attention.in_proj_weight"].chunk(3), w["attention.in_proj_bias"].chunk(3), strict=True
+    )
+    q, k, v = (F.linear(part, weight, bias).unflatten(-1, (heads, -1)).transpose(1, 2) for part, weight, bias in parts)
+    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+    hidden = F.linear(attended, w["attention.out_proj.weight"], w["attention.out_proj.bias"])
+    normed = F.layer_norm(hidden, (width,), w["layernorm.weight"], w["layernorm.bias"], EPS)
+    inner = F.gelu(F.linear(normed, w["mlp.fc1.weight"], w["mlp.fc1.bias"]), approximate="tanh")
+    return (hidden + F.linear(inner, w["mlp.fc2.weight"], w["mlp.fc2.bias"]))[:, 0]
