@@ -1,6 +1,7 @@
 """Attend to image tokens beside text tokens: decoupled cross-attention (IP-Adapter, arXiv:2308.06721, eq. 5)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,6 +35,8 @@ def scale_mean_with_channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tup
     return _times(k, penalty), (v - mean) + mean * penalty
 
 
+# Every scaling is a straight line in the weight, for K and for V: weights of schedules are found between those of 0 and
+# of 1 (`at_weight`), so a scaling that is none would need another way.
 SCALINGS: dict[str, Scaling] = {
     "V only": scale_values,
     "K+V": scale_keys_and_values,
@@ -54,21 +57,36 @@ def at_weight(none: Pair, full: Pair, weight: float) -> Pair:
     return k, v
 
 
-def fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:
-    """(rows, n, channels) -> (groups, heads, rows / groups * n, channels / heads).
+@dataclass(frozen=True)
+class ImageTokens:
+    """Keys and values of an image prompt in one layer, (groups, heads, tokens, channels / heads) each, as `split_heads`
+    gives them; `mask` is (rows or 1, n or 1, 1), None where it is 1 everywhere.
 
-    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every
-    row.
+    Rows are divided evenly into groups: one group for a whole batch, or one for every row, or anything between.
     """
-    return q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None = None
 
 
-def image_attention(queries: Tensor, k: Tensor, v: Tensor, attend: Attend, shape: torch.Size) -> Tensor:
-    """Attention of every query to the image tokens, in `shape` (rows, n, channels).
+def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
+    """Attention to text plus attention to every image prompt: text + sum of mask * Attention(q, keys, values).
 
-    queries come from `fold_queries`; k and v are (groups, heads, tokens, channels / heads).
+    Equation 5 of the paper; the weight is in keys and values already (SCALINGS). `text` is what the attention to the
+    text tokens gave, (rows, n, channels) like the projected queries `q`, and so is what comes back. `attend` is
+    the attention itself, torch's scaled_dot_product_attention say.
     """
-    return attend(queries, k, v, k.shape[1]).transpose(1, 2).reshape(shape)
+    out = text
+    queries: dict[int, Tensor] = {}  # one operation, shared by prompts with as many groups
+    for image in images:
+        groups, heads = image.keys.shape[:2]
+        if groups not in queries:
+            queries[groups] = _fold_queries(q, groups, heads)
+        seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
+        # One operation either way; a mask of ones gives the same bits as none, because multiplying by 1 is exact.
+        out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
+    return out
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -76,13 +94,13 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
 
 
-def add_image_attention(out: Tensor, image: Tensor, gain: Tensor | None) -> Tensor:
-    """Add the image attention to the text attention, both (rows, n, channels); gain is (rows or 1, n or 1, 1), a mask
-    usually.
+def _fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:
+    """(rows, n, channels) -> (groups, heads, rows / groups * n, channels / heads).
 
-    One operation either way, and the same bits for a gain of ones as for none, because multiplying by 1 is exact.
+    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every
+    row.
     """
-    return out + image if gain is None else torch.addcmul(out, image, gain)
+    return q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
 
 
 def _times(x: Tensor, weight: Weight) -> Tensor:

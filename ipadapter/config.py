@@ -7,8 +7,9 @@ from typing import Literal
 from torch import Tensor
 
 from .errors import CheckpointError
+from .families import FAMILIES, KOLORS
 from .resampler import HEAD_DIM, ResamplerSizes
-from .transformer_formats import FAMILIES, LABELS, Mechanism, transformer_label
+from .transformer_formats import LABELS, MADE_FOR, Mechanism, transformer_label
 
 FACE_DIM = 512  # ArcFace; no vision encoder is 512 wide, so a resampler of this width reads a face
 VARIANTS = (
@@ -38,7 +39,7 @@ class AdapterConfig:
     """A checkpoint's sizes and habits."""
 
     variant: str  # one of VARIANTS: a label, nothing is decided by it
-    family: str  # "sd15", "sdxl", "kolors", "flux", "sd3.5", or "unknown (N wide)"
+    family: str  # a key of families.FAMILIES, or "unknown (N wide)"
     projection: Projection
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read
     key_numbers: tuple[int, ...]  # numbers of the cross-attentions in the file: odd, down blocks, up blocks, middle
@@ -188,15 +189,17 @@ def read_projection(group: Mapping[str, Tensor], mechanism: Mechanism = "cross-a
 
 
 def family_of(projection: Projection, context_dim: int, mechanism: Mechanism = "cross-attention") -> str:
-    """The family of diffusion models with cross-attention of this width, or that a mechanism is made for; Kolors has
-    SDXL's width.
+    """The family of models that an adapter was made for, by its mechanism and the width of the text that they read;
+    Kolors has SDXL's.
     """
-    if mechanism in FAMILIES:
-        return FAMILIES[mechanism]
-    if context_dim == 2048:
-        wide_resampler = projection.kind == "plus" and projection.resampler and projection.resampler.dim == 2048
-        return "kolors" if wide_resampler or projection.token_dim == 4096 else "sdxl"
-    return {768: "sd15"}.get(context_dim, f"unknown ({context_dim} wide)")
+    if mechanism in MADE_FOR:
+        return MADE_FOR[mechanism]
+    if context_dim == KOLORS.text_width:
+        wide_resampler = projection.resampler is not None and projection.resampler.dim == context_dim
+        if (projection.kind == "plus" and wide_resampler) or projection.token_dim == 2 * context_dim:
+            return KOLORS.name
+    fits = (f.name for f in FAMILIES.values() if f.text_width == context_dim and f.presets)
+    return next(fits, f"unknown ({context_dim} wide)")
 
 
 def label(

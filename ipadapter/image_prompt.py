@@ -1,5 +1,4 @@
-"""An image prompt: the keys and values of a reference image for every cross-attention of a UNet, and how strongly
-they act.
+"""An image prompt: the keys and values of a reference image for every site of a model, and how strongly they act.
 
 Everything here is computed before sampling. An image prompt is never changed; what sampling needs from it, in the
 order of the rows of a model call, comes from `arrange`.
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .attention import SCALINGS, Weight, split_heads
+from .weights import Weights
 
 POSITIVE, NEGATIVE = "positive", "negative"
 Area = tuple[int, int, int, int]  # height, width, top, left, in latent pixels
@@ -19,8 +19,8 @@ Area = tuple[int, int, int, int]  # height, width, top, left, in latent pixels
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values of one cross-attention, (images, tokens, channels) each: of the image, and of what the negative
-    prompt sees.
+    """Keys and values of one site, (images, tokens, channels) each: of the image, and of what the negative prompt
+    sees.
     """
 
     positive: tuple[Tensor, Tensor]
@@ -49,34 +49,33 @@ class Rows:
         return x[torch.tensor([min(frame, len(x) - 1) for frame in self.indices], device=x.device)]
 
 
+# Keys and values of a site, by its number in execution order: of all images, or of those that each frame looks at, at a
+# moment of sampling (sigma) where they depend on it.
+Source = Callable[[int, Sequence[int] | None, float | None], KeysValues]
+
+
 @dataclass(frozen=True, eq=False)
 class ImagePrompt:
-    """A reference image as a prompt.
+    """A reference image as a prompt: its keys and values, its weights, its range of sampling, its place.
 
-    `keys_values(attention, frames)` gives the K/V of a cross-attention by its number in execution order; `frames`
-    selects images where every frame has its own, and is None for all. `weight_at(percent)` gives the weight of every
-    layer at a sampling percent (0 is the first step, 1 the end). On `swapped` layers the image goes to the negative
-    rows and the positive rows get nothing, which pushes the result away from it. `mask` is (m, height, width), one
-    per frame or one for all.
+    `mask` is (m, height, width), one per frame or one for all.
     """
 
-    keys_values: Callable[[int, Sequence[int] | None], KeysValues]
-    weight_at: Callable[[float], Sequence[float]]
-    constant: bool = True  # weight_at is the same at every percent
+    keys_values: Source
+    weights: Weights
     start_at: float = 0.0
     end_at: float = 1.0
     scaling: str = "V only"
-    swapped: frozenset[int] = frozenset()
-    frame_weights: tuple[float, ...] | None = None
     mask: Tensor | None = None
     per_frame: bool = False
     images: int = 1  # reference images, or frames of them where per_frame
+    timed: bool = False  # whether keys and values differ from moment to moment of sampling
     models: tuple[object, ...] = ()  # what the host keeps loaded while sampling, where K/V are computed on the way
 
     @property
     def depends_on_sigma(self) -> bool:
         """Whether anything about this prompt changes while sampling."""
-        return not self.constant or self.start_at > 0 or self.end_at < 1
+        return self.timed or not self.weights.constant or self.start_at > 0 or self.end_at < 1
 
     def images_of(self, rows: Rows) -> list[int] | None:
         """The image that every frame of a model call looks at, or None where all frames look at all images."""
@@ -85,19 +84,26 @@ class ImagePrompt:
     @property
     def rows_differ(self) -> bool:
         """Whether every row needs K/V of its own, rather than one set per chunk."""
-        return self.per_frame or self.frame_weights is not None
+        return self.per_frame or bool(self.weights.frames)
 
 
 def arrange(
-    prompt: ImagePrompt, attention: int, layer: int, rows: Rows, heads: int, weight: float
+    prompt: ImagePrompt,
+    site: int,
+    layer: int,
+    rows: Rows,
+    heads: int,
+    weight: float,
+    sigma: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """K and V of one cross-attention, scaled by weight, in the order of a model call's rows.
+    """K and V of a site, by its number and its layer's, scaled by weight, in the order of a model call's rows.
 
     Each is (chunks, heads, tokens, channels / heads), or (rows, ...) where every row has its own; the tokens are
     those of all images.
     """
-    source = prompt.keys_values(attention, prompt.images_of(rows))
-    of_role = {POSITIVE: source.positive, NEGATIVE: source.positive if layer in prompt.swapped else source.negative}
+    source = prompt.keys_values(site, prompt.images_of(rows), sigma if prompt.timed else None)
+    pushed = layer in prompt.weights.swapped
+    of_role = {POSITIVE: source.positive, NEGATIVE: source.positive if pushed else source.negative}
     arranged = {role: _weighted(prompt, rows, *of_role[role], weight) for role in set(rows.roles)}
     k, v = (torch.cat([arranged[role][side] for role in rows.roles]) for side in (0, 1))
     return split_heads(k, heads), split_heads(v, heads)
@@ -105,7 +111,7 @@ def arrange(
 
 def role_gains(prompt: ImagePrompt, layer: int, rows: Rows) -> tuple[float, ...] | None:
     """The factor of every chunk where chunks differ: on a swapped layer the positive rows get nothing."""
-    if layer not in prompt.swapped or POSITIVE not in rows.roles:
+    if layer not in prompt.weights.swapped or POSITIVE not in rows.roles:
         return None
     return tuple(0.0 if role == POSITIVE else 1.0 for role in rows.roles)
 
@@ -113,8 +119,8 @@ def role_gains(prompt: ImagePrompt, layer: int, rows: Rows) -> tuple[float, ...]
 def _weighted(prompt: ImagePrompt, rows: Rows, k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
     stack = 1 if prompt.per_frame else 0
     k, v = k.unsqueeze(stack), v.unsqueeze(stack)  # (rows or 1, images of a row, tokens, channels)
-    if prompt.frame_weights is not None:
-        frame_weights = torch.tensor(prompt.frame_weights, dtype=torch.float32, device=k.device).view(-1, 1, 1, 1)
+    if prompt.weights.frames:
+        frame_weights = torch.tensor(prompt.weights.frames, dtype=torch.float32, device=k.device).view(-1, 1, 1, 1)
         weight = (rows.pick_frames(frame_weights) * weight).to(k.dtype)
     k, v = SCALINGS[prompt.scaling](k, v, weight)
     count = rows.frames if prompt.rows_differ else 1

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from .errors import ModelMismatchError
-from .layers import Address, find_cross_attentions, match_keys
+from .sites import Address, find_sites, match_keys
 
 KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 LINEARS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
@@ -44,7 +44,7 @@ def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "
 
 def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int, str]:
     """The name of the attention that every number in the checkpoint belongs to."""
-    attentions = find_cross_attentions(unet)
+    attentions = find_sites(unet)
     matches = {key: match for key in lora if (match := KEY.fullmatch(key))}
     channels = {int(m[1]): len(lora[key]) for key, m in matches.items() if m.group(2, 3) == ("to_q", "up")}
     names = _transformer_blocks(unet)

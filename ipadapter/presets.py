@@ -125,7 +125,7 @@ FACES = {
     ),
     "FACEID KOLORS": Preset(
         {
-            "sdxl": adapter(
+            "kolors": adapter(
                 "Kolors-IP-Adapter-FaceID-Plus.bin",
                 "Kolors FaceID Plus",
                 "kolors.ip.adapter.faceid.plus",
@@ -147,7 +147,7 @@ COMMUNITY = {
     ),
     "Kolors": Preset(
         {
-            "sdxl": adapter(
+            "kolors": adapter(
                 "Kolors-IP-Adapter-Plus.bin", "Kolors plus", "(ip_adapter_plus_general|kolors.ip.adapter.plus)"
             )
         },

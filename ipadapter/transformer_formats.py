@@ -14,7 +14,7 @@ from torch import Tensor
 # attention (InstantX Flux), or there as an attention of its own over picture and image tokens (InstantX SD3.5).
 Mechanism = Literal["cross-attention", "block output", "attention output", "joint attention"]
 
-FAMILIES: dict[Mechanism, str] = {
+MADE_FOR: dict[Mechanism, str] = {
     "block output": "flux",
     "attention output": "flux",
     "joint attention": "sd3.5",

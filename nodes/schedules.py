@@ -7,8 +7,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..ipadapter.families import LAYOUTS
 from ..weight_schedules.draw import draw_schedule
-from ..weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES
+from ..weight_schedules.layers import WEIGHT_TYPES
 from ..weight_schedules.position import SamplingPosition
 from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, WeightSchedule
 from ..weight_schedules.schedule_json import from_json, to_json
@@ -150,7 +151,7 @@ class IPAdapterSchedulePreview(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 schedule(tooltip="The schedule to look at."),
-                Choice("family", options=list(FAMILY_BLOCKS), tooltip="Whose layers to show without a model."),
+                Choice("family", options=list(LAYOUTS), tooltip="Whose layers to show without a model."),
                 io.Model.Input("model", optional=True, tooltip="The model it is for, whose own layers are shown."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip=sigmas_tip),
             ],
@@ -161,7 +162,7 @@ class IPAdapterSchedulePreview(io.ComfyNode):
     def execute(
         cls, schedule: Schedule, family: str, model: ModelPatcher | None = None, sigmas: Tensor | None = None
     ) -> io.NodeOutput:
-        blocks = FAMILY_BLOCKS[family] if model is None else blocks_of(model)
+        blocks = LAYOUTS[family] if model is None else blocks_of(model)
         percents = None if sigmas is None else step_percents(model, sigmas)
         image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents).picture)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

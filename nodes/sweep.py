@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..ipadapter.families import Block
 from ..weight_schedules.layer_text import layer_titles, parse_layer_text
-from ..weight_schedules.layers import Block
 from ..weight_schedules.schedule import WeightSchedule
 from ..weight_schedules.sheets import contact_sheet, labelled_grid
 from .applying.rescale import rescale

@@ -1,4 +1,7 @@
-"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks, demo_models; host only in nodes."""
+"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks, demo_models; host only in nodes.
+
+What a family is, and what a prompt asks of its weights, is known to every folder.
+"""
 
 import ast
 from pathlib import Path
@@ -6,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+SHARED = ("pack.ipadapter.families", "pack.ipadapter.weights")  # plain data and a protocol; they import nothing
 CORE = ("ipadapter", "weight_schedules", "masks", "demo_models")
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
 FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
@@ -42,7 +46,13 @@ def test_core_never_imports_the_host(path):
 def test_core_packages_import_only_themselves(path):
     inside = f"pack.{path.relative_to(ROOT).parts[0]}"
     ours = [module for module in imports(path) if module.startswith("pack") or module.split(".")[0] in CORE]
-    assert [module for module in ours if not module.startswith(inside)] == []
+    assert [module for module in ours if not module.startswith((inside, *SHARED))] == []
+
+
+@pytest.mark.parametrize("module", SHARED)
+def test_what_every_folder_may_import_imports_nothing_of_the_pack_and_no_torch(module):
+    path = ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    assert {name.split(".")[0] for name in imports(path)} <= {"collections", "dataclasses", "typing"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "nodes").rglob("*.py")), ids=name)

@@ -12,9 +12,10 @@ from torch.nn.functional import mse_loss, scaled_dot_product_attention
 
 from demo_models.config import CONTEXT, VISION
 from ipadapter.adapter import IPAdapter
+from ipadapter.attention import ImageTokens, decoupled_attention, split_heads
 from ipadapter.config import AdapterConfig, Projection
-from ipadapter.layers import CrossAttention, checkpoint_order, find_cross_attentions, match_keys
 from ipadapter.resampler import ResamplerSizes
+from ipadapter.sites import Site, checkpoint_order, find_sites, match_keys
 from masks.grid import mask_on_grid
 
 from .loop import Curve, Plan, mixed, pick, train
@@ -47,7 +48,7 @@ PROJECTIONS = {
 }  # fmt: skip
 
 
-def new_adapter(variant: str, attentions: Sequence[CrossAttention]) -> IPAdapter:
+def new_adapter(variant: str, attentions: Sequence[Site]) -> IPAdapter:
     """An adapter with fresh weights; its values begin at zero, so that it begins by changing nothing."""
     channels = tuple(attention.channels for attention in checkpoint_order(attentions))
     numbers = tuple(range(1, 2 * len(channels), 2))
@@ -74,7 +75,7 @@ class Reference:
 class Shown:
     """Image attention in every cross-attention of a UNet, from the references of one batch."""
 
-    def __init__(self, adapter: IPAdapter, attentions: Sequence[CrossAttention]) -> None:
+    def __init__(self, adapter: IPAdapter, attentions: Sequence[Site]) -> None:
         self.adapter = adapter
         numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
         hooks = {a.address: self._hook(number) for a, number in zip(attentions, numbers, strict=True)}
@@ -84,21 +85,22 @@ class Shown:
     def _hook(self, number: int) -> Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]:
         def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
             heads = options["n_heads"]
-            out = attention(q, k, v, heads)
+            queries, keys, values = split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
+            out = attend_to(queries, keys, values, heads).transpose(1, 2).flatten(2)
             side = round(q.shape[1] ** 0.5)
             for one in self.references:
                 rest = len(q) - len(one.shown)
-                image = attention(q[rest:], *self.adapter.keys_values(one.shown, number), heads)
-                image = image * mask_on_grid(one.masks, (side, side))
-                out = out + image if rest == 0 else torch.cat((out[:rest], out[rest:] + image))
+                keys, values = (split_heads(x, heads) for x in self.adapter.keys_values(one.shown, number))
+                image = ImageTokens(keys, values, mask_on_grid(one.masks, (side, side)))
+                seen = decoupled_attention(out[rest:], q[rest:], [image], attend_to)
+                out = seen if rest == 0 else torch.cat((out[:rest], seen))
             return out
 
         return attend
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-    return scaled_dot_product_attention(q, k.to(q), v.to(q)).transpose(1, 2).flatten(2)
+def attend_to(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    return scaled_dot_product_attention(q, k.to(q), v.to(q))
 
 
 class Examples:
@@ -144,7 +146,7 @@ def train_adapter(
 ) -> tuple[IPAdapter, Curve]:
     """An adapter for the frozen denoiser."""
     torch.manual_seed(rounds[0].plan.seed)
-    adapter = new_adapter(variant, find_cross_attentions(denoiser.unet)).to(device)
+    adapter = new_adapter(variant, find_sites(denoiser.unet)).to(device)
     curve = Curve(f"adapter ({variant})")
     for one in rounds:
         curve.losses += train_round(adapter, denoiser.to(device), examples, one, device, curve.name).losses
@@ -156,7 +158,7 @@ def train_round(
 ) -> Curve:
     """One round of training of an adapter, in place."""
     denoiser.requires_grad_(False).eval()
-    shown, noise, plan = Shown(adapter, find_cross_attentions(denoiser.unet)), Noise(), one.plan
+    shown, noise, plan = Shown(adapter, find_sites(denoiser.unet)), Noise(), one.plan
 
     def loss(generator: torch.Generator) -> Tensor:
         latents, words, references = examples.draw(plan.batch, one.split, generator)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..ipadapter.families import family_of_blocks, roles_of_blocks
+from ..ipadapter.weights import Weights
 from .layer_text import layer_names
-from .layers import Blocks, known_roles
-from .schedule import Resolved
+from .layers import Blocks
 
 Colour = tuple[int, int, int]
 
@@ -44,7 +45,7 @@ class HeatMap:
     top: float
 
 
-def draw_schedule(schedule: Resolved, blocks: Blocks, percents: Sequence[float] | None = None) -> HeatMap:
+def draw_schedule(schedule: Weights, blocks: Blocks, percents: Sequence[float] | None = None) -> HeatMap:
     """The weights of a schedule on a model, one row per layer.
 
     Without `percents` the columns run evenly from 0 to 1; with them (the sampling percent of every step of a run) there
@@ -61,9 +62,8 @@ def draw_schedule(schedule: Resolved, blocks: Blocks, percents: Sequence[float] 
     draw = ImageDraw.Draw(picture)
     box = (LEFT * UNIT, TOP * UNIT, (LEFT + WIDE) * UNIT, (TOP + height) * UNIT)
     _draw_cells(picture, box, colours_of(weights, top))
-    roles = known_roles(blocks)
-    family = roles.family if roles else "this model"
-    write_text(draw, (14, TOP / 2), f"{family}: {len(blocks)} layers", 18, INK, "lm")
+    family = family_of_blocks(blocks)
+    write_text(draw, (14, TOP / 2), f"{family.title if family else 'this model'}: {len(blocks)} layers", 18, INK, "lm")
     write_text(draw, (LEFT + WIDE + 10, TOP / 2), "weight", 14, FAINT, "lm")
     _draw_rows(draw, blocks, weights)
     _draw_percents(draw, TOP + height, None if even else columns)
@@ -85,7 +85,7 @@ def _draw_cells(picture: Image.Image, box: tuple[int, int, int, int], colours: n
 
 
 def _draw_rows(draw: ImageDraw.ImageDraw, blocks: Blocks, weights: np.ndarray) -> None:
-    roles = known_roles(blocks)
+    roles = roles_of_blocks(blocks)
     for layer, name in enumerate(layer_names(blocks)):
         middle = TOP + (layer + 0.5) * ROW
         low, high = float(weights[layer].min()), float(weights[layer].max())

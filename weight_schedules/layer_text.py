@@ -8,7 +8,8 @@ import math
 import re
 from collections.abc import Callable
 
-from .layers import FAMILIES, Blocks, known_roles, roles_of
+from ..ipadapter.families import roles_of_blocks
+from .layers import Blocks, roles_of
 
 PARTS = {"down": "input", "mid": "middle", "up": "output"}
 PART_WORDS = {**PARTS, **{part: part for part in PARTS.values()}}
@@ -28,7 +29,7 @@ def layer_names(blocks: Blocks) -> list[str]:
 
 def layer_titles(blocks: Blocks) -> list[str]:
     """Number, name and, where it is known, role of each layer: `6  output 1  style`."""
-    roles = known_roles(blocks)
+    roles = roles_of_blocks(blocks)
     words = [roles.word(layer) if roles else "" for layer in range(len(blocks))]
     return [
         f"{layer}  {name}  {word}".rstrip()
@@ -81,7 +82,7 @@ def _block(place: str, blocks: Blocks) -> Gains | None:
 def _path(place: str, blocks: Blocks) -> Gains | None:
     if PATH.fullmatch(place) is None:
         return None
-    if len(blocks) not in FAMILIES:
+    if roles_of_blocks(blocks) is None:
         raise ValueError(
             f"diffusers paths such as '{place}' are known for SD1.5 and SDXL; this model has {len(blocks)} layers. "
             f"Write one of: {_valid(blocks)}."
@@ -143,5 +144,5 @@ def _find(place: str, entry: str, blocks: Blocks) -> Gains:
 
 def _valid(blocks: Blocks) -> str:
     names = ", ".join(f"{layer} ({name})" for layer, name in enumerate(layer_names(blocks)))
-    roles = ", style, composition" if known_roles(blocks) else ""
+    roles = ", style, composition" if roles_of_blocks(blocks) else ""
     return f"{names}; also ranges like 0-3, and all, down, mid, up{roles}"

@@ -7,9 +7,9 @@ Which layers carry style and which composition: InstantStyle, arXiv:2404.02733, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..ipadapter.families import Block, Roles, roles_of_blocks
 from . import easing
 
-Block = tuple[str, int]  # the host's address of a layer: ("input", 8), ("middle", 0), ("output", 1)
 Blocks = Sequence[Block]
 
 FLOOR = 0.05  # an eased layer keeps this share of its weight
@@ -18,55 +18,29 @@ TRACE = 0.1  # share that layers without a role keep in "composition precise"
 
 
 @dataclass(frozen=True)
-class Roles:
-    """What the layers of a family are known to carry; `composition` also says how much of the weight each one gets."""
-
-    family: str
-    style: frozenset[int]
-    composition: dict[int, float]
-
-    def gain(self, layer: int) -> float:
-        return self.composition.get(layer, 0.0)
-
-    def word(self, layer: int) -> str:
-        """`style`, `composition` or nothing."""
-        return "style" if layer in self.style else "composition" if layer in self.composition else ""
-
-
-SD15 = Roles("SD1.5", frozenset({0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15}), {4: 0.25, 5: 1.0})
-SDXL = Roles("SDXL", frozenset({6}), {3: 1.0})
-FAMILIES = {16: SD15, 11: SDXL}  # by the number of layers
-FAMILY_BLOCKS: dict[str, tuple[Block, ...]] = {  # where the layers of the full UNets are, in the order they run
-    "SD1.5": (
-        *(("input", number) for number in (1, 2, 4, 5, 7, 8)),
-        ("middle", 0),
-        *(("output", number) for number in range(3, 12)),
-    ),
-    "SDXL": (
-        *(("input", number) for number in (4, 5, 7, 8)),
-        ("middle", 0),
-        *(("output", number) for number in range(6)),
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Strength:
-    """The numbers of an apply node: its weight, that of its composition layers, and the weight it pushes away with."""
+class Numbers:
+    """The numbers a weight type works with: the weight, that of composition layers, and the weight it pushes away
+    with.
+    """
 
     weight: float
     composition: float
     boost: float
 
 
-def known_roles(blocks: Blocks) -> Roles | None:
-    """Style and composition layers of a full SD1.5 or SDXL UNet, None for any other."""
-    return FAMILIES.get(len(blocks))
+@dataclass(frozen=True)
+class LayerWeights:
+    """One weight per layer, (layers,); on `swapped` layers only the negative branch sees the reference, which pushes
+    the result away from it.
+    """
+
+    weights: tuple[float, ...]
+    swapped: frozenset[int] = frozenset()
 
 
 def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
-    """The same, or a ValueError saying why `wanted_for` needs them."""
-    roles = known_roles(blocks)
+    """What the layers of a model carry, or a ValueError saying why `wanted_for` needs to know."""
+    roles = roles_of_blocks(blocks)
     if roles is None:
         raise ValueError(
             f"'{wanted_for}' needs to know which layers carry style and composition: known for SD1.5 (16 layers) and "
@@ -76,69 +50,90 @@ def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
     return roles
 
 
-def _eased(curve: easing.Curve) -> "LayerRule":
+def _nothing(blocks: Blocks) -> frozenset[int]:
+    return frozenset()
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """What a weight type does: one weight per layer, and the layers that push away."""
+
+    weigh: Callable[[Numbers, Blocks], tuple[float, ...]]
+    pushed: Callable[[Blocks], frozenset[int]] = _nothing
+
+
+def _eased(curve: easing.Curve) -> LayerRule:
     # Divided by the number of layers, not by the last layer's number: the reference never quite reaches the end.
-    return lambda s, blocks: [s.weight * (FLOOR + (1 - FLOOR) * curve(t / len(blocks))) for t in range(len(blocks))]
+    def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
+        shares = (FLOOR + (1 - FLOOR) * curve(layer / len(blocks)) for layer in range(len(blocks)))
+        return tuple(numbers.weight * share for share in shares)
+
+    return LayerRule(weigh)
 
 
-def _weak_in(*parts: str) -> "LayerRule":
-    return lambda s, blocks: [s.weight * (WEAK if part in parts else 1.0) for part, _ in blocks]
+def _weak_in(*parts: str) -> LayerRule:
+    return LayerRule(
+        lambda numbers, blocks: tuple(numbers.weight * (WEAK if part in parts else 1.0) for part, _ in blocks)
+    )
 
 
-RoleRule = Callable[[Strength, Roles, int], float]
+RoleRule = Callable[[Numbers, Roles, int], float]
 
 
-def _by_role(name: str, rule: RoleRule) -> "LayerRule":
-    def weights(strength: Strength, blocks: Blocks) -> list[float]:
+def _by_role(name: str, weight: RoleRule, pushed: Callable[[Roles, int], bool] | None = None) -> LayerRule:
+    def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
         roles = roles_of(blocks, name)
-        return [rule(strength, roles, layer) for layer in range(len(blocks))]
+        return tuple(weight(numbers, roles, layer) for layer in range(len(blocks)))
 
-    return weights
+    def layers(blocks: Blocks) -> frozenset[int]:
+        if pushed is None:
+            return frozenset()
+        roles = roles_of(blocks, name)
+        return frozenset(layer for layer in range(len(blocks)) if pushed(roles, layer))
 
-
-def _style(s: Strength, roles: Roles, layer: int) -> float:
-    return s.weight if layer in roles.style else 0.0
-
-
-def _composition(s: Strength, roles: Roles, layer: int) -> float:
-    return roles.gain(layer) * s.weight
+    return LayerRule(weigh, layers)
 
 
-def _strong_style(s: Strength, roles: Roles, layer: int) -> float:
-    return 0.0 if layer in roles.composition else s.weight
+def _style(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return numbers.weight if layer in roles.style else 0.0
 
 
-def _style_and_composition(s: Strength, roles: Roles, layer: int) -> float:
-    return s.weight if layer in roles.style else roles.gain(layer) * s.composition
+def _composition(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return roles.gain(layer) * numbers.weight
 
 
-def _strong_style_and_composition(s: Strength, roles: Roles, layer: int) -> float:
-    return s.composition if layer in roles.composition else s.weight
+def _strong_style(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return 0.0 if layer in roles.composition else numbers.weight
 
 
-def _style_precise(s: Strength, roles: Roles, layer: int) -> float:
-    return s.weight if layer in roles.style else roles.gain(layer) * s.boost
+def _style_and_composition(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return numbers.weight if layer in roles.style else roles.gain(layer) * numbers.composition
 
 
-def _composition_precise(s: Strength, roles: Roles, layer: int) -> float:
+def _strong_style_and_composition(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return numbers.composition if layer in roles.composition else numbers.weight
+
+
+def _style_precise(numbers: Numbers, roles: Roles, layer: int) -> float:
+    return numbers.weight if layer in roles.style else roles.gain(layer) * numbers.boost
+
+
+def _composition_precise(numbers: Numbers, roles: Roles, layer: int) -> float:
     if layer in roles.composition:
-        return roles.gain(layer) * s.weight
-    return s.boost if layer in roles.style else TRACE * s.boost
+        return roles.gain(layer) * numbers.weight
+    return numbers.boost if layer in roles.style else TRACE * numbers.boost
 
 
-LayerRule = Callable[[Strength, Blocks], list[float]]
+def _composes(roles: Roles, layer: int) -> bool:
+    return layer in roles.composition
 
-ROLE_RULES: dict[str, RoleRule] = {
-    "style transfer": _style,
-    "composition": _composition,
-    "strong style transfer": _strong_style,
-    "style and composition": _style_and_composition,
-    "style transfer precise": _style_precise,
-    "composition precise": _composition_precise,
-    "strong style and composition": _strong_style_and_composition,
-}
+
+def _does_not_compose(roles: Roles, layer: int) -> bool:
+    return layer not in roles.composition
+
+
 RULES: dict[str, LayerRule] = {
-    "linear": lambda s, blocks: [s.weight] * len(blocks),
+    "linear": LayerRule(lambda numbers, blocks: (numbers.weight,) * len(blocks)),
     "ease in": _eased(easing.fall),
     "ease out": _eased(easing.rise),
     "ease in-out": _eased(easing.peak),
@@ -147,36 +142,40 @@ RULES: dict[str, LayerRule] = {
     "weak output": _weak_in("output"),
     "weak middle": _weak_in("middle"),
     "strong middle": _weak_in("input", "output"),
-    **{name: _by_role(name, rule) for name, rule in ROLE_RULES.items()},
+    "style transfer": _by_role("style transfer", _style),
+    "composition": _by_role("composition", _composition),
+    "strong style transfer": _by_role("strong style transfer", _strong_style),
+    "style and composition": _by_role("style and composition", _style_and_composition),
+    "style transfer precise": _by_role("style transfer precise", _style_precise, pushed=_composes),
+    "composition precise": _by_role("composition precise", _composition_precise, pushed=_does_not_compose),
+    "strong style and composition": _by_role("strong style and composition", _strong_style_and_composition),
 }
 INTERNAL_TYPES = ("strong style and composition",)  # reached by a switch of the Style & Composition node, never listed
 WEIGHT_TYPES: list[str] = [name for name in RULES if name not in INTERNAL_TYPES]
 
 
-def layer_weights(
+def weigh_layers(
     weight_type: str,
     weight: float,
     blocks: Blocks,
     *,
     composition_weight: float | None = None,
     boost: float | None = None,
-) -> tuple[float, ...]:
-    """One weight per layer, (layers,), for a named weight type.
+) -> LayerWeights:
+    """One weight per layer for a named weight type, and the layers that push away.
 
     `composition_weight` is that of the composition layers in the two "style and composition" types, `boost` that of the
     layers a precise type pushes away; None takes `weight`. ValueError for an unknown type, and for a type by role on a
     model whose roles are not known.
     """
+    rule = rule_of(weight_type)
+    composition = weight if composition_weight is None else composition_weight
+    numbers = Numbers(weight, composition, weight if boost is None else boost)
+    return LayerWeights(rule.weigh(numbers, blocks), rule.pushed(blocks))
+
+
+def rule_of(weight_type: str) -> LayerRule:
+    """The rule of a named weight type; ValueError lists those there are."""
     if weight_type not in RULES:
         raise ValueError(f"Unknown weight type '{weight_type}'. Known: {', '.join(RULES)}.")
-    composition = weight if composition_weight is None else composition_weight
-    strength = Strength(weight, composition, weight if boost is None else boost)
-    return tuple(RULES[weight_type](strength, blocks))
-
-
-def swapped_layers(weight_type: str, blocks: Blocks) -> frozenset[int]:
-    """Layers where a precise type shows the reference to the negative branch only, which pushes it away."""
-    if weight_type not in ("style transfer precise", "composition precise"):
-        return frozenset()
-    composition = frozenset(roles_of(blocks, weight_type).composition)
-    return composition if weight_type == "style transfer precise" else frozenset(range(len(blocks))) - composition
+    return RULES[weight_type]

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Union
 
+from ..ipadapter.families import Roles
+from ..ipadapter.weights import Weights
 from .layer_text import parse_layer_text
-from .layers import RULES, Blocks, Roles, layer_weights, roles_of, swapped_layers
+from .layers import RULES, Blocks, LayerWeights, roles_of, weigh_layers
 from .steps import StepCurve
 
-Weights = tuple[float, ...]
+Frames = tuple[float, ...]  # one weight per frame of a batch, empty for all alike
 Schedule = Union["WeightSchedule", "CombinedSchedule"]
-Resolved = Union["ResolvedSchedule", "ResolvedCombination"]
 
 BLEND: dict[str, Callable[[float, float], float]] = {
     "multiply": lambda first, second: first * second,
@@ -39,7 +40,7 @@ class WeightSchedule:
 
     layers: str = "linear"
     steps: StepCurve = field(default_factory=StepCurve)
-    frames: Weights = ()
+    frames: Frames = ()
     scale: float = 1.0
     composition: float | None = None
     boost: float | None = None
@@ -57,11 +58,11 @@ class WeightSchedule:
         """The schedule on a model's layers; ValueError if the text names a layer that the model does not have."""
         blocks = tuple(blocks)
         if self.layers in RULES:
-            factors = layer_weights(self.layers, 1.0, blocks, composition_weight=self.composition, boost=self.boost)
-            swapped = swapped_layers(self.layers, blocks)
+            found = weigh_layers(self.layers, 1.0, blocks, composition_weight=self.composition, boost=self.boost)
         else:
-            factors, swapped = parse_layer_text(self.layers, blocks), frozenset()
-        return ResolvedSchedule(tuple(factor * self.scale for factor in factors), self.steps, self.frames, swapped)
+            found = LayerWeights(parse_layer_text(self.layers, blocks))
+        layers = tuple(factor * self.scale for factor in found.weights)
+        return ResolvedSchedule(layers, self.steps, self.frames, found.swapped)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class CombinedSchedule:
             )
 
     @property
-    def frames(self) -> Weights:
+    def frames(self) -> Frames:
         first, second = self.first.frames, self.second.frames
         return multiply_frames(first, second) if self.method == "multiply" else first
 
@@ -111,16 +112,16 @@ class CombinedSchedule:
 class ResolvedSchedule:
     """One weight per layer and a curve over the steps; `swapped` are the layers a precise weight type pushes away."""
 
-    layers: Weights
+    layers: tuple[float, ...]
     steps: StepCurve
-    frames: Weights = ()
+    frames: Frames = ()
     swapped: frozenset[int] = frozenset()
 
     @property
     def constant(self) -> bool:
         return self.steps.constant
 
-    def at(self, percent: float) -> Weights:
+    def at(self, percent: float) -> tuple[float, ...]:
         """One weight per layer, (layers,), at a sampling percent. Frame weights multiply these."""
         step = self.steps.at(percent)
         return tuple(weight * step for weight in self.layers)
@@ -128,12 +129,14 @@ class ResolvedSchedule:
 
 @dataclass(frozen=True)
 class ResolvedCombination:
+    """Two schedules on a model's layers made one, by one of METHODS, times `scale`."""
+
     method: str
-    first: Resolved
-    second: Resolved
+    first: Weights
+    second: Weights
     scale: float
     from_second: frozenset[int]
-    frames: Weights
+    frames: Frames
 
     @property
     def constant(self) -> bool:
@@ -145,7 +148,7 @@ class ResolvedCombination:
             return self.first.swapped | self.second.swapped
         return (self.first.swapped - self.from_second) | (self.second.swapped & self.from_second)
 
-    def at(self, percent: float) -> Weights:
+    def at(self, percent: float) -> tuple[float, ...]:
         """As ResolvedSchedule.at."""
         first, second = self.first.at(percent), self.second.at(percent)
         if self.method in BLEND:
@@ -155,7 +158,18 @@ class ResolvedCombination:
         return tuple(weight * self.scale for weight in chosen)
 
 
-def multiply_frames(first: Weights, second: Weights) -> Weights:
+def of_layers(layers: LayerWeights, frames: Frames = ()) -> ResolvedSchedule:
+    """Frames of layers that do not change while sampling, as a schedule on a model."""
+    return ResolvedSchedule(layers.weights, StepCurve(), frames, layers.swapped)
+
+
+def multiplied(first: Weights, second: Weights) -> ResolvedCombination:
+    """The product of two schedules on one model: in every layer, step and frame."""
+    frames = multiply_frames(first.frames, second.frames)
+    return ResolvedCombination("multiply", first, second, 1.0, frozenset(), frames)
+
+
+def multiply_frames(first: Frames, second: Frames) -> Frames:
     """Frame weights times frame weights; the shorter list keeps its last weight, and an empty one is all ones."""
     if not first or not second:
         return first or second

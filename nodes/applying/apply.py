@@ -2,7 +2,7 @@
 of `apply_adapter`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +11,15 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
+from ...ipadapter.families import Block, title_of
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.layers import Block, CrossAttention, find_cross_attentions, layer_blocks
+from ...ipadapter.sites import Site, layer_blocks
+from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
-from ...weight_schedules.layers import layer_weights, swapped_layers
-from ...weight_schedules.schedule import Resolved, Schedule, multiply_frames
+from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
+from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..loading.adapters import LoadedAdapter, open_pipeline
-from ..sampling.attach import attach
+from ..sampling.attach import attach, sites_of
 from .encoding import Embeds, Reference, encode_reference
 from .keys_values import keys_values_source
 
@@ -56,13 +58,13 @@ def apply_adapter(
 ) -> Applied:
     """A clone of a model that follows references; everything that can be wrong is said here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
-    attentions = find_cross_attentions(model.get_model_object("diffusion_model"))
-    check_model(pipeline.adapter, attentions)
+    sites = sites_of(model)
+    check_model(pipeline.adapter, sites)
     prompts, faces = [], []
     for reference, strength in requests:
         reference = with_face_strength(reference, strength)
         embeds = encode_reference(pipeline, reference)
-        prompts.append(image_prompt(model, pipeline.adapter, attentions, embeds, reference, strength))
+        prompts.append(image_prompt(model, pipeline.adapter, sites, embeds, reference, strength))
         faces += [] if embeds.faces is None else [embeds.faces]
     return Applied(attach(model, prompts), torch.cat(faces) if faces else None)
 
@@ -78,7 +80,7 @@ def with_face_strength(reference: Reference, strength: Strength) -> Reference:
 def image_prompt(
     model: ModelPatcher,
     adapter: LoadedAdapter,
-    attentions: Sequence[CrossAttention],
+    sites: Sequence[Site],
     embeds: Embeds,
     reference: Reference,
     strength: Strength,
@@ -89,19 +91,14 @@ def image_prompt(
             f"start_at ({strength.start_at}) lies after end_at ({strength.end_at}), so the reference would never "
             "act. Swap them."
         )
-    blocks = layer_blocks(attentions)
-    table, swapped = layer_table(strength, blocks)
-    resolved = strength.schedule.resolve(blocks) if strength.schedule is not None else None
-    source, images, models = keys_values_source(model, adapter, attentions, embeds, reference)
+    weights = weights_of(strength, layer_blocks(sites))
+    source, images, models = keys_values_source(model, adapter, sites, embeds, reference)
     return ImagePrompt(
         keys_values=source,
-        weight_at=_weight_at(table, resolved),
-        constant=resolved is None or resolved.constant,
+        weights=weights,
         start_at=strength.start_at,
         end_at=strength.end_at,
         scaling=strength.scaling,
-        swapped=swapped | (resolved.swapped if resolved is not None else frozenset()),
-        frame_weights=_frame_weights(strength.weight, resolved),
         mask=checked_mask(strength.mask),
         per_frame=reference.per_frame,
         images=images,
@@ -109,23 +106,29 @@ def image_prompt(
     )
 
 
-def layer_table(strength: Strength, blocks: Sequence[Block]) -> tuple[tuple[float, ...], frozenset[int]]:
-    """One weight per layer, and the layers whose roles are swapped, of a weight type or a layer text."""
+def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
+    """How strong in every layer, step and frame of a model with these blocks: the node's own weights times its
+    schedule.
+    """
+    own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
+    return own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks))
+
+
+def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
+    """One weight per layer, of a weight type or of a layer text; a text keeps the pushed layers of the weight type."""
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
-        return tuple(factor * weight for factor in factors), swapped_layers(strength.weight_type, blocks)
-    composition = weight if strength.weight_composition is None else strength.weight_composition
-    weights = layer_weights(strength.weight_type, weight, blocks, composition_weight=composition, boost=strength.boost)
-    return weights, swapped_layers(strength.weight_type, blocks)
+        return LayerWeights(tuple(factor * weight for factor in factors), rule_of(strength.weight_type).pushed(blocks))
+    composition = strength.weight_composition
+    return weigh_layers(strength.weight_type, weight, blocks, composition_weight=composition, boost=strength.boost)
 
 
-def check_model(adapter: LoadedAdapter, attentions: Sequence[CrossAttention]) -> None:
+def check_model(adapter: LoadedAdapter, sites: Sequence[Site]) -> None:
     """ModelMismatchError where an adapter was made for another family than the model's."""
-    width = attentions[0].context_dim
+    width = sites[0].context_dim
     if width != adapter.config.context_dim:
-        names = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}
-        made_for, found = (names.get(dim, "another family") for dim in (adapter.config.context_dim, width))
+        made_for, found = title_of(adapter.config.context_dim), title_of(width)
         raise ModelMismatchError(
             f"{adapter.name} was made for {made_for} (text {adapter.config.context_dim} wide), and the model is "
             f"{found} ({width} wide). "
@@ -147,17 +150,9 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
     return None if bool((mask == 1).all()) else mask.detach().float().cpu()
 
 
-def _weight_at(table: tuple[float, ...], resolved: Resolved | None) -> Callable[[float], Sequence[float]]:
-    if resolved is None:
-        return lambda percent: table
-    if resolved.constant:
-        constant = tuple(weight * step for weight, step in zip(table, resolved.at(0.0), strict=True))
-        return lambda percent: constant
-    return lambda percent: tuple(weight * step for weight, step in zip(table, resolved.at(percent), strict=True))
-
-
-def _frame_weights(weight: float | Sequence[float], resolved: Resolved | None) -> tuple[float, ...] | None:
-    own = () if isinstance(weight, int | float) else tuple(float(w) for w in weight)
-    if not isinstance(weight, int | float) and not own:
+def _frames(weight: float | Sequence[float]) -> tuple[float, ...]:
+    if isinstance(weight, int | float):
+        return ()
+    if not len(weight):
         raise AdapterError("weight is an empty list: it needs one number, or one per frame.")
-    return multiply_frames(own, resolved.frames if resolved is not None else ()) or None
+    return tuple(float(w) for w in weight)

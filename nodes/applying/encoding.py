@@ -13,13 +13,13 @@ from ...ipadapter.cache import ContentCache, content_key, serial
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.faces import FaceChoice, Faces, face_features
+from ...ipadapter.families import face_habits
 from ...ipadapter.noise import contrast_copy
 from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
 
 _FEATURES = ContentCache(256 * 2**20)
 _FACES = ContentCache(64 * 2**20)
-FACE_CROP = {"sd15": 224, "sdxl": 256, "kolors": 336}  # sides of the aligned face that each family was trained with
 
 
 @dataclass(frozen=True)
@@ -190,24 +190,22 @@ def _face_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
         return Embeds(None, None, None, faces.embeds, zero, faces.crops)
     encoder = Encoder(pipeline)
     hidden = encoder(faces.crops, reference.encode_batch_size)
-    negative = torch.zeros_like(hidden[:1]) if config.family == "kolors" else encoder.negative(reference, hidden)
+    zeros = face_habits(config.family).negative == "zeros"
+    negative = torch.zeros_like(hidden[:1]) if zeros else encoder.negative(reference, hidden)
     return Embeds(hidden, negative, None, faces.embeds, zero.expand(len(negative), -1), faces.crops)
 
 
 def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
-    """The face of every reference picture, as the adapter wants it: Kolors takes the raw vector and an upright
-    square.
-    """
+    """The face of every reference picture, as the adapter was trained with it."""
     config = pipeline.adapter.config
-    kolors = config.family == "kolors"
-    size = FACE_CROP.get(config.family, 224)
+    habits = face_habits(config.family)
     return face_features(
         pipeline.insightface,
         _images(reference),
-        size,
-        normed=not (config.raw_face or kolors),
+        habits.side,
+        normed=habits.normed and not config.raw_face,
         choice=reference.face,
-        crop="box" if kolors else "aligned",
+        crop=habits.crop,
         cache=_FACES,
     )
 

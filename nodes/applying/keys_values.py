@@ -1,6 +1,4 @@
-"""Keys and values of encoded references for every cross-attention of a model, computed when a node runs and kept by
-content.
-"""
+"""Keys and values of encoded references for every site of a model, computed when a node runs and kept by content."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,20 +9,17 @@ from torch import Tensor, nn
 
 from ...ipadapter.cache import ContentCache, content_key, serial
 from ...ipadapter.errors import ModelMismatchError
-from ...ipadapter.image_prompt import KeysValues
-from ...ipadapter.layers import CrossAttention, layer_blocks, match_keys
-from ...weight_schedules.layers import known_roles
+from ...ipadapter.families import roles_of_blocks
+from ...ipadapter.image_prompt import KeysValues, Source
+from ...ipadapter.sites import Site, layer_blocks, match_keys
 from ..loading.adapters import LoadedAdapter
 from .encoding import Embeds, Reference
 
-BUDGET = (
-    256 * 2**20
-)  # bytes of K/V one prompt may keep; long frame batches above it compute them while sampling, one layer at a time
+# Bytes of K/V that one prompt may keep; long frame batches above it compute them while sampling, one site at a time.
+BUDGET = 256 * 2**20
 
 _TOKENS = ContentCache(64 * 2**20)
 _KEYS_VALUES = ContentCache(512 * 2**20)
-
-Source = Callable[[int, Sequence[int] | None], KeysValues]
 
 
 @dataclass(frozen=True)
@@ -41,24 +36,24 @@ class Tokens:
 def keys_values_source(
     model: ModelPatcher,
     adapter: LoadedAdapter,
-    attentions: Sequence[CrossAttention],
+    sites: Sequence[Site],
     embeds: Embeds,
     reference: Reference,
 ) -> tuple[Source, int, tuple[object, ...]]:
     """Where a prompt's K/V come from, how many images it has, and what must stay loaded while sampling."""
     tokens = _project(model, adapter, embeds, reference)
-    numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
-    dtype = _storage_type(model)
-    roles = known_roles(layer_blocks(attentions)) if tokens.composition is not None else None
+    numbers = match_keys(sites, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
+    dtype = storage_type(model)
+    roles = roles_of_blocks(layer_blocks(sites)) if tokens.composition is not None else None
     of_composition = tuple(roles.composition) if roles else ()  # the layers that look at the composition reference
 
-    def pair_for(attention: int) -> tuple[Tensor, Tensor]:
-        composed = tokens.composition if attentions[attention].layer in of_composition else None
+    def pair_for(site: int) -> tuple[Tensor, Tensor]:
+        composed = tokens.composition if sites[site].layer in of_composition else None
         positive = tokens.positive if composed is None else composed
-        return positive, _fit(tokens.negative, positive, reference.per_frame)
+        return positive, _repeat_to(tokens.negative, positive, reference.per_frame)
 
-    if reference.per_frame and _size(adapter, tokens, dtype) > BUDGET:
-        return _on_the_way(adapter, numbers, pair_for), len(tokens.positive), (adapter.patcher,)
+    if reference.per_frame and _bytes(adapter, tokens, dtype) > BUDGET:
+        return _compute_in_site(adapter, numbers, pair_for), len(tokens.positive), (adapter.patcher,)
     key = (
         serial(adapter),
         content_key(tokens.positive),
@@ -95,7 +90,7 @@ def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refe
         for start in range(0, count, chunk):
             part = [None if x is None else x[start : start + chunk].to(device, torch.float32) for x in (features, face)]
             parts.append(adapter.network.project(*part, strength=strength, shortcut=reference.shortcut))
-        return _own(_to_context(model, adapter, torch.cat(parts), reference.kolors_weight))
+        return to_main_memory(_to_context(model, adapter, torch.cat(parts), reference.kolors_weight))
 
     composition = project(embeds.composition, None) if embeds.composition is not None else None
     return Tokens(project(embeds.positive, embeds.face), project(embeds.negative, embeds.face_negative), composition)
@@ -121,31 +116,32 @@ def _compute(
 ) -> list[KeysValues]:
     device = adapter.to_device().load_device
     results = []
-    for attention, number in enumerate(numbers):
-        positive, negative = pair_for(attention)
+    for site, number in enumerate(numbers):
+        positive, negative = pair_for(site)
         k, v = adapter.network.keys_values(torch.cat([positive, negative]).to(device), number)
         count = len(positive)
-        halves = [tuple(_own(x[part].to(dtype)) for x in (k, v)) for part in (slice(0, count), slice(count, None))]
+        parts = (slice(0, count), slice(count, None))
+        halves = [tuple(to_main_memory(x[part].to(dtype)) for x in (k, v)) for part in parts]
         results.append(KeysValues(halves[0], halves[1]))  # type: ignore[arg-type]
     return results
 
 
 def _stored(stored: Sequence[KeysValues]) -> Source:
-    def source(attention: int, images: Sequence[int] | None) -> KeysValues:
-        return stored[attention] if images is None else _pick(stored[attention], images)
+    def source(site: int, images: Sequence[int] | None, sigma: float | None = None) -> KeysValues:
+        return stored[site] if images is None else _pick(stored[site], images)
 
     return source
 
 
-def _on_the_way(
+def _compute_in_site(
     adapter: LoadedAdapter, numbers: Sequence[int], pair_for: Callable[[int], tuple[Tensor, Tensor]]
 ) -> Source:
-    """K/V for just the frames of a model call, computed in the layer that needs them."""
+    """K/V for just the frames of a model call, computed in the site that needs them."""
 
-    def source(attention: int, images: Sequence[int] | None) -> KeysValues:
+    def source(site: int, images: Sequence[int] | None, sigma: float | None = None) -> KeysValues:
         device = adapter.patcher.load_device
-        chosen = [x if images is None else x[_clamped(images, x)] for x in pair_for(attention)]
-        positive, negative = (adapter.network.keys_values(x.to(device), numbers[attention]) for x in chosen)
+        chosen = [x if images is None else x[_clamped(images, x)] for x in pair_for(site)]
+        positive, negative = (adapter.network.keys_values(x.to(device), numbers[site]) for x in chosen)
         return KeysValues(positive, negative)
 
     return source
@@ -160,7 +156,7 @@ def _clamped(images: Sequence[int], x: Tensor) -> list[int]:
     return [min(image, len(x) - 1) for image in images]
 
 
-def _fit(negative: Tensor, positive: Tensor, per_frame: bool) -> Tensor:
+def _repeat_to(negative: Tensor, positive: Tensor, per_frame: bool) -> Tensor:
     """As many negative images as positive ones, so that both attend to equally many tokens; a repeated image changes
     no attention.
     """
@@ -169,19 +165,19 @@ def _fit(negative: Tensor, positive: Tensor, per_frame: bool) -> Tensor:
     return negative[[min(image, len(negative) - 1) for image in range(len(positive))]]
 
 
-def _size(adapter: LoadedAdapter, tokens: Tokens, dtype: torch.dtype) -> int:
+def _bytes(adapter: LoadedAdapter, tokens: Tokens, dtype: torch.dtype) -> int:
     images = len(tokens.positive) + len(tokens.negative)
     return 2 * images * tokens.positive.shape[1] * sum(adapter.config.channels) * dtype.itemsize
 
 
-def _storage_type(model: ModelPatcher) -> torch.dtype:
+def storage_type(model: ModelPatcher) -> torch.dtype:
     """The type the UNet computes in; 8-bit and packed weights compute in another one."""
     dtype = getattr(model.model, "get_dtype_inference", model.model.get_dtype)()
     dtype = getattr(model.model, "manual_cast_dtype", None) or dtype
     return dtype if dtype in (torch.float16, torch.bfloat16, torch.float32) else torch.float16
 
 
-def _own(x: Tensor) -> Tensor:
+def to_main_memory(x: Tensor) -> Tensor:
     """A copy in main memory that is no inference tensor, so that samplers which need gradients work too."""
     with torch.inference_mode(False):
         return x.detach().clone().cpu()

@@ -12,12 +12,13 @@ import comfy.utils
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.layers import find_cross_attentions
+from ...ipadapter.families import Family, family_of_model
 from ...ipadapter.presets import Preset
+from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
 from .face_packs import load_face_models
-from .search import CONTEXT_DIMS, find_adapter, find_encoder, find_lora
+from .search import find_adapter, find_encoder, find_lora
 
 Pipeline = dict[str, dict[str, Any]]
 PRESETS_OWN = "the preset's own"  # the face pack that the adapter was trained with
@@ -55,16 +56,17 @@ def load_preset(
     return model, pipeline
 
 
-def model_family(model: ModelPatcher) -> str:
-    """The family whose adapters fit a model, by the width of the text that it reads."""
-    width = find_cross_attentions(model.get_model_object("diffusion_model"))[0].context_dim
-    for family, context_dim in CONTEXT_DIMS.items():
-        if context_dim == width:
-            return family
-    raise ModelMismatchError(
-        f"The unified loaders know adapters for SD1.5, SDXL and Kolors, and this model reads text {width} wide. "
-        "Use an IPAdapter Model Loader with an adapter that was made for it."
-    )
+def model_family(model: ModelPatcher) -> Family:
+    """The family whose adapters fit a model, told by its structure."""
+    width = sites_of(model)[0].context_dim
+    projects_text = hasattr(model.get_model_object("diffusion_model"), "encoder_hid_proj")
+    family = family_of_model(width, projects_text)
+    if family is None or not family.presets:
+        raise ModelMismatchError(
+            f"The unified loaders know adapters for SD1.5, SDXL and Kolors, and this model reads text {width} wide. "
+            "Use an IPAdapter Model Loader with an adapter that was made for it."
+        )
+    return family
 
 
 def upstream_parts(upstream: Any) -> Pipeline:
@@ -93,7 +95,7 @@ def load_encoder(path: Path) -> Any:
 
 
 def with_lora(
-    model: ModelPatcher, adapter: LoadedAdapter, name: str, preset: Preset, family: str, strength: float
+    model: ModelPatcher, adapter: LoadedAdapter, name: str, preset: Preset, family: Family, strength: float
 ) -> ModelPatcher:
     """A clone with the LoRA inside the adapter's file, which is always the right one, else with the separate file."""
     if adapter.config.has_lora:

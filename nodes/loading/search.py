@@ -1,32 +1,30 @@
 """Find the files that belong together: an adapter for a preset and a model, the encoder it takes, its LoRA."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import folder_paths
 
 from ...ipadapter.adapter import encoder_for
 from ...ipadapter.config import AdapterConfig
+from ...ipadapter.families import FAMILIES, Family
 from ...ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
 from ...ipadapter.presets import ENCODERS, ModelFile, Preset
 from .files import ADAPTERS
 
 log = logging.getLogger(__name__)
 
-CONTEXT_DIMS = {"sd15": 768, "sdxl": 2048}  # width of the text that cross-attentions read -> the family's name
-FAMILY_NAMES = {"sd15": "SD1.5", "sdxl": "SDXL"}
 
-
-def find_adapter(preset_name: str, preset: Preset, family: str) -> Path:
+def find_adapter(preset_name: str, preset: Preset, family: Family) -> Path:
     """The adapter of a preset for a model family: by its name, else the only file whose tensors are such an adapter.
 
     Raises ValueError for a family that has none, FileNotFoundError with what was searched and found.
     """
-    if (wanted := preset.adapters.get(family)) is None:
-        others = " and ".join(FAMILY_NAMES[name] for name in preset.adapters)
+    if (wanted := _of_family(preset.adapters, family)) is None:
+        others = " and ".join(FAMILIES[name].title for name in preset.adapters)
         raise ValueError(
-            f"The preset {preset_name} exists for {others} only, and the model is {FAMILY_NAMES[family]}. "
+            f"The preset {preset_name} exists for {others} only, and the model is {family.title}. "
             "Choose another preset."
         )
 
@@ -37,7 +35,7 @@ def find_adapter(preset_name: str, preset: Preset, family: str) -> Path:
     if path := _find(ADAPTERS, wanted, fits):
         return path
     raise FileNotFoundError(
-        f"No adapter for the preset {preset_name} and an {FAMILY_NAMES[family]} model: "
+        f"No adapter for the preset {preset_name} and an {family.title} model: "
         f"{_expected(ADAPTERS, wanted.name)}. Get it from {preset.source}. {_found(ADAPTERS)}"
     )
 
@@ -59,11 +57,12 @@ def find_encoder(config: AdapterConfig, adapter_name: str) -> Path:
     )
 
 
-def find_lora(preset_name: str, preset: Preset, family: str) -> Path:
+def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
     """The LoRA file of a preset, for an adapter whose own file holds none."""
-    wanted = preset.loras[family]
+    if (wanted := _of_family(preset.loras, family)) is None:
+        raise ValueError(f"The preset {preset_name} has no LoRA for {family.title}. Set lora_strength to 0.")
     paths = [_path("loras", name) for name in wanted.matches(_files("loras"))]
-    if fitting := [path for path in paths if peek_lora_width(path) == CONTEXT_DIMS[family]]:
+    if fitting := [path for path in paths if peek_lora_width(path) == family.text_width]:
         return fitting[0]
     raise FileNotFoundError(
         f"No LoRA for the preset {preset_name}, whose adapter holds none itself: {_expected('loras', wanted.name)}. "
@@ -87,9 +86,14 @@ def _find(folder: str, wanted: ModelFile, fits: Callable[[Path], bool]) -> Path 
     return _path(folder, found[0])
 
 
-def _is_wanted(config: AdapterConfig, wanted: ModelFile, family: str) -> bool:
+def _of_family(files: Mapping[str, ModelFile], family: Family) -> ModelFile | None:
+    """The file for a family, or for one whose adapters run on it too."""
+    return next((files[name] for name in family.presets if name in files), None)
+
+
+def _is_wanted(config: AdapterConfig, wanted: ModelFile, family: Family) -> bool:
     same_encoder = wanted.embed_dim in (None, config.embed_dim)
-    return config.variant == wanted.variant and config.context_dim == CONTEXT_DIMS[family] and same_encoder
+    return config.variant == wanted.variant and config.context_dim == family.text_width and same_encoder
 
 
 def _files(folder: str) -> list[str]:

@@ -4,7 +4,7 @@ Everything attached is new: nothing reachable from the model that came in is cha
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -13,71 +13,77 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
 from ...ipadapter.cache import ContentCache
+from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.layers import Block, CrossAttention, find_cross_attentions, layer_blocks
-from .call import BUDGET, KEY, Decider, ModelCall
-from .unet import ImagePromptPatch, TextAttention
+from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
+from . import unet
+from .call import BUDGET, Decider, ModelCall
+from .compiled import AttentionPatch
+from .rows import KEY
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How image prompts get into the sites of a structure (a key of ipadapter.sites.STRUCTURES)."""
+
+    install: Callable[[ModelPatcher, Site, int, Decider, tuple[ImagePrompt, ...]], None]
+    replace_patches: Callable[[ModelPatcher, Callable[[Any], Any]], None]
+    idle_patches: Callable[[Sequence[Site]], Sequence[AttentionPatch]]
+
+
+BINDINGS: dict[str, Binding] = {"unet": Binding(unet.install, unet.replace_patches, unet.idle_patches)}
+
+
+def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
+    """Where image prompts can act in a model, in the order in which it runs."""
+    return find_sites(model.get_model_object("diffusion_model"))
 
 
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
     """The layers of a model, in the order in which it runs them."""
-    return layer_blocks(find_cross_attentions(model.get_model_object("diffusion_model")))
+    return layer_blocks(sites_of(model))
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
-    """A clone of a model whose cross-attentions also attend to image prompts."""
+    """A clone of a model that also attends to image prompts, at every site that they reach."""
     clone = model.clone()
-    present = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    earlier = _decider(model)
-    attentions = find_cross_attentions(clone.get_model_object("diffusion_model"))
+    earlier = decider_of(model)
+    binding, sites = _binding(clone), sites_of(clone)
     decider = Decider(
         (*attached_prompts(model), *prompts),
         clone.get_model_object("model_sampling"),
         earlier.positions if earlier else WeakKeyDictionary(),
-        tuple(TextAttention(attention, number) for number, attention in enumerate(attentions)),
+        binding.idle_patches(sites),
     )
-    for number, attention in enumerate(attentions):
-        reaching = tuple(
-            prompt for prompt in prompts if not prompt.constant or prompt.weight_at(0.0)[attention.layer] != 0
-        )
-        before = present.get(attention.address, present.get(attention.block))
-        if isinstance(before, ImagePromptPatch):
-            patch = ImagePromptPatch(attention, number, decider, before.prompts + reaching, before.before, before.added)
-        elif reaching:
-            patch = ImagePromptPatch(attention, number, decider, reaching, before)
-        else:
-            continue
-        # Other packs use two-part keys where a block has one layer.
-        own_position = attention.depth > 1 or attention.address in present
-        clone.set_model_attn2_replace(patch, *attention.block, attention.position if own_position else None)
+    for number, site in enumerate(sites):
+        reaching = tuple(p for p in prompts if not p.weights.constant or p.weights.at(0.0)[site.layer] != 0)
+        binding.install(clone, site, number, decider, reaching)
     _install(clone, decider)
     return clone
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:
     """Every image prompt attached to a model, in the order in which they were applied."""
-    decider = _decider(model)
+    decider = decider_of(model)
     return decider.prompts if decider else ()
 
 
-def _decider(model: ModelPatcher) -> Decider | None:
-    wrappers = model.get_wrappers(WrappersMP.APPLY_MODEL, KEY)
-    return getattr(wrappers[0], "__self__", None) if wrappers else None
+def decider_of(model: ModelPatcher) -> Decider | None:
+    """What decides for the image prompts of a model; None where it has none."""
+    return model.get_attachment(KEY)
 
 
 def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePrompt]) -> ModelPatcher:
     """A clone of a model whose attached image prompts are replaced, each by what `change` makes of it."""
     clone = model.clone()
-    changed = {prompt: change(prompt) for prompt in attached_prompts(model)}
-    earlier = _decider(model)
+    earlier = decider_of(model)
     if earlier is None:
         return clone
+    changed = {prompt: change(prompt) for prompt in earlier.prompts}
     decider = replace(earlier, prompts=tuple(changed.values()), store=ContentCache(BUDGET))
-    patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    for key, patch in patches.items():
-        if isinstance(patch, ImagePromptPatch):
-            prompts = tuple(changed[prompt] for prompt in patch.prompts)
-            patches[key] = ImagePromptPatch(patch.attention, patch.number, decider, prompts, patch.before, patch.added)
+    _binding(clone).replace_patches(
+        clone, lambda patch: patch.with_prompts(decider, tuple(changed[prompt] for prompt in patch.prompts))
+    )
     _install(clone, decider)
     return clone
 
@@ -90,20 +96,14 @@ class Observer(Protocol):
         ...
 
     def see(
-        self,
-        sigma: float,
-        attention: CrossAttention,
-        grid: tuple[int, int],
-        call: ModelCall,
-        text: Tensor,
-        image: Tensor,
+        self, sigma: float, site: Site, grid: tuple[int, int], call: ModelCall, text: Tensor, image: Tensor
     ) -> None:
-        """What text and image prompts gave one cross-attention, (rows, tokens, channels) each."""
+        """What text and image prompts gave at one site, (rows, tokens, channels) each."""
         ...
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
-    """A clone of a model that shows an observer every cross-attention that image prompts reach."""
+    """A clone of a model that shows an observer every site that image prompts reach."""
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     options[KEY] = {**options.get(KEY, {}), "observer": observer}
@@ -117,7 +117,13 @@ def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
     return clone
 
 
+def _binding(model: ModelPatcher) -> Binding:
+    return BINDINGS[structure_of(model.get_model_object("diffusion_model"))]
+
+
 def _install(model: ModelPatcher, decider: Decider) -> None:
+    """The wrappers and callbacks of a decider, in place of an earlier one's."""
+    model.set_attachments(KEY, decider)
     wrappers = {
         WrappersMP.SAMPLER_SAMPLE: decider.on_sampler_sample,
         WrappersMP.CALC_COND_BATCH: decider.on_calc_cond_batch,
@@ -136,7 +142,4 @@ def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
     """Clones share patch objects, and packs that call `add` on one would change every clone: so each clone gets its
     own.
     """
-    patches = clone.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-    for key, patch in patches.items():
-        if isinstance(patch, ImagePromptPatch):
-            patches[key] = patch.copy()
+    _binding(clone).replace_patches(clone, lambda patch: patch.copy())

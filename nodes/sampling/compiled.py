@@ -20,7 +20,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...ipadapter.cache import serial
-from ...ipadapter.layers import CrossAttention
+from ...ipadapter.sites import Site
 
 NAME = "ipadapter_atelier"
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
@@ -30,8 +30,8 @@ _identities = itertools.count(1)
 class AttentionPatch(ABC):
     """Replaces one cross-attention, called by the model or by a compiled graph of it."""
 
-    def __init__(self, attention: CrossAttention, number: int) -> None:
-        self.attention, self.number, self.identity = attention, number, next(_identities)
+    def __init__(self, site: Site, number: int) -> None:
+        self.site, self.number, self.identity = site, number, next(_identities)
         _alive[self.identity] = self
 
     @abstractmethod
@@ -59,7 +59,7 @@ _running: ContextVar[_Running | None] = ContextVar("running", default=None)
 
 
 @contextmanager
-def answering(options: Mapping[str, Any]) -> Iterator[None]:
+def serving_graphs(options: Mapping[str, Any]) -> Iterator[None]:
     """Answer the operations of compiled graphs with the patches in these options."""
     patches = _patches(options).values()
     ours = {patch.number: patch for patch in patches if isinstance(patch, AttentionPatch)}
@@ -76,13 +76,13 @@ def is_compiled(model: Any, options: Mapping[str, Any]) -> bool:
     return _HOST_WRAPPER in wrappers or hasattr(model.diffusion_model, "_orig_mod")
 
 
-def everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch]) -> dict[str, Any]:
+def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch]) -> dict[str, Any]:
     """Options that have a patch on every cross-attention, so that one graph serves prompts in other layers too."""
     present = _patches(options)
     added = {
-        patch.attention.address: patch
+        patch.site.address: patch
         for patch in idle
-        if patch.attention.address not in present and patch.attention.block not in present
+        if patch.site.address not in present and patch.site.block not in present
     }
     return {**options, "patches_replace": {**options.get("patches_replace", {}), "attn2": {**present, **added}}}
 
@@ -132,9 +132,9 @@ def _attend(
         )
     options = {
         **running.options,
-        "block": patch.attention.block,
-        "block_index": patch.attention.position,
-        "transformer_index": patch.attention.layer,
+        "block": patch.site.block,
+        "block_index": patch.site.position,
+        "transformer_index": patch.site.layer,
         "activations_shape": [len(q), q.shape[-1], height, width],
         "n_heads": heads,
         "dim_head": q.shape[-1] // heads,

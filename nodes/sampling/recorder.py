@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import POSITIVE
-from ...ipadapter.layers import Block, CrossAttention
+from ...ipadapter.sites import Site
 from ...masks.attention_map import Seen, image_share
 from ...weight_schedules.position import SamplingPosition
 from .call import ModelCall
@@ -22,7 +23,7 @@ class Recorder:
     def see(
         self,
         sigma: float,
-        attention: CrossAttention,
+        site: Site,
         grid: tuple[int, int],
         call: ModelCall,
         text: Tensor,
@@ -34,4 +35,4 @@ class Recorder:
             if role == POSITIVE and not (rows.areas and rows.areas[chunk]):
                 part = slice(chunk * rows.frames, (chunk + 1) * rows.frames)
                 share = image_share(text[part], image[part], grid)
-                self.seen.append(Seen(percent, attention.layer, rows.indices, share))
+                self.seen.append(Seen(percent, site.layer, rows.indices, share))

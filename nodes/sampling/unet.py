@@ -1,18 +1,55 @@
-"""The patch of a UNet's cross-attention: the text attention plus the attention of every image prompt."""
+"""Image prompts in a UNet: the patch of a cross-attention, which adds theirs to the attention to the text."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...ipadapter.attention import add_image_attention, at_weight, fold_queries, image_attention
-from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange
-from ...ipadapter.layers import CrossAttention
-from .call import KEY, Decider, ModelCall
+from ...ipadapter.attention import decoupled_attention
+from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.sites import Site
+from .call import Decider
 from .compiled import AttentionPatch
+from .rows import KEY
 
 Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+
+
+def install(
+    clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]
+) -> None:
+    """Let prompts act in a site of a cloned model, beside whatever patch its cross-attention has already."""
+    present = patches_of(clone)
+    before = present.get(site.address, present.get(site.block))
+    if isinstance(before, ImagePromptPatch):
+        patch = ImagePromptPatch(site, number, decider, before.prompts + prompts, before.before, before.added)
+    elif prompts:
+        patch = ImagePromptPatch(site, number, decider, prompts, before)
+    else:
+        return
+    # Other packs use two-part keys where a block has one layer.
+    own_position = site.depth > 1 or site.address in present
+    clone.set_model_attn2_replace(patch, *site.block, site.position if own_position else None)
+
+
+def patches_of(model: ModelPatcher) -> dict[Any, Any]:
+    """The patches that replace cross-attentions of a model, ours and others', by ComfyUI's address."""
+    return model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+
+
+def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], "ImagePromptPatch"]) -> None:
+    """Replace every patch of ours on a cloned model, each by what `change` makes of it."""
+    patches = patches_of(clone)
+    for address, patch in patches.items():
+        if isinstance(patch, ImagePromptPatch):
+            patches[address] = change(patch)
+
+
+def idle_patches(sites: Sequence[Site]) -> tuple["TextAttention", ...]:
+    """A patch for every site that leaves the attention to the text as it is."""
+    return tuple(TextAttention(site, number) for number, site in enumerate(sites))
 
 
 class TextAttention(AttentionPatch):
@@ -29,14 +66,14 @@ class ImagePromptPatch(AttentionPatch):
 
     def __init__(
         self,
-        attention: CrossAttention,
+        site: Site,
         number: int,
         decider: Decider,
         prompts: tuple[ImagePrompt, ...],
         before: Patch | None = None,
         added: tuple[tuple[Callable[..., Tensor], dict[str, Any]], ...] = (),
     ) -> None:
-        super().__init__(attention, number)
+        super().__init__(site, number)
         self.decider, self.prompts, self.before, self.added = decider, prompts, before, added
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
@@ -46,49 +83,26 @@ class ImagePromptPatch(AttentionPatch):
         # The temporal attention of video models has other tokens, and no image to look at.
         if q.shape[1] == grid[0] * grid[1]:
             call = self.decider.call_for(self.prompts, options, len(q))
-            text, out = out, self._image_attentions(out, q, call, grid, options)
+            images = self.decider.images(self.prompts, self.site, self.number, call, grid, q)
+            text, out = out, decoupled_attention(out, q, images, _attend(options))
             if observer := options.get(KEY, {}).get("observer"):
-                observer.see(float(options["sigmas"][0]), self.attention, grid, call, text, out - text)
+                observer.see(float(options["sigmas"][0]), self.site, grid, call, text, out - text)
         for callback, arguments in self.added:
             if arguments["sigma_end"] <= float(options["sigmas"][0]) <= arguments["sigma_start"]:
                 out = out + callback(out, q, k, v, options, **arguments)
         return out
 
-    def _image_attentions(
-        self, out: Tensor, q: Tensor, call: ModelCall, grid: tuple[int, int], options: dict[str, Any]
-    ) -> Tensor:
-        queries: dict[int, Tensor] = {}
-        for prompt in self.prompts:
-            weights = call.weights[prompt]
-            if weights is None or weights[self.attention.layer] == 0:
-                continue
-            keys, values = self._keys_values(prompt, call.rows, weights[self.attention.layer], q)
-            groups = len(keys)
-            if groups not in queries:
-                queries[groups] = fold_queries(q, groups, self.attention.heads)
-            image = image_attention(queries[groups], keys, values, _attend(options), q.shape)
-            out = add_image_attention(out, image, self.decider.gain(prompt, self.attention.layer, call.rows, grid, q))
-        return out
-
-    def _keys_values(self, prompt: ImagePrompt, rows: Rows, weight: float, q: Tensor) -> tuple[Tensor, Tensor]:
-        if prompt.constant:
-            return self._arranged(prompt, rows, weight, q)
-        return at_weight(self._arranged(prompt, rows, 0.0, q), self._arranged(prompt, rows, 1.0, q), weight)
-
-    def _arranged(self, prompt: ImagePrompt, rows: Rows, weight: float, q: Tensor) -> tuple[Tensor, Tensor]:
-        def make() -> tuple[Tensor, Tensor]:
-            k, v = arrange(prompt, self.number, self.attention.layer, rows, self.attention.heads, weight)
-            return k.to(q), v.to(q)
-
-        frames = rows.indices if prompt.rows_differ else None
-        return self.decider.keep((prompt, self.number, q.device, q.dtype, rows.roles, frames, weight), make)
-
     def add(self, callback: Callable[..., Tensor], **arguments: Any) -> None:
         """Stack another pack's attention callback, in the way such packs call it on whatever patch they find."""
         self.added = (*self.added, (callback, arguments))
 
+    def with_prompts(self, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> "ImagePromptPatch":
+        """The same patch in the same place, of other prompts."""
+        return ImagePromptPatch(self.site, self.number, decider, prompts, self.before, self.added)
+
     def copy(self) -> "ImagePromptPatch":
-        return ImagePromptPatch(self.attention, self.number, self.decider, self.prompts, self.before, self.added)
+        """A patch object of its own, for packs that call `add` on what they find."""
+        return self.with_prompts(self.decider, self.prompts)
 
     def to(self, target: object) -> "ImagePromptPatch":
         """K/V follow q at every call, so there is nothing to move; a patch before this one may have something."""

@@ -13,7 +13,7 @@ pytest.importorskip("comfy.ldm", reason="needs ComfyUI; set COMFYUI_PATH")
 
 from harness.host import ROOT
 from ipadapter.checkpoint import read_checkpoint, read_file
-from ipadapter.layers import find_cross_attentions
+from ipadapter.sites import find_sites
 from training import adapter, autoencoder, unet
 from training.data import draw_data
 from training.loop import Plan, rate_at
@@ -101,7 +101,7 @@ def test_latents_have_mean_zero_and_deviation_one_and_decode_as_before():
 
 
 def test_an_adapter_begins_by_changing_nothing_and_only_it_is_trained(denoiser, examples):
-    attentions = find_cross_attentions(denoiser.unet)
+    attentions = find_sites(denoiser.unet)
     fresh = adapter.new_adapter("standard", attentions)
     shown = adapter.Shown(fresh, attentions)
     generator = torch.Generator().manual_seed(1)

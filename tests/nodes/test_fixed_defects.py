@@ -16,11 +16,11 @@ from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.families import LAYOUTS
 from pack.nodes.apply import IPAdapterFromParams
 from pack.nodes.applying.apply import Strength, apply_adapter, layer_table, with_face_strength
 from pack.nodes.applying.encoding import Encoder, Reference, encode_reference
 from pack.nodes.loading.adapters import _manage, open_pipeline
-from pack.weight_schedules.layers import FAMILY_BLOCKS
 from test_nodes_pack import standins, unets
 
 SIZES: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), "pooled": 48, "hidden": 64}
@@ -145,7 +145,7 @@ def test_a_layer_takes_rows_and_columns_from_shapes_with_a_time_axis(model, stan
         "input", 1
     ]
     q, k, v = (x.unflatten(0, (6, -1)) for x in standins.seeded((3, 6 * 64, 32), 1))
-    options = {"n_heads": patch.attention.heads, "sigmas": torch.tensor([5.0]), "cond_or_uncond": [1, 0]}
+    options = {"n_heads": patch.site.heads, "sigmas": torch.tensor([5.0]), "cond_or_uncond": [1, 0]}
     image = {"original_shape": [6, 4, 8, 8], "activations_shape": [6, 32, 8, 8]}
     video = {"original_shape": [2, 4, 3, 8, 8], "activations_shape": [2, 32, 3, 8, 8]}
     of_image, of_video = (patch(q, k, v, options | shapes) for shapes in (image, video))
@@ -160,10 +160,9 @@ def test_face_strength_of_a_weight_list_is_a_number(model):
 @pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
 def test_style_and_composition_follows_the_one_weight_of_a_node_with_one(family):
     """Its composition stood at 1.0 whatever the weight (W13)."""
-    blocks = FAMILY_BLOCKS[family]
-    full, half = (
-        layer_table(Strength(weight=weight, weight_type="style and composition"), blocks)[0] for weight in (1.0, 0.5)
-    )
+    blocks = LAYOUTS[family]
+    strengths = (Strength(weight=weight, weight_type="style and composition") for weight in (1.0, 0.5))
+    full, half = (layer_table(strength, blocks).weights for strength in strengths)
     assert half == tuple(weight / 2 for weight in full) and any(half)
 
 

@@ -12,9 +12,11 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 from comfy.model_sampling import ModelSamplingDiscrete
 
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
-from pack.ipadapter.layers import CrossAttention
-from pack.nodes.sampling.unet import Decider, ImagePromptPatch
-from pack.weight_schedules.layers import layer_weights
+from pack.ipadapter.sites import Site
+from pack.nodes.sampling.call import Decider
+from pack.nodes.sampling.unet import ImagePromptPatch
+from pack.weight_schedules.layers import weigh_layers
+from pack.weight_schedules.schedule import of_layers
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = json.loads((REFERENCE / "attention.json").read_text())
@@ -26,21 +28,20 @@ SD15 = tuple(
 
 def reference_prompt(case: dict, tensors: dict) -> ImagePrompt:
     weight = case["weight"]
-    frames = tuple(weight) if isinstance(weight, list) else None
-    weights = layer_weights(case["weight_type"], 1.0 if frames else weight, SD15)
+    frames = tuple(weight) if isinstance(weight, list) else ()
+    layers = weigh_layers(case["weight_type"], 1.0 if frames else weight, SD15)
     pairs = [
         tuple(tensors[tokens] @ tensors[to].T for to in ("to_k_ip", "to_v_ip"))
         for tokens in ("image_tokens", "negative_image_tokens")
     ]
 
-    def keys_values(attention, images):
+    def keys_values(site, images, sigma):
         return KeysValues(*(pair if images is None else tuple(x[images] for x in pair) for pair in pairs))
 
     return ImagePrompt(
         keys_values=keys_values,
-        weight_at=lambda percent: weights,
+        weights=of_layers(layers, frames),
         scaling=case["embeds_scaling"],
-        frame_weights=frames,
         mask=tensors.get("mask"),
         per_frame=case["unfold_batch"],
         images=len(tensors["image_tokens"]),
@@ -63,10 +64,10 @@ def test_a_layer_gives_what_the_reference_gives(case):
     tensors = {key.split(".", 1)[1]: value for key, value in TENSORS.items() if key.split(".", 1)[0] == case["name"]}
     prompt = reference_prompt(case, tensors)
     channels = tensors["q"].shape[-1]
-    attention = CrossAttention(
+    site = Site(
         case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1]
     )
-    patch = ImagePromptPatch(attention, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
+    patch = ImagePromptPatch(site, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
 
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))
 

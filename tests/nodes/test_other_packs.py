@@ -46,7 +46,7 @@ def picture() -> torch.Tensor:
 def attached(model: Any) -> tuple[Any, list[float]]:
     """The only prompt on a model, and its weight in every layer."""
     (prompt,) = attached_prompts(model)
-    return prompt, list(prompt.weight_at(0.5))
+    return prompt, list(prompt.weights.at(0.5))
 
 
 def test_apply_nodes_are_called_with_every_keyword_and_none_for_what_is_missing(model, state_dict, vision, picture):

@@ -14,7 +14,7 @@ import comfy.utils
 
 import judge
 import synthetic
-from pack.ipadapter.layers import find_cross_attentions
+from pack.ipadapter.sites import find_sites
 from pack.nodes.applying.apply import Strength, image_prompt
 from pack.nodes.applying.encoding import Embeds, Reference
 from pack.nodes.loading.adapters import open_pipeline
@@ -82,7 +82,7 @@ def inputs(family):
 def by_comfyui(family, used):
     """Noise predicted for the positive and the negative prompt in one call."""
     unet, model = models(family)
-    attentions = find_cross_attentions(model.model.diffusion_model)
+    attentions = find_sites(model.model.diffusion_model)
     prompts = []
     for i, use in enumerate(used):
         nested = use.checkpoint(unet, seed=i) | {"faceidplusv2": use.variant.endswith("V2")}

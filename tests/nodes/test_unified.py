@@ -16,6 +16,7 @@ import folder_paths
 import synthetic
 from faces import assets
 from pack.ipadapter.errors import AdapterError, FaceError, ModelMismatchError
+from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.face_packs import pack_names
@@ -151,11 +152,12 @@ def test_every_preset_finds_its_published_file_among_all_of_them(folders, preset
     for name in synthetic.ZOO:
         (folders["ipadapter"] / name).touch()
     wanted = {**GENERAL, **FACES, **COMMUNITY}[preset]
-    if family not in wanted.adapters:
-        with pytest.raises(ValueError, match=r"exists for (SD1.5|SDXL) only, and the model is (SD1.5|SDXL)"):
-            find_adapter(preset, wanted, family)
+    published = next((wanted.adapters[name] for name in FAMILIES[family].presets if name in wanted.adapters), None)
+    if published is None:
+        with pytest.raises(ValueError, match=r"exists for (SD1.5|SDXL|Kolors) only, and the model is (SD1.5|SDXL)"):
+            find_adapter(preset, wanted, FAMILIES[family])
     else:
-        assert find_adapter(preset, wanted, family).name == wanted.adapters[family].name
+        assert find_adapter(preset, wanted, FAMILIES[family]).name == published.name
 
 
 def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_found(folders, sd15):

@@ -18,6 +18,7 @@ from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.applying.apply import Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import LoadedAdapter, _manage
+from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
 HOST_NODES: Any = import_module("nodes")
@@ -122,10 +123,8 @@ def half_mask(frames: int = 1, size: int = 64) -> Tensor:
 
 def decider_of(model: ModelPatcher) -> Any:
     """What decides for a patched model: its prompts, and what it keeps on the device."""
-    from pack.nodes.sampling.attach import _decider
-
-    return _decider(model)
+    return attach.decider_of(model)
 
 
 def patches_of(model: ModelPatcher) -> Sequence[Any]:
-    return list(model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {}).values())
+    return list(unet.patches_of(model).values())

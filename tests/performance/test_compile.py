@@ -69,7 +69,7 @@ def test_foreign_patches_before_and_after_ours_are_followed():
     def halved(weight: float):
         outer = RIG.follow(model, weight=weight).clone()
         inner = patches_of(outer)[0]
-        outer.set_model_attn2_replace(lambda q, k, v, options: inner(q, k, v, options) * 0.5, *inner.attention.block)
+        outer.set_model_attn2_replace(lambda q, k, v, options: inner(q, k, v, options) * 0.5, *inner.site.block)
         return outer
 
     assert same(halved(1.0)) and same(halved(0.5))

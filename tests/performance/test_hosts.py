@@ -14,8 +14,8 @@ from comfy.model_patcher import ModelPatcher
 
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.layers import find_cross_attentions
-from pack.nodes.applying.keys_values import _storage_type
+from pack.ipadapter.sites import find_sites
+from pack.nodes.applying.keys_values import storage_type
 from pack.nodes.loading.adapters import _manage
 from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins, unets
@@ -41,7 +41,7 @@ def test_half_precision_unets_get_keys_and_values_of_their_type(dtype):
     patched.set_model_attn2_output_patch(lambda n, options: (seen.add(n.dtype), n)[1])
     assert rig.sample(patched, **STEP).isfinite().all()
     wanted = {"fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
-    assert seen == {wanted} == {_storage_type(model)}
+    assert seen == {wanted} == {storage_type(model)}
     assert changes(rig, model) > 0
 
 
@@ -51,7 +51,7 @@ def test_eight_bit_weights_compute_in_another_type_and_keys_and_values_follow(mo
     rig = Rig("sd15", dtype="fp8")
     model = rig.bare()
     assert model.model.get_dtype() == dtype
-    assert _storage_type(model) == model.model.manual_cast_dtype == torch.float32, "what a CPU computes in"
+    assert storage_type(model) == model.model.manual_cast_dtype == torch.float32, "what a CPU computes in"
     assert changes(rig, model) > 0
 
 
@@ -85,11 +85,11 @@ def with_linears(model: ModelPatcher, change) -> torch.nn.Module:
 
 def test_packed_weights_do_not_hide_the_widths_of_layers():
     model = RIG.bare()
-    before = find_cross_attentions(model.model.diffusion_model)
+    before = find_sites(model.model.diffusion_model)
     with_linears(model, Packed)
     packed = model.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn2.to_k
     assert packed.weight.shape[1] == 768 // 2
-    assert find_cross_attentions(model.model.diffusion_model) == before
+    assert find_sites(model.model.diffusion_model) == before
     assert changes(RIG, model) > 0
 
 
@@ -145,7 +145,7 @@ def test_one_patch_serves_two_threads_at_once():
     failures: list[BaseException] = []
 
     def once(labels, frames):
-        attention = patches[0].attention
+        attention = patches[0].site
         rows = len(labels) * frames
         q, k = (standins.seeded((rows, n, attention.channels), 1) for n in (64, 77))
         call = {**options, "n_heads": attention.heads, "activations_shape": [rows, 32, 8, 8], "cond_or_uncond": labels}

@@ -59,7 +59,7 @@ def test_every_further_adapter_on_a_layer_costs_four(counted, prompts):
 def test_layers_that_a_weight_type_leaves_out_cost_nothing(counted, weight_type):
     model = counted.rig.follow(counted.model, weight_type=weight_type)
     ((prompt,), layers) = (attached_prompts(model), counted.rig.layers)
-    per_layer = prompt.weight_at(0.0)
+    per_layer = prompt.weights.at(0.0)
     depths = {11: (2, 2, 10, 10, 10, 10, 10, 10, 2, 2, 2), 16: (1,) * 16}[len(per_layer)]
     active = sum(depth for depth, weight in zip(depths, per_layer, strict=True) if weight)
     assert 0 < active < layers

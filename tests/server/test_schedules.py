@@ -6,11 +6,11 @@ import torch
 from harness.client import PromptError
 from harness.graph import Graph
 from harness.sampling import apply, sample
-from pack.weight_schedules.layers import FAMILY_BLOCKS
+from pack.ipadapter.families import LAYOUTS
 from pack.weight_schedules.schedule import CombinedSchedule, WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 
-BLOCKS = {"sd15": FAMILY_BLOCKS["SD1.5"], "sdxl": FAMILY_BLOCKS["SDXL"]}
+BLOCKS = {"sd15": LAYOUTS["SD1.5"], "sdxl": LAYOUTS["SDXL"]}
 FILES = {"sd15": "ip-adapter_sd15.safetensors", "sdxl": "ip-adapter_sdxl_vit-h.safetensors"}
 FIRST = {
     "layers": "ease in",

@@ -1,7 +1,7 @@
 import pytest
 
 from pack.weight_schedules.layer_text import diffusers_path, layer_names, parse_layer_text
-from pack.weight_schedules.layers import layer_weights
+from pack.weight_schedules.layers import weigh_layers
 
 from .test_layers import PRUNED, REFERENCE, blocks_of
 
@@ -45,8 +45,8 @@ def test_layers_can_be_named_in_many_ways(text, expected):
 
 
 def test_roles_in_a_text_are_those_of_the_weight_types():
-    assert parse_layer_text("composition", SD15) == layer_weights("composition", 1.0, SD15)
-    assert parse_layer_text("style", SD15) == layer_weights("style transfer", 1.0, SD15)
+    assert parse_layer_text("composition", SD15) == weigh_layers("composition", 1.0, SD15).weights
+    assert parse_layer_text("style", SD15) == weigh_layers("style transfer", 1.0, SD15).weights
 
 
 def test_instantstyle_s_diffusers_paths_are_the_style_and_composition_layers():

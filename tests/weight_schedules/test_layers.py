@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pack.weight_schedules.layers import FAMILY_BLOCKS, WEIGHT_TYPES, layer_weights, swapped_layers
+from pack.ipadapter.families import LAYOUTS
+from pack.weight_schedules.layers import WEIGHT_TYPES, rule_of, weigh_layers
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "layer_weights.json").read_text())
 SETTINGS = {  # the reference's cases whose name says more than the type
@@ -28,16 +29,16 @@ def test_every_weight_type_equals_the_reference(family, case):
     expected = REFERENCE["families"][family]["weight_types"][case]
     weight_type, boost = SETTINGS.get(case, (case, None))
     composition = REFERENCE["weight_composition"]
-    weights = layer_weights(
+    found = weigh_layers(
         weight_type, REFERENCE["weight"], blocks_of(family), composition_weight=composition, boost=boost
     )
     # The reference is printed float32: seven digits.
-    assert weights == pytest.approx(expected["layer_weight"], rel=0, abs=1e-7)
-    assert sorted(swapped_layers(weight_type, blocks_of(family))) == expected["swapped_layers"]
+    assert found.weights == pytest.approx(expected["layer_weight"], rel=0, abs=1e-7)
+    assert sorted(found.swapped) == expected["swapped_layers"]
 
 
 def test_style_and_composition_alone_uses_the_weight_for_both():
-    weights = layer_weights("style and composition", 0.8, blocks_of("sdxl"))
+    weights = weigh_layers("style and composition", 0.8, blocks_of("sdxl")).weights
     assert weights[3] == weights[6] == 0.8
 
 
@@ -47,22 +48,22 @@ def test_the_list_of_types_is_the_reference_s_in_its_order():
 
 
 def test_position_types_work_on_a_pruned_model():
-    assert layer_weights("linear", 0.5, PRUNED) == (0.5, 0.5, 0.5)
-    assert layer_weights("weak output", 1.0, PRUNED) == (1.0, 1.0, 0.2)
-    assert layer_weights("ease in", 1.0, PRUNED) == pytest.approx((1.0, 0.05 + 0.95 * 2 / 3, 0.05 + 0.95 / 3))
+    assert weigh_layers("linear", 0.5, PRUNED).weights == (0.5, 0.5, 0.5)
+    assert weigh_layers("weak output", 1.0, PRUNED).weights == (1.0, 1.0, 0.2)
+    assert weigh_layers("ease in", 1.0, PRUNED).weights == pytest.approx((1.0, 0.05 + 0.95 * 2 / 3, 0.05 + 0.95 / 3))
 
 
 def test_types_by_role_say_why_they_refuse_a_pruned_model():
     with pytest.raises(ValueError, match="'style transfer' needs to know .* this model has 3"):
-        layer_weights("style transfer", 1.0, PRUNED)
+        weigh_layers("style transfer", 1.0, PRUNED)
     with pytest.raises(ValueError, match="this model has 3"):
-        swapped_layers("composition precise", PRUNED)
+        rule_of("composition precise").pushed(PRUNED)
 
 
 def test_an_unknown_type_lists_the_known_ones():
     with pytest.raises(ValueError, match="Unknown weight type 'stile'. Known: linear, ease in"):
-        layer_weights("stile", 1.0, PRUNED)
+        weigh_layers("stile", 1.0, PRUNED)
 
 
 def test_the_blocks_of_both_families_are_the_reference_s():
-    assert list(map(list, FAMILY_BLOCKS.values())) == [blocks_of("sd15"), blocks_of("sdxl")]
+    assert list(map(list, LAYOUTS.values())) == [blocks_of("sd15"), blocks_of("sdxl")]

@@ -3,7 +3,7 @@ import pickle
 
 import pytest
 
-from pack.weight_schedules.layers import layer_weights
+from pack.weight_schedules.layers import weigh_layers
 from pack.weight_schedules.schedule import METHODS, CombinedSchedule, WeightSchedule
 from pack.weight_schedules.schedule_json import from_json, to_json
 from pack.weight_schedules.steps import StepCurve
@@ -18,15 +18,15 @@ RISING = WeightSchedule("3:0.5, 6:0.25", StepCurve("linear up"))
 def test_layers_times_steps_times_scale():
     resolved = FADING.resolve(SDXL)
     for percent in (0.0, 0.25, 1.0):
-        expected = [weight * (1 - percent) for weight in layer_weights("style transfer", 0.8, SDXL)]
+        expected = [weight * (1 - percent) for weight in weigh_layers("style transfer", 0.8, SDXL).weights]
         assert resolved.at(percent) == pytest.approx(expected)
     assert not resolved.constant
 
 
 def test_one_schedule_serves_models_of_different_families():
     schedule = WeightSchedule("ease in")
-    assert schedule.resolve(SDXL).at(0.5) == layer_weights("ease in", 1.0, SDXL)
-    assert schedule.resolve(PRUNED).at(0.5) == layer_weights("ease in", 1.0, PRUNED)
+    assert schedule.resolve(SDXL).at(0.5) == weigh_layers("ease in", 1.0, SDXL).weights
+    assert schedule.resolve(PRUNED).at(0.5) == weigh_layers("ease in", 1.0, PRUNED).weights
 
 
 def test_a_layer_text_is_checked_against_the_model_it_is_applied_to():

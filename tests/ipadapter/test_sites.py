@@ -9,7 +9,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import synthetic
 from pack.ipadapter.errors import ModelMismatchError
-from pack.ipadapter.layers import find_cross_attentions, layer_blocks, match_keys
+from pack.ipadapter.sites import find_sites, layer_blocks, match_keys
 from test_nodes_pack import unets
 
 # reference_spec.md section 9: (layer, block, first key number) of the published UNets.
@@ -19,7 +19,7 @@ SDXL_FIRST_KEYS = {0: 1, 1: 5, 2: 9, 3: 29, 4: 121, 5: 49, 6: 69, 7: 89, 8: 109,
 
 @cache
 def attentions_of(family: str):
-    return find_cross_attentions(unets.tiny_model(family, seed=1).model.diffusion_model)
+    return find_sites(unets.tiny_model(family, seed=1).model.diffusion_model)
 
 
 def keys_of(channels) -> dict[int, int]:
@@ -71,4 +71,4 @@ def test_an_adapter_of_other_widths_does_not_line_up():
 
 def test_a_model_that_is_no_unet_is_named():
     with pytest.raises(ModelMismatchError, match="this model is a Linear"):
-        find_cross_attentions(torch.nn.Linear(1, 1))
+        find_sites(torch.nn.Linear(1, 1))

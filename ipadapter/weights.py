@@ -1,0 +1,28 @@
+"""What an image prompt asks of its weights, and a schedule on a model's layers answers. Imports nothing."""
+
+from typing import Protocol
+
+
+class Weights(Protocol):
+    """How strong in every layer, at every moment, in every frame: a schedule on a model's layers."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether `at` gives the same at every percent."""
+        ...
+
+    @property
+    def swapped(self) -> frozenset[int]:
+        """Layers where the image goes to the negative rows and the positive rows get nothing, which pushes the result
+        away from it.
+        """
+        ...
+
+    @property
+    def frames(self) -> tuple[float, ...]:
+        """One weight per frame of the batch, which multiplies those of the layers; empty for all alike."""
+        ...
+
+    def at(self, percent: float) -> tuple[float, ...]:
+        """The weight of every layer at a sampling percent: 0 is the first step, 1 the end."""
+        ...

@@ -1,0 +1,78 @@
+"""What the rows of a model call are, read from what ComfyUI says about it in `transformer_options`.
+
+Our own entry there, KEY, holds notes that the wrappers of `call.py` leave: the roles of conditionings by name, their
+areas, and the canvas that those refer to.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, Rows
+from .compiled import NAME
+
+KEY = NAME  # our entry in transformer_options
+
+
+def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
+    """Model options with more notes in our entry; what came in is not changed."""
+    options = model_options.get("transformer_options", {})
+    return {**model_options, "transformer_options": {**options, KEY: {**options.get(KEY, {}), **notes}}}
+
+
+def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
+    """What a guider's conditionings are: their roles by the names that it gives them, and their areas."""
+    conds = {_uuids(conds): _role(name, conds) for name, conds in guider.conds.items() if conds}
+    areas = {
+        cond["uuid"]: _flat(cond["area"])
+        for conds in guider.conds.values()
+        for cond in conds or ()
+        if cond.get("area") is not None
+    }
+    return {"conds": conds, "areas": areas, "canvas": canvas}
+
+
+def roles_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The role of every list of conditionings of a call; ComfyUI's labels are its positions, whose meaning guiders
+    choose.
+    """
+    known = model_options.get("transformer_options", {}).get(KEY, {}).get("conds", {})
+    return tuple(
+        known.get(_uuids(cond or ()), NEGATIVE if label == 1 else POSITIVE) for label, cond in enumerate(conds)
+    )
+
+
+def read_rows(options: Mapping[str, Any], count: int) -> Rows:
+    """What the `count` rows of a model call are, from its transformer options."""
+    labels = options.get("cond_or_uncond") or [0]
+    notes = options.get(KEY, {})
+    roles = notes.get("roles") or []
+    chunks = tuple(roles[label] if label < len(roles) else (NEGATIVE if label == 1 else POSITIVE) for label in labels)
+    areas = tuple(notes.get("areas", {}).get(uuid) for uuid in options.get("uuids", ()))
+    canvas = notes.get("canvas") if any(areas) else None
+    return Rows(chunks, count // len(labels), _window(options), areas if canvas else (), canvas)
+
+
+def _window(options: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The frames of the batch that this call samples: ComfyUI's context windows (with their anchor frame) or
+    AnimateDiff-Evolved's.
+    """
+    window = options.get("context_window")
+    if window is not None and window.dim == 0:
+        anchor = getattr(window, "causal_anchor_index", None)
+        return (*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list)
+    frames = options.get("ad_params", {}).get("sub_idxs")
+    return tuple(frames) if frames is not None else None
+
+
+def _role(name: str, conds: Sequence[Mapping[str, Any]]) -> str:
+    kinds = {str(cond.get("prompt_type", name)) for cond in conds}
+    return NEGATIVE if any("negative" in kind for kind in kinds) else POSITIVE
+
+
+def _uuids(conds: Sequence[Mapping[str, Any]]) -> tuple:
+    return tuple(cond.get("uuid") for cond in conds)
+
+
+def _flat(area: Sequence[int]) -> Area:
+    half = len(area) // 2  # (..., height, width, ..., top, left): video areas have a leading time
+    return (*area[half - 2 : half], *area[-2:])  # type: ignore[return-value]
