@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from pack.nodes.applying import keys_values
+from pack.nodes.applying import caches
 from performance.rig import Rig, half_mask
 
 ADAPTERS = (1, 2, 4)
@@ -72,8 +72,7 @@ def time_apply(rig: Rig, rounds: int = 5) -> dict[str, float]:
     model = rig.bare()
     seconds: dict[str, list[float]] = {"new picture": [], "new weight": []}
     for number in range(rounds):
-        keys_values._TOKENS.clear()
-        keys_values._KEYS_VALUES.clear()
+        caches.forget()
         for name in seconds:
             start = time.perf_counter()
             rig.follow(model, weight=0.5 + number / 10)

@@ -98,3 +98,8 @@ def serial(obj: object) -> int:
 
         _serials[address] = (weakref.ref(obj, forget), number)
         return number
+
+
+def live_serials() -> int:
+    """How many live objects have a number."""
+    return len(_serials)

@@ -2,13 +2,13 @@
 
 import importlib
 import logging
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .errors import FaceError
+from .shared_files import SharedFiles
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ PACK_SOURCES = {
     "antelopev2": f"the file antelopev2.zip {RELEASE}",
     "auraface": "huggingface.co/fal/AuraFace-v1; Apache-2.0, but no FaceID adapter was trained with it",
 }
-_loaded: "weakref.WeakValueDictionary[tuple[Path, str], Any]" = weakref.WeakValueDictionary()
+_packs = SharedFiles()
 
 
 def import_face_module(name: str) -> ModuleType:
@@ -99,8 +99,10 @@ def load_pack(folder: Path, provider: str) -> Any:
     A pack that is still in use elsewhere is not loaded twice. Raises FaceError when insightface or onnxruntime does
     not work, when the provider is missing, or when the pack has no detector.
     """
-    if (loaded := _loaded.get((folder.resolve(), provider))) is not None:
-        return loaded
+    return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider)
+
+
+def _open_pack(folder: Path, provider: str) -> Any:
     runtime = import_face_module("onnxruntime")
     providers = choose_providers(provider, runtime.get_available_providers())
     face_analysis = import_face_module("insightface.app").FaceAnalysis
@@ -117,5 +119,4 @@ def load_pack(folder: Path, provider: str) -> Any:
     used = analysis.det_model.session.get_providers()
     if providers[0] not in used:
         logger.warning("onnxruntime could not start %s and runs faces on %s", providers[0], ", ".join(used))
-    _loaded[folder.resolve(), provider] = analysis
     return analysis

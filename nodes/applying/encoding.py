@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...ipadapter.cache import ContentCache, content_key, serial
+from ...ipadapter.cache import content_key, serial
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.faces import FaceChoice, Faces, face_features
@@ -17,9 +17,7 @@ from ...ipadapter.families import face_habits
 from ...ipadapter.noise import contrast_copy
 from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
-
-_FEATURES = ContentCache(256 * 2**20)
-_FACES = ContentCache(64 * 2**20)
+from .caches import FACES, FEATURES
 
 
 @dataclass(frozen=True)
@@ -87,12 +85,12 @@ class Encoder:
         return self.pipeline.adapter
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
-        return self._take(encode_images(self._encode, images, chunk, _FEATURES, self._key))
+        return self._take(encode_images(self._encode, images, chunk, FEATURES, self._key))
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
         chunk = reference.encode_batch_size
         features = encode_tiled(
-            self._encode, images, reference.tiles, reference.tile_ratio, chunk, _FEATURES, self._key
+            self._encode, images, reference.tiles, reference.tile_ratio, chunk, FEATURES, self._key
         )
         return self._take(features)
 
@@ -206,7 +204,7 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
         normed=habits.normed and not config.raw_face,
         choice=reference.face,
         crop=habits.crop,
-        cache=_FACES,
+        cache=FACES,
     )
 
 

@@ -7,19 +7,18 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...ipadapter.cache import ContentCache, content_key, serial
+from ...ipadapter.cache import content_key, serial
 from ...ipadapter.errors import ModelMismatchError
 from ...ipadapter.families import roles_of_blocks
 from ...ipadapter.image_prompt import KeysValues, Source
 from ...ipadapter.sites import Site, layer_blocks, match_keys
 from ..loading.adapters import LoadedAdapter
+from .caches import KEYS_VALUES, TOKENS
 from .encoding import Embeds, Reference
 
 # Bytes of K/V that one prompt may keep; long frame batches above it compute them while sampling, one site at a time.
 BUDGET = 256 * 2**20
 
-_TOKENS = ContentCache(64 * 2**20)
-_KEYS_VALUES = ContentCache(512 * 2**20)
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def keys_values_source(
         reference.per_frame,
     )
     key += () if tokens.composition is None else (content_key(tokens.composition), of_composition)
-    stored = _KEYS_VALUES.get_or_make(key, lambda: _compute(adapter, numbers, pair_for, dtype))
+    stored = KEYS_VALUES.get_or_make(key, lambda: _compute(adapter, numbers, pair_for, dtype))
     return _stored(stored), len(tokens.positive), ()
 
 
@@ -75,7 +74,7 @@ def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refere
     key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_strength if shortcut else None)
     if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection comes in between
         key += (serial(model.model), reference.kolors_weight)
-    return _TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))
+    return TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))
 
 
 def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:

@@ -14,6 +14,7 @@ from ...ipadapter.adapter import IPAdapter
 from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
+from ...ipadapter.shared_files import SharedFiles
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,18 +55,18 @@ class Pipeline:
     insightface: Any = None
 
 
-_FILES: WeakValueDictionary[tuple, LoadedAdapter] = WeakValueDictionary()
-_STATE_DICTS: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
+_files = SharedFiles()
+_state_dicts: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
 
 
 def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
     """The adapter of a file; one that is still in use somewhere is shared."""
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size, shortcut)
-    if (loaded := _FILES.get(key)) is None:
+
+    def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
-        loaded = _FILES[key] = _manage(read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut))
-    return loaded
+        return manage(read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut))
+
+    return _files.get_or_open(path, open_it, shortcut)
 
 
 def open_pipeline(value: Any, clip_vision: Any = None, insightface: Any = None) -> Pipeline:
@@ -93,12 +94,13 @@ def open_pipeline(value: Any, clip_vision: Any = None, insightface: Any = None) 
 
 def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
     key = serial(next(iter(state_dict["image_proj"].values())))
-    if (loaded := _STATE_DICTS.get(key)) is None:
-        loaded = _STATE_DICTS[key] = _manage(read_checkpoint(state_dict, "The connected adapter"))
+    if (loaded := _state_dicts.get(key)) is None:
+        loaded = _state_dicts[key] = manage(read_checkpoint(state_dict, "The connected adapter"))
     return loaded
 
 
-def _manage(checkpoint: Checkpoint) -> LoadedAdapter:
+def manage(checkpoint: Checkpoint) -> LoadedAdapter:
+    """An adapter as it was read, under ComfyUI's memory management."""
     network = IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast)
     patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
         network,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import comfy.clip_vision
 import comfy.sd
@@ -14,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from ...ipadapter.errors import AdapterError, ModelMismatchError
 from ...ipadapter.families import Family, family_of_model
 from ...ipadapter.presets import Preset
+from ...ipadapter.shared_files import SharedFiles
 from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
@@ -22,7 +22,7 @@ from .search import find_adapter, find_encoder, find_lora
 
 Pipeline = dict[str, dict[str, Any]]
 PRESETS_OWN = "the preset's own"  # the face pack that the adapter was trained with
-_ENCODERS: WeakValueDictionary[tuple, Any] = WeakValueDictionary()
+_encoders = SharedFiles()
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,14 @@ def upstream_parts(upstream: Any) -> Pipeline:
 
 def load_encoder(path: Path) -> Any:
     """The CLIP_VISION of a file; one that is still in use somewhere is shared."""
-    status = path.stat()
-    key = (str(path), status.st_mtime_ns, status.st_size)
-    if (loaded := _ENCODERS.get(key)) is None:
+
+    def open_it() -> Any:
         loaded = comfy.clip_vision.load(str(path))
         if loaded is None:
             raise AdapterError(f"{path.name} is no vision encoder that ComfyUI can load. Download it again.")
-        _ENCODERS[key] = loaded
-    return loaded
+        return loaded
+
+    return _encoders.get_or_open(path, open_it)
 
 
 def with_lora(

@@ -17,7 +17,7 @@ from pack.ipadapter.faces import FaceChoice, detect
 from pack.nodes.apply import IPAdapterMS
 from pack.nodes.applying.encoding import Reference, encode_reference
 from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors
-from pack.nodes.loading.adapters import Pipeline, _manage
+from pack.nodes.loading.adapters import Pipeline, manage
 from test_nodes_pack import standins, unets
 
 FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
@@ -25,7 +25,7 @@ RAW = {"FaceID": False, "FaceID Plus": False, "FaceID portrait": False, "FaceID 
 
 
 def adapter(variant, sizes=SD15):
-    return _manage(read_checkpoint(synthetic.adapter(variant, seed=1, **sizes | FACE), f"{variant}.bin"))
+    return manage(read_checkpoint(synthetic.adapter(variant, seed=1, **sizes | FACE), f"{variant}.bin"))
 
 
 @pytest.fixture(scope="module")

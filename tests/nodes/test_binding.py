@@ -18,7 +18,7 @@ from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
 from pack.nodes.applying.apply import Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
-from pack.nodes.loading.adapters import _manage
+from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.call import KEY
 from test_nodes_pack import standins, unets
 
@@ -26,7 +26,7 @@ from test_nodes_pack import standins, unets
 @pytest.fixture(scope="module")
 def adapter():
     state_dict = synthetic.adapter("standard", seed=7, context=768, channels=synthetic.sd15_channels(32), pooled=32)
-    return _manage(read_checkpoint(state_dict, "tiny.safetensors"))
+    return manage(read_checkpoint(state_dict, "tiny.safetensors"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pack.ipadapter.families import LAYOUTS
 from pack.nodes.apply import IPAdapterFromParams
 from pack.nodes.applying.apply import Strength, apply_adapter, layer_table, with_face_strength
 from pack.nodes.applying.encoding import Encoder, Reference, encode_reference
-from pack.nodes.loading.adapters import _manage, open_pipeline
+from pack.nodes.loading.adapters import manage, open_pipeline
 from test_nodes_pack import standins, unets
 
 SIZES: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), "pooled": 48, "hidden": 64}
@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {"dim": 64, "heads": 1, "depth": 1}
 
 def adapter(variant: str = "standard", **sizes: Any):
     state_dict = synthetic.adapter(variant, seed=7, **SIZES | SMALL | sizes)
-    return _manage(read_checkpoint(state_dict, "tiny.safetensors"))
+    return manage(read_checkpoint(state_dict, "tiny.safetensors"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.applying.apply import Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
-from pack.nodes.loading.adapters import LoadedAdapter, _manage
+from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
@@ -38,7 +38,7 @@ def make_adapter(family: str, channels: int = 32, tokens: int = 4) -> LoadedAdap
     state_dict = synthetic.adapter(
         kind["variant"], seed=7, context=kind["context"], channels=widths, pooled=EMBEDS, tokens=tokens
     )
-    return _manage(read_checkpoint(state_dict, f"tiny {family}.safetensors"))
+    return manage(read_checkpoint(state_dict, f"tiny {family}.safetensors"))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 from pack.ipadapter import cache
 from pack.ipadapter.adapter import IPAdapter
 from pack.nodes.apply_tiled import IPAdapterTiled
-from pack.nodes.applying import encoding, keys_values
+from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.sampling.attach import attached_prompts
@@ -23,7 +23,6 @@ from test_nodes_pack import standins
 from test_nodes_pack.counting import Operations, products
 
 RIG = Rig("sd15")
-CACHES = [encoding._FEATURES, encoding._FACES, keys_values._TOKENS, keys_values._KEYS_VALUES]
 CHANGES = [
     {"weight": 0.3},
     {"weight_type": "style transfer"},
@@ -39,8 +38,7 @@ CHANGES = [
 
 @pytest.fixture
 def fresh():
-    for one in CACHES:
-        one.clear()
+    caches.forget()
 
 
 @pytest.fixture
@@ -111,17 +109,17 @@ def test_a_picture_that_occurs_twice_is_encoded_once(fresh, work):
 
 def test_every_cache_has_a_bound_and_keeps_to_it(monkeypatch, fresh, work):
     clip_vision, _ = work
-    assert sum(one.max_bytes for one in CACHES) <= 1024 * 2**20
-    for one in CACHES:
+    assert sum(one.max_bytes for one in caches.CONTENT_CACHES) <= 1024 * 2**20
+    for one in caches.CONTENT_CACHES:
         monkeypatch.setattr(one, "max_bytes", 400_000)
     for seed in range(12):
         follow(RIG.bare(), clip_vision, picture(seed))
-        assert all(one.bytes <= one.max_bytes for one in CACHES)
-    assert len(keys_values._KEYS_VALUES) < 12
+        assert all(one.bytes <= one.max_bytes for one in caches.CONTENT_CACHES)
+    assert len(caches.KEYS_VALUES) < 12
 
 
-def test_a_thousand_applies_leave_nothing_behind(monkeypatch, fresh):
-    monkeypatch.setattr(keys_values._KEYS_VALUES, "max_bytes", 400_000)
+def test_two_hundred_applies_leave_no_more_behind_than_one_hundred(monkeypatch, fresh):
+    monkeypatch.setattr(caches.KEYS_VALUES, "max_bytes", 400_000)
     model = RIG.bare()
     seen: weakref.WeakSet = weakref.WeakSet()
 
@@ -132,13 +130,13 @@ def test_a_thousand_applies_leave_nothing_behind(monkeypatch, fresh):
     for number in range(100):
         apply(number)
     gc.collect()
-    after_hundred = len(cache._serials), len(keys_values._TOKENS)
-    for number in range(100, 1000):
+    after_hundred = cache.live_serials(), len(caches.TOKENS)
+    for number in range(100, 200):
         apply(number)
     gc.collect()
     assert not seen
-    assert (len(cache._serials), len(keys_values._TOKENS)) == after_hundred
-    assert keys_values._KEYS_VALUES.bytes <= 400_000
+    assert (cache.live_serials(), len(caches.TOKENS)) == after_hundred
+    assert caches.KEYS_VALUES.bytes <= 400_000
     assert not patches_of(model) and not model.wrappers and not model.callbacks
 
 

@@ -16,7 +16,7 @@ import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.sites import find_sites
 from pack.nodes.applying.keys_values import storage_type
-from pack.nodes.loading.adapters import _manage
+from pack.nodes.loading.adapters import manage
 from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins, unets
 
@@ -194,7 +194,7 @@ def test_an_adapter_whose_weights_arrive_late_as_with_dynamic_vram_computes_the_
     embeds = standins.seeded((1, 32) if variant == "standard" else (1, 257, 64), 1)
 
     def tokens_and_keys():
-        network = _manage(checkpoint).network
+        network = manage(checkpoint).network
         tokens = network.project(embeds)
         return tokens, *network.keys_values(tokens, 1)
 

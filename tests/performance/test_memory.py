@@ -12,7 +12,7 @@ from pack.ipadapter.adapter import IPAdapter
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
 from pack.nodes.applying import keys_values
-from pack.nodes.loading.adapters import _manage
+from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
 from pack.nodes.sampling.call import BUDGET
 from performance.rig import Rig, decider_of, half_mask, in_windows
@@ -38,7 +38,7 @@ def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, b
 
 def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards():
     state_dict = synthetic.adapter("standard", seed=8, context=768, channels=synthetic.sd15_channels(32), pooled=32)
-    adapter = _manage(read_checkpoint(state_dict, "fresh.safetensors"))
+    adapter = manage(read_checkpoint(state_dict, "fresh.safetensors"))
     managed = lambda: [one.model for one in memory.current_loaded_models]  # noqa: E731
     assert adapter.patcher not in managed()
     adapter.to_device()
