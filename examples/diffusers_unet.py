@@ -1,0 +1,32 @@
+"""The core without ComfyUI: a diffusers UNet that follows a picture."""
+
+from torch.nn.functional import scaled_dot_product_attention
+
+from ipadapter.adapter import IPAdapter
+from ipadapter.attention import ImageTokens, decoupled_attention, split_heads
+from ipadapter.checkpoint import read_checkpoint, read_file
+
+
+class Follow:
+    """One cross-attention that reads the image tokens' keys and values beside the text."""
+
+    def __init__(self, keys, values):
+        self.keys, self.values = keys, values
+
+    def __call__(self, attention, x, encoder_hidden_states, *_, **__):
+        q, heads = attention.to_q(x), attention.heads
+        attend = lambda q, k, v, heads: scaled_dot_product_attention(q, k, v)  # noqa: E731 (short, for README)
+        text = ImageTokens(*(split_heads(to(encoder_hidden_states), heads) for to in (attention.to_k, attention.to_v)))
+        image = ImageTokens(split_heads(self.keys, heads), split_heads(self.values, heads))
+        return attention.to_out[0](decoupled_attention(0 * q, q, [text, image], attend))
+
+
+def follow(unet, file, embeds):
+    """Let a UNet follow what an encoder saw in a picture, with an adapter's file: keys and values are made once."""
+    adapter = IPAdapter.from_checkpoint(read_checkpoint(read_file(file)[0], file.name))
+    tokens = adapter.project(embeds)
+    layers = [name for name in unet.attn_processors if ".attn2." in name]  # in the order of checkpoints
+    numbers = zip(layers, adapter.config.key_numbers, strict=True)
+    unet.set_attn_processor(
+        unet.attn_processors | {layer: Follow(*adapter.keys_values(tokens, number)) for layer, number in numbers}
+    )

@@ -1,0 +1,42 @@
+"""README's example of the core without ComfyUI: it runs, and gives what diffusers' own IP-Adapter gives."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import judge
+import synthetic
+from examples.diffusers_unet import follow
+
+from .test_diffusers import SIZES, features, small_unet
+
+ROOT = Path(__file__).parents[2]
+
+
+def predict(unet):
+    noisy = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
+    text = torch.randn(2, 7, 64, generator=torch.Generator().manual_seed(6))
+    more = {"added_cond_kwargs": {"image_embeds": [features(1)["pooled"][:, None].expand(2, -1, -1)]}}
+    return unet(noisy, 10, text, **(more if unet.encoder_hid_proj else {})).sample
+
+
+def test_the_example_equals_diffusers(tmp_path):
+    plain, theirs = (small_unet() for _ in range(2))
+    theirs.load_state_dict(plain.state_dict())
+    without = predict(plain)
+    adapter = synthetic.adapter("standard", seed=0, **SIZES | {"channels": judge.channels_of(plain)})
+    synthetic.save(adapter, tmp_path / "adapter.safetensors")
+    judge.load(theirs, [adapter])
+    follow(plain, tmp_path / "adapter.safetensors", features(1)["pooled"])
+    torch.testing.assert_close(predict(plain), predict(theirs), rtol=0, atol=1e-5)  # float32, sums in another order
+    assert (predict(plain) - without).abs().max() > 1e-3
+
+
+def test_readme_shows_the_example_as_it_is():
+    shown = re.search(r"```python\n(class Follow.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    assert shown, "README shows no example of the core"
+    source = (ROOT / "examples" / "diffusers_unet.py").read_text("utf-8")
+    code = re.sub(r'\n *""".*?"""\n\n?|  # noqa[^\n]*', lambda match: "\n" if '"""' in match[0] else "", source)
+    squeezed = re.sub(r"\s+", " ", code)
+    assert re.sub(r"\s+", " ", shown[1]).strip() in squeezed
