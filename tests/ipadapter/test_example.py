@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,8 @@ def test_the_example_equals_diffusers(tmp_path):
     plain, theirs = (small_unet() for _ in range(2))
     theirs.load_state_dict(plain.state_dict())
     without = predict(plain)
-    adapter = synthetic.adapter("standard", seed=0, **SIZES | {"channels": judge.channels_of(plain)})
+    sizes: dict[str, Any] = SIZES | {"channels": judge.channels_of(plain)}
+    adapter = synthetic.adapter("standard", seed=0, **sizes)
     synthetic.save(adapter, tmp_path / "adapter.safetensors")
     judge.load(theirs, [adapter])
     follow(plain, tmp_path / "adapter.safetensors", features(1)["pooled"])
