@@ -18,9 +18,10 @@ def test_importing_the_folder_needs_neither_comfyui_nor_torch():
 
 
 def test_every_file_that_the_readme_and_docs_link_to_is_there():
-    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        prose = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)  # code may look like a link
+        for target in re.findall(r"\]\(([^)#]+)", prose):
             assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
