@@ -1,0 +1,229 @@
+"""Vision encoders of OpenCLIP's architectures, built from the tensors of a file; nothing is downloaded."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import AdapterError
+from .openclip_layout import Tensors, has_text, to_openclip
+from .openclip_shapes import AUTO, architecture_of
+from .vision import CLIP_MEAN
+
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # stands where a file brings no text tower
+
+
+class QuickGELU(nn.Module):
+    """The activation of OpenAI's CLIP, x * sigmoid(1.702 x)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "gelu": nn.GELU,
+    "quick_gelu": QuickGELU,
+    "gelu_tanh": lambda: nn.GELU("tanh"),
+}
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The towers of a file and how they take their pictures and words."""
+
+    visual: nn.Module
+    text: nn.Module | None  # None: the file brings none, or one whose words need files that are not there
+    name: str
+    layout: str
+    activation: str
+    image_size: int
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    crop: bool = True  # the middle of the picture, else all of it stretched to a square
+
+    def __str__(self) -> str:
+        words = "with" if self.text is not None else "without"
+        fit = "cropped" if self.crop else "stretched"
+        return (
+            f"{self.name} from a file in {self.layout}'s layout, {words} text tower: {self.image_size} x "
+            f"{self.image_size} pixels, {fit}, {self.activation}"
+        )
+
+
+def open_clip_package() -> Any:
+    """The package open_clip, which only these encoders need; AdapterError says how to get it."""
+    try:
+        import open_clip  # heavy, and not everybody has it
+    except ImportError as error:
+        raise AdapterError(
+            "Encoders of OpenCLIP need the Python package open_clip_torch, which cannot be imported "
+            f"({error}). Install it where ComfyUI runs: python -m pip install open_clip_torch"
+        ) from error
+    return open_clip
+
+
+def build_encoder(
+    tensors: Tensors, architecture: str = AUTO, activation: str = AUTO, config: dict[str, Any] | None = None
+) -> Encoder:
+    """The encoder of a file's tensors, in their own precision.
+
+    The architecture is told from shapes where they can tell it, `config` (the contents of an open_clip_config.json)
+    or a name says it otherwise. An activation is in no shape: with "auto" it is that of the library whose layout the
+    file has, so transformers' files of OpenAI's sizes get QuickGELU and its SigLIPs GELU's tanh form.
+
+    Raises:
+        AdapterError: no package, no such architecture, tensors that are missing or do not fit.
+    """
+    open_clip = open_clip_package()
+    named, layout = to_openclip(tensors)
+    name, model = ("open_clip_config.json", config["model_cfg"]) if config else (architecture, None)
+    if model is None:
+        name, model = architecture_of(open_clip, named, architecture)
+    text = model["text_cfg"] if has_text(named) and _spoken(model["text_cfg"]) else None
+    model = {**model, "text_cfg": text or NO_TEXT}
+    visual, words = _towers(open_clip, model, named, text is not None)
+    chosen = _activation(model, name, layout) if activation == AUTO else activation
+    for tower in (visual, words):
+        if chosen != "own" and tower is not None:
+            _set_activation(tower, chosen)
+    size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
+    encoder = Encoder(visual, words, name, layout, chosen, size)
+    return replace(encoder, **_preprocessing(open_clip, name, config))
+
+
+def read_config(path: Path) -> dict[str, Any] | None:
+    """The description beside a checkpoint: <its name>.json, or open_clip_config.json in the same folder."""
+    for file in (path.with_suffix(".json"), path.parent / "open_clip_config.json"):
+        if file.is_file():
+            found = json.loads(file.read_text(encoding="utf-8"))
+            if "model_cfg" in found:
+                return found
+    return None
+
+
+def _spoken(text: dict[str, Any]) -> bool:
+    """Whether the words become numbers with what open_clip brings; other tokenisers would be downloaded."""
+    return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
+
+
+def _towers(open_clip: Any, model: dict[str, Any], named: Tensors, words: bool) -> tuple[Any, nn.Module | None]:
+    """Both towers with their tensors. They are built without values first: that takes no memory and no time."""
+    keywords = {key: value for key, value in model.items() if key in ("embed_dim", "vision_cfg", "text_cfg")}
+    quick = bool(model.get("quick_gelu"))
+    with torch.device("meta"):
+        clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
+    _fill(clip.visual, named, "visual.")
+    if any(buffer.is_meta for buffer in clip.visual.buffers()):  # tables that no file holds: they need a real one
+        with torch.random.fork_rng(devices=[]):
+            clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
+        _fill(clip.visual, named, "visual.")
+    text = clip.text if words else None
+    if text is not None:
+        _fill(text, named, "text.")
+        if text.attn_mask is not None:
+            text.attn_mask = text.build_causal_mask()
+    for tower in (clip.visual, text):
+        if tower is not None:
+            tower.eval().requires_grad_(False)
+    return clip.visual, text
+
+
+def _fill(tower: nn.Module, named: Tensors, prefix: str) -> None:
+    own = {name.removeprefix(prefix): tensor for name, tensor in named.items() if name.startswith(prefix)}
+    expected = tower.state_dict()
+    missing, unknown = sorted(expected.keys() - own.keys()), sorted(own.keys() - expected.keys())
+    wrong = [name for name in own if name in expected and own[name].shape != expected[name].shape]
+    if missing or unknown or wrong:
+        shapes = [f"{n} is {tuple(own[n].shape)} instead of {tuple(expected[n].shape)}" for n in wrong[:2]]
+        raise AdapterError(
+            "The file does not hold this encoder: "
+            + "; ".join(
+                part
+                for part in (
+                    f"{len(missing)} tensors are missing, such as {prefix}{missing[0]}" if missing else "",
+                    f"{len(unknown)} have no place, such as {prefix}{unknown[0]}" if unknown else "",
+                    *shapes,
+                )
+                if part
+            )
+            + ". Choose another architecture, or get the whole encoder."
+        )
+    tower.load_state_dict(own, assign=True)
+
+
+def _activation(model: dict[str, Any], name: str, layout: str) -> str:
+    """The activation that the library of this layout would use; "own" leaves an architecture's as it is."""
+    siglip = str(model["vision_cfg"].get("timm_pool")) == "map" and "siglip" in model["vision_cfg"]["timm_model_name"]
+    if siglip:
+        return "gelu_tanh" if layout == "transformers" else "gelu"
+    if model["vision_cfg"].get("timm_model_name") or model["vision_cfg"].get("act_kwargs"):
+        return "own"
+    openai = layout == "transformers" and model["vision_cfg"].get("width") in (768, 1024)
+    return "quick_gelu" if model.get("quick_gelu") or openai else "gelu"
+
+
+def _set_activation(tower: nn.Module, name: str) -> None:
+    for module in list(tower.modules()):
+        for child_name, child in module.named_children():
+            if type(child).__name__ in ("GELU", "QuickGELU"):
+                setattr(module, child_name, ACTIVATIONS[name]())
+
+
+def _preprocessing(open_clip: Any, name: str, config: dict[str, Any] | None) -> dict[str, Any]:
+    """Mean, deviation and fit of the pictures that an architecture was published with."""
+    if config:
+        found = config.get("preprocess_cfg", {})
+    else:
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        found = open_clip.get_pretrained_cfg(name, tags[0]) if tags else {}
+    crop = found.get("resize_mode", "shortest") != "squash"
+    return {"mean": tuple(found.get("mean") or CLIP_MEAN), "std": tuple(found.get("std") or CLIP_STD), "crop": crop}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a vision tower says about n pictures."""
+
+    pooled: Tensor  # (n, d)
+    penultimate: Tensor  # (n, tokens, width), without the last norm
+    last: Tensor  # (n, tokens, width): without the last norm for CLIP, with it for SigLIP, as ComfyUI gives it
+
+
+def see(visual: Any, pixels: Tensor) -> Seen:
+    """Pooled embeds and hidden states of normalised pixels (n, 3, size, size).
+
+    Architectures that are no transformers have no tokens: their last two maps come row by row, (n, h * w, channels).
+    """
+    hidden: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, out: Tensor) -> None:
+        hidden.append(out)
+
+    hooks = [block.register_forward_hook(keep) for block in _last_blocks(visual)]
+    try:
+        pooled = visual(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in hidden]
+    trunk = getattr(visual, "trunk", None)
+    norm = trunk.norm if trunk is not None and getattr(trunk, "attn_pool", None) is not None else nn.Identity()
+    return Seen(pooled, tokens[0], norm(tokens[1]))
+
+
+def _last_blocks(visual: Any) -> list[nn.Module]:
+    """The last block but one, and the last."""
+    tower = getattr(visual, "trunk", visual)
+    if hasattr(tower, "transformer"):
+        return list(tower.transformer.resblocks[-2:])
+    if hasattr(tower, "layer4"):  # ResNet
+        return list(tower.layer4[-2:])
+    for name in ("blocks", "stages", "layers"):
+        if isinstance(found := getattr(tower, name, None), (nn.ModuleList, nn.Sequential)) and len(found) > 1:
+            return list(found[-2:])
+    raise AdapterError(f"{type(tower).__name__} has no blocks that hidden states could be taken from.")

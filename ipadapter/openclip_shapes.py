@@ -1,0 +1,163 @@
+"""Tell an OpenCLIP architecture from the shapes of its tensors."""
+
+import math
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import AdapterError
+from .openclip_layout import Tensors, has_text
+
+AUTO = "auto"
+Config = dict[str, Any]
+HEAD_WIDTH = 64  # OpenCLIP's own where a configuration names none
+# Where several fit, these are the rarer ones. 378 and 384 pixels make the same patches of 14.
+_RARE = ("quickgelu", "worldwide", "nllb", "i18n", "378", "roberta", "mt5", "CLIPA")
+
+
+def architectures() -> list[str]:
+    """The names of OpenCLIP's architectures, without importing it; none where it is not installed.
+
+    Captioning ones (CoCa) are left out: they have parts that no encoder needs.
+    """
+    package = find_spec("open_clip")
+    if package is None or package.origin is None:
+        return []
+    files = (Path(package.origin).parent / "model_configs").glob("*.json")
+    return sorted(file.stem for file in files if not file.stem.startswith("coca"))
+
+
+def architecture_of(open_clip: Any, named: Tensors, chosen: str = AUTO) -> tuple[str, Config]:
+    """Name and configuration of the architecture that these tensors, in OpenCLIP's names, belong to.
+
+    A plain vision transformer of no published size is built as its shapes say, with heads 64 wide.
+
+    Raises:
+        AdapterError: an unknown name, or shapes that fit none.
+    """
+    if chosen != AUTO:
+        config = open_clip.get_model_config(chosen)
+        if config is None:
+            raise AdapterError(f"OpenCLIP {open_clip.__version__} knows no architecture {chosen!r}.")
+        return chosen, config
+    fits = _plain if "visual.conv1.weight" in named and "visual.class_embedding" in named else _built
+    found = sorted(fits(open_clip, named), key=lambda pair: (any(mark in pair[0] for mark in _RARE), *_by_length(pair)))
+    if found:
+        return found[0]
+    if fits is _plain:
+        return _of_no_name(named)
+    raise AdapterError(
+        "The shapes in this file fit no architecture of OpenCLIP "
+        f"{open_clip.__version__}: choose the architecture by name, or put its open_clip_config.json beside the file."
+    )
+
+
+def _by_length(pair: tuple[str, Config]) -> tuple[int, str]:
+    return len(pair[0]), pair[0]
+
+
+def _plain(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
+    """OpenCLIP's own vision transformers, by numbers in their configuration."""
+    sizes = vision_sizes(named)
+    for name in architectures():
+        config = open_clip.get_model_config(name)
+        if _known_vision(config) == (*sizes.values(), _embed_dim(named)) and _text_fits(config, named):
+            yield name, config
+
+
+def _known_vision(config: Config) -> tuple[Any, ...] | None:
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision or not isinstance(vision.get("layers"), int):
+        return None
+    width, patch = vision["width"], vision["patch_size"]
+    mlp, grid = int(width * vision.get("mlp_ratio", 4.0)), vision["image_size"] // patch
+    return width, vision["layers"], patch, grid, mlp, not vision.get("no_ln_pre", False), config["embed_dim"]
+
+
+def vision_sizes(named: Tensors) -> dict[str, Any]:
+    """What the tensors say of a plain vision transformer."""
+    conv, positions = named["visual.conv1.weight"], named["visual.positional_embedding"]
+    blocks = {name.split(".")[3] for name in named if name.startswith("visual.transformer.resblocks.")}
+    return {
+        "width": conv.shape[0],
+        "layers": len(blocks),
+        "patch": conv.shape[-1],
+        "grid": math.isqrt(len(positions) - 1),
+        "mlp": named["visual.transformer.resblocks.0.mlp.c_fc.weight"].shape[0],
+        "ln_pre": "visual.ln_pre.weight" in named,
+    }
+
+
+def _embed_dim(named: Tensors) -> int:
+    if "visual.proj" not in named:
+        raise AdapterError(
+            "The file has no projection (visual_projection.weight), so it gives no pooled embeds: get the encoder "
+            "'with projection'."
+        )
+    return named["visual.proj"].shape[1]
+
+
+def _text_sizes(named: Tensors) -> tuple[int, ...]:
+    """Vocabulary, width and longest text."""
+    words, positions = named.get("text.token_embedding.weight"), named.get("text.positional_embedding")
+    return (*words.shape, len(positions)) if words is not None and positions is not None else ()
+
+
+def _text_fits(config: Config, named: Tensors) -> bool:
+    text = config["text_cfg"]
+    if not has_text(named):
+        return True
+    return _text_sizes(named) == (text.get("vocab_size", 49408), text.get("width"), text.get("context_length", 77))
+
+
+def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
+    """All others, by building them without values and comparing every shape; their configurations hold no numbers."""
+    shapes = {name.removeprefix("visual."): t.shape for name, t in named.items() if name.startswith("visual.")}
+    for name in architectures():
+        config = open_clip.get_model_config(name)
+        vision = config["vision_cfg"]
+        if _known_vision(config) or _is_siglip(vision) != ("trunk.attn_pool.latent" in shapes):
+            continue
+        if ("timm_model_name" in vision) != any(shape.startswith("trunk.") for shape in shapes):
+            continue
+        if has_text(named) and _spoken_sizes(config) and not _text_fits(config, named):
+            continue
+        with torch.device("meta"):
+            text = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
+            visual = open_clip.CustomTextCLIP(config["embed_dim"], vision, text).visual
+        if {key: value.shape for key, value in visual.state_dict().items()} == shapes:
+            yield name, config
+
+
+def _is_siglip(vision: Config) -> bool:
+    return vision.get("timm_pool") == "map"
+
+
+def _spoken_sizes(config: Config) -> bool:
+    return "width" in config["text_cfg"]
+
+
+def _of_no_name(named: Tensors) -> tuple[str, Config]:
+    sizes = vision_sizes(named)
+    if sizes["width"] % HEAD_WIDTH:
+        raise AdapterError(
+            f"This vision transformer is {sizes['width']} wide, which is no published size, and how many heads it has "
+            "is in no shape: put its open_clip_config.json beside the file."
+        )
+    vision = {
+        "image_size": sizes["grid"] * sizes["patch"], "layers": sizes["layers"], "width": sizes["width"],
+        "patch_size": sizes["patch"], "mlp_ratio": sizes["mlp"] / sizes["width"], "no_ln_pre": not sizes["ln_pre"],
+    }  # fmt: skip
+    config: Config = {"embed_dim": _embed_dim(named), "vision_cfg": vision, "text_cfg": {}}
+    if text := _text_sizes(named):
+        vocabulary, width, length = text
+        layers = {name.split(".")[3] for name in named if name.startswith("text.transformer.resblocks.")}
+        config["text_cfg"] = {
+            "vocab_size": vocabulary, "width": width, "context_length": length, "layers": len(layers),
+            "heads": max(1, width // HEAD_WIDTH),
+            "mlp_ratio": named["text.transformer.resblocks.0.mlp.c_fc.weight"].shape[0] / width,
+        }  # fmt: skip
+    return f"a vision transformer of no published size ({sizes['layers']} layers, {sizes['width']} wide)", config

@@ -1,0 +1,204 @@
+"""An OpenCLIP encoder as ComfyUI's CLIP_VISION: its memory management, its precision, its outputs."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import comfy.clip_model
+import comfy.clip_vision
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor, nn
+
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.openclip import Encoder, build_encoder, open_clip_package, read_config, see
+
+FOLDERS = ("clip_vision", "open_clip")
+PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
+    "auto": comfy.model_management.text_encoder_dtype,  # what ComfyUI takes for its own encoders
+    "fp16": lambda device: torch.float16,
+    "bf16": lambda device: torch.bfloat16,
+    "fp32": lambda device: torch.float32,
+}
+FITS: dict[str, bool | None] = {"auto": None, "crop": True, "stretch": False}
+
+
+def register_openclip_folder() -> None:
+    """Offer `models/open_clip` to ComfyUI, beside any folder that the user's extra model paths already name."""
+    folders, extensions = folder_paths.folder_names_and_paths.get("open_clip", ([], set()))
+    default = str(Path(folder_paths.models_dir) / "open_clip")
+    present = folders if default in folders else [*folders, default]
+    found = set(extensions) | folder_paths.supported_pt_extensions
+    folder_paths.folder_names_and_paths["open_clip"] = (present, found)
+
+
+def encoder_files() -> list[str]:
+    """Every file in both folders; one that lies in both is the one in models/clip_vision."""
+    found = [name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+    return [name for name in dict.fromkeys(found) if not Path(name).name.startswith("._")]
+
+
+def encoder_path(name: str) -> Path:
+    """Where a file of either folder lies."""
+    for folder in FOLDERS:
+        if path := folder_paths.get_full_path(folder, name):
+            return Path(path)
+    raise FileNotFoundError(f"No encoder {name!r} in {' or '.join(f'models/{folder}' for folder in FOLDERS)}.")
+
+
+def load_openclip(path: Path, architecture: str, activation: str, precision: str, fit: str) -> "OpenClipVision":
+    """The encoder of a file; AdapterError names the file and what is wrong with it."""
+    try:
+        tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
+        encoder = build_encoder(tensors, architecture, activation, read_config(path))
+    except AdapterError as error:
+        raise AdapterError(f"{path.name}: {error}") from error
+    return OpenClipVision(encoder, PRECISIONS[precision], FITS[fit])
+
+
+class OpenClipVision:
+    """What nodes use of ComfyUI's ClipVisionModel, with an OpenCLIP tower behind it, and its text tower if it has one."""
+
+    def __init__(
+        self, encoder: Encoder, precision: Callable[[torch.device], torch.dtype], crop: bool | None = None
+    ) -> None:
+        self.load_device = comfy.model_management.text_encoder_device()
+        self.dtype = precision(self.load_device)
+        self.encoder = encoder
+        self.crop = encoder.crop if crop is None else crop
+        self.image_size, self.image_mean, self.image_std = encoder.image_size, list(encoder.mean), list(encoder.std)
+        self.model = with_comfy_ops(encoder.visual, self.dtype)
+        self.patcher = _managed(self.model, self.load_device)
+        self.text = None if encoder.text is None else OpenClipText(encoder.text, self.load_device, self.dtype)
+
+    def encode_image(self, image: Tensor, crop: bool | None = None) -> comfy.clip_vision.Output:
+        """Embeds and hidden states of pictures (n, h, w, 3). Without `crop` they are fitted as the loader was told.
+
+        Unlike ComfyUI's own, a SigLIP has its pooling head: image_embeds are (n, width) and not one vector per token.
+        """
+        comfy.model_management.load_model_gpu(self.patcher)
+        fit = self.crop if crop is None else crop
+        pixels = comfy.clip_model.clip_preprocess(
+            image.to(self.load_device), self.image_size, self.image_mean, self.image_std, fit
+        )
+        with torch.no_grad():
+            seen = see(self.model, pixels.float())
+        device = comfy.model_management.intermediate_device()
+        output = comfy.clip_vision.Output()
+        output["image_embeds"] = seen.pooled.to(device)
+        output["penultimate_hidden_states"] = seen.penultimate.to(device)
+        output["last_hidden_state"] = seen.last.to(device)
+        output["image_sizes"] = [pixels.shape[1:]] * len(pixels)
+        output["mm_projected"] = None
+        return output
+
+
+class OpenClipText:
+    """The text tower that belongs to an encoder."""
+
+    def __init__(self, text: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self.model: Any = with_comfy_ops(text, dtype)
+        # The tower asks a weight which precision to calculate in; weights are only kept in theirs.
+        self.model.transformer.get_cast_dtype = lambda: torch.float32
+        self.patcher = _managed(self.model, device)
+        self.load_device = device
+        self.tokens = open_clip_package().SimpleTokenizer(context_length=self.model.context_length)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeds (n, d) of texts, in the space of the encoder's pooled embeds; neither is normed."""
+        comfy.model_management.load_model_gpu(self.patcher)
+        tokens = self.tokens(list(texts)).to(self.load_device)
+        with torch.no_grad():
+            return self.model(tokens).to(comfy.model_management.intermediate_device())
+
+
+def _managed(model: nn.Module, device: torch.device) -> comfy.model_patcher.ModelPatcher:
+    offload = comfy.model_management.text_encoder_offload_device()
+    return comfy.model_patcher.CoreModelPatcher(model.to(offload), load_device=device, offload_device=offload)
+
+
+class Attention(nn.Module):
+    """torch's MultiheadAttention as OpenCLIP calls it, of layers that ComfyUI can keep elsewhere and cast."""
+
+    def __init__(self, original: nn.MultiheadAttention, dtype: torch.dtype) -> None:
+        super().__init__()
+        width, self.heads = original.embed_dim, original.num_heads
+        projection = nn.Linear(width, 3 * width, device="meta")
+        projection.weight, projection.bias = original.in_proj_weight, original.in_proj_bias  # pyright: ignore
+        self.in_proj, self.out_proj = _linear(projection, dtype), _linear(original.out_proj, dtype)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in self.in_proj(query).chunk(3, -1))
+        out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2)), None
+
+
+def with_comfy_ops(tower: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The tower with the layers that ComfyUI knows, kept in `dtype`, so that it can leave them out of the GPU's memory
+    and casts them where they are used. It calculates in 32 bits, like ComfyUI's own encoders; what else the tower has
+    (class tokens, positions, the projection) is small and kept in 32 bits. The tower itself is changed.
+    """
+    for module in list(tower.modules()):
+        for name, child in list(module.named_children()):
+            if replacement := _replacement(child):
+                setattr(module, name, replacement(child, dtype))
+    for module in tower.modules():
+        if not getattr(module, "comfy_cast_weights", False):
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                setattr(module, name, nn.Parameter(parameter.float(), requires_grad=False))
+            for name, buffer in list(module.named_buffers(recurse=False)):
+                setattr(module, name, buffer.float() if buffer.is_floating_point() else buffer)
+    return tower
+
+
+def _replacement(child: nn.Module) -> Callable[[Any, torch.dtype], nn.Module] | None:
+    kind = type(child)
+    if kind is nn.MultiheadAttention:
+        return Attention if child.batch_first and child.in_proj_weight is not None else None
+    if isinstance(child, nn.LayerNorm) and f"{kind.__module__}.{kind.__name__}" in LAYER_NORMS:
+        return _layer_norm
+    return {nn.Linear: _linear, nn.Conv2d: _conv, nn.Embedding: _embedding}.get(kind)
+
+
+# Those that norm the last axis and differ only in precision; a subclass with another name may do anything.
+LAYER_NORMS = (
+    "torch.nn.modules.normalization.LayerNorm", "open_clip.transformer.LayerNorm",
+    "open_clip.transformer.LayerNormFp32", "timm.layers.norm.LayerNorm",
+)  # fmt: skip
+_META = partial(dict, device="meta")
+
+
+def _linear(old: nn.Linear, dtype: torch.dtype) -> nn.Module:
+    bias = old.bias is not None
+    return _kept(comfy.ops.manual_cast.Linear(old.in_features, old.out_features, bias, **_META(dtype=dtype)), old, dtype)
+
+
+def _conv(old: nn.Conv2d, dtype: torch.dtype) -> nn.Module:
+    new = comfy.ops.manual_cast.Conv2d(
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,
+        old.bias is not None, old.padding_mode, **_META(dtype=dtype),
+    )  # fmt: skip
+    return _kept(new, old, dtype)
+
+
+def _layer_norm(old: nn.LayerNorm, dtype: torch.dtype) -> nn.Module:
+    new = comfy.ops.manual_cast.LayerNorm(old.normalized_shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
+    return _kept(new, old, dtype)
+
+
+def _embedding(old: nn.Embedding, dtype: torch.dtype) -> nn.Module:
+    new = comfy.ops.manual_cast.Embedding(old.num_embeddings, old.embedding_dim, **_META(dtype=dtype))
+    return _kept(new, old, dtype)
+
+
+def _kept(new: nn.Module, old: nn.Module, dtype: torch.dtype) -> nn.Module:
+    for name, parameter in old.named_parameters(recurse=False):
+        setattr(new, name, nn.Parameter(parameter.to(dtype), requires_grad=False))
+    return new.eval()

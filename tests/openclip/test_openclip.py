@@ -1,0 +1,143 @@
+"""OpenCLIP's encoders from files: against open_clip, transformers and, in test_openclip_vision.py, ComfyUI."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from openclip.files import (
+    SMALL, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout,
+)  # fmt: skip
+from pack.ipadapter.errors import AdapterError
+from pack.ipadapter.openclip import build_encoder, read_config, see
+from pack.ipadapter.openclip_layout import to_openclip
+from pack.ipadapter.openclip_shapes import architecture_of
+
+# 32-bit sums in another order; a wrong activation differs by more than a hundred times as much (tested below).
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def pixels(size=32):
+    return pictures(size=size).movedim(-1, 1) * 4 - 2
+
+
+def both_layouts(model):
+    tensors = model.state_dict()
+    return {"OpenCLIP": tensors, "transformers": transformers_layout(tensors)}
+
+
+@pytest.mark.parametrize("layout", ["OpenCLIP", "transformers"])
+@pytest.mark.parametrize("quick", [False, True])
+def test_both_towers_give_what_open_clip_gives(layout, quick, tmp_path):
+    model = small_openclip(quick_gelu=quick)
+    file = save(both_layouts(model)[layout], tmp_path / "model.safetensors")
+    encoder = build_encoder(load_file(file), activation="quick_gelu" if quick else "gelu")
+    assert encoder.layout == layout and encoder.image_size == 32 and encoder.text is not None
+    tokens = open_clip.tokenize(["a cat", "a sofa in a room"])
+    with torch.no_grad():
+        torch.testing.assert_close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()), **CLOSE)
+        torch.testing.assert_close(encoder.text(tokens), model.encode_text(tokens), **CLOSE)
+
+
+def test_the_wrong_activation_shows():
+    model = small_openclip(quick_gelu=True)
+    with torch.no_grad():
+        wrong = see(build_encoder(model.state_dict(), activation="gelu").visual, pixels()).pooled
+        right = model.encode_image(pixels())
+    assert (wrong - right).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
+def test_hidden_states_are_those_of_transformers(activation):
+    tensors = small_openclip().state_dict()
+    seen = see(build_encoder(tensors, activation=activation).visual, pixels())
+    with torch.no_grad():
+        expected = transformers_clip(tensors, activation).vision_model(pixels(), output_hidden_states=True)
+    torch.testing.assert_close(seen.penultimate, expected.hidden_states[-2], **CLOSE)
+    torch.testing.assert_close(seen.last, expected.last_hidden_state, **CLOSE)
+
+
+def test_siglip_has_its_pooling_head():
+    model, tensors = siglip()
+    encoder = build_encoder(tensors)
+    assert (encoder.name, encoder.activation, encoder.crop) == ("ViT-B-16-SigLIP", "gelu_tanh", False)
+    assert encoder.mean == encoder.std == (0.5, 0.5, 0.5)
+    with torch.no_grad():
+        seen = see(encoder.visual, pixels(224))
+        expected = model(pixels(224), output_hidden_states=True)
+    torch.testing.assert_close(seen.pooled, expected.pooler_output, **CLOSE)
+    torch.testing.assert_close(seen.penultimate, expected.hidden_states[-2], **CLOSE)
+    torch.testing.assert_close(seen.last, expected.last_hidden_state, **CLOSE)
+
+
+def test_siglip_in_openclips_layout_is_open_clips():
+    tensors, _ = to_openclip(siglip()[1])
+    own = open_clip.create_model("ViT-B-16-SigLIP", pretrained=None)
+    own.visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in tensors.items()})
+    encoder = build_encoder(tensors)
+    assert encoder.activation == "gelu" and encoder.layout == "OpenCLIP"
+    with torch.no_grad():
+        torch.testing.assert_close(see(encoder.visual, pixels(224)).pooled, own.eval().encode_image(pixels(224)), **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ViT-H-14", "ViT-bigG-14", "ViT-L-14", "ViT-L-14-336", "ViT-B-32", "ViT-B-16", "ViT-g-14", "ViT-S-32-alt",
+        "ViT-H-14-CLIPA-336", "ViT-SO400M-14-SigLIP-384", "ViT-SO400M-14-SigLIP2", "RN50", "convnext_base_w", "EVA02-L-14",
+        "PE-Core-L-14-336", "MobileCLIP-B",
+    ],
+)  # fmt: skip
+def test_published_architectures_are_told_from_their_shapes(name):
+    with torch.device("meta"):
+        model = open_clip.CustomTextCLIP(**_keywords(name))
+    tensors = model.state_dict()
+    assert architecture_of(open_clip, {key: t for key, t in tensors.items() if not key.startswith("logit")})[0] == name
+
+
+def _keywords(name):
+    config = open_clip.get_model_config(name)
+    text = {key: value for key, value in config["text_cfg"].items() if key != "hf_tokenizer_name"}
+    return {"embed_dim": config["embed_dim"], "vision_cfg": config["vision_cfg"], "text_cfg": text}
+
+
+def test_a_description_beside_the_file_decides_what_shapes_cannot(tmp_path):
+    model = small_openclip(quick_gelu=True, head_width=32)
+    file = save(model.state_dict(), tmp_path / "model.safetensors")
+    described = {**SMALL, "quick_gelu": True, "vision_cfg": {**SMALL["vision_cfg"], "head_width": 32}}
+    text = {"model_cfg": described, "preprocess_cfg": {"mean": [0.5] * 3, "resize_mode": "squash"}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(text))
+    encoder = build_encoder(load_file(file), config=read_config(file))
+    assert (encoder.activation, encoder.mean, encoder.crop) == ("quick_gelu", (0.5, 0.5, 0.5), False)
+    with torch.no_grad():
+        torch.testing.assert_close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()), **CLOSE)
+
+
+def test_building_an_encoder_changes_neither_random_numbers_nor_the_tensors():
+    tensors = small_openclip().state_dict()
+    before, copies = torch.get_rng_state(), {name: tensor.clone() for name, tensor in tensors.items()}
+    build_encoder(tensors)
+    assert torch.get_rng_state().equal(before)
+    assert all(tensor.equal(copies[name]) for name, tensor in tensors.items())
+
+
+def test_what_is_wrong_with_a_file_is_said():
+    tensors = small_openclip().state_dict()
+    with pytest.raises(AdapterError, match="no vision encoder.*found.*'weight'"):
+        build_encoder({"weight": torch.zeros(1)})
+    with pytest.raises(AdapterError, match="knows no architecture 'ViT-X'"):
+        build_encoder(tensors, "ViT-X")
+    with pytest.raises(AdapterError, match="is .* instead of"):
+        build_encoder(tensors, "ViT-B-32")
+    with pytest.raises(AdapterError, match="1 tensors are missing, such as visual.ln_post.bias"):
+        build_encoder({name: tensor for name, tensor in tensors.items() if name != "visual.ln_post.bias"})
+    with pytest.raises(AdapterError, match="no projection"):
+        build_encoder({name: tensor for name, tensor in tensors.items() if name != "visual.proj"})
+
+
+def test_an_encoder_without_its_text_tower_has_none():
+    tensors = {name: t for name, t in small_openclip().state_dict().items() if name.startswith("visual.")}
+    encoder = build_encoder(tensors)
+    assert encoder.text is None and "without text tower" in str(encoder)
