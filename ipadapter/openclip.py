@@ -225,5 +225,5 @@ def _last_blocks(visual: Any) -> list[nn.Module]:
         return list(tower.layer4[-2:])
     for name in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(tower, name, None), (nn.ModuleList, nn.Sequential)) and len(found) > 1:
-            return list(found[-2:])
+            return [*found][-2:]
     raise AdapterError(f"{type(tower).__name__} has no blocks that hidden states could be taken from.")

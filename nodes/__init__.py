@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from .conflicts import watch_for_other_packs
 from .loading.files import register_adapter_folder
+from .loading.openclip import register_openclip_folder
 
 MODULES = (
     "loaders",
@@ -28,6 +29,7 @@ MODULES = (
     "face",
     "face_crop",
     "unified",
+    "openclip",
     "demo",
 )
 
@@ -35,6 +37,7 @@ MODULES = (
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_adapter_folder()
+        register_openclip_folder()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in _nodes()})
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

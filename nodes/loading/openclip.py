@@ -39,7 +39,8 @@ def register_openclip_folder() -> None:
 
 def encoder_files() -> list[str]:
     """Every file in both folders; one that lies in both is the one in models/clip_vision."""
-    found = [name for folder in FOLDERS for name in folder_paths.get_filename_list(folder)]
+    known = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
+    found = [name for folder in known for name in folder_paths.get_filename_list(folder)]
     return [name for name in dict.fromkeys(found) if not Path(name).name.startswith("._")]
 
 
@@ -62,7 +63,7 @@ def load_openclip(path: Path, architecture: str, activation: str, precision: str
 
 
 class OpenClipVision:
-    """What nodes use of ComfyUI's ClipVisionModel, with an OpenCLIP tower behind it, and its text tower if it has one."""
+    """What nodes use of ComfyUI's ClipVisionModel, with an OpenCLIP tower behind it, and its text tower if there is."""
 
     def __init__(
         self, encoder: Encoder, precision: Callable[[torch.device], torch.dtype], crop: bool | None = None
@@ -176,8 +177,8 @@ _META = partial(dict, device="meta")
 
 
 def _linear(old: nn.Linear, dtype: torch.dtype) -> nn.Module:
-    bias = old.bias is not None
-    return _kept(comfy.ops.manual_cast.Linear(old.in_features, old.out_features, bias, **_META(dtype=dtype)), old, dtype)
+    sizes = old.in_features, old.out_features, old.bias is not None
+    return _kept(comfy.ops.manual_cast.Linear(*sizes, **_META(dtype=dtype)), old, dtype)
 
 
 def _conv(old: nn.Conv2d, dtype: torch.dtype) -> nn.Module:

@@ -97,3 +97,8 @@ def save(tensors: Tensors, path: Path, dtype: torch.dtype = torch.float32) -> Pa
 
 def pictures(count: int = 2, size: int = 32, seed: int = 5) -> Tensor:
     return torch.rand(count, size, size, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    """Equal but for 32-bit sums in another order. A wrong activation differs by more than a hundred times as much."""
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

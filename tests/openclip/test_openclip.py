@@ -1,22 +1,18 @@
 """OpenCLIP's encoders from files: against open_clip, transformers and, in test_openclip_vision.py, ComfyUI."""
 
 import json
+from typing import Any
 
 import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from openclip.files import (
-    SMALL, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout,
-)  # fmt: skip
+from openclip.files import SMALL, close, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout
 from pack.ipadapter.errors import AdapterError
 from pack.ipadapter.openclip import build_encoder, read_config, see
 from pack.ipadapter.openclip_layout import to_openclip
 from pack.ipadapter.openclip_shapes import architecture_of
-
-# 32-bit sums in another order; a wrong activation differs by more than a hundred times as much (tested below).
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def pixels(size=32):
@@ -37,8 +33,8 @@ def test_both_towers_give_what_open_clip_gives(layout, quick, tmp_path):
     assert encoder.layout == layout and encoder.image_size == 32 and encoder.text is not None
     tokens = open_clip.tokenize(["a cat", "a sofa in a room"])
     with torch.no_grad():
-        torch.testing.assert_close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()), **CLOSE)
-        torch.testing.assert_close(encoder.text(tokens), model.encode_text(tokens), **CLOSE)
+        close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
+        close(encoder.text(tokens), model.encode_text(tokens))
 
 
 def test_the_wrong_activation_shows():
@@ -55,8 +51,8 @@ def test_hidden_states_are_those_of_transformers(activation):
     seen = see(build_encoder(tensors, activation=activation).visual, pixels())
     with torch.no_grad():
         expected = transformers_clip(tensors, activation).vision_model(pixels(), output_hidden_states=True)
-    torch.testing.assert_close(seen.penultimate, expected.hidden_states[-2], **CLOSE)
-    torch.testing.assert_close(seen.last, expected.last_hidden_state, **CLOSE)
+    close(seen.penultimate, expected.hidden_states[-2])
+    close(seen.last, expected.last_hidden_state)
 
 
 def test_siglip_has_its_pooling_head():
@@ -67,27 +63,28 @@ def test_siglip_has_its_pooling_head():
     with torch.no_grad():
         seen = see(encoder.visual, pixels(224))
         expected = model(pixels(224), output_hidden_states=True)
-    torch.testing.assert_close(seen.pooled, expected.pooler_output, **CLOSE)
-    torch.testing.assert_close(seen.penultimate, expected.hidden_states[-2], **CLOSE)
-    torch.testing.assert_close(seen.last, expected.last_hidden_state, **CLOSE)
+    close(seen.pooled, expected.pooler_output)
+    close(seen.penultimate, expected.hidden_states[-2])
+    close(seen.last, expected.last_hidden_state)
 
 
 def test_siglip_in_openclips_layout_is_open_clips():
     tensors, _ = to_openclip(siglip()[1])
-    own = open_clip.create_model("ViT-B-16-SigLIP", pretrained=None)
+    own: Any = open_clip.create_model("ViT-B-16-SigLIP", pretrained=None)
     own.visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in tensors.items()})
     encoder = build_encoder(tensors)
     assert encoder.activation == "gelu" and encoder.layout == "OpenCLIP"
     with torch.no_grad():
-        torch.testing.assert_close(see(encoder.visual, pixels(224)).pooled, own.eval().encode_image(pixels(224)), **CLOSE)
+        seen, expected = see(encoder.visual, pixels(224)), own.eval().encode_image(pixels(224))
+    close(seen.pooled, expected)
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "ViT-H-14", "ViT-bigG-14", "ViT-L-14", "ViT-L-14-336", "ViT-B-32", "ViT-B-16", "ViT-g-14", "ViT-S-32-alt",
-        "ViT-H-14-CLIPA-336", "ViT-SO400M-14-SigLIP-384", "ViT-SO400M-14-SigLIP2", "RN50", "convnext_base_w", "EVA02-L-14",
-        "PE-Core-L-14-336", "MobileCLIP-B",
+        "ViT-H-14-CLIPA-336", "ViT-SO400M-14-SigLIP-384", "ViT-SO400M-14-SigLIP2", "RN50", "convnext_base_w",
+        "EVA02-L-14", "PE-Core-L-14-336", "MobileCLIP-B",
     ],
 )  # fmt: skip
 def test_published_architectures_are_told_from_their_shapes(name):
@@ -98,7 +95,7 @@ def test_published_architectures_are_told_from_their_shapes(name):
 
 
 def _keywords(name):
-    config = open_clip.get_model_config(name)
+    config: Any = open_clip.get_model_config(name)
     text = {key: value for key, value in config["text_cfg"].items() if key != "hf_tokenizer_name"}
     return {"embed_dim": config["embed_dim"], "vision_cfg": config["vision_cfg"], "text_cfg": text}
 
@@ -112,7 +109,7 @@ def test_a_description_beside_the_file_decides_what_shapes_cannot(tmp_path):
     encoder = build_encoder(load_file(file), config=read_config(file))
     assert (encoder.activation, encoder.mean, encoder.crop) == ("quick_gelu", (0.5, 0.5, 0.5), False)
     with torch.no_grad():
-        torch.testing.assert_close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()), **CLOSE)
+        close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
 
 
 def test_building_an_encoder_changes_neither_random_numbers_nor_the_tensors():
