@@ -1,9 +1,10 @@
-"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train
+"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train | batch
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
 """
 
 import argparse
+import contextlib
 import hashlib
 import os
 import platform
@@ -37,9 +38,12 @@ def say(text: str) -> None:
     print(f"[atelier] {text}", flush=True)
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    """Run a command in this folder; stop with its exit code when it fails."""
-    code = subprocess.run([str(part) for part in command], cwd=ROOT, env=env).returncode
+def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
+    """Run a command; stop with its exit code when it fails. Ctrl+C reaches it as well, and it ends in its own time."""
+    process = subprocess.Popen([str(part) for part in command], cwd=cwd, env=env)
+    while (code := process.poll()) is None:
+        with contextlib.suppress(KeyboardInterrupt):
+            process.wait()
     if code:
         raise SystemExit(code)
 
@@ -154,7 +158,7 @@ def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
         raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train"])
+    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train", "batch"])
     parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
     options, rest = parser.parse_known_args()
     make_venv()
@@ -164,6 +168,8 @@ def main() -> None:
     environment = dict(os.environ) | paths
     if options.task == "test":
         check(environment, rest)
+    elif options.task == "batch":
+        run(PYTHON, "-m", "headless", *rest, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=Path.cwd())
     else:
         module = {"bench": "benchmarks", "train": "training"}.get(options.task, f"harness.{options.task}")
         run(PYTHON, "-m", module, *rest, env=environment)

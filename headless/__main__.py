@@ -1,0 +1,67 @@
+"""python atelier.py batch GRAPH [TABLE] [-o FOLDER]: run one graph once for every row of a table.
+
+GRAPH is a workflow that ComfyUI saved or exported. TABLE is CSV, JSONL or Parquet; its columns name inputs:
+Title.input, 12.seed, or seed where only one node has it. See docs/headless.md.
+"""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from .batch import run_batch
+from .errors import BatchError
+from .table import read_grid
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        "atelier.py batch", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("graph", type=Path)
+    parser.add_argument("table", type=Path, nargs="?", help="may be left out with --grid")
+    parser.add_argument("-o", "--output", type=Path, default=Path("output/batch"), help="folder of the results")
+    example = "weight=0.4,0.8 weight_type=linear,'style transfer'"
+    parser.add_argument("--grid", nargs="+", default=[], metavar="COLUMN=VALUES", help=f"all combinations: {example}")
+    parser.add_argument("--server", action="append", default=[], metavar="URL", help="a running ComfyUI; repeatable")
+    parser.add_argument("--workers", type=int, default=1, help="ComfyUIs to start here, without --server")
+    parser.add_argument("--flags", default="", help='flags for ComfyUIs that are started: --flags="--lowvram"')
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for a row, or its server counts as hung")
+    parser.add_argument("--patience", type=float, default=60, help="seconds for a server to answer at all")
+    parser.add_argument("--keep-order", action="store_true", help="run rows in the table's order")
+    options = parser.parse_args()
+    if options.table is None and not options.grid:
+        parser.error("name a TABLE, or a --grid of values")
+    return options
+
+
+def main() -> int:
+    options = parse()
+    try:
+        report = run_batch(
+            options.graph,
+            options.table,
+            options.output,
+            grid=read_grid(options.grid),
+            servers=options.server,
+            workers=options.workers,
+            flags=shlex.split(options.flags),
+            timeout=options.timeout,
+            patience=options.patience,
+            reorder=not options.keep_order,
+        )
+    except BatchError as error:
+        print(f"[batch] Nothing was run:\n{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"[batch] Interrupted. What is done is in {options.output}; run the same again for the rest.")
+        return 130
+    done = len(report.outcomes) - len(report.failed)
+    print(f"[batch] {done} of {len(report.outcomes)} rows are done, {report.ran} of them were run now: {report.table}")
+    for outcome in report.failed:
+        print(f"[batch] row {outcome.row} failed: {outcome.error}")
+    return 1 if report.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Tables of values: CSV, JSONL or Parquet, one row a run; and grids, every combination of values."""
+
+import csv
+import itertools
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import BatchError
+
+Values = dict[str, Any]  # by column; a column that is missing or None leaves the graph as it is
+
+
+def read_csv(file: Path) -> list[Values]:
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        names = reader.fieldnames or []
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise BatchError(f"{file}: the header names a column twice: {', '.join(sorted(twice))}.")
+        rows = list(reader)
+    for row in rows:
+        if None in row or None in row.values():
+            raise BatchError(f"{file}, row {rows.index(row) + 1}: expected {len(names)} cells, as in the header.")
+    return rows
+
+
+def read_jsonl(file: Path) -> list[Values]:
+    rows = []
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BatchError(f"{file}, line {number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise BatchError(f'{file}, line {number}: expected an object such as {{"seed": 1}}, found {line[:60]}')
+        rows.append(row)
+    return rows
+
+
+def read_parquet(file: Path) -> list[Values]:
+    from pyarrow import parquet
+
+    return parquet.read_table(file).to_pylist()
+
+
+READERS: dict[str, Callable[[Path], list[Values]]] = {
+    ".csv": read_csv,
+    ".jsonl": read_jsonl,
+    ".parquet": read_parquet,
+}
+
+
+def read_table(file: Path) -> list[Values]:
+    """The rows of a table.
+
+    Raises:
+        BatchError: there is no such file, its ending is none of READERS, or it is not what its ending says.
+    """
+    if not file.is_file():
+        raise BatchError(f"There is no table {file}.")
+    if file.suffix.lower() not in READERS:
+        raise BatchError(f"{file}: expected a table that ends in {', '.join(READERS)}.")
+    try:
+        return READERS[file.suffix.lower()](file)
+    except BatchError:
+        raise
+    except (csv.Error, UnicodeDecodeError, ValueError) as error:  # pyarrow's errors are ValueErrors too
+        raise BatchError(f"{file} cannot be read as {file.suffix[1:]}: {error}") from error
+
+
+def read_grid(texts: Iterable[str]) -> dict[str, list[str]]:
+    """`weight=0.4,0.8` as {"weight": ["0.4", "0.8"]}; a value with a comma stands in double quotes."""
+    grid = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise BatchError(f"--grid {text}: expected a column and its values, such as weight=0.4,0.8")
+        grid[name] = next(csv.reader([values], skipinitialspace=True))
+    return grid
+
+
+def product(table: Sequence[Mapping[str, Any]], grid: Mapping[str, Sequence[Any]]) -> list[Values]:
+    """Every row of the table with every combination of the grid's values; the last column varies fastest.
+
+    Raises:
+        BatchError: a column stands in both, or nothing is left to run.
+    """
+    if both := {column for row in table for column in row} & set(grid):
+        raise BatchError(f"These columns stand in the table and in the grid: {', '.join(sorted(both))}.")
+    points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    rows = [{**row, **point} for row in table for point in points]
+    if not rows:
+        raise BatchError("There is nothing to run: the table has no rows.")
+    return rows

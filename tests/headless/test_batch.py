@@ -1,0 +1,116 @@
+"""Batches on a real ComfyUI: what they leave, what they run again, and what happens when something breaks."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from graphs import graph, write_pictures
+from PIL import Image
+from pyarrow import parquet
+
+from harness.host import ROOT
+from headless import BatchError, run_batch
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    """A folder with pictures, one of them broken where no header tells, and the graph."""
+    write_pictures(tmp_path, ["red", "green", "blue"])
+    whole = (tmp_path / "red.png").read_bytes()
+    at = whole.index(b"IDAT") + 4
+    (tmp_path / "broken.png").write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    (tmp_path / "graph.json").write_text(json.dumps(graph()))
+    return tmp_path
+
+
+def rows_of(folder):
+    return parquet.read_table(folder / "results.parquet").to_pylist()
+
+
+def pixels(file):
+    with Image.open(file) as opened:
+        return np.asarray(opened)
+
+
+def run(inputs, server, table, name="out", **more):
+    for row in table:
+        row["image"] = str(inputs / row["image"])
+    return run_batch(inputs / "graph.json", table, inputs / name, servers=[server.url], progress=False, **more)
+
+
+def test_a_batch_leaves_pictures_a_table_and_a_sheet_and_runs_nothing_twice(inputs, server):
+    (inputs / "table.csv").write_text("image,What to draw.words\nred.png,house\nblue.png,fish\n")
+    options = {"grid": {"weight": ["0.2", "0.9"]}, "servers": [server.url], "progress": False}
+    report = run_batch(inputs / "graph.json", inputs / "table.csv", inputs / "out", **options)
+    rows = rows_of(inputs / "out")
+    assert [(row["row"], row["image"], row["What to draw.words"], row["weight"], row["error"]) for row in rows] == [
+        (1, "red.png", "house", 0.2, None),
+        (2, "red.png", "house", 0.9, None),
+        (3, "blue.png", "fish", 0.2, None),
+        (4, "blue.png", "fish", 0.9, None),
+    ]
+    assert all(row["seconds"] > 0 and row["server"] == server.url and row["attempts"] == 1 for row in rows)
+    with Image.open(inputs / "out" / rows[1]["file"]) as picture:
+        assert json.loads(picture.info["batch"])["values"]["weight"] == 0.9
+        assert json.loads(picture.info["prompt"])["3"]["inputs"]["weight"] == 0.9
+    assert len({pixels(inputs / "out" / row["file"]).tobytes() for row in rows}) == 4
+    assert report.sheet and report.ran == 4
+    (inputs / "out" / rows[2]["file"]).unlink()
+    again = run_batch(inputs / "graph.json", inputs / "table.csv", inputs / "out", **options)
+    assert again.ran == 1 and [row["file"] for row in rows_of(inputs / "out")] == [row["file"] for row in rows]
+
+
+def test_one_broken_picture_fails_alone_and_is_tried_again_once_it_is_whole(inputs, server):
+    table = [{"image": name, "seed": seed} for seed in (1, 2) for name in ("red.png", "broken.png", "blue.png")][:5]
+    report = run(inputs, server, table[:])
+    assert [outcome.row for outcome in report.failed] == [2, 5]
+    assert all("LoadImage" in str(outcome.error) for outcome in report.failed)
+    (inputs / "broken.png").write_bytes((inputs / "green.png").read_bytes())
+    again = run(inputs, server, table[:])
+    assert again.ran == 2 and not again.failed and [row["error"] for row in rows_of(inputs / "out")] == [None] * 5
+
+
+def test_a_row_is_the_picture_that_the_server_makes_of_its_graph(inputs, server):
+    report = run(inputs, server, [{"image": "green.png", "seed": 2**64 - 1}])
+    prompt = graph()
+    prompt["2"]["inputs"]["image"] = "ours.png"
+    prompt["7"]["inputs"]["seed"] = 2**64 - 1
+    (server.base / "input" / "ours.png").write_bytes((inputs / "green.png").read_bytes())
+    (made,) = server.run(prompt).images("9")
+    assert np.array_equal(np.asarray(made), pixels(report.folder / report.outcomes[0].files[0]))
+    assert rows_of(inputs / "out")[0]["seed"] == 2**64 - 1
+
+
+def test_nothing_is_run_while_something_is_wrong(inputs, server):
+    before = len(server.call("/history"))
+    with pytest.raises(BatchError, match="row 2, image: cannot read(.|\n)*row 2, steps"):
+        run(inputs, server, [{"image": "red.png", "steps": 2}, {"image": "gone.png", "steps": 0}])
+    assert len(server.call("/history")) == before
+    with pytest.raises(BatchError, match="no ComfyUI at http://127.0.0.1:9"):
+        run_batch(graph(), [{"seed": 1}], inputs / "none", servers=["http://127.0.0.1:9"], progress=False)
+
+
+def test_ctrl_c_ends_cleanly_and_the_next_run_does_the_rest(inputs, server):
+    lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 16}) for seed in range(12)]
+    (inputs / "table.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "headless", str(inputs / "graph.json"), str(inputs / "table.jsonl")]
+    command += ["-o", str(inputs / "out"), "--server", server.url]
+    driver = subprocess.Popen(command, cwd=inputs, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    journal = inputs / "out" / "results.jsonl"
+    end = time.monotonic() + 60
+    while time.monotonic() < end and (not journal.exists() or journal.read_text().count("\n") < 3):
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(30) == 130
+    done = rows_of(inputs / "out")
+    assert 3 <= len(done) < 12 and not list((inputs / "out").rglob("*.part"))
+    assert len(list((inputs / "out" / "pictures").iterdir())) == len(done)
+    assert server.call("/queue") == {"queue_running": [], "queue_pending": []}
+    finished = subprocess.run(command, cwd=inputs, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+    assert finished.returncode == 0 and f"{12 - len(done)} of them were run now" in finished.stdout.decode()
+    assert [row["seed"] for row in rows_of(inputs / "out")] == list(range(12))
