@@ -1,36 +1,58 @@
 """The nodes that ComfyUI sees. Each module lists its own in NODES."""
 
-from importlib import import_module
-
 from comfy_api.latest import ComfyExtension, io
 
+from . import (
+    apply,
+    apply_detail,
+    apply_embeds,
+    apply_style,
+    apply_tiled,
+    attention_map,
+    demo,
+    embeds,
+    face,
+    face_crop,
+    face_loader,
+    loaders,
+    masks,
+    openclip,
+    params,
+    pictures,
+    regions,
+    rescale,
+    schedules,
+    sweep,
+    unified,
+    weights,
+)
 from .conflicts import watch_for_other_packs
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 
-MODULES = (
-    "loaders",
-    "apply",
-    "apply_style",
-    "apply_embeds",
-    "apply_detail",
-    "apply_tiled",
-    "masks",
-    "params",
-    "weights",
-    "embeds",
-    "pictures",
-    "schedules",
-    "rescale",
-    "sweep",
-    "regions",
-    "attention_map",
-    "face_loader",
-    "face",
-    "face_crop",
-    "unified",
-    "openclip",
-    "demo",
+MODULES = (  # in the order in which ComfyUI lists their nodes
+    loaders,
+    apply,
+    apply_style,
+    apply_embeds,
+    apply_detail,
+    apply_tiled,
+    masks,
+    params,
+    weights,
+    embeds,
+    pictures,
+    schedules,
+    rescale,
+    sweep,
+    regions,
+    attention_map,
+    face_loader,
+    face,
+    face_crop,
+    unified,
+    demo,
+    openclip,
 )
 
 
@@ -45,4 +67,4 @@ class IPAdapterAtelier(ComfyExtension):
 
 
 def _nodes() -> list[type[io.ComfyNode]]:
-    return [node for name in MODULES for node in import_module(f".{name}", __package__).NODES]
+    return [node for module in MODULES for node in module.NODES]

@@ -1,5 +1,6 @@
 """Every node, input and output is explained in every language; English is in the nodes themselves."""
 
+import warnings
 from urllib.request import urlopen
 
 import pytest
@@ -22,10 +23,12 @@ def test_chinese_is_among_the_languages():
 
 
 @pytest.mark.parametrize("language", languages())
-def test_every_text_is_translated_and_no_translation_is_left_over(nodes, language):
+def test_no_translation_is_left_over_and_what_is_missing_is_reported(nodes, language):
+    """What is missing is shown in English, so a node can be added by somebody who writes no Chinese."""
     words = read_words(language)
     for kind, english in texts(nodes).items():
-        assert not english - words[kind].keys(), f"to translate in locales/{language}.json, {kind}"
+        if missing := english - words[kind].keys():
+            warnings.warn(f"to translate in locales/{language}.json, {kind}: {sorted(missing)}", stacklevel=1)
         assert not words[kind].keys() - english, f"not used any more in locales/{language}.json, {kind}"
         assert all(words[kind].values())
 

@@ -52,16 +52,19 @@ def texts(nodes: list[Any]) -> dict[str, set[str]]:
 
 
 def definitions(nodes: list[Any], words: Words) -> dict[str, Any]:
-    """What nodeDefs.json holds; KeyError for a text without a translation."""
+    """What nodeDefs.json holds; a text without a translation stays as it is, in English."""
+
+    def said(kind: str, english: str) -> str:
+        return words[kind].get(english, english)
 
     def slot(item: Any) -> dict[str, str]:
-        return {"name": words["labels"][label(item)], "tooltip": words["sentences"][item.tooltip]}
+        return {"name": said("labels", label(item)), "tooltip": said("sentences", item.tooltip)}
 
     found = {}
     for schema in sorted((node.GET_SCHEMA() for node in nodes), key=lambda schema: schema.node_id):
         found[schema.node_id] = {
-            "display_name": words["titles"][schema.display_name],
-            "description": words["sentences"][schema.description],
+            "display_name": said("titles", schema.display_name),
+            "description": said("sentences", schema.description),
             "inputs": {item.id: slot(item) for item in schema.inputs},
             "outputs": {str(number): slot(item) for number, item in enumerate(schema.outputs)},
         }
