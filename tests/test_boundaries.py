@@ -1,4 +1,4 @@
-"""Which folder may import what: nodes -> ipadapter, weight_schedules, masks, demo_models; host only in nodes.
+"""Which folder may import what: nodes -> the core (ipadapter, weight_schedules, masks...); the host only in nodes.
 
 What a family is, and what a prompt asks of its weights, is known to every folder.
 """
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ("pack.ipadapter.families", "pack.ipadapter.weights")  # plain data and a protocol; they import nothing
-CORE = ("ipadapter", "weight_schedules", "masks", "demo_models")
+CORE = ("ipadapter", "weight_schedules", "masks", "demo_models", "model_files")
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
 FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -1,0 +1,192 @@
+"""The one table of what exists: every published adapter, LoRA, vision encoder and face pack that this pack knows.
+
+Loaders, messages, the doctor, the download and README's tables read it. Names, repositories and licences are those of
+the model cards; nothing here was measured by us, and no hash is given that we could not see ourselves.
+"""
+
+from .published import Kind, Published, Source
+
+APACHE, RESEARCH, FLUX_DEV = "Apache-2.0", "non-commercial research only", "FLUX.1-dev non-commercial"
+H94 = Source("h94/IP-Adapter", APACHE)
+FACE_ID = Source("h94/IP-Adapter-FaceID", RESEARCH)
+COMPOSITION = Source("ostris/ip-composition-adapter", APACHE)
+KOLORS = Source("Kwai-Kolors/Kolors-IP-Adapter-Plus", "see its card")
+KOLORS_FACE = Source("Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus", RESEARCH)
+INSTANT_ID = Source("InstantX/InstantID", APACHE)
+XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
+XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
+INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
+INSTANTX_SD35 = Source("InstantX/SD3.5-Large-IP-Adapter", "Stability AI community")
+OPENAI = Source("openai/clip-vit-large-patch14", "see its card")
+SIGLIP = Source("Comfy-Org/sigclip_vision_384", "see its card")
+AURAFACE = Source("fal/AuraFace-v1", "Apache-2.0, but no FaceID adapter was trained with it")
+INSIGHTFACE = Source(
+    "insightface", RESEARCH, "https://github.com/deepinsight/insightface/releases/download/model-zoo/"
+)  # fmt: skip
+
+VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+VIT_G = "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"
+VIT_L_336 = "clip-vit-large-patch14-336.bin"
+VIT_L = "clip-vit-large-patch14.safetensors"
+SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
+ANY = r"\.(safetensors|bin)$"
+LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
+WHO, WHO_AND_LOOKS, PORTRAIT = "who it is", "who it is and what they look like", "who it is, from several pictures"
+
+
+def _adapter(
+    name: str, source: Source, path: str, family: str, variant: str, preset: str, patterns: str, encoder: str = VIT_H,
+    face_pack: str = "", good_at: str = "", embed_dim: int | None = None,
+) -> Published:  # fmt: skip
+    """`path`: the folder in the repository, or the whole path where the file has another name there."""
+    whole = path if path.endswith((".bin", ".safetensors")) else path + name
+    found = tuple(pattern + ANY for pattern in patterns.split())
+    return Published(
+        name, "adapter", source, whole, family, variant, embed_dim, preset, encoder, face_pack, found, good_at=good_at
+    )
+
+
+def _general(name: str, family: str, variant: str, preset: str, patterns: str, good_at: str, **more) -> Published:
+    folder = {"sd15": "models/", "sdxl": "sdxl_models/"}[family]
+    return _adapter(name, H94, folder, family, variant, preset, patterns, good_at=good_at, **more)
+
+
+def _face(name: str, family: str, variant: str, preset: str, patterns: str, encoder: str, good_at: str) -> Published:
+    return _adapter(name, FACE_ID, "", family, variant, preset, patterns, encoder, "buffalo_l", good_at)
+
+
+def _lora(name: str, family: str, preset: str, pattern: str) -> Published:
+    return Published(
+        name, "lora", FACE_ID, name, family, preset=preset, patterns=(pattern + r"\.safetensors$",)
+    )  # fmt: skip
+
+
+LIGHT, STANDARD, VIT_G_PRESET = (
+    "LIGHT - SD1.5 only (low strength)", "STANDARD (medium strength)", "VIT-G (medium strength)"
+)  # fmt: skip
+PLUS, PLUS_FACE, FULL_FACE = (
+    "PLUS (high strength)", "PLUS FACE (portraits)", "FULL FACE - SD1.5 only (portraits stronger)"
+)  # fmt: skip
+FACEID, FACEID_PLUS, FACEID_PLUS_V2 = "FACEID", "FACEID PLUS - SD1.5 only", "FACEID PLUS V2"
+FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
+    "FACEID PORTRAIT (style transfer)", "FACEID PORTRAIT UNNORM - SDXL only (strong)", "FACEID KOLORS"
+)  # fmt: skip
+
+ADAPTERS = (
+    _general("ip-adapter_sd15_light_v11.bin", "sd15", "light", LIGHT, "sd15.light.v11 sd15.light",
+             LOOK + ", following the text more"),
+    _general("ip-adapter_sd15.safetensors", "sd15", "standard", STANDARD, "ip.adapter.sd15", LOOK),
+    _general("ip-adapter_sdxl_vit-h.safetensors", "sdxl", "SDXL", STANDARD, "ip.adapter.sdxl.vit.h", LOOK,
+             embed_dim=1024),
+    _general("ip-adapter_sd15_vit-G.safetensors", "sd15", "ViT-G", VIT_G_PRESET, "sd15.vit.g", LOOK, encoder=VIT_G),
+    _general("ip-adapter_sdxl.safetensors", "sdxl", "SDXL", VIT_G_PRESET, "ip.adapter.sdxl", LOOK, embed_dim=1280,
+             encoder=VIT_G),
+    _general("ip-adapter-plus_sd15.safetensors", "sd15", "plus", PLUS, "ip.adapter.plus.sd15", CLOSER),
+    _general("ip-adapter-plus_sdxl_vit-h.safetensors", "sdxl", "SDXL plus", PLUS, "plus.sdxl.vit.h", CLOSER),
+    _general("ip-adapter-plus-face_sd15.safetensors", "sd15", "plus face", PLUS_FACE, "plus.face.sd15", FACE),
+    _general("ip-adapter-plus-face_sdxl_vit-h.safetensors", "sdxl", "plus face", PLUS_FACE, "plus.face.sdxl.vit.h",
+             FACE),
+    _general("ip-adapter-full-face_sd15.safetensors", "sd15", "full face", FULL_FACE, "full.face.sd15", FACE),
+    _face("ip-adapter-faceid_sd15.bin", "sd15", "FaceID", FACEID, "faceid.sd15", "", WHO),
+    _face("ip-adapter-faceid_sdxl.bin", "sdxl", "FaceID", FACEID, "faceid.sdxl", "", WHO),
+    _face("ip-adapter-faceid-plus_sd15.bin", "sd15", "FaceID Plus", FACEID_PLUS, "faceid.plus.sd15", VIT_H,
+          WHO_AND_LOOKS),
+    _face("ip-adapter-faceid-plusv2_sd15.bin", "sd15", "FaceID Plus V2", FACEID_PLUS_V2, "faceid.plusv2.sd15", VIT_H,
+          WHO_AND_LOOKS),
+    _face("ip-adapter-faceid-plusv2_sdxl.bin", "sdxl", "FaceID Plus V2", FACEID_PLUS_V2, "faceid.plusv2.sdxl", VIT_H,
+          WHO_AND_LOOKS),
+    _face("ip-adapter-faceid-portrait-v11_sd15.bin", "sd15", "FaceID portrait", FACEID_PORTRAIT,
+          "portrait.v11.sd15 portrait.sd15", "", PORTRAIT),
+    _face("ip-adapter-faceid-portrait_sdxl.bin", "sdxl", "FaceID portrait", FACEID_PORTRAIT, "portrait.sdxl", "",
+          PORTRAIT),
+    _face("ip-adapter-faceid-portrait_sdxl_unnorm.bin", "sdxl", "FaceID portrait unnorm", FACEID_UNNORM,
+          "portrait.sdxl.unnorm", "", PORTRAIT),
+    _adapter("ip_plus_composition_sd15.safetensors", COMPOSITION, "", "sd15", "composition", "Composition",
+             "plus.composition.sd15", good_at=LAYOUT),
+    _adapter("ip_plus_composition_sdxl.safetensors", COMPOSITION, "", "sdxl", "composition", "Composition",
+             "plus.composition.sdxl", good_at=LAYOUT),
+    _adapter("Kolors-IP-Adapter-Plus.bin", KOLORS, "ip_adapter_plus_general.bin", "kolors", "Kolors plus", "Kolors",
+             "(ip_adapter_plus_general|kolors.ip.adapter.plus)", VIT_L_336, good_at=CLOSER),
+    _adapter("Kolors-IP-Adapter-FaceID-Plus.bin", KOLORS_FACE, "ipa-faceid-plus.bin", "kolors", "Kolors FaceID Plus",
+             FACEID_KOLORS, "kolors.ip.adapter.faceid.plus ipa.faceid.plus", VIT_L_336, "antelopev2", WHO_AND_LOOKS),
+    _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", "", "instant.?id.*", "",
+             "antelopev2", WHO),
+    _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", "",
+             "flux.ip.adapter(?!.v2)", VIT_L, good_at=LOOK),
+    _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2", "",
+             "flux.ip.adapter.v2", VIT_L, good_at=LOOK),
+    _adapter("instantx-flux-ip-adapter.bin", INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux", "",
+             "instantx.flux.ip.adapter", SIGLIP_384, good_at=LOOK),
+    _adapter("instantx-sd3.5-large-ip-adapter.bin", INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5", "",
+             "sd3.5.large.ip.adapter", SIGLIP_384, good_at=LOOK),
+)  # fmt: skip
+
+LORAS = (
+    _lora("ip-adapter-faceid_sd15_lora.safetensors", "sd15", FACEID, "faceid.sd15.lora"),
+    _lora("ip-adapter-faceid_sdxl_lora.safetensors", "sdxl", FACEID, "faceid.sdxl.lora"),
+    _lora("ip-adapter-faceid-plus_sd15_lora.safetensors", "sd15", FACEID_PLUS, "faceid.plus.sd15.lora"),
+    _lora("ip-adapter-faceid-plusv2_sd15_lora.safetensors", "sd15", FACEID_PLUS_V2, "faceid.plusv2.sd15.lora"),
+    _lora("ip-adapter-faceid-plusv2_sdxl_lora.safetensors", "sdxl", FACEID_PLUS_V2, "faceid.plusv2.sdxl.lora"),
+)
+
+ENCODERS = (
+    Published(
+        VIT_H, "encoder", H94, "models/image_encoder/model.safetensors", title="CLIP ViT-H/14 (laion2B s32B b79K)",
+        patterns=(r"(ViT.H.14.*s32B.b79K|ipadapter.*sd15|sd1.?5.*model)" + ANY, r"clip.?vision.?(vit.)?h" + ANY),
+        sizes=(1024, 1280, 257), gives=("pooled", "hidden"),
+    ),
+    Published(
+        VIT_G, "encoder", H94, "sdxl_models/image_encoder/model.safetensors",
+        title="CLIP ViT-bigG/14 (laion2B 39B b160k)",
+        patterns=(
+            r"(ViT.bigG.14.*39B.b160k|ipadapter.*sdxl|sdxl.*model)" + ANY, r"clip.?vision.?(vit.)?(big)?g" + ANY,
+        ),
+        sizes=(1280, 1664, 257), gives=("pooled", "hidden"),
+    ),
+    Published(
+        VIT_L_336, "encoder", KOLORS, "image_encoder/pytorch_model.bin", title="CLIP ViT-L/14 at 336 pixels",
+        patterns=(r"clip.vit.large.patch14.336" + ANY, r"vit.?l.*336" + ANY),
+        sizes=(768, 1024, 577), gives=("hidden",),
+    ),
+    Published(
+        VIT_L, "encoder", OPENAI, "model.safetensors", title="CLIP ViT-L/14",
+        patterns=(r"clip.vit.large.patch14" + ANY, r"clip.?vision.?(vit.)?l" + ANY),
+        sizes=(768, 1024, 257), gives=("pooled",),
+    ),
+    Published(
+        SIGLIP_384, "encoder", SIGLIP, SIGLIP_384,
+        title="SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
+        patterns=(r"sig(c)?lip.*384" + ANY,), sizes=(1152, 1152, 729), gives=("pooled", "hidden"),
+    ),
+)  # fmt: skip
+
+FACE_PACKS = (
+    Published("buffalo_l", "face pack", INSIGHTFACE, "buffalo_l.zip"),
+    Published("antelopev2", "face pack", INSIGHTFACE, "antelopev2.zip"),
+    Published("auraface", "face pack", AURAFACE),
+)
+
+CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *FACE_PACKS)
+BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
+
+
+def of_kind(kind: Kind) -> tuple[Published, ...]:
+    return tuple(file for file in CATALOG if file.kind == kind)
+
+
+def encoder_title(takes: str, width: int) -> str | None:
+    """Name of the published vision encoder whose pooled or hidden embeds are that wide."""
+    fits = (e for e in ENCODERS if takes in e.gives and e.sizes and width == e.sizes[takes == "hidden"])
+    return next((file.title for file in fits), None)
+
+
+def needs(file: Published) -> list[Published]:
+    """What an adapter cannot do without, itself first: its encoder, its face pack; its LoRA, where it has one."""
+    loras = [lora for lora in LORAS if file.preset and (lora.preset, lora.family) == (file.preset, file.family)]
+    others = [BY_NAME[name] for name in (file.encoder, file.face_pack) if name]
+    return [file, *others, *loras]
+
+
+def of_preset(preset: str, family: str) -> Published | None:
+    """The adapter of a preset for a family of models."""
+    return next((file for file in ADAPTERS if (file.preset, file.family) == (preset, family)), None)

@@ -1,0 +1,5 @@
+"""What can go wrong with a download: messages for the person at the screen."""
+
+
+class DownloadError(ValueError):
+    """A file could not be fetched; the message says which, why and what to do. Nothing lies under its name."""

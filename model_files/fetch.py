@@ -1,0 +1,110 @@
+"""Fetch a file: into a part that has no model's name, checked there, and only then under its own name."""
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import DownloadError
+from .formats import check_digest, check_format, digest
+from .names import check_repository, check_suffix, target
+from .remote import Remote, Wanted, explained, look_up
+from .transfer import transfer
+
+PARTS = ".atelier-parts"  # beside the models, so that the last step is a rename; its files have no model's suffix
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+Watch = Callable[[int, int | None], None]  # bytes that are there, bytes in all; what it raises stops the download
+
+
+def fetch(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
+    """The path of a model file in `folder`, fetched if it is not there yet.
+
+    What an earlier, stopped download left is continued. Raises DownloadError, and then nothing lies under the name.
+    """
+    if not wanted.address:
+        check_repository(wanted.repository, wanted.path)
+    for name in (wanted.name, wanted.path):
+        check_suffix(name, wanted.pickle_allowed)
+    path = target(folder, wanted.name)
+    return download(wanted, path, lambda part: check_format(part, wanted.name), watch)
+
+
+def download(wanted: Wanted, path: Path, check: Callable[[Path], None], watch: Watch | None = None) -> Path:
+    """Fetch to a path that was found to be safe; `check` looks at the whole file and raises DownloadError."""
+    remote = look_up(wanted)
+    try:
+        part = _part(path, remote)
+        with _locked(part):
+            if path.exists():
+                _accept_present(path, remote)
+            else:
+                _transfer(wanted, remote, part, watch or (lambda done, whole: None))
+                _check(part, wanted, remote, check)
+                os.replace(part, path)
+        _tidy(part)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DownloadError(f"The disk of {path.parent} is full. Make room and run it again.") from error
+        raise DownloadError(f"{wanted.name} cannot be written to {path.parent}: {error.strerror or error}.") from error
+    return path
+
+
+def _accept_present(path: Path, remote: Remote) -> None:
+    if not path.is_file():
+        raise DownloadError(f"{path} is there already, and is no file. Move it away first.")
+    same_size = remote.size in (None, path.stat().st_size)
+    if not same_size or (remote.digest and digest(path, git=len(remote.digest) == 40) != remote.digest):
+        raise DownloadError(
+            f"{path} is there already, and is not the published file: damaged, or another one. "
+            "Nothing was changed: rename or remove it, then run this again."
+        )
+
+
+def _part(path: Path, remote: Remote) -> Path:
+    folder = path.parent / PARTS
+    folder.mkdir(parents=True, exist_ok=True)
+    name = hashlib.sha256(f"{path.name} {remote.identity}".encode()).hexdigest()[:24]
+    return folder / f"{name}.part"
+
+
+def _locked(part: Path) -> Any:
+    from filelock import FileLock, Timeout  # comes with huggingface_hub and torch
+
+    lock = FileLock(part.with_suffix(".lock"))
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DownloadError("This file is being fetched already. Wait for it, and run this again.") from error
+
+
+def _tidy(part: Path) -> None:
+    part.with_suffix(".lock").unlink(missing_ok=True)
+    if not any(part.parent.iterdir()):
+        part.parent.rmdir()
+
+
+def _transfer(wanted: Wanted, remote: Remote, part: Path, watch: Watch) -> None:
+    have = part.stat().st_size if part.exists() else 0
+    if remote.size is not None and (free := shutil.disk_usage(part.parent).free) < remote.size - have:
+        raise DownloadError(
+            f"{wanted.name} needs {(remote.size - have) / 1e6:.0f} MB more, and the disk of {part.parent.parent} "
+            f"has {free / 1e6:.0f} MB left. Make room and run it again."
+        )
+    watch(have, remote.size)
+    if not part.exists() or have != remote.size:
+        with explained(wanted):
+            transfer(remote.url, remote.headers, part, remote.size, lambda length: watch(length, remote.size))
+
+
+def _check(part: Path, wanted: Wanted, remote: Remote, check: Callable[[Path], None]) -> None:
+    """All that can be known of the content; a part that is wrong is not continued, but thrown away."""
+    try:
+        if remote.digest is not None:
+            check_digest(part, wanted.name, remote.digest)
+        check(part)
+    except DownloadError:
+        part.unlink()
+        raise

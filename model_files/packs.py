@@ -1,0 +1,91 @@
+"""Face packs are zip files of networks: fetched like any file, and unpacked so that nothing lands elsewhere."""
+
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from .errors import DownloadError
+from .fetch import PARTS, Watch, download
+from .formats import BLOCK
+from .names import target
+from .remote import Wanted
+
+NETWORK = ".onnx"
+MOST_FILES, MOST_BYTES = 32, 4 << 30  # a pack has five networks and a few hundred MB
+
+
+def fetch_pack(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
+    """The folder of a face pack in `folder` (insightface's models), fetched and unpacked if it is not there yet.
+
+    Only networks are taken out of the zip. Raises DownloadError, and then there is no folder of that name.
+    """
+    pack = target(folder, wanted.name)
+    if pack.is_dir() and any(pack.rglob(f"*{NETWORK}")):
+        return pack
+    if pack.exists():
+        raise DownloadError(f"{pack} is there already, without any network in it. Remove it, and run this again.")
+    parts = folder / PARTS
+    archive = parts / f"{wanted.name}.zip"
+    parts.mkdir(parents=True, exist_ok=True)
+    download(wanted, archive, check_zip, watch)
+    try:
+        unpack(archive, pack)
+    finally:
+        archive.unlink(missing_ok=True)
+        shutil.rmtree(_unpacked(archive), ignore_errors=True)
+    if not any(parts.iterdir()):
+        parts.rmdir()
+    return pack
+
+
+def check_zip(path: Path) -> None:
+    """DownloadError unless a file is a whole zip that holds networks."""
+    try:
+        with zipfile.ZipFile(path) as files:
+            for member in _networks(files).values():
+                with files.open(member) as network:
+                    while network.read(BLOCK):  # its checksum is compared at the end
+                        pass
+    except DownloadError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DownloadError("The face pack was fetched, and thrown away: it is no whole zip file.") from error
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """The networks of a zip, in a new folder that appears when all of them are there."""
+    part = _unpacked(archive)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    with zipfile.ZipFile(archive) as files:
+        for name, member in _networks(files).items():
+            with files.open(member) as source, target(part, name).open("xb") as sink:
+                shutil.copyfileobj(source, sink)
+                if sink.tell() != member.file_size:
+                    raise DownloadError(f"{archive.name} holds {name} in another size than it says.")
+    os.replace(part, folder)
+
+
+def _unpacked(archive: Path) -> Path:
+    return archive.with_suffix(".unpacked")
+
+
+def _networks(files: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The networks by their names without folders; DownloadError for a zip that is not what a face pack looks like."""
+    found: dict[str, zipfile.ZipInfo] = {}
+    for member in files.infolist():
+        name = PurePosixPath(member.filename.replace("\\", "/")).name
+        if member.is_dir() or not name.lower().endswith(NETWORK):
+            continue
+        if stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG):  # no link, no device
+            if name in found:
+                raise DownloadError(f"The face pack holds two files called {name}.")
+            found[name] = member
+    if not found:
+        raise DownloadError("The face pack was fetched, and thrown away: it holds no .onnx network.")
+    if len(found) > MOST_FILES or sum(member.file_size for member in found.values()) > MOST_BYTES:
+        raise DownloadError("The face pack was fetched, and thrown away: unpacked it would be far too large.")
+    return found
