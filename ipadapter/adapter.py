@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from .block_layers import BLOCK_KEYS_VALUES, block_layer
-from .config import AdapterConfig, Projection
+from .config import AdapterConfig, Checkpoint, Projection
 from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
 from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
 from .resampler import Resampler, ResamplerSizes
 from .time_resampler import TimeResampler
-
-if TYPE_CHECKING:
-    from .checkpoint import Checkpoint
 
 
 def _resampler(p: Projection, **how: Any) -> nn.Module:

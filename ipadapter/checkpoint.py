@@ -4,7 +4,6 @@ import logging
 import pickle
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .adapter import IPAdapter
-from .config import AdapterConfig, Projection, family_of, label, read_projection
+from .config import AdapterConfig, Checkpoint, Projection, family_of, label, read_projection
 from .errors import CheckpointError
 from .transformer_formats import Mechanism, mechanism_of, published_names
 
@@ -41,17 +40,6 @@ FOREIGN = {  # what a file is when a key contains this
     "vision_model": "a CLIP vision encoder",
     "text_model": "a text encoder",
 }
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """An adapter as it was read: groups of tensors under their published names, without the group's prefix."""
-
-    name: str
-    config: AdapterConfig
-    image_proj: Mapping[str, Tensor]
-    ip_adapter: Mapping[str, Tensor]  # <number>.to_k_ip.weight, <number>.to_v_ip.weight: (channels, context)
-    lora: Mapping[str, Tensor]  # <number>.to_{q,k,v,out}_lora.{down,up}.weight, even numbers: self-attention
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -109,6 +109,17 @@ class AdapterConfig:
         return self.projection.resampler.depth if self.projection.resampler else 0
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """An adapter as it was read: groups of tensors under their published names, without the group's prefix."""
+
+    name: str
+    config: AdapterConfig
+    image_proj: Mapping[str, Tensor]
+    ip_adapter: Mapping[str, Tensor]  # <number>.to_k_ip.weight, <number>.to_v_ip.weight: (channels, context)
+    lora: Mapping[str, Tensor]  # <number>.to_{q,k,v,out}_lora.{down,up}.weight, even numbers: self-attention
+
+
 def size(group: Mapping[str, Tensor], key: str, axis: int) -> int:
     """Length of one axis of a tensor that has to be there."""
     if key not in group or axis >= group[key].ndim or group[key].shape[axis] == 0:

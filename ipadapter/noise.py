@@ -12,8 +12,12 @@ from torch.nn.functional import conv2d, grid_sample, pad
 from .pictures import center_crop, resize_smoothly
 
 SIZE = 224
-DISTORTION = 75.0  # how far an elastic distortion may move a pixel
-SMOOTHNESS = 3.5  # standard deviation in pixels of the smoothest distortion
+# The numbers below are those that pictures were made with so far (the specification's section on noise): another one
+# would be another picture.
+DISTORTION = 75.0  # pixels that an elastic distortion may move a pixel by, before its smoothing
+SMOOTHNESS = 3.5  # pixels: standard deviation of the smoothest distortion
+GRAIN = 0.75  # standard deviation of the grain on a shuffled picture at strength 1, of values from 0 to 1
+FAINTEST, SPREAD = 0.05, 0.25  # standard deviation of the noise on a contrast copy: at noise 1, and what 0 adds
 SEEDS = 1_000_000_007
 
 
@@ -27,7 +31,10 @@ def gaussian_blur(planes: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def blurred(images: Tensor, size: int) -> Tensor:
-    """Blur pictures with a kernel of that size (the next odd one), of the width that suits it."""
+    """Blur pictures with a kernel of that size in pixels (the next odd one).
+
+    Its standard deviation is OpenCV's for a kernel of that size: 0.3 * ((size - 1) / 2 - 1) + 0.8.
+    """
     size += 1 - size % 2
     return gaussian_blur(images.permute(0, 3, 1, 2), size, 0.15 * size + 0.35).permute(0, 2, 3, 1)
 
@@ -73,7 +80,7 @@ def gaussian(images: Tensor, strength: float, generator: Generator) -> Tensor:
 
 def shuffle(images: Tensor, strength: float, generator: Generator) -> Tensor:
     turned = scrambled(images, SMOOTHNESS * (1 - strength), generator)
-    noise = torch.randn(images.shape, generator=generator) * (strength * 0.75)
+    noise = torch.randn(images.shape, generator=generator) * (strength * GRAIN)
     return turned * (1 - noise) + noise
 
 
@@ -108,5 +115,5 @@ def contrast_copy(images: Tensor, noise: float) -> Tensor:
         raise ValueError(f"noise is above 0 and at most 1; got {noise}")
     generator = Generator().manual_seed(0)
     turned = scrambled(squared(images), SMOOTHNESS * noise, generator)
-    spread = 0.25 * (1 - noise) + 0.05
+    spread = SPREAD * (1 - noise) + FAINTEST
     return turned + torch.randn(turned.shape, generator=generator) * spread

@@ -114,6 +114,7 @@ def _cell(pictures: Sequence[Image.Image], longest: int) -> tuple[int, int]:
 
 
 def _letters(cell: int) -> int:
+    """Height of letters in pixels: 22 on a cell of 384; by the root, so that small cells stay readable."""
     return max(12, round(1.1 * sqrt(cell)))
 
 
