@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pack.ipadapter.adapter import IPAdapter
-from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from performance.rig import Rig, half_mask
 from test_nodes_pack import standins
@@ -36,7 +36,7 @@ def count_work() -> dict[str, dict[str, int]]:
         for name, strength in [*CHANGES.items(), ("picture", {})]:
             calls.clear()
             reference = Reference(images=_picture(2 if name == "picture" else 1))
-            apply_adapter(model, RIG.adapter, [(reference, Strength(**strength))], clip_vision)
+            apply_adapter(model, RIG.adapter, [Request(reference, Strength(**strength))], clip_vision)
             results[name] = {shown: calls[method] for method, shown in WORK.items()}
     return results
 

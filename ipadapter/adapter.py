@@ -77,12 +77,12 @@ class IPAdapter(nn.Module):
         self,
         embeds: Tensor | None = None,
         face: Tensor | None = None,
-        strength: float = 1.0,
+        face_weight: float = 1.0,
         shortcut: bool | None = None,
     ) -> Tensor:
         """Image tokens (b, tokens, token_dim) of embeds (b, embed) or (b, n, embed) and face vectors (b, face).
 
-        Face vectors may be (b, n, face): several faces of one picture. `strength` weighs V2's refinement;
+        Face vectors may be (b, n, face): several faces of one picture. `face_weight` weighs V2's refinement;
         `shortcut` overrides whether it is V2. Raises EncoderMismatchError where embeds have another width.
         """
         kind = self.config.projection.kind
@@ -104,7 +104,7 @@ class IPAdapter(nn.Module):
             )
         rows = max(len(face), len(embeds))
         use_shortcut = self.config.shortcut if shortcut is None else shortcut
-        return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), strength, use_shortcut)
+        return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), face_weight, use_shortcut)
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of

@@ -73,8 +73,8 @@ class FacePlusProjection(FaceProjection):
         super().__init__(*sizes, operations=operations, **where)
         self.perceiver_resampler = PerceiverResampler(resampler, operations, **where)
 
-    def forward(self, face: Tensor, embeds: Tensor, strength: float = 1.0, shortcut: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # takes both inputs
-        """Face (b, face), embeds (b, n, embed) -> (b, tokens, out); V2's shortcut adds strength x refinement."""
+    def forward(self, face: Tensor, embeds: Tensor, face_weight: float = 1.0, shortcut: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # takes both inputs
+        """Face (b, face), embeds (b, n, embed) -> (b, tokens, out); V2's shortcut adds face_weight x refinement."""
         tokens = super().forward(face)
         refined = self.perceiver_resampler(embeds, tokens)
-        return torch.add(tokens, refined, alpha=strength) if shortcut else refined
+        return torch.add(tokens, refined, alpha=face_weight) if shortcut else refined

@@ -14,6 +14,7 @@ from . import (
     face,
     face_crop,
     face_loader,
+    legacy,
     loaders,
     masks,
     openclip,
@@ -29,6 +30,7 @@ from . import (
 from .conflicts import watch_for_other_packs
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
+from .old_methods import install_old_methods
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
@@ -53,18 +55,18 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     unified,
     demo,
     openclip,
+    legacy,
 )
+NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
+
+install_old_methods()
 
 
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_adapter_folder()
         register_openclip_folder()
-        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in _nodes()})
+        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return _nodes()
-
-
-def _nodes() -> list[type[io.ComfyNode]]:
-    return [node for module in MODULES for node in module.NODES]
+        return NODES

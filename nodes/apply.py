@@ -1,15 +1,18 @@
 """Apply a picture to a model: the nodes that follow one reference or several."""
 
+from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
-from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
-from .apply_base import LEGACY_TYPES, ApplyNode, with_legacy_type
+from .apply_base import ApplyNode, first_strength_of, strength_of
 from .applying.apply import Request
+from .applying.encoding import Reference
+from .old_names import current_name
+from .params import Params, regions_of
 
-APPLY_TYPES = (*LEGACY_TYPES, *(name for name in WEIGHT_TYPES if name not in LEGACY_TYPES))
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 
 
@@ -31,7 +34,7 @@ class IPAdapterApply(ApplyNode):
                 inputs.model(),
                 inputs.weight(),
                 inputs.noise(),
-                inputs.weight_type(APPLY_TYPES),
+                inputs.weight_type(inputs.FIRST_WEIGHT_TYPES),
                 *inputs.active_range(),
                 inputs.unfold_batch(),
                 inputs.attn_mask(),
@@ -41,8 +44,10 @@ class IPAdapterApply(ApplyNode):
         )
 
     @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        return super().requests(**with_legacy_type(arguments))
+    def request(
+        cls, image: Tensor | None = None, noise: float = 0.0, unfold_batch: bool = False, **strength: Any
+    ) -> Request:
+        return Request(Reference(image, noise=noise, per_frame=unfold_batch), first_strength_of(**strength))
 
 
 class IPAdapter(ApplyNode):
@@ -68,9 +73,9 @@ class IPAdapter(ApplyNode):
         )
 
     @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        name = inputs.current_name(arguments.get("weight_type", "standard"))
-        return super().requests(**arguments | {"weight_type": SIMPLE_TYPES.get(name, name)})
+    def request(cls, image: Tensor | None = None, weight_type: str = "standard", **strength: Any) -> Request:
+        name = current_name(weight_type)
+        return Request(Reference(image), strength_of(weight_type=SIMPLE_TYPES.get(name, name), **strength))
 
 
 class IPAdapterAdvanced(ApplyNode):
@@ -96,10 +101,18 @@ class IPAdapterAdvanced(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
+    @classmethod
+    def request(
+        cls,
+        image: Tensor | None = None,
+        combine_embeds: str = "concat",
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
+
 
 class IPAdapterBatch(ApplyNode):
-    per_frame = True
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -121,6 +134,17 @@ class IPAdapterBatch(ApplyNode):
             ],
             outputs=[inputs.model_output()],
         )
+
+    @classmethod
+    def request(
+        cls,
+        image: Tensor | None = None,
+        encode_batch_size: int = 0,
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(image, negative=image_negative, per_frame=True, encode_batch_size=encode_batch_size)
+        return Request(reference, strength_of(**strength))
 
 
 class IPAdapterMS(ApplyNode):
@@ -148,6 +172,19 @@ class IPAdapterMS(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
+    @classmethod
+    def request(
+        cls,
+        image: Tensor | None = None,
+        weight_faceidv2: float | None = None,
+        combine_embeds: str = "concat",
+        layer_weights: str = "",
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds, face_weight=weight_faceidv2)
+        return Request(reference, replace(strength_of(**strength), layer_weights=layer_weights))
+
 
 class IPAdapterFromParams(ApplyNode):
     @classmethod
@@ -172,14 +209,18 @@ class IPAdapterFromParams(ApplyNode):
         )
 
     @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        params = arguments.pop("ipadapter_params")
-        regions = [dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True)]
-        requests = []
-        for region in regions:
-            if region["image"] is not None:
-                requests += super().requests(**region, **arguments)
-        return requests
+    def request(
+        cls,
+        image: Tensor | None = None,
+        combine_embeds: str = "concat",
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
+
+    @classmethod
+    def requests(cls, ipadapter_params: Params, **shared: Any) -> list[Request]:
+        return [cls.request(**region, **shared) for region in regions_of(ipadapter_params)]
 
 
 NODES: list[type[io.ComfyNode]] = [

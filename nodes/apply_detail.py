@@ -1,9 +1,14 @@
 """Apply a picture in finer detail: encoded in tiles and averaged."""
 
+from typing import Any
+
 from comfy_api.latest import io
+from torch import Tensor
 
 from . import inputs
-from .apply_base import ApplyNode
+from .apply_base import ApplyNode, strength_of
+from .applying.apply import Request
+from .applying.encoding import Reference
 
 
 class IPAdapterClipVisionEnhancer(ApplyNode):
@@ -34,6 +39,28 @@ class IPAdapterClipVisionEnhancer(ApplyNode):
             ],
             outputs=[inputs.model_output()],
         )
+
+    @classmethod
+    def request(
+        cls,
+        image: Tensor | None = None,
+        combine_embeds: str = "concat",
+        enhance_tiles: int = 2,
+        enhance_ratio: float = 1.0,
+        encode_batch_size: int = 0,
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(
+            image,
+            negative=image_negative,
+            combine=combine_embeds,
+            per_frame=cls.per_frame,
+            encode_batch_size=encode_batch_size,
+            tiles=enhance_tiles,
+            tile_ratio=enhance_ratio,
+        )
+        return Request(reference, strength_of(**strength))
 
 
 class IPAdapterClipVisionEnhancerBatch(IPAdapterClipVisionEnhancer):

@@ -3,11 +3,12 @@
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from . import inputs
-from .apply import APPLY_TYPES
-from .apply_base import ApplyNode, with_legacy_type
+from .apply_base import ApplyNode, strength_of
 from .applying.apply import Request
+from .applying.encoding import Reference
 
 
 class IPAdapterEmbeds(ApplyNode):
@@ -36,38 +37,14 @@ class IPAdapterEmbeds(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
+    @classmethod
+    def request(cls, pos_embed: Tensor | None = None, neg_embed: Tensor | None = None, **strength: Any) -> Request:
+        reference = Reference(embeds=pos_embed, negative_embeds=neg_embed, per_frame=cls.per_frame)
+        return Request(reference, strength_of(**strength))
+
 
 class IPAdapterEmbedsBatch(IPAdapterEmbeds):
     display_name, per_frame = "IPAdapter Embeds Batch", True
 
 
-class IPAdapterApplyEncoded(ApplyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IPAdapterApplyEncoded",
-            display_name="Apply IPAdapter from Encoded",
-            category="ipadapter",
-            description="Of workflows from before March 2024; new ones use IPAdapter Embeds.",
-            is_deprecated=True,
-            inputs=[
-                inputs.ipadapter(),
-                inputs.embeds("embeds", "Encoded references, with their negative in the same tensor or without."),
-                inputs.model(),
-                inputs.weight(),
-                inputs.weight_type(APPLY_TYPES),
-                *inputs.active_range(),
-                inputs.unfold_batch(),
-                inputs.attn_mask(),
-                inputs.schedule(),
-            ],
-            outputs=[inputs.model_output()],
-        )
-
-    @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        embeds = arguments.pop("embeds")
-        return super().requests(**with_legacy_type(arguments), pos_embed=embeds)
-
-
-NODES: list[type[io.ComfyNode]] = [IPAdapterEmbeds, IPAdapterEmbedsBatch, IPAdapterApplyEncoded]
+NODES: list[type[io.ComfyNode]] = [IPAdapterEmbeds, IPAdapterEmbedsBatch]

@@ -1,9 +1,15 @@
 """Style from one picture, composition from another, or one of the two alone."""
 
+from dataclasses import replace
+from typing import Any, ClassVar
+
 from comfy_api.latest import io
+from torch import Tensor
 
 from . import inputs
-from .apply_base import ApplyNode
+from .apply_base import ApplyNode, strength_of
+from .applying.apply import Request
+from .applying.encoding import Reference
 
 
 class IPAdapterStyleComposition(ApplyNode):
@@ -34,18 +40,38 @@ class IPAdapterStyleComposition(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
+    @classmethod
+    def request(
+        cls,
+        image_style: Tensor | None = None,
+        image_composition: Tensor | None = None,
+        weight_style: float = 1.0,
+        weight_composition: float = 1.0,
+        expand_style: bool = False,
+        combine_embeds: str = "concat",
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        weight_type = "strong style and composition" if expand_style else "style and composition"
+        reference = Reference(
+            image_style, image_composition, image_negative, combine=combine_embeds, per_frame=cls.per_frame
+        )
+        acts = strength_of(weight=weight_style, weight_type=weight_type, **strength)
+        return Request(reference, replace(acts, weight_composition=weight_composition))
+
 
 class IPAdapterStyleCompositionBatch(IPAdapterStyleComposition):
     per_frame, combines = True, False
 
 
-class IPAdapterPreciseStyleTransfer(ApplyNode):
-    display_name = "IPAdapter Precise Style Transfer"
-    description = "Only the style of a picture: its composition is pushed away by style_boost."
-    boost = staticmethod(inputs.style_boost)
+class PreciseNode(ApplyNode):
+    """Base of the nodes that follow one side of a picture, style or composition, and push the other one away."""
+
+    display_name: ClassVar[str]
+    description: ClassVar[str]
 
     @classmethod
-    def define_schema(cls) -> io.Schema:
+    def schema_with(cls, boost: io.Input) -> io.Schema:
         return io.Schema(
             node_id=cls.__name__,
             display_name=cls.display_name,
@@ -56,7 +82,7 @@ class IPAdapterPreciseStyleTransfer(ApplyNode):
                 inputs.ipadapter(),
                 inputs.image(),
                 inputs.weight(maximum=5),
-                cls.boost(),
+                boost,
                 inputs.combine_embeds(),
                 *inputs.active_range(),
                 inputs.embeds_scaling(),
@@ -66,15 +92,48 @@ class IPAdapterPreciseStyleTransfer(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
+    @classmethod
+    def precise(
+        cls,
+        weight_type: str,
+        boost: float,
+        image: Tensor | None = None,
+        combine_embeds: str = "concat",
+        image_negative: Tensor | None = None,
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds, per_frame=cls.per_frame)
+        return Request(reference, replace(strength_of(weight_type=weight_type, **strength), boost=boost))
+
+
+class IPAdapterPreciseStyleTransfer(PreciseNode):
+    display_name = "IPAdapter Precise Style Transfer"
+    description = "Only the style of a picture: its composition is pushed away by style_boost."
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return cls.schema_with(inputs.style_boost())
+
+    @classmethod
+    def request(cls, image: Tensor | None = None, style_boost: float = 1.0, **rest: Any) -> Request:
+        return cls.precise("style transfer precise", style_boost, image, **rest)
+
 
 class IPAdapterPreciseStyleTransferBatch(IPAdapterPreciseStyleTransfer):
     display_name, per_frame = "IPAdapter Precise Style Transfer Batch", True
 
 
-class IPAdapterPreciseComposition(IPAdapterPreciseStyleTransfer):
+class IPAdapterPreciseComposition(PreciseNode):
     display_name = "IPAdapter Precise Composition"
     description = "Only the composition of a picture: its style is pushed away by composition_boost."
-    boost = staticmethod(inputs.composition_boost)
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return cls.schema_with(inputs.composition_boost())
+
+    @classmethod
+    def request(cls, image: Tensor | None = None, composition_boost: float = 0.0, **rest: Any) -> Request:
+        return cls.precise("composition precise", composition_boost, image, **rest)
 
 
 class IPAdapterPreciseCompositionBatch(IPAdapterPreciseComposition):

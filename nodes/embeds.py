@@ -72,12 +72,6 @@ class IPAdapterEncoder(io.ComfyNode):
     ) -> io.NodeOutput:
         return io.NodeOutput(*encode(ipadapter, image, weight, mask, clip_vision))
 
-    def encode(
-        self, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
-    ) -> tuple[Tensor, Tensor]:
-        """For packs that create this class and call it."""
-        return encode(ipadapter, image, weight, mask, clip_vision)
-
 
 class IPAdapterCombineEmbeds(io.ComfyNode):
     @classmethod
@@ -103,24 +97,6 @@ class IPAdapterCombineEmbeds(io.ComfyNode):
     def execute(cls, method: str, **embeds: Tensor | None) -> io.NodeOutput:
         connected = [part for _, part in sorted(embeds.items()) if part is not None]
         return io.NodeOutput(combine(join(connected), method))
-
-
-class IPAdapterBatchEmbeds(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IPAdapterBatchEmbeds",
-            display_name="IPAdapter Batch Embeds",
-            category="ipadapter/embeds",
-            description="Two encoded references side by side. New workflows: IPAdapter Combine Embeds with concat.",
-            is_deprecated=True,
-            inputs=[inputs.embeds("embed1"), inputs.embeds("embed2")],
-            outputs=[inputs.EmbedsType.Output(display_name="EMBEDS", tooltip="Both in one.")],
-        )
-
-    @classmethod
-    def execute(cls, embed1: Tensor, embed2: Tensor) -> io.NodeOutput:
-        return io.NodeOutput(join([embed1, embed2]))
 
 
 class IPAdapterSaveEmbeds(io.ComfyNode):
@@ -186,7 +162,6 @@ class IPAdapterLoadEmbeds(io.ComfyNode):
 NODES: list[type[io.ComfyNode]] = [
     IPAdapterEncoder,
     IPAdapterCombineEmbeds,
-    IPAdapterBatchEmbeds,
     IPAdapterSaveEmbeds,
     IPAdapterLoadEmbeds,
 ]

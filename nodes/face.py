@@ -1,6 +1,5 @@
 """Faces as prompts: the FaceID nodes and the LoRA that belongs to their adapters."""
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
@@ -9,9 +8,9 @@ from torch import Tensor
 
 from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
 from . import inputs
-from .apply import APPLY_TYPES, with_legacy_type
-from .apply_base import ApplyNode
-from .applying.apply import Request, apply_adapter
+from .apply_base import ApplyNode, first_strength_of, strength_of
+from .applying.apply import Request
+from .applying.encoding import Reference
 from .loading.face_lora import apply_face_lora
 
 VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
@@ -67,23 +66,36 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
     )
 
 
-def choice_of(arguments: dict[str, Any], order: str = "highest score") -> FaceChoice:
-    """The choice that the inputs of `face_choice` make; they are taken out of the arguments."""
-    face, index, missing = (arguments.pop(name, None) for name in ("face", "face_index", "missing_face"))
-    return FaceChoice(face or order, index or 0, missing or "error")
-
-
 class FaceNode(ApplyNode):
     """Base of the FaceID nodes: they know which face is meant, and show the crops that were used."""
 
     order: ClassVar[str] = "highest score"
 
     @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        choice = choice_of(arguments, cls.order)
-        version = VERSIONS[arguments.pop("faceid_plus_version", None) or "by the file"]
-        arguments = arguments if version is None else arguments | {"faceid_v2": version}
-        return [(replace(reference, face=choice), strength) for reference, strength in super().requests(**arguments)]
+    def request(
+        cls,
+        image: Tensor | None = None,
+        weight_faceidv2: float | None = None,
+        weight_kolors: float = 1.0,
+        combine_embeds: str = "concat",
+        image_negative: Tensor | None = None,
+        face: str | None = None,
+        face_index: int = 0,
+        missing_face: str = "error",
+        faceid_plus_version: str = "by the file",
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(
+            image,
+            negative=image_negative,
+            combine=combine_embeds,
+            per_frame=cls.per_frame,
+            face_weight=weight_faceidv2,
+            shortcut=VERSIONS[faceid_plus_version],
+            kolors_weight=weight_kolors,
+            face=FaceChoice(face or cls.order, face_index, missing_face),
+        )
+        return Request(reference, strength_of(**strength))
 
     @classmethod
     def execute(
@@ -93,10 +105,9 @@ class FaceNode(ApplyNode):
         image: Tensor,
         clip_vision: Any = None,
         insightface: Any = None,
-        **arguments: Any,
+        **inputs: Any,
     ) -> io.NodeOutput:
-        requests = cls.requests(image=image, **arguments)
-        applied = apply_adapter(model, ipadapter, requests, clip_vision, insightface)
+        applied = cls.apply(model, ipadapter, clip_vision, insightface, image=image, **inputs)
         return io.NodeOutput(applied.model, image if applied.faces is None else applied.faces)
 
 
@@ -143,7 +154,7 @@ class IPAdapterApplyFaceID(FaceNode):
                 inputs.model(),
                 inputs.weight(),
                 inputs.noise(),
-                inputs.weight_type(APPLY_TYPES),
+                inputs.weight_type(inputs.FIRST_WEIGHT_TYPES),
                 *inputs.active_range(),
                 io.Boolean.Input("faceid_v2", default=False, tooltip=v2_tip),
                 inputs.weight(
@@ -158,8 +169,27 @@ class IPAdapterApplyFaceID(FaceNode):
         )
 
     @classmethod
-    def requests(cls, **arguments: Any) -> list[Request]:
-        return super().requests(weight_faceidv2=arguments.pop("weight_v2", None), **with_legacy_type(arguments))
+    def request(
+        cls,
+        image: Tensor | None = None,
+        noise: float = 0.0,
+        faceid_v2: bool | None = None,
+        weight_v2: float | None = None,
+        unfold_batch: bool = False,
+        face: str | None = None,
+        face_index: int = 0,
+        missing_face: str = "error",
+        **strength: Any,
+    ) -> Request:
+        reference = Reference(
+            image,
+            noise=noise,
+            per_frame=unfold_batch,
+            face_weight=weight_v2,
+            shortcut=faceid_v2,
+            face=FaceChoice(face or cls.order, face_index, missing_face),
+        )
+        return Request(reference, first_strength_of(**strength))
 
 
 class IPAdapterFaceIDLoRA(io.ComfyNode):

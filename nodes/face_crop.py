@@ -6,10 +6,10 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ipadapter.face_crops import prepare_for_detector
-from ..ipadapter.faces import CROPS, crop_faces, detect, faces_from_boxes, select_faces
+from ..ipadapter.faces import CROPS, FaceChoice, crop_faces, detect, faces_from_boxes, select_faces
 from ..ipadapter.pictures import PLACES
 from . import inputs
-from .face import choice_of, face_choice
+from .face import face_choice
 
 
 def boxes_input() -> io.Input:
@@ -57,12 +57,14 @@ class IPAdapterFaceCrop(io.ComfyNode):
         padding: float,
         insightface: Any = None,
         bboxes: Any = None,
-        **face: Any,
+        face: str = "highest score",
+        face_index: int = 0,
+        missing_face: str = "error",
     ) -> io.NodeOutput:
         if insightface is None and bboxes is None:
             raise ValueError("Face Crop needs a detector: connect an IPAdapter InsightFace Loader, or boxes to bboxes.")
         found = [detect(insightface, one) for one in image] if bboxes is None else faces_from_boxes(bboxes, len(image))
-        crops = crop_faces(image, *select_faces(found, choice_of(face)), size, padding, crop)
+        crops = crop_faces(image, *select_faces(found, FaceChoice(face, face_index, missing_face)), size, padding, crop)
         return io.NodeOutput(crops, ui=ui.PreviewImage(crops, cls=cls))
 
 

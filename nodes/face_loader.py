@@ -1,7 +1,5 @@
 """Load a face detector and recogniser from any insightface pack on disk."""
 
-from typing import Any
-
 from comfy_api.latest import io
 
 from ..ipadapter.face_models import PROVIDERS
@@ -35,35 +33,10 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
     def execute(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
         return io.NodeOutput(load_face_models(provider, model_name))
 
-    def load_insightface(self, provider: str = "CPU", model_name: str = "buffalo_l") -> tuple[Any]:
-        """For packs that create this class and call it."""
-        return (load_face_models(provider, model_name),)
-
-
-class InsightFaceLoader(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="InsightFaceLoader",
-            display_name="Load InsightFace",
-            category="ipadapter/loaders",
-            description="Loads the pack buffalo_l. IPAdapter InsightFace Loader offers every pack.",
-            inputs=[provider_input()],
-            outputs=[insightface_output()],
-        )
-
-    @classmethod
-    def execute(cls, provider: str) -> io.NodeOutput:
-        return io.NodeOutput(load_face_models(provider))
-
-    def load_insight_face(self, provider: str = "CPU") -> tuple[Any]:
-        """For packs that create this class and call it."""
-        return (load_face_models(provider),)
-
 
 def insightface_output() -> io.Output:
     tip = "Face detector and recogniser, for FaceID nodes and Face Crop."
     return inputs.InsightFaceType.Output(display_name="INSIGHTFACE", tooltip=tip)
 
 
-NODES: list[type[io.ComfyNode]] = [IPAdapterInsightFaceLoader, InsightFaceLoader]
+NODES: list[type[io.ComfyNode]] = [IPAdapterInsightFaceLoader]

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..ipadapter.attention import SCALINGS
 from ..ipadapter.embeds import COMBINE
 from ..weight_schedules.layers import WEIGHT_TYPES
+from .old_names import FIRST_TYPES
 
 IPAdapterType = io.Custom("IPADAPTER")
 InsightFaceType = io.Custom("INSIGHTFACE")
@@ -19,6 +20,7 @@ ParamsType = io.Custom("IPADAPTER_PARAMS")
 StrategyType = io.Custom("WEIGHTS_STRATEGY")
 ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
 
+FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
 COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
 
@@ -44,37 +46,6 @@ class Choice(io.Combo.Input):
 
     def get_io_type(self) -> Options:
         return Options(self.options)
-
-
-# Names that were listed between March and June 2024; saved workflows still carry them.
-RENAMED = {
-    "style transfer (SDXL)": "style transfer",
-    "style transfer (SDXL only)": "style transfer",
-    "composition (SDXL)": "composition",
-    "style transfer and composition": "style and composition",
-}
-
-
-def current_name(weight_type: str) -> str:
-    """The name that a weight type from an old workflow has today; any other name as it is."""
-    return RENAMED.get(weight_type, weight_type)
-
-
-class AcceptsRenamed(io.ComfyNode):
-    """Base of every node with a `weight_type`: validates it itself, so that renamed values of old workflows run.
-
-    ComfyUI skips its own list check for inputs that `validate_inputs` names. `execute` calls `current_name`.
-    """
-
-    @classmethod
-    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
-        if weight_type is None:
-            return True
-        inputs = {item.id: item for item in cls.define_schema().inputs}
-        listed: list[str] = getattr(inputs["weight_type"], "options", [])
-        if current_name(weight_type) in listed:
-            return True
-        return f"{weight_type!r} is not a weight type; choose one of: {', '.join(listed)}"
 
 
 # Sockets

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from . import inputs
-from .loading.adapters import LoadedAdapter, load_adapter
+from .loading.adapters import load_adapter
 from .loading.files import adapter_files, adapter_path
 
 
@@ -31,10 +31,6 @@ class IPAdapterModelLoader(io.ComfyNode):
     def fingerprint_inputs(cls, ipadapter_file: str) -> tuple[int, int]:
         status = adapter_path(ipadapter_file).stat()
         return status.st_mtime_ns, status.st_size
-
-    def load_ipadapter_model(self, ipadapter_file: str) -> tuple[LoadedAdapter]:
-        """For packs that create this class and call it."""
-        return (load_adapter(adapter_path(ipadapter_file)),)
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

@@ -7,6 +7,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from . import inputs
+from .apply_base import connected
+from .old_names import AcceptsRenamed, current_name
 
 Params = dict[str, list[Any]]
 PARAMS = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")
@@ -21,7 +23,13 @@ def region_of(conditioning: Any, mask: Tensor | None, strength: float) -> Any:
     return node_helpers.conditioning_set_values(conditioning, region)
 
 
-class IPAdapterRegionalConditioning(inputs.AcceptsRenamed):
+def regions_of(params: Params) -> list[dict[str, Any]]:
+    """The inputs of an apply node for every region that has a picture."""
+    regions = [dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True)]
+    return [connected(region) for region in regions if region["image"] is not None]
+
+
+class IPAdapterRegionalConditioning(AcceptsRenamed):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -59,7 +67,7 @@ class IPAdapterRegionalConditioning(inputs.AcceptsRenamed):
         positive: Any = None,
         negative: Any = None,
     ) -> io.NodeOutput:
-        values = (image, mask, image_weight, inputs.current_name(weight_type), start_at, end_at)
+        values = (image, mask, image_weight, current_name(weight_type), start_at, end_at)
         params: Params = {name: [value] for name, value in zip(PARAMS, values, strict=True)}
         texts = [region_of(conditioning, mask, prompt_weight) for conditioning in (positive, negative)]
         return io.NodeOutput(params, *texts)

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..ipadapter.presets import COMMUNITY, FACES, GENERAL, Preset
 from . import inputs
 from .face_loader import provider_input
-from .loading.by_preset import PRESETS_OWN, FaceSettings, Pipeline, load_preset
+from .loading.by_preset import PRESETS_OWN, FaceSettings, load_preset
 from .loading.face_packs import pack_names
 
 
@@ -40,12 +40,6 @@ class PresetLoader(io.ComfyNode):
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str, ipadapter: Any = None, **faces: Any) -> io.NodeOutput:
         return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, FaceSettings(**faces)))
-
-    def load_models(
-        self, model: ModelPatcher, preset: str, lora_strength: float = 0.0, provider: str = "CPU", ipadapter: Any = None
-    ) -> tuple[ModelPatcher, Pipeline]:
-        """For packs that create a node's class and call it by keyword."""
-        return load_preset(model, preset, type(self).presets, ipadapter, FaceSettings(lora_strength, provider))
 
 
 class IPAdapterUnifiedLoader(PresetLoader):

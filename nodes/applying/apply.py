@@ -40,7 +40,12 @@ class Strength:
     mask: Tensor | None = None
 
 
-Request = tuple[Reference, Strength]
+@dataclass(frozen=True)
+class Request:
+    """One application of an adapter: what to follow, and how strongly."""
+
+    reference: Reference
+    strength: Strength
 
 
 @dataclass(frozen=True)
@@ -61,20 +66,20 @@ def apply_adapter(
     sites = sites_of(model)
     check_model(pipeline.adapter, sites)
     prompts, faces = [], []
-    for reference, strength in requests:
-        reference = with_face_strength(reference, strength)
+    for request in requests:
+        reference, strength = with_face_weight(request.reference, request.strength), request.strength
         embeds = encode_reference(pipeline, reference)
         prompts.append(image_prompt(model, pipeline.adapter, sites, embeds, reference, strength))
         faces += [] if embeds.faces is None else [embeds.faces]
     return Applied(attach(model, prompts), torch.cat(faces) if faces else None)
 
 
-def with_face_strength(reference: Reference, strength: Strength) -> Reference:
+def with_face_weight(reference: Reference, strength: Strength) -> Reference:
     """Where a node has no weight for FaceID Plus V2's CLIP features, they get twice the node's weight."""
-    if reference.face_strength is not None:
+    if reference.face_weight is not None:
         return reference
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0  # frame weights act later
-    return replace(reference, face_strength=2 * weight)
+    return replace(reference, face_weight=2 * weight)
 
 
 def image_prompt(

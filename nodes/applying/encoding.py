@@ -35,8 +35,8 @@ class Reference:
     noise: float = 0.0
     tiles: int = 1
     tile_ratio: float = 1.0
-    face_strength: float | None = None  # of FaceID Plus V2's CLIP features; None leaves it to the node's weight
-    shortcut: bool | None = None
+    face_weight: float | None = None  # of FaceID Plus V2's CLIP features; None leaves it to the node's weight
+    shortcut: bool | None = None  # whether FaceID Plus is V2; None leaves it to the file
     kolors_weight: float = 1.0
     face: FaceChoice = field(default_factory=FaceChoice)
 

@@ -71,7 +71,7 @@ def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refere
     nothing.
     """
     shortcut = adapter.config.shortcut if reference.shortcut is None else reference.shortcut
-    key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_strength if shortcut else None)
+    key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_weight if shortcut else None)
     if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection comes in between
         key += (serial(model.model), reference.kolors_weight)
     return TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))
@@ -81,14 +81,14 @@ def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refe
     device = adapter.to_device().load_device
     chunk = reference.encode_batch_size or 64
 
-    strength = 1.0 if reference.face_strength is None else reference.face_strength
+    face_weight = 1.0 if reference.face_weight is None else reference.face_weight
 
     def project(features: Tensor | None, face: Tensor | None) -> Tensor:
         count = len(next(x for x in (features, face) if x is not None))
         parts = []
         for start in range(0, count, chunk):
             part = [None if x is None else x[start : start + chunk].to(device, torch.float32) for x in (features, face)]
-            parts.append(adapter.network.project(*part, strength=strength, shortcut=reference.shortcut))
+            parts.append(adapter.network.project(*part, face_weight=face_weight, shortcut=reference.shortcut))
         return to_main_memory(_to_context(model, adapter, torch.cat(parts), reference.kolors_weight))
 
     composition = project(embeds.composition, None) if embeds.composition is not None else None

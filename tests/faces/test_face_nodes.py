@@ -82,8 +82,8 @@ def test_kolors_takes_the_largest_face_and_faceid_the_surest(analysis, photo):
     found = detect(analysis, photo("six people")[0])
     areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
     assert areas.argmax() != 0, "the surest face must not be the largest for this to prove anything"
-    assert IPAdapterFaceIDKolors.requests(image=photo("six people"))[0][0].face == FaceChoice("largest")
-    assert IPAdapterFaceID.requests(image=photo("six people"))[0][0].face == FaceChoice("highest score")
+    assert IPAdapterFaceIDKolors.requests(image=photo("six people"))[0].reference.face == FaceChoice("largest")
+    assert IPAdapterFaceID.requests(image=photo("six people"))[0].reference.face == FaceChoice("highest score")
 
 
 def test_a_model_without_kolors_text_projection_is_named(analysis, photo, clip_vision, kolors):

@@ -56,7 +56,7 @@ def tokens_of_diffusers(unet, variant, given, strength):
 def our_tokens(adapter, given, strength):
     config = adapter.config
     embeds = given[config.takes] if config.takes else None
-    return adapter.project(embeds, given["face"] if config.needs_face else None, strength=strength)
+    return adapter.project(embeds, given["face"] if config.needs_face else None, face_weight=strength)
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.3])

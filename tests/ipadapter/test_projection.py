@@ -43,7 +43,7 @@ def test_projection_equals_the_reference(vectors, name):
     if name == "portrait_unnorm":  # the vectors' faces are 48 wide; only 512 tells a face from hidden states
         face, embeds = None, face
     with torch.no_grad():
-        out = adapter.project(embeds, face, strength=case.get("strength", 1.0), shortcut=case.get("shortcut"))
+        out = adapter.project(embeds, face, face_weight=case.get("strength", 1.0), shortcut=case.get("shortcut"))
     torch.testing.assert_close(out, vectors[f"{name}.out"], rtol=0, atol=1e-5)  # another order of sums
 
 
@@ -103,7 +103,7 @@ def test_v2_adds_strength_times_the_refinement_to_the_face_tokens():
     adapter = tiny("FaceID Plus V2")
     embeds, face = embeds_for(adapter)
     refined = adapter.project(embeds, face, shortcut=False)
-    none, double = (adapter.project(embeds, face, strength=s) for s in (0.0, 2.0))
+    none, double = (adapter.project(embeds, face, face_weight=s) for s in (0.0, 2.0))
     assert adapter.config.shortcut
     torch.testing.assert_close(double, none + 2 * refined)
 
@@ -111,7 +111,7 @@ def test_v2_adds_strength_times_the_refinement_to_the_face_tokens():
 def test_v1_ignores_strength():
     adapter = tiny("FaceID Plus")
     embeds, face = embeds_for(adapter)
-    assert torch.equal(adapter.project(embeds, face), adapter.project(embeds, face, strength=3.0))
+    assert torch.equal(adapter.project(embeds, face), adapter.project(embeds, face, face_weight=3.0))
 
 
 def test_one_face_serves_several_pictures_and_one_picture_several_faces():

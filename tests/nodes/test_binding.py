@@ -16,7 +16,7 @@ from comfy_extras.nodes_perpneg import Guider_PerpNeg
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
-from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.call import KEY
@@ -40,7 +40,7 @@ def embeds(seed: int, images: int = 1) -> torch.Tensor:
 
 def follow(model, adapter, seed=1, images=1, combine="concat", per_frame=False, **strength):
     reference = Reference(embeds=embeds(seed, images), combine=combine, per_frame=per_frame)
-    return apply_adapter(model, adapter, [(reference, Strength(**strength))]).model
+    return apply_adapter(model, adapter, [Request(reference, Strength(**strength))]).model
 
 
 def conditioning(seed: int, **more):
@@ -161,7 +161,7 @@ def test_the_negative_rows_never_see_the_references_whatever_their_counts(model,
 
     def negative_rows(seed):
         pictures = [standins.seeded((n, 32, 32, 3), seed + n).clamp(0, 1) for n in (styles, compositions)]
-        request = Reference(*pictures), Strength(weight_type="style and composition")
+        request = Request(Reference(*pictures), Strength(weight_type="style and composition"))
         out = []
         clone = apply_adapter(model, adapter, [request], vision).model.clone()
 

@@ -18,7 +18,7 @@ import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.families import LAYOUTS
 from pack.nodes.apply import IPAdapterFromParams
-from pack.nodes.applying.apply import Strength, apply_adapter, layer_table, with_face_strength
+from pack.nodes.applying.apply import Request, Strength, apply_adapter, layer_table, with_face_weight
 from pack.nodes.applying.encoding import Encoder, Reference, encode_reference
 from pack.nodes.loading.adapters import manage, open_pipeline
 from test_nodes_pack import standins, unets
@@ -59,7 +59,7 @@ def pictures(seed: int, count: int = 1, side: int = 32) -> torch.Tensor:
 
 def follow(model, adapter, reference: Reference | None = None, vision=None, **strength: Any):
     reference = reference or Reference(embeds=standins.seeded((1, 48), 1))
-    return apply_adapter(model, adapter, [(reference, Strength(**strength))], vision).model
+    return apply_adapter(model, adapter, [Request(reference, Strength(**strength))], vision).model
 
 
 def conditioning(seed: int):
@@ -152,9 +152,9 @@ def test_a_layer_takes_rows_and_columns_from_shapes_with_a_time_axis(model, stan
     assert of_video.equal(of_image)
 
 
-def test_face_strength_of_a_weight_list_is_a_number(model):
+def test_the_face_weight_of_a_weight_list_is_a_number(model):
     """Twice a list of weights was a list twice as long (W12)."""
-    assert with_face_strength(Reference(), Strength(weight=[0.5, 1.0])).face_strength == 2.0
+    assert with_face_weight(Reference(), Strength(weight=[0.5, 1.0])).face_weight == 2.0
 
 
 @pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
@@ -250,5 +250,5 @@ def test_the_negative_prompt_of_pooled_adapters_sees_zeros(standard, vision):
 
 
 def test_nodes_without_a_weight_for_the_face_give_it_twice_their_own():
-    assert with_face_strength(Reference(), Strength(weight=0.5)).face_strength == 1.0
-    assert with_face_strength(Reference(face_strength=0.3), Strength(weight=0.5)).face_strength == 0.3
+    assert with_face_weight(Reference(), Strength(weight=0.5)).face_weight == 1.0
+    assert with_face_weight(Reference(face_weight=0.3), Strength(weight=0.5)).face_weight == 0.3

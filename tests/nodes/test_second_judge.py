@@ -97,7 +97,7 @@ def by_comfyui(family, used):
                 face_negative=None if face is None else face[last],
             )
             strength = Strength(weight=use.weight, mask=None if where is None else mask(where))
-            reference = Reference(face_strength=use.face_strength)
+            reference = Reference(face_weight=use.face_strength)
             prompts.append(image_prompt(model, adapter, attentions, embeds, reference, strength))
     patched = attach(model, prompts)
     latent, text, pooled, sizes = inputs(family)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import synthetic
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
@@ -70,7 +70,7 @@ class Rig:
     ) -> ModelPatcher:
         """The model with one more image prompt."""
         reference = Reference(embeds=self.embeds(seed, images), per_frame=per_frame)
-        return apply_adapter(model, self.adapter, [(reference, Strength(**strength))]).model
+        return apply_adapter(model, self.adapter, [Request(reference, Strength(**strength))]).model
 
     def chain(self, model: ModelPatcher, prompts: int, **strength: Any) -> ModelPatcher:
         for seed in range(prompts):

@@ -13,7 +13,7 @@ from pack.ipadapter import cache
 from pack.ipadapter.adapter import IPAdapter
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import caches
-from pack.nodes.applying.apply import Strength, apply_adapter
+from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.schedule import WeightSchedule
@@ -67,7 +67,8 @@ def picture(seed: int, batch: int = 1) -> torch.Tensor:
 
 
 def follow(model, clip_vision, image, **strength):
-    return apply_adapter(model, RIG.adapter, [(Reference(images=image), Strength(**strength))], clip_vision).model
+    request = Request(Reference(images=image), Strength(**strength))
+    return apply_adapter(model, RIG.adapter, [request], clip_vision).model
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)

@@ -176,7 +176,7 @@ def test_a_loader_is_called_by_keyword(server):
 
 def test_a_keyword_that_never_was_is_named(server):
     w = Wiring(server)
-    with pytest.raises(RuntimeError, match="Apply nodes have no input wieght"):
+    with pytest.raises(RuntimeError, match="has no input wieght"):
         w.latents(one=call(w, "IPAdapterAdvanced", links=linked(w), wieght=0.8)[0])
 
 
