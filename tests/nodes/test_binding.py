@@ -14,6 +14,7 @@ from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 
 import synthetic
+from harness.in_process import conditioning, sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
@@ -43,23 +44,8 @@ def follow(model, adapter, seed=1, images=1, combine="concat", per_frame=False, 
     return apply_adapter(model, adapter, [Request(reference, Strength(**strength))]).model
 
 
-def conditioning(seed: int, **more):
-    return [[standins.seeded((1, 77, 768), seed), more]]
-
-
 def attn2(model) -> dict:
     return model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
-
-
-def sample(model, guider=None, frames: int = 1, steps: int = 1, size=(8, 8), positive=None) -> torch.Tensor:
-    if guider is None:
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(positive or conditioning(10), conditioning(20))
-        guider.set_cfg(4.0)
-    latent = torch.zeros(frames, 4, *size)
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
-    with torch.inference_mode():
-        return guider.sample(standins.seeded(latent.shape, 5), latent, comfy.samplers.ksampler("euler"), sigmas, seed=5)
 
 
 def recorded(model) -> tuple[Any, list]:
@@ -183,7 +169,7 @@ def test_dual_guidance_gives_the_picture_to_the_positive_only(model, adapter):
     guider = Guider_DualCFG(patched)
     guider.set_conds(conditioning(1), conditioning(2), conditioning(3))
     guider.set_cfg(3.0, 2.0)
-    sample(patched, guider)
+    sample(patched, guider=guider)
     assert roles_by_label(seen) == {0: NEGATIVE, 1: NEGATIVE, 2: POSITIVE}
 
 
@@ -192,7 +178,7 @@ def test_perpendicular_negative_guidance_gives_the_picture_to_the_positive_only(
     guider = Guider_PerpNeg(patched)
     guider.set_conds(conditioning(1), conditioning(2), conditioning(3))
     guider.set_cfg(3.0, 1.0)
-    sample(patched, guider)
+    sample(patched, guider=guider)
     assert roles_by_label(seen) == {0: POSITIVE, 1: NEGATIVE, 2: NEGATIVE}
 
 
@@ -230,22 +216,22 @@ def test_a_context_window_uses_the_pictures_and_weights_of_its_frames(model, ada
     )  # fmt: skip
     windowed = patched.clone()
     windowed.model_options["context_handler"] = handler
-    out = sample(windowed, frames=8)
+    out = sample(windowed, shape=(8, 4, 8, 8))
     windows = {one.call.rows.window for one in seen}
     assert out.isfinite().all() and len(windows) > 1
     assert all(len(w) == rows for w, rows in ((one.call.rows.window, one.call.rows.frames) for one in seen))
 
 
 def test_each_frame_follows_its_own_picture(model, adapter):
-    both = sample(follow(model, adapter, images=2, per_frame=True), frames=2)
-    first = sample(follow(model, adapter, images=1), frames=2)
+    both = sample(follow(model, adapter, images=2, per_frame=True), shape=(2, 4, 8, 8))
+    first = sample(follow(model, adapter, images=1), shape=(2, 4, 8, 8))
     nearly_equal(both[0], first[0])
     assert (both[1] - first[1]).abs().max() > 0.01
 
 
 def test_a_weight_list_gives_every_frame_its_own_weight(model, adapter):
-    listed = sample(follow(model, adapter, weight=[1.0, 0.0]), frames=2)
-    full, none = (sample(follow(model, adapter, weight=w), frames=2) for w in (1.0, 0.0))
+    listed = sample(follow(model, adapter, weight=[1.0, 0.0]), shape=(2, 4, 8, 8))
+    full, none = (sample(follow(model, adapter, weight=w), shape=(2, 4, 8, 8)) for w in (1.0, 0.0))
     nearly_equal(listed[0], full[0])
     torch.testing.assert_close(listed[1], none[1], rtol=1e-4, atol=1e-4)
 

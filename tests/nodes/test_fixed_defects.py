@@ -15,6 +15,7 @@ import comfy.samplers
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
 import synthetic
+from harness.in_process import sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.families import LAYOUTS
 from pack.nodes.apply import IPAdapterFromParams
@@ -60,20 +61,6 @@ def pictures(seed: int, count: int = 1, side: int = 32) -> torch.Tensor:
 def follow(model, adapter, reference: Reference | None = None, vision=None, **strength: Any):
     reference = reference or Reference(embeds=standins.seeded((1, 48), 1))
     return apply_adapter(model, adapter, [Request(reference, Strength(**strength))], vision).model
-
-
-def conditioning(seed: int):
-    return [[standins.seeded((1, 77, 768), seed), {}]]
-
-
-def sample(model, shape: tuple[int, ...] = (1, 4, 8, 8), steps: int = 1) -> torch.Tensor:
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(conditioning(10), conditioning(20))
-    guider.set_cfg(4.0)
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
-    with torch.inference_mode():
-        noise = standins.seeded(shape, 5)
-        return guider.sample(noise, torch.zeros(shape), comfy.samplers.ksampler("euler"), sigmas, seed=5)
 
 
 def layer_output(model, layer: int, shape: tuple[int, ...]) -> torch.Tensor:

@@ -4,16 +4,8 @@ import pytest
 import torch
 
 from harness.client import PromptError
-from harness.graph import Graph, Node
-
-
-def sample(g: Graph, model: list, family: str = "sd15", **more) -> Node:
-    positive, negative = (g.add("TestConditioning", family=family, seed=seed) for seed in (10, 20))
-    latent = g.add("EmptyLatentImage", width=64, height=64, batch_size=1)
-    inputs = {"seed": 5, "steps": 2, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-    return g.add(
-        "KSampler", model=model, positive=positive[0], negative=negative[0], latent_image=latent[0], **(inputs | more)
-    )
+from harness.graph import Graph
+from harness.sampling import sample
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sdxl shallow", "ssd-1b", "vega", "koala"])

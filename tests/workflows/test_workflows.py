@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.server import Server
-from harness.stand_ins import with_latents_saved, with_stand_ins
+from harness.tiny_runs import with_latents_saved, with_stand_ins
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -1,0 +1,27 @@
+"""Sample a tiny model in this process, by ComfyUI's own guider and sampler, with seeded conditionings."""
+
+from typing import Any
+
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from test_nodes_pack.standins import seeded
+
+
+def conditioning(seed: int, **more: Any) -> list[list[Any]]:
+    """A CONDITIONING of SD1.5's width; `more` goes into its options."""
+    return [[seeded((1, 77, 768), seed), more]]
+
+
+def sample(
+    model: Any, shape: tuple[int, ...] = (1, 4, 8, 8), steps: int = 1, guider: Any = None, positive: Any = None
+) -> Tensor:
+    """The latent of that shape after some steps of euler, with a CFG of 4 unless a guider says otherwise."""
+    if guider is None:
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive or conditioning(10), conditioning(20))
+        guider.set_cfg(4.0)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
+    with torch.inference_mode():
+        return guider.sample(seeded(shape, 5), torch.zeros(shape), comfy.samplers.ksampler("euler"), sigmas, seed=5)
