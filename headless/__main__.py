@@ -24,7 +24,9 @@ def parse() -> argparse.Namespace:
     example = "weight=0.4,0.8 weight_type=linear,'style transfer'"
     parser.add_argument("--grid", nargs="+", default=[], metavar="COLUMN=VALUES", help=f"all combinations: {example}")
     parser.add_argument("--server", action="append", default=[], metavar="URL", help="a running ComfyUI; repeatable")
-    parser.add_argument("--workers", type=int, default=1, help="ComfyUIs to start here, without --server")
+    parser.add_argument("--ray", metavar="ADDRESS", help="a Ray cluster: auto, host:port or ray://host:10001")
+    parser.add_argument("--workers", type=int, help="ComfyUIs to start: here (1), or with --ray (one for every GPU)")
+    parser.add_argument("--gpus", type=float, default=1, help="GPUs of the cluster for each worker")
     parser.add_argument("--flags", default="", help='flags for ComfyUIs that are started: --flags="--lowvram"')
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for a row, or its server counts as hung")
     parser.add_argument("--patience", type=float, default=60, help="seconds for a server to answer at all")
@@ -44,7 +46,9 @@ def main() -> int:
             options.output,
             grid=read_grid(options.grid),
             servers=options.server,
+            ray=options.ray,
             workers=options.workers,
+            gpus=options.gpus,
             flags=shlex.split(options.flags),
             timeout=options.timeout,
             patience=options.patience,

@@ -40,7 +40,9 @@ def run_batch(
     *,
     grid: Mapping[str, Sequence[Any]] | None = None,
     servers: Sequence[str] = (),
-    workers: int = 1,
+    ray: str | None = None,
+    workers: int | None = None,
+    gpus: float = 1,
     flags: Sequence[str] = (),
     timeout: float = 1800,
     patience: float = 60,
@@ -55,7 +57,10 @@ def run_batch(
             `12.seed`, or `seed` where one node has it. Paths of pictures begin at the table's folder.
         folder: where results go. What is there already of the same rows is not run again.
         grid: values by column; every row is run with every combination.
-        servers: URLs of running ComfyUIs; none: `workers` are started here, with `flags`.
+        servers: URLs of running ComfyUIs.
+        ray: address of a Ray cluster, or "auto"; each worker takes `gpus` of it and starts a ComfyUI there.
+        workers: how many ComfyUIs to start: here without servers and ray (1), on the cluster (as many as it has GPUs).
+        flags: command line flags for ComfyUIs that are started.
         timeout: seconds that a row may take before its server counts as hung.
         patience: seconds that a server may leave a question unanswered.
         reorder: run rows in an order that reuses what servers have loaded; False keeps the table's.
@@ -69,9 +74,7 @@ def run_batch(
     rows = read_table(Path(table)) if isinstance(table, str | Path) else [{}] if table is None else list(table)
     rows = product(rows, grid or {})
     pictures = Path(table).parent if isinstance(table, str | Path) else Path()
-    staff: list[Worker] = [Running(url, patience) for url in dict.fromkeys(servers)]
-    staff = staff or [Own(f"worker {number + 1}", flags, patience) for number in range(workers)]
-    with started(staff):
+    with started(hire(servers, ray, workers, gpus, flags, patience)) as staff:
         infos = {worker.name: worker.nodes() for worker in staff}
         if is_page_format(loaded):
             loaded = staff[0].to_prompt(loaded)
@@ -81,11 +84,25 @@ def run_batch(
         return run_plan(plan, Results(Path(folder)), staff, timeout, reorder, progress)
 
 
+def hire(
+    servers: Sequence[str], ray: str | None, workers: int | None, gpus: float, flags: Sequence[str], patience: float
+) -> Sequence[Worker]:
+    if ray and servers:
+        raise BatchError("Name servers or a Ray cluster, not both.")
+    if ray:
+        from .on_ray import ray_workers
+
+        return ray_workers(ray, workers, gpus, flags, patience)
+    if servers:
+        return [Running(url, patience) for url in dict.fromkeys(servers)]
+    return [Own(f"worker {number + 1}", flags, patience) for number in range(workers or 1)]
+
+
 @contextlib.contextmanager
-def started(workers: Sequence[Worker]) -> Iterator[None]:
+def started(workers: Sequence[Worker]) -> Iterator[Sequence[Worker]]:
     try:
         start_all(workers)
-        yield
+        yield workers
     finally:
         for worker in workers:
             worker.stop()

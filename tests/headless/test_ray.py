@@ -1,0 +1,94 @@
+"""A Ray cluster of three nodes on this machine: a worker is killed, a ComfyUI hangs, a picture is broken.
+
+ATELIER_ROWS=200 runs the proof that docs/headless.md reports; less is enough to see it break.
+"""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from graphs import graph, write_pictures
+from PIL import Image
+
+from headless import run_batch
+
+ray = pytest.importorskip("ray", reason="Ray is an extra; it is in tests/requirements.txt")
+ROWS = int(os.environ.get("ATELIER_ROWS", "24"))
+FLAGS = ["--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attention"]  # those of the tests' own server
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, num_gpus=1)  # Ray counts GPUs as it is told to; ComfyUI gets --cpu
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+class Saboteur(threading.Thread):
+    """Once some rows are done: SIGKILL one actor, and SIGSTOP another's ComfyUI."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.journal = folder / "results.jsonl"
+        self.killed = self.hung = None
+
+    def processes(self):
+        """Processes of actors that have done a row."""
+        if not self.journal.exists():
+            return []
+        lines = self.journal.read_text().splitlines()
+        return list(dict.fromkeys(int(json.loads(line)["server"].rpartition(" ")[2]) for line in lines[:-1]))
+
+    def run(self):
+        while len(self.processes()) < 2:
+            time.sleep(0.02)
+        first, second = self.processes()[:2]
+        os.kill(first, signal.SIGKILL)
+        self.killed = first
+        (comfyui,) = psutil.Process(second).children()
+        comfyui.send_signal(signal.SIGSTOP)
+        self.hung = comfyui.pid
+
+
+def pixels(folder, outcome):
+    with Image.open(folder / outcome.files[0]) as opened:
+        return opened.tobytes()
+
+
+def test_every_row_ends_once_whatever_breaks_and_as_one_server_makes_it(cluster, server, tmp_path):
+    write_pictures(tmp_path, ["red", "green", "blue"])
+    whole = (tmp_path / "red.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole.replace(b"IDAT", b"IDAT" + b"\xff" * 20))
+    table = [
+        {"image": str(tmp_path / f"{('red', 'green', 'blue')[n % 3]}.png"), "seed": n, "weight": 0.5 + n % 2 / 4}
+        for n in range(ROWS)
+    ]
+    table[ROWS // 2]["image"] = str(tmp_path / "broken.png")
+    saboteur = Saboteur(tmp_path / "many")
+    saboteur.start()
+    options = {"ray": cluster.address, "flags": FLAGS, "patience": 5, "progress": False}
+    began = time.monotonic()
+    many = run_batch(graph(), table, tmp_path / "many", **options)
+    took = time.monotonic() - began
+    assert saboteur.killed and saboteur.hung
+    one = run_batch(graph(), table, tmp_path / "one", servers=[server.url], progress=False)
+    assert [outcome.row for outcome in many.outcomes] == list(range(1, ROWS + 1))
+    assert [outcome.row for outcome in many.failed] == [outcome.row for outcome in one.failed] == [ROWS // 2 + 1]
+    lines = [json.loads(line)["row"] for line in (tmp_path / "many" / "results.jsonl").read_text().splitlines()]
+    assert sorted(lines) == list(range(1, ROWS + 1))  # each exactly once
+    assert len(list((tmp_path / "many" / "pictures").iterdir())) == ROWS - 1
+    for a, b in zip(many.outcomes, one.outcomes, strict=True):
+        assert a.error or pixels(many.folder, a) == pixels(one.folder, b)
+    tried = sum(outcome.attempts > 1 for outcome in many.outcomes)
+    assert tried >= 2  # the row of the killed and the row of the hung
+    servers = {outcome.server for outcome in many.outcomes}
+    print(f"\n{ROWS} rows: {took:.0f} s; {len(servers)} actors, {tried} rows tried again, {len(many.failed)} failed")
