@@ -23,6 +23,8 @@ from . import (
     regions,
     rescale,
     schedules,
+    scores,
+    subtract_text,
     sweep,
     unified,
     weights,
@@ -55,6 +57,8 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     unified,
     demo,
     openclip,
+    subtract_text,
+    scores,
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]

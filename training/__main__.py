@@ -17,6 +17,7 @@ def main() -> None:
     from .plot import draw, keep
     from .references import write_references
     from .stages import STAGES, Workshop
+    from .texts import write_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="where the models go")
@@ -35,6 +36,7 @@ def main() -> None:
         curves = keep(STAGES[name](shop), options.output / "training.json")
         draw(curves, options.output / "training.png")
     write_references(options.output / "references")
+    write_texts(options.output)
 
 
 if __name__ == "__main__":

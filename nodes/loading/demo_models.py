@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from ...demo_models.autoencoder import CHANNELS, Autoencoder
 from ...demo_models.config import NOISE, UNET, VISION
+from ...demo_models.texts import embed_texts
 from ...demo_models.words import WordEmbedding
 from ...ipadapter.errors import AdapterError
 
@@ -89,7 +91,19 @@ def load_vision() -> comfy.clip_vision.ClipVisionModel:
         file.write_text(json.dumps(VISION))
         vision = comfy.clip_vision.ClipVisionModel(str(file))
     vision.load_sd(read("vision.safetensors"))
+    setattr(vision, "text", DemoTexts())  # noqa: B010 - where nodes look for an encoder's text tower
     return vision
+
+
+class DemoTexts:
+    """What an encoder's text tower is to other encoders: ten words in the vision encoder's space."""
+
+    def __init__(self) -> None:
+        self.words = read("texts.safetensors")["words"]
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embeds (n, 128) of texts."""
+        return embed_texts(list(texts), self.words)
 
 
 class DemoVAE(comfy.sd.VAE):

@@ -1,0 +1,49 @@
+"""Measure pictures against references and a prompt, with any CLIP_VISION; words need its text tower."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...ipadapter.cache import serial
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.scores import Score, score
+from ...ipadapter.vision import encode_images
+from .encoding import clip_encoder
+
+CHUNK = 16  # pictures encoded at once
+
+
+def text_embeds(clip_vision: Any, texts: Sequence[str]) -> Tensor:
+    """Embeds (n, d) of texts in the space of an encoder's pooled embeds.
+
+    Raises:
+        AdapterError: the encoder came without its text tower.
+    """
+    tower = getattr(clip_vision, "text", None)
+    if tower is None:
+        raise AdapterError(
+            "This vision encoder has no text tower, so words cannot be compared with its pictures. Load a file that "
+            "holds both towers, such as open_clip_model.safetensors of laion/CLIP-ViT-H-14-laion2B-s32B-b79K, with "
+            "IPAdapter OpenCLIP Loader. Files in models/clip_vision mostly hold the vision tower alone, and a SigLIP's "
+            "words need a tokeniser that is in no checkpoint."
+        )
+    return tower.encode_text(list(texts)).float()
+
+
+def picture_embeds(clip_vision: Any, images: Sequence[Tensor]) -> Tensor:
+    """Pooled embeds (n, d) of batches of pictures, which may differ in size."""
+    encode, key = clip_encoder(clip_vision), serial(clip_vision)
+    return torch.cat([encode_images(encode, batch, CHUNK, encoder_key=key).pooled for batch in images])
+
+
+def score_pictures(
+    clip_vision: Any, images: Sequence[Tensor], references: Sequence[Tensor] = (), prompt: str = ""
+) -> list[Score]:
+    """Scores of every picture; without references or a prompt that one is not measured."""
+    if not references and not prompt.strip():
+        raise AdapterError("There is nothing to compare with: connect references, write the prompt, or both.")
+    told = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # first, since it says what is missing
+    pictures = picture_embeds(clip_vision, images)
+    return score(pictures, picture_embeds(clip_vision, references) if references else None, told)

@@ -1,0 +1,49 @@
+"""Words in the vision encoder's space: the mean of what it sees in pictures of a word, less what all have in common.
+
+Nothing is trained here. A class's mean embeds are its prototype (Snell et al. 2017, arXiv:1703.05175).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from demo_models.words import WORDS
+
+from .pictures import draw_picture, draw_styles
+from .vision import new_encoder, normalise
+
+EACH, SEED = 200, 11  # pictures of every word
+
+
+def seen(encoder: Any, each: int, seed: int, held_out: bool = False) -> Tensor:
+    """Embeds (words, each, d), one style per picture."""
+    rng = np.random.default_rng(seed)
+    styles = draw_styles(len(WORDS) * each, rng, held_out)
+    rows = [(word, number * each + i) for number, word in enumerate(WORDS) for i in range(each)]
+    pictures = torch.stack([draw_picture(word, styles, index, rng) for word, index in rows])
+    with torch.no_grad():
+        parts = [encoder(normalise(part)).image_embeds for part in pictures.split(200)]
+    return torch.cat(parts).unflatten(0, (len(WORDS), each))
+
+
+def word_vectors(embeds: Tensor) -> Tensor:
+    """One vector of length 1 per word, (words, d), of embeds (words, n, d)."""
+    means = normalize(embeds, dim=-1).mean(1)
+    return normalize(means - means.mean(0), dim=-1)
+
+
+def load_encoder(folder: Path) -> Any:
+    """The trained vision encoder, as the library that trained it reads it."""
+    encoder = new_encoder().eval()
+    encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "vision.safetensors").items()})
+    return encoder
+
+
+def write_texts(folder: Path) -> None:
+    vectors = word_vectors(seen(load_encoder(folder), EACH, SEED))
+    save_file({"words": vectors.half().contiguous()}, folder / "texts.safetensors")
