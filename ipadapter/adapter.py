@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .block_layers import BLOCK_KEYS_VALUES, block_layer
+from .catalog import encoder_title
 from .config import AdapterConfig, Checkpoint, Projection
 from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
 from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
@@ -162,19 +163,6 @@ class IPAdapter(nn.Module):
         return face
 
 
-# https://github.com/mlfoundations/open_clip model cards; OpenAI's ViT-L at 336 pixels.
-ENCODERS = {
-    ("pooled", 1024): "CLIP ViT-H/14 (laion2B s32B b79K)",
-    ("hidden", 1280): "CLIP ViT-H/14 (laion2B s32B b79K)",
-    ("pooled", 1280): "CLIP ViT-bigG/14 (laion2B 39B b160k)",
-    ("hidden", 1664): "CLIP ViT-bigG/14 (laion2B 39B b160k)",
-    ("pooled", 768): "CLIP ViT-L/14",
-    ("hidden", 1024): "CLIP ViT-L/14 at 336 pixels",
-    ("pooled", 1152): "SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
-    ("hidden", 1152): "SigLIP so400m patch14 384 (sigclip_vision_patch14_384)",
-}
-
-
 def encoder_for(takes: str | None, width: int | None) -> str:
     """Name of the vision encoder that gives embeds of this sort and width."""
-    return ENCODERS.get((takes or "", width or 0), f"a vision encoder whose {takes} embeds are {width} wide")
+    return encoder_title(takes or "", width or 0) or f"a vision encoder whose {takes} embeds are {width} wide"

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .catalog import FACE_PACKS
 from .errors import FaceError
 from .shared_files import SharedFiles
 
@@ -28,12 +29,6 @@ PROVIDER_PACKAGES = {
     "DirectML": "onnxruntime-directml",
     "OpenVINO": "onnxruntime-openvino",
     "CoreML": "onnxruntime",
-}
-RELEASE = "of the release v0.7 of github.com/deepinsight/insightface; non-commercial research only"
-PACK_SOURCES = {
-    "buffalo_l": f"the file buffalo_l.zip {RELEASE}",
-    "antelopev2": f"the file antelopev2.zip {RELEASE}",
-    "auraface": "huggingface.co/fal/AuraFace-v1; Apache-2.0, but no FaceID adapter was trained with it",
 }
 _packs = SharedFiles()
 
@@ -85,7 +80,9 @@ def find_pack(name: str, roots: Sequence[Path]) -> Path:
         for candidate in (folder, folder / name):
             if any(candidate.glob("*.onnx")):
                 return candidate
-    source = PACK_SOURCES.get(name, "wherever you have it from, with the licence that it has there")
+    published = next((pack for pack in FACE_PACKS if pack.name == name), None)
+    file = f"the file {published.path} of " if published and published.path else ""
+    source = f"{file}{published.source}" if published else "wherever you have it from, with the licence it has there"
     found = sorted({path.parent.name for root in roots for path in root.glob("models/*/*.onnx")})
     raise FileNotFoundError(
         f"No face pack {name!r}: expected .onnx files in {' or '.join(str(root / 'models' / name) for root in roots)}. "

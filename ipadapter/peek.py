@@ -1,12 +1,11 @@
 """Tell what a model file is by its header: names and shapes of its tensors, without reading their values."""
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from .checkpoint import read_checkpoint
@@ -28,15 +27,20 @@ class EncoderSizes:
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """The file's state dict with empty tensors of the right shapes; nothing for a damaged file or another format."""
+    """The file's state dict with empty tensors of the right shapes; nothing for a damaged file or another format.
+
+    A folder, a link to nowhere, or a pipe (which would be waited for) is nothing, too.
+    """
+    if not path.is_file():
+        return {}
     try:
-        if path.suffix in (".safetensors", ".sft"):
+        if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, framework="pt") as file:
                 slices = {key: file.get_slice(key) for key in file.keys()}
                 return {key: torch.empty(part.get_shape(), device="meta") for key, part in slices.items()}
         found = torch.load(path, map_location="meta", weights_only=True)
         return found if isinstance(found, dict) else {}
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError):
+    except Exception:  # torch's readers raise whatever a damaged file leads them to: IndexError, AssertionError...
         return {}
 
 

@@ -22,7 +22,8 @@ class Source:
     @property
     def page(self) -> str:
         """What a person opens in a browser, without the scheme."""
-        return self.address.removeprefix("https://") if self.address else f"huggingface.co/{self.repository}"
+        release = self.address.removeprefix("https://").rstrip("/")
+        return release or f"huggingface.co/{self.repository}"
 
     def __str__(self) -> str:
         return f"{self.page} ({self.licence})"

@@ -5,10 +5,11 @@ from typing import Any
 
 import folder_paths
 
+from ...ipadapter.catalog import ADAPTERS
 from ...ipadapter.face_models import find_pack, load_pack
 
 FOLDER = "insightface"
-KNOWN_PACKS = ("buffalo_l", "antelopev2")
+KNOWN_PACKS = tuple(dict.fromkeys(file.face_pack for file in ADAPTERS if file.face_pack))  # adapters need them
 
 
 def face_roots() -> list[Path]:
@@ -19,7 +20,7 @@ def face_roots() -> list[Path]:
 
 def pack_names() -> list[str]:
     """The packs that workflows name, then every other folder that is there."""
-    found = {folder.name for root in face_roots() for folder in root.glob("models/*") if folder.is_dir()}
+    found = {path.name for root in face_roots() for path in root.glob("models/[!.]*") if path.is_dir()}
     return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
 
 

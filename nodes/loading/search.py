@@ -1,7 +1,7 @@
 """Find the files that belong together: an adapter for a preset and a model, the encoder it takes, its LoRA."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import folder_paths
@@ -10,7 +10,8 @@ from ...ipadapter.adapter import encoder_for
 from ...ipadapter.config import AdapterConfig
 from ...ipadapter.families import FAMILIES, Family
 from ...ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
-from ...ipadapter.presets import ENCODERS, ModelFile, Preset
+from ...ipadapter.presets import Preset, encoders_for
+from ...ipadapter.published import Published
 from .files import ADAPTERS
 
 log = logging.getLogger(__name__)
@@ -36,21 +37,20 @@ def find_adapter(preset_name: str, preset: Preset, family: Family) -> Path:
         return path
     raise FileNotFoundError(
         f"No adapter for the preset {preset_name} and an {family.title} model: "
-        f"{_expected(ADAPTERS, wanted.name)}. Get it from {preset.source}. {_found(ADAPTERS)}"
+        f"{_expected(ADAPTERS, wanted.name)}. Get it from {wanted.source}. {_found(ADAPTERS)}"
     )
 
 
 def find_encoder(config: AdapterConfig, adapter_name: str) -> Path:
     """The vision encoder whose embeds an adapter takes: told by its tensors, a published name decides among several."""
-    named = [file for sizes, file in ENCODERS.items() if sizes.gives(config)]
+    named = encoders_for(config)
     files = _files("clip_vision")
-    order = [name for file in named for name in file.matches(files)]
+    order = [name for file in named for name in file.matches(list(files))]
     for name in dict.fromkeys([*order, *files]):
-        path = _path("clip_vision", name)
-        sizes = peek_encoder(path)
+        sizes = peek_encoder(files[name])
         if sizes is not None and sizes.gives(config):
-            return path
-    published = named[0].name if named else encoder_for(config.takes, config.embed_dim)
+            return files[name]
+    published = f"{named[0].name} ({named[0].source})" if named else encoder_for(config.takes, config.embed_dim)
     raise FileNotFoundError(
         f"No vision encoder for {adapter_name}, which takes {config.takes} embeds {config.embed_dim} wide: "
         f"{_expected('clip_vision', published)}. {_found('clip_vision')}"
@@ -61,47 +61,47 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
     """The LoRA file of a preset, for an adapter whose own file holds none."""
     if (wanted := _of_family(preset.loras, family)) is None:
         raise ValueError(f"The preset {preset_name} has no LoRA for {family.title}. Set lora_strength to 0.")
-    paths = [_path("loras", name) for name in wanted.matches(_files("loras"))]
+    files = _files("loras")
+    paths = [files[name] for name in wanted.matches(list(files))]
     if fitting := [path for path in paths if peek_lora_width(path) == family.text_width]:
         return fitting[0]
     raise FileNotFoundError(
         f"No LoRA for the preset {preset_name}, whose adapter holds none itself: {_expected('loras', wanted.name)}. "
-        f"Get it from {preset.source}, or set lora_strength to 0."
+        f"Get it from {wanted.source}, or set lora_strength to 0."
     )
 
 
-def _find(folder: str, wanted: ModelFile, fits: Callable[[Path], bool]) -> Path | None:
-    """A file that is called as wanted, best one that fits, else the only one that fits."""
+def _find(folder: str, wanted: Published, fits: Callable[[Path], bool]) -> Path | None:
+    """A file that is called as wanted and fits, else the only other one that fits, else one that is called so."""
     files = _files(folder)
-    named = wanted.matches(files)
-    alike = [name for name in named or files if fits(_path(folder, name))]
-    if not named and len(alike) > 1:
+    named = wanted.matches(list(files))
+    fitting = [name for name in named if fits(files[name])]
+    if not fitting and len(fitting := [name for name in files if name not in named and fits(files[name])]) > 1:
         raise FileNotFoundError(
             f"No file in {' or '.join(folder_paths.get_folder_paths(folder))} is called {wanted.name}, and several "
-            f"could be it: {', '.join(alike)}. Rename the right one."
+            f"could be it: {', '.join(fitting)}. Rename the right one."
         )
-    if not (found := [*alike, *named]):
+    if not (found := [*fitting, *named]):
         return None
-    log.info("%s is used for %s, out of %s", found[0], wanted.name, ", ".join(named or alike))
-    return _path(folder, found[0])
+    log.info("%s is used for %s, out of %s", found[0], wanted.name, ", ".join(named or fitting))
+    return files[found[0]]
 
 
-def _of_family(files: Mapping[str, ModelFile], family: Family) -> ModelFile | None:
+def _of_family(files: Mapping[str, Published], family: Family) -> Published | None:
     """The file for a family, or for one whose adapters run on it too."""
     return next((files[name] for name in family.presets if name in files), None)
 
 
-def _is_wanted(config: AdapterConfig, wanted: ModelFile, family: Family) -> bool:
+def _is_wanted(config: AdapterConfig, wanted: Published, family: Family) -> bool:
     same_encoder = wanted.embed_dim in (None, config.embed_dim)
     return config.variant == wanted.variant and config.context_dim == family.text_width and same_encoder
 
 
-def _files(folder: str) -> list[str]:
-    return [name for name in folder_paths.get_filename_list(folder) if not Path(name).name.startswith("._")]
-
-
-def _path(folder: str, name: str) -> Path:
-    return Path(folder_paths.get_full_path_or_raise(folder, name))
+def _files(folder: str) -> dict[str, Path]:
+    """The files of a model folder by name: no folders, pipes or links to nowhere, none of macOS's own."""
+    names = [name for name in folder_paths.get_filename_list(folder) if not Path(name).name.startswith("._")]
+    paths = {name: folder_paths.get_full_path(folder, name) for name in names}
+    return {name: Path(path) for name, path in paths.items() if path is not None and Path(path).is_file()}
 
 
 def _expected(folder: str, name: str) -> str:
@@ -109,5 +109,5 @@ def _expected(folder: str, name: str) -> str:
 
 
 def _found(folder: str) -> str:
-    found: Sequence[str] = [describe(_path(folder, name)) for name in _files(folder)]
+    found = [describe(path) for path in _files(folder).values()]
     return f"Found there: {', '.join(found) or 'nothing'}."
