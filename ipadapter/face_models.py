@@ -54,20 +54,27 @@ def import_face_module(name: str) -> ModuleType:
 
 
 def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
-    """onnxruntime's names for a provider of the user interface, with the CPU as the last resort for single operations.
-
-    Raises FaceError when the wished provider is not among the available ones: a silent CPU is slow without a reason.
+    """onnxruntime's names for a provider of the user interface, with the CPU as the last resort for single operations,
+    and for all where onnxruntime does not offer the wished one.
     """
     if wished not in PROVIDERS:
         raise FaceError(f"Unknown provider {wished!r}: expected one of {', '.join(PROVIDERS)}.")
-    offered = {name: [p for p in providers if p in available] for name, providers in PROVIDERS.items()}
-    if not offered[wished]:
-        raise FaceError(
-            f"The provider {wished} ({' or '.join(PROVIDERS[wished])}) is not offered by the installed onnxruntime, "
-            f"which has {', '.join(available)}. Choose {' or '.join(name for name in offered if offered[name])}, "
-            f"or install {PROVIDER_PACKAGES[wished]}."
-        )
-    return list(dict.fromkeys([offered[wished][0], CPU]))
+    return list(dict.fromkeys([*(name for name in PROVIDERS[wished] if name in available)][:1] + [CPU]))
+
+
+def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | None:
+    """Why faces run on the CPU though another provider was wished for; None where they run on the wished one.
+
+    `available` is what onnxruntime offers, else it is asked.
+    """
+    if available is None:
+        available = import_face_module("onnxruntime").get_available_providers()
+    if choose_providers(wished, available)[0] in PROVIDERS[wished]:
+        return None
+    return (
+        f"Faces run on the CPU: the installed onnxruntime does not offer {wished} ({' or '.join(PROVIDERS[wished])}). "
+        f"For {wished}, install {PROVIDER_PACKAGES[wished]} in its place; the CPU takes a fraction of a second more."
+    )
 
 
 def find_pack(name: str, roots: Sequence[Path]) -> Path:
@@ -93,15 +100,19 @@ def find_pack(name: str, roots: Sequence[Path]) -> Path:
 def load_pack(folder: Path, provider: str) -> Any:
     """A prepared insightface FaceAnalysis with only the detection and recognition networks of a pack.
 
-    A pack that is still in use elsewhere is not loaded twice. Raises FaceError when insightface or onnxruntime does
-    not work, when the provider is missing, or when the pack has no detector.
+    A provider that onnxruntime lacks becomes the CPU, with one line in the log. A pack that is still in use elsewhere
+    is not loaded twice. Raises FaceError when insightface or onnxruntime does not work, or when the pack
+    has no detector.
     """
     return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider)
 
 
 def _open_pack(folder: Path, provider: str) -> Any:
     runtime = import_face_module("onnxruntime")
-    providers = choose_providers(provider, runtime.get_available_providers())
+    available = runtime.get_available_providers()
+    providers = choose_providers(provider, available)
+    if note := fallback_note(provider, available):
+        logger.warning(note)
     face_analysis = import_face_module("insightface.app").FaceAnalysis
     try:
         analysis = face_analysis(

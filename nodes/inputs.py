@@ -28,14 +28,12 @@ COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
 class Options(list[str]):
     """A combo's options standing where its type does, as programs that read `INPUT_TYPES` or /object_info expect.
 
-    Equal to "COMBO" too, so that ComfyUI still connects combo outputs to it.
+    Not unequal to "COMBO", which is what ComfyUI asks before it connects a combo's output; and not equal to it either,
+    or ComfyUI would look for the options of a list that another pack copied into its own node somewhere else.
     """
 
-    def __eq__(self, other: object) -> bool:
-        return other == io.Combo.io_type or super().__eq__(other)
-
     def __ne__(self, other: object) -> bool:
-        return not self == other
+        return other != io.Combo.io_type and super().__ne__(other)
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(io.Combo.io_type)

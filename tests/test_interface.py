@@ -123,3 +123,5 @@ def test_combos_take_links_from_combos_and_from_nothing_else(nodes):
     combo = inputs_of(nodes["IPAdapterAdvanced"])["weight_type"][1]
     assert validate_node_input("COMBO", combo) and validate_node_input(["any", "list"], "COMBO")
     assert not validate_node_input("MODEL", combo)
+    assert not combo == "COMBO"  # where a list is, its options are
+    assert combo == list(combo) and combo != list(combo)[1:]

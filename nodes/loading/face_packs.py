@@ -6,7 +6,8 @@ from typing import Any
 import folder_paths
 
 from ...ipadapter.catalog import ADAPTERS
-from ...ipadapter.face_models import find_pack, load_pack
+from ...ipadapter.face_models import fallback_note, find_pack, load_pack
+from ..notices import say_on_node
 
 FOLDER = "insightface"
 KNOWN_PACKS = tuple(dict.fromkeys(file.face_pack for file in ADAPTERS if file.face_pack))  # adapters need them
@@ -25,5 +26,8 @@ def pack_names() -> list[str]:
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:
-    """The insightface FaceAnalysis of a pack by name."""
-    return load_pack(find_pack(model_name, face_roots()), provider)
+    """The insightface FaceAnalysis of a pack by name; where its provider is missing, the node says so."""
+    faces = load_pack(find_pack(model_name, face_roots()), provider)
+    if note := fallback_note(provider):
+        say_on_node(note)
+    return faces

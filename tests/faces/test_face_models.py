@@ -7,7 +7,15 @@ import pytest
 
 from faces import assets
 from pack.ipadapter.errors import FaceError
-from pack.ipadapter.face_models import PROVIDERS, choose_providers, find_pack, import_face_module, load_pack
+from pack.ipadapter.face_models import (
+    PROVIDER_PACKAGES,
+    PROVIDERS,
+    choose_providers,
+    fallback_note,
+    find_pack,
+    import_face_module,
+    load_pack,
+)
 from pack.ipadapter.faces import face_features
 
 AVAILABLE = ["AzureExecutionProvider", "CPUExecutionProvider"]
@@ -34,9 +42,30 @@ def test_a_wished_provider_comes_first_and_the_cpu_last():
     assert choose_providers("CPU", AVAILABLE) == ["CPUExecutionProvider"]
 
 
-def test_a_provider_that_onnxruntime_lacks_is_an_error_that_says_what_to_install():
-    with pytest.raises(FaceError, match="DmlExecutionProvider. is not offered.*Choose CPU.*onnxruntime-directml"):
-        choose_providers("DirectML", AVAILABLE)
+@pytest.mark.parametrize("wished", [name for name in PROVIDERS if name != "CPU"])
+def test_a_provider_that_onnxruntime_lacks_becomes_the_cpu_and_what_to_install_is_said(wished):
+    assert choose_providers(wished, AVAILABLE) == ["CPUExecutionProvider"]
+    note = fallback_note(wished, AVAILABLE)
+    assert note and note.startswith("Faces run on the CPU: ")
+    assert f"does not offer {wished} ({PROVIDERS[wished][0]}" in note
+    assert f"install {PROVIDER_PACKAGES[wished]}" in note
+
+
+def test_a_provider_that_is_there_needs_no_note():
+    assert fallback_note("CPU", AVAILABLE) is None
+    assert fallback_note("CUDA", ["CUDAExecutionProvider", *AVAILABLE]) is None
+
+
+def test_a_pack_for_a_missing_provider_is_loaded_and_the_log_says_so_once(tmp_path, face_root, caplog):
+    shutil.copytree(face_root / "models" / assets.PACK, tmp_path / "pack")
+    first, again = load_pack(tmp_path / "pack", "ROCM"), load_pack(tmp_path / "pack", "ROCM")
+    assert again is first and first.det_model.session.get_providers() == ["CPUExecutionProvider"]
+    assert [record.message for record in caplog.records] == [fallback_note("ROCM")]
+
+
+def test_an_unknown_provider_is_an_error():
+    with pytest.raises(FaceError, match="Unknown provider 'Vulkan'"):
+        choose_providers("Vulkan", AVAILABLE)
 
 
 def test_a_missing_pack_names_the_folder_the_source_and_the_licence(tmp_path, face_root):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from harness.client import Client
+from harness.graph import Graph
 from harness.sampling import sample
 from harness.wiring import Wiring
 from pack.nodes.inputs import SIMPLE_WEIGHT_TYPES
@@ -184,6 +185,27 @@ def test_weight_types_are_read_off_a_class(server):
     w = Wiring(server)
     shown = w.graph.add("TestListedTypes", node_id="IPAdapterAdvanced")
     assert server.run(w.graph).outputs[shown.id]["listed"] == WEIGHT_TYPES
+
+
+@pytest.mark.parametrize("weight_type", ["linear", "composition precise"])
+def test_a_list_that_another_pack_copied_into_its_node_is_accepted_with_its_values(server, weight_type):
+    g = Graph()
+    shown = g.add("TestCopiedList", weight_type=weight_type, combine_embeds="norm average")
+    assert server.run(g).outputs[shown.id]["chosen"] == [weight_type, "norm average"]
+
+
+def test_a_value_that_is_not_in_a_copied_list_is_refused(server):
+    g = Graph()
+    g.add("TestCopiedList", weight_type="sideways", combine_embeds="concat")
+    with pytest.raises(RuntimeError, match="weight_type: 'sideways' not in"):
+        server.run(g)
+
+
+def test_a_combo_s_output_is_connected_to_our_lists(server):
+    w = Wiring(server)
+    named = w.graph.add("TestName", name="ease in")
+    linked_type = w.add("IPAdapterAdvanced", weight_type=named[0])[0]
+    w.same(linked_type, w.add("IPAdapterAdvanced", weight_type="ease in")[0])
 
 
 # Adapters that other packs loaded

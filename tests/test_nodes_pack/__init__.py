@@ -2,7 +2,11 @@
 
 
 async def comfy_entrypoint():
-    from . import small_encoders  # noqa: F401  # changes what ComfyUI's encoder loader knows
+    from . import (
+        callers,
+        small_encoders,  # noqa: F401  # changes what ComfyUI's encoder loader knows
+    )
     from .nodes import TestNodes
 
+    callers.register_plain_classes()
     return TestNodes()

@@ -60,6 +60,37 @@ class TestListedTypes(io.ComfyNode):
         return io.NodeOutput(ui={"listed": [name for name in listed if isinstance(name, str)]})
 
 
+class TestName(io.ComfyNode):
+    """A name as a combo gives it to other nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.String.Input("name")]
+        return io.Schema(node_id="TestName", category="testing", inputs=inputs, outputs=[io.Combo.Output()])
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(name)
+
+
+class TestCopiedList:
+    """A node of the form that most packs have, which offers the list that it found in our class."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "testing", "show", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        ours = nodes.NODE_CLASS_MAPPINGS["IPAdapterAdvanced"].INPUT_TYPES()["required"]  # type: ignore[attr-defined]
+        return {"required": {name: (ours[name][0],) for name in ("weight_type", "combine_embeds")}}
+
+    def show(self, **chosen: str) -> dict[str, Any]:
+        return {"ui": {"chosen": list(chosen.values())}}
+
+
+def register_plain_classes() -> None:
+    nodes.NODE_CLASS_MAPPINGS["TestCopiedList"] = TestCopiedList  # type: ignore[attr-defined]
+
+
 def state_dict_of(file: str) -> dict[str, Any]:
     """An adapter as other packs' loaders keep it: two groups of tensors, and markers."""
     path = folder_paths.get_full_path_or_raise("ipadapter", file)
@@ -135,4 +166,4 @@ def alike(one: Any, other: Any) -> bool:
     return one is other or one == other
 
 
-NODES = [TestCall, TestListedTypes, TestForeignAdapter, TestUnchanged]
+NODES = [TestCall, TestName, TestListedTypes, TestForeignAdapter, TestUnchanged]

@@ -1,0 +1,13 @@
+"""What a user should know though nothing failed, written on the node that runs."""
+
+from comfy_execution.utils import get_executing_context  # type: ignore[import-not-found]
+
+from server import PromptServer  # type: ignore[import-not-found]
+
+
+def say_on_node(text: str) -> None:
+    """Show a line under the node that is being executed; nothing where no server or no node runs."""
+    context = get_executing_context()
+    server = getattr(PromptServer, "instance", None)
+    if context is not None and server is not None:
+        server.send_progress_text(text, context.node_id)
