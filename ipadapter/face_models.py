@@ -67,9 +67,8 @@ def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | 
 
     `available` is what onnxruntime offers, else it is asked.
     """
-    if available is None:
-        available = import_face_module("onnxruntime").get_available_providers()
-    if choose_providers(wished, available)[0] in PROVIDERS[wished]:
+    offered = import_face_module("onnxruntime").get_available_providers() if available is None else available
+    if choose_providers(wished, offered)[0] in PROVIDERS[wished]:
         return None
     return (
         f"Faces run on the CPU: the installed onnxruntime does not offer {wished} ({' or '.join(PROVIDERS[wished])}). "
