@@ -24,6 +24,7 @@ from . import (
     rescale,
     schedules,
     scores,
+    study,
     subtract_text,
     sweep,
     unified,
@@ -59,6 +60,7 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     openclip,
     subtract_text,
     scores,
+    study,
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]

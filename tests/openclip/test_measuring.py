@@ -119,3 +119,54 @@ def test_the_demos_words_are_told_from_each_other(models):
     result = models.run(g)
     star, house = (float(result.outputs[preview.id]["text"][0]) for preview in previews)
     assert star > house + 0.2
+
+
+def study(g: Graph, prompt: str = "house", **more: object) -> Node:
+    """A study with the demo's models, which are their own scorer: there is no second encoder that runs anywhere."""
+    parts = demo(g)
+    positive, negative = (g.add("IPAdapterDemoPrompt", words=words) for words in ("house", ""))
+    latent = g.add("EmptyLatentImage", width=96, height=96, batch_size=2)
+    links = {"model": parts[0], "ipadapter": parts[2], "scorer": parts[1], "clip_vision": parts[1], "vae": parts[3]}
+    links |= {"positive": positive[0], "negative": negative[0], "latent_image": latent[0]}
+    links["references"] = g.add("IPAdapterDemoReference", picture="navy on stripes")[0]
+    numbers = {"weights": "1, 0, 0.5", "weight_types": "linear, style transfer", "seed": 3, "steps": 6, "cfg": 2.0}
+    choices = {"sampler_name": "euler", "scheduler": "normal", "cell": 96, "prompt": prompt}
+    return g.add("IPAdapterStudy", **(links | numbers | choices | more))
+
+
+def test_a_study_measures_every_cell_and_names_a_weight(models):
+    g = Graph()
+    node = study(g)
+    table, weight = (g.add("PreviewAny", source=node[slot]) for slot in (2, 3))
+    g.save("sheet", node[0])
+    result = models.run(g)
+    rows = list(csv.DictReader(result.outputs[table.id]["text"][0].splitlines()))
+    assert [(row["weight type"], row["weight"], row["picture"]) for row in rows] == [
+        (kind, weight, picture) for kind in ("linear", "style transfer") for weight in ("0.0", "0.5", "1.0")
+        for picture in ("1", "2")
+    ]  # fmt: skip
+
+    def mean(kind: str, weight: str) -> float:
+        return sum(float(r["CLIP-I"]) for r in rows if (r["weight type"], r["weight"]) == (kind, weight)) / 2
+
+    assert mean("linear", "1.0") > mean("linear", "0.0") + 0.05  # it follows the reference
+    assert mean("linear", "0.0") == mean("style transfer", "0.0")  # nothing was applied
+    answer = result.outputs[node.id]["text"][0].splitlines()
+    assert [line[:5] for line in answer] == ["1: li", "1: st"] and result.images(node.id)
+    assert float(result.outputs[weight.id]["text"][0]) in (0.0, 0.5, 1.0)
+    assert result.tensor("sheet").shape[1] > 2 * 96 and result.tensor("sheet").shape[2] > 3 * 96
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"weights": "0, 1"}, "at least three"),
+        ({"weight_types": "linear, stronger"}, "'stronger' is no weight type"),
+        ({"prompt": " "}, "write in prompt"),
+    ],
+)
+def test_what_a_study_cannot_do_is_said_before_it_samples(models, wrong, said):
+    g = Graph()
+    study(g, **wrong)
+    with pytest.raises(RuntimeError, match=said):
+        models.run(g)
