@@ -38,7 +38,7 @@ class Projection:
 class AdapterConfig:
     """A checkpoint's sizes and habits."""
 
-    variant: str  # one of VARIANTS: a label, nothing is decided by it
+    variant: str  # one of VARIANTS: its published name, by which the file of a preset is found
     family: str  # a key of families.FAMILIES, or "unknown (N wide)"
     projection: Projection
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read

@@ -85,14 +85,14 @@ class Encoder:
         return self.pipeline.adapter
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
-        return self._take(encode_images(self._encode, images, chunk, FEATURES, self._key))
+        return self._kind_of(encode_images(self._encode, images, chunk, FEATURES, self._key))
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
         chunk = reference.encode_batch_size
         features = encode_tiled(
             self._encode, images, reference.tiles, reference.tile_ratio, chunk, FEATURES, self._key
         )
-        return self._take(features)
+        return self._kind_of(features)
 
     def negative(self, reference: Reference, positive: Tensor) -> Tensor:
         """What the negative prompt sees: a negative picture, a noised copy, else black (hidden states) or nothing
@@ -137,7 +137,7 @@ class Encoder:
     def _key(self) -> Hashable:
         return serial(self._clip_vision)
 
-    def _take(self, features: Features) -> Tensor:
+    def _kind_of(self, features: Features) -> Tensor:
         return features.pooled if self.adapter.config.takes == "pooled" else features.hidden
 
 

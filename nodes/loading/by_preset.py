@@ -20,7 +20,7 @@ from .face_lora import apply_face_lora
 from .face_packs import load_face_models
 from .search import find_adapter, find_encoder, find_lora
 
-Pipeline = dict[str, dict[str, Any]]
+Bundle = dict[str, dict[str, Any]]  # what unified loaders of any pack put on an IPADAPTER socket
 PRESETS_OWN = "the preset's own"  # the face pack that the adapter was trained with
 _encoders = SharedFiles()
 
@@ -36,7 +36,7 @@ class FaceSettings:
 
 def load_preset(
     model: ModelPatcher, name: str, presets: Mapping[str, Preset], upstream: Any, faces: FaceSettings
-) -> tuple[ModelPatcher, Pipeline]:
+) -> tuple[ModelPatcher, Bundle]:
     """A model (with the preset's LoRA) and the pipeline of a preset: only what its adapter uses is loaded."""
     preset = presets[name]
     family = model_family(model)
@@ -69,7 +69,7 @@ def model_family(model: ModelPatcher) -> Family:
     return family
 
 
-def upstream_parts(upstream: Any) -> Pipeline:
+def upstream_parts(upstream: Any) -> Bundle:
     """Copies of the encoder and detector that a unified loader before this one brought."""
     if upstream is None:
         return {"clipvision": {"file": None, "model": None}, "insightface": {"provider": None, "model": None}}
