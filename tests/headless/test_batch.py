@@ -95,7 +95,8 @@ def test_nothing_is_run_while_something_is_wrong(inputs, server):
         run_batch(graph(), [{"seed": 1}], inputs / "none", servers=["http://127.0.0.1:9"], progress=False)
 
 
-def test_ctrl_c_ends_cleanly_and_the_next_run_does_the_rest(inputs, server):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(inputs, server, how):
     lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 16}) for seed in range(12)]
     (inputs / "table.jsonl").write_text("\n".join(lines))
     command = [sys.executable, "-m", "headless", str(inputs / "graph.json"), str(inputs / "table.jsonl")]
@@ -105,12 +106,16 @@ def test_ctrl_c_ends_cleanly_and_the_next_run_does_the_rest(inputs, server):
     end = time.monotonic() + 60
     while time.monotonic() < end and (not journal.exists() or journal.read_text().count("\n") < 3):
         time.sleep(0.02)
-    driver.send_signal(signal.SIGINT)
-    assert driver.wait(30) == 130
-    done = rows_of(inputs / "out")
-    assert 3 <= len(done) < 12 and not list((inputs / "out").rglob("*.part"))
-    assert len(list((inputs / "out" / "pictures").iterdir())) == len(done)
-    assert server.call("/queue") == {"queue_running": [], "queue_pending": []}
+    driver.send_signal(how)
+    assert driver.wait(30) == {signal.SIGINT: 130, signal.SIGKILL: -9}[how]
+    done = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert 3 <= len(done) < 12
+    for outcome in done:
+        pixels(inputs / "out" / outcome["files"][0])
+    if how == signal.SIGINT:
+        assert len(rows_of(inputs / "out")) == len(done) and not list((inputs / "out").rglob("*.part"))
+        assert len(list((inputs / "out" / "pictures").iterdir())) == len(done)
+        assert server.call("/queue") == {"queue_running": [], "queue_pending": []}
     finished = subprocess.run(command, cwd=inputs, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
     assert finished.returncode == 0 and f"{12 - len(done)} of them were run now" in finished.stdout.decode()
     assert [row["seed"] for row in rows_of(inputs / "out")] == list(range(12))
