@@ -1,4 +1,4 @@
-"""python -m benchmarks.batches: rows a minute of a batch, in the order of the table and in ours, on one server and more.
+"""python -m benchmarks.batches: rows a minute, in the order of the table and in ours, on one server and on more.
 
 The demo's models on the CPU. Every measurement is a batch into an empty folder on servers that have run one row before.
 """
