@@ -1,5 +1,6 @@
 """Faces as prompts: the FaceID nodes and the LoRA that belongs to their adapters."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
 from . import inputs
+from .appended import AppendedChoice, AppendedWhole, without_leftovers
 from .apply_base import ApplyNode, first_strength_of, strength_of
 from .applying.apply import Request
 from .applying.encoding import Reference
@@ -18,10 +20,15 @@ VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of Fa
 
 def plus_version() -> io.Input:
     tip = "FaceID Plus and Plus V2 have the same tensors. By the file: its metadata or its name tell, as the log says."
-    return inputs.Choice("faceid_plus_version", options=list(VERSIONS), optional=True, advanced=True, tooltip=tip)
+    return AppendedChoice("faceid_plus_version", options=list(VERSIONS), optional=True, advanced=True, tooltip=tip)
 
 
-def face_choice(order: str = "highest score") -> list[io.Input]:
+def face_choice(
+    order: str = "highest score",
+    *,
+    choice: Callable[..., io.Input] = AppendedChoice,
+    whole: Callable[..., io.Input] = AppendedWhole,
+) -> list[io.Input]:
     """Which face of a picture is meant, and what happens to pictures without one."""
     order_tip = (
         "Which face of a picture with several is used: the one the detector is surest of, the largest, the left-most."
@@ -31,11 +38,9 @@ def face_choice(order: str = "highest score") -> list[io.Input]:
     )
     index_tip = "0 is the first face in that order, 1 the second, and so on."
     return [
-        inputs.Choice(
-            "face", options=list(FACE_ORDERS), default=order, optional=True, advanced=True, tooltip=order_tip
-        ),
-        io.Int.Input("face_index", default=0, min=0, max=63, optional=True, advanced=True, tooltip=index_tip),
-        inputs.Choice("missing_face", options=list(MISSING), optional=True, advanced=True, tooltip=missing_tip),
+        choice("face", options=list(FACE_ORDERS), default=order, optional=True, advanced=True, tooltip=order_tip),
+        whole("face_index", default=0, min=0, max=63, optional=True, advanced=True, tooltip=index_tip),
+        choice("missing_face", options=list(MISSING), optional=True, advanced=True, tooltip=missing_tip),
     ]
 
 
@@ -98,6 +103,10 @@ class FaceNode(ApplyNode):
         return Request(reference, strength_of(**strength))
 
     @classmethod
+    def validate_inputs(cls, weight_type: str | None = None, face_index: Any = None) -> bool | str:
+        return super().validate_inputs(weight_type)
+
+    @classmethod
     def execute(
         cls,
         model: ModelPatcher,
@@ -107,7 +116,8 @@ class FaceNode(ApplyNode):
         insightface: Any = None,
         **inputs: Any,
     ) -> io.NodeOutput:
-        applied = cls.apply(model, ipadapter, clip_vision, insightface, image=image, **inputs)
+        given = without_leftovers(cls, inputs)
+        applied = cls.apply(model, ipadapter, clip_vision, insightface, image=image, **given)
         return io.NodeOutput(applied.model, image if applied.faces is None else applied.faces)
 
 

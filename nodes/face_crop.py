@@ -40,7 +40,7 @@ class IPAdapterFaceCrop(io.ComfyNode):
                 io.Float.Input(
                     "padding", default=0.2, min=0.0, max=2.0, step=0.05, tooltip="Margin on every side, in crop widths."
                 ),
-                *face_choice(),
+                *face_choice(choice=inputs.Choice, whole=io.Int.Input),
                 inputs.insightface(),
                 boxes_input(),
             ],

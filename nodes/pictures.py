@@ -8,6 +8,9 @@ from torch import Tensor
 from ..ipadapter.noise import NOISES, noisy
 from ..ipadapter.pictures import FILTERS, PAD, PLACES, prepare_for_encoder
 from . import inputs
+from .appended import AppendedChoice, without_leftovers
+
+SIDES = ("224", "336", "384", "448", "512")  # in pixels, of published vision encoders
 
 
 class PrepImageForClipVision(io.ComfyNode):
@@ -28,11 +31,9 @@ class PrepImageForClipVision(io.ComfyNode):
                 ),
                 inputs.sharpening(),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="Encoder whose size the result gets."),
-                io.Int.Input(
+                AppendedChoice(
                     "size",
-                    default=224,
-                    min=16,
-                    max=2048,
+                    options=list(SIDES),
                     optional=True,
                     advanced=True,
                     tooltip="Side of the result while no encoder is connected: 224 for most, 336 for Kolors.",
@@ -49,9 +50,10 @@ class PrepImageForClipVision(io.ComfyNode):
         crop_position: str = "center",
         sharpening: float = 0.0,
         clip_vision: Any = None,
-        size: int = 224,
+        size: str | int = "224",
     ) -> io.NodeOutput:
-        side = size if clip_vision is None else clip_vision.image_size
+        size = without_leftovers(cls, {"size": str(size)}).get("size", "224")
+        side = int(size) if clip_vision is None else clip_vision.image_size
         return io.NodeOutput(prepare_for_encoder(image, side, interpolation, crop_position, sharpening))
 
 

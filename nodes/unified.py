@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..ipadapter.presets import COMMUNITY, FACES, GENERAL, Preset
 from . import inputs
+from .appended import AppendedChoice, without_leftovers
 from .face_loader import provider_input
 from .loading.by_preset import PRESETS_OWN, FaceSettings, load_preset
 from .loading.face_packs import pack_names
@@ -39,7 +40,8 @@ class PresetLoader(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, preset: str, ipadapter: Any = None, **faces: Any) -> io.NodeOutput:
-        return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, FaceSettings(**faces)))
+        settings = FaceSettings(**without_leftovers(cls, faces))
+        return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, settings))
 
 
 class IPAdapterUnifiedLoader(PresetLoader):
@@ -73,7 +75,7 @@ class IPAdapterUnifiedLoaderFaceID(PresetLoader):
             **cls.inputs_and_outputs(
                 io.Float.Input("lora_strength", default=0.6, min=0, max=1, step=0.01, tooltip=strength_tip),
                 provider_input(),
-                inputs.Choice(
+                AppendedChoice(
                     "model_name", options=[PRESETS_OWN, *pack_names()], optional=True, advanced=True, tooltip=pack_tip
                 ),
                 model_name="MODEL",

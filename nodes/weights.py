@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, prompt_schedule, timeline
+from .appended import AppendedWhole, without_leftovers
 from .inputs import Choice, StrategyType
 
 
@@ -78,7 +79,7 @@ class IPAdapterWeights(io.ComfyNode):
                     tooltip="full batch: one image after the other. The others fade from image to image.",
                 ),
                 images_input("The references of the animation, as one batch."),
-                io.Int.Input(
+                AppendedWhole(
                     "random_seed",
                     default=0,
                     min=0,
@@ -92,8 +93,12 @@ class IPAdapterWeights(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, random_seed: Any = None) -> bool:
+        return True  # whatever it is, `without_leftovers` looks at it
+
+    @classmethod
     def execute(cls, image: Tensor | None = None, **settings: Any) -> io.NodeOutput:
-        return timeline_output(Strategy(**settings), image)
+        return timeline_output(Strategy(**without_leftovers(cls, settings)), image)
 
 
 class IPAdapterWeightsFromStrategy(io.ComfyNode):
