@@ -8,7 +8,7 @@ CHANNELS = 8
 WIDTH = 96
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """Two 3 x 3 convolutions beside an identity."""
 
     def __init__(self, width: int) -> None:
@@ -27,10 +27,10 @@ class Autoencoder(nn.Module):
         super().__init__()
         pixels = 3 * PATCH**2
         self.encoder = nn.Sequential(
-            nn.PixelUnshuffle(PATCH), nn.Conv2d(pixels, WIDTH, 1), Block(WIDTH), nn.Conv2d(WIDTH, CHANNELS, 1)
+            nn.PixelUnshuffle(PATCH), nn.Conv2d(pixels, WIDTH, 1), ConvBlock(WIDTH), nn.Conv2d(WIDTH, CHANNELS, 1)
         )
         self.decoder = nn.Sequential(
-            nn.Conv2d(CHANNELS, WIDTH, 3, padding=1), Block(WIDTH), Block(WIDTH), Block(WIDTH),
+            nn.Conv2d(CHANNELS, WIDTH, 3, padding=1), ConvBlock(WIDTH), ConvBlock(WIDTH), ConvBlock(WIDTH),
             nn.Conv2d(WIDTH, pixels, 1), nn.PixelShuffle(PATCH),
         )  # fmt: skip
 

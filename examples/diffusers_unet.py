@@ -2,7 +2,7 @@
 
 from torch.nn.functional import scaled_dot_product_attention
 
-from ipadapter.adapter import IPAdapter
+from ipadapter.adapter import AdapterNetwork
 from ipadapter.attention import ImageTokens, decoupled_attention, split_heads
 from ipadapter.checkpoint import read_checkpoint, read_file
 
@@ -23,7 +23,7 @@ class Follow:
 
 def follow(unet, file, embeds):
     """Let a UNet follow what an encoder saw in a picture, with an adapter's file: keys and values are made once."""
-    adapter = IPAdapter.from_checkpoint(read_checkpoint(read_file(file)[0], file.name))
+    adapter = AdapterNetwork.from_checkpoint(read_checkpoint(read_file(file)[0], file.name))
     tokens = adapter.project(embeds)
     layers = [name for name in unet.attn_processors if ".attn2." in name]  # in the order of checkpoints
     numbers = zip(layers, adapter.config.key_numbers, strict=True)

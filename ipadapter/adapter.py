@@ -42,7 +42,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-class IPAdapter(nn.Module):
+class AdapterNetwork(nn.Module):
     """Its state dict is the published file: `image_proj.*` and `ip_adapter.<number>.to_{k,v}_ip.weight`.
 
     `operations` offers Linear and LayerNorm: torch.nn, or a host's that cast weights to the input's type and device.
@@ -66,7 +66,7 @@ class IPAdapter(nn.Module):
             self.ip_adapter[str(number)] = block_layer(*sizes, operations, **where)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> IPAdapter:
+    def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> AdapterNetwork:
         """The network over a checkpoint's own tensors, in their type, without copying them."""
         adapter = cls(checkpoint.config, operations, device="meta")
         groups = {"image_proj": checkpoint.image_proj, "ip_adapter": checkpoint.ip_adapter}

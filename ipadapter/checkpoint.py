@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .adapter import IPAdapter
+from .adapter import AdapterNetwork
 from .config import AdapterConfig, Checkpoint, Projection, family_of, label, read_projection
 from .errors import CheckpointError
 from .transformer_formats import Mechanism, mechanism_of, published_names
@@ -184,7 +184,7 @@ def _check_lora(lora: Mapping[str, Tensor], layers: int) -> None:
 
 def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
     """Every tensor must be the one that a network with this config has."""
-    network = IPAdapter(config, device="meta")
+    network = AdapterNetwork(config, device="meta")
     for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
         expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
         found = {key: t.shape for key, t in tensors.items()}

@@ -31,7 +31,7 @@ class KeysValues:
 class Rows:
     """What the rows of a model call are: chunks of frames, each chunk seeing the positive or the negative tokens."""
 
-    roles: tuple[str, ...]
+    branches: tuple[str, ...]
     frames: int
     window: tuple[int, ...] | None = None  # which of all frames these are, where a context window is sampled
     areas: tuple[Area | None, ...] = ()  # the part of the canvas a chunk covers, where a conditioning has an area
@@ -103,17 +103,17 @@ def arrange(
     """
     source = prompt.keys_values(site, prompt.images_of(rows), sigma if prompt.timed else None)
     pushed = layer in prompt.weights.swapped
-    of_role = {POSITIVE: source.positive, NEGATIVE: source.positive if pushed else source.negative}
-    arranged = {role: _weighted(prompt, rows, *of_role[role], weight) for role in set(rows.roles)}
-    k, v = (torch.cat([arranged[role][side] for role in rows.roles]) for side in (0, 1))
+    of_branch = {POSITIVE: source.positive, NEGATIVE: source.positive if pushed else source.negative}
+    arranged = {branch: _weighted(prompt, rows, *of_branch[branch], weight) for branch in set(rows.branches)}
+    k, v = (torch.cat([arranged[branch][side] for branch in rows.branches]) for side in (0, 1))
     return split_heads(k, heads), split_heads(v, heads)
 
 
-def role_gains(prompt: ImagePrompt, layer: int, rows: Rows) -> tuple[float, ...] | None:
+def branch_factors(prompt: ImagePrompt, layer: int, rows: Rows) -> tuple[float, ...] | None:
     """The factor of every chunk where chunks differ: on a swapped layer the positive rows get nothing."""
-    if layer not in prompt.weights.swapped or POSITIVE not in rows.roles:
+    if layer not in prompt.weights.swapped or POSITIVE not in rows.branches:
         return None
-    return tuple(0.0 if role == POSITIVE else 1.0 for role in rows.roles)
+    return tuple(0.0 if branch == POSITIVE else 1.0 for branch in rows.branches)
 
 
 def _weighted(prompt: ImagePrompt, rows: Rows, k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:

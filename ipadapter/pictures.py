@@ -13,8 +13,8 @@ FILTERS: dict[str, Image.Resampling] = {
 }
 
 # Where a square of side `side` is cut out of (height, width): its upper and left edge.
-Place = Callable[[int, int], tuple[int, int]]
-PLACES: dict[str, Place] = {
+Corner = Callable[[int, int], tuple[int, int]]
+SQUARES: dict[str, Corner] = {
     "top": lambda spare_y, spare_x: (0, spare_x // 2),
     "bottom": lambda spare_y, spare_x: (spare_y, spare_x // 2),
     "left": lambda spare_y, spare_x: (spare_y // 2, 0),
@@ -25,10 +25,10 @@ PAD = "pad"
 
 
 def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
-    """The largest square at a place of PLACES, (n, side, side, c)."""
+    """The largest square at one of SQUARES, (n, side, side, c)."""
     height, width = images.shape[1:3]
     side = min(height, width)
-    y, x = PLACES[position](height - side, width - side)
+    y, x = SQUARES[position](height - side, width - side)
     return images[:, y : y + side, x : x + side]
 
 

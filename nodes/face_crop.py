@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..ipadapter.face_crops import prepare_for_detector
 from ..ipadapter.faces import CROPS, FaceChoice, crop_faces, detect, faces_from_boxes, select_faces
-from ..ipadapter.pictures import PLACES
+from ..ipadapter.pictures import SQUARES
 from . import inputs
 from .face import face_choice
 
@@ -71,7 +71,7 @@ class IPAdapterFaceCrop(io.ComfyNode):
 class PrepImageForInsightFace(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        places = ["center", *(place for place in PLACES if place != "center")]
+        places = ["center", *(square for square in SQUARES if square != "center")]
         pad_tip = "Leave a black margin, so that a face that fills the picture is found."
         return io.Schema(
             node_id="PrepImageForInsightFace",

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..ipadapter.noise import NOISES, noisy
-from ..ipadapter.pictures import FILTERS, PAD, PLACES, prepare_for_encoder
+from ..ipadapter.pictures import FILTERS, PAD, SQUARES, prepare_for_encoder
 from . import inputs
 from .appended import AppendedChoice, without_leftovers
 
@@ -26,7 +26,7 @@ class PrepImageForClipVision(io.ComfyNode):
                 inputs.Choice("interpolation", options=list(FILTERS), tooltip="How it is resized: LANCZOS is sharp."),
                 inputs.Choice(
                     "crop_position",
-                    options=[*PLACES, PAD],
+                    options=[*SQUARES, PAD],
                     tooltip="Which square of the picture is kept. pad keeps all of it and adds black borders.",
                 ),
                 inputs.sharpening(),

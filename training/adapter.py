@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, scaled_dot_product_attention
 
 from demo_models.config import CONTEXT, VISION
-from ipadapter.adapter import IPAdapter
+from ipadapter.adapter import AdapterNetwork
 from ipadapter.attention import ImageTokens, decoupled_attention, split_heads
 from ipadapter.config import AdapterConfig, Projection
 from ipadapter.resampler import ResamplerSizes
@@ -48,13 +48,13 @@ PROJECTIONS = {
 }  # fmt: skip
 
 
-def new_adapter(variant: str, attentions: Sequence[Site]) -> IPAdapter:
+def new_adapter(variant: str, attentions: Sequence[Site]) -> AdapterNetwork:
     """An adapter with fresh weights; its values begin at zero, so that it begins by changing nothing."""
     channels = tuple(attention.channels for attention in checkpoint_order(attentions))
     numbers = tuple(range(1, 2 * len(channels), 2))
     family = f"unknown ({CONTEXT} wide)"
     config = AdapterConfig(variant, family, PROJECTIONS[variant], CONTEXT, numbers, channels, False, False)
-    adapter = IPAdapter(config)
+    adapter = AdapterNetwork(config)
     for name, parameter in adapter.named_parameters():
         parameter.requires_grad_(True)
         if name.endswith("to_v_ip.weight"):
@@ -75,7 +75,7 @@ class Reference:
 class Shown:
     """Image attention in every cross-attention of a UNet, from the references of one batch."""
 
-    def __init__(self, adapter: IPAdapter, attentions: Sequence[Site]) -> None:
+    def __init__(self, adapter: AdapterNetwork, attentions: Sequence[Site]) -> None:
         self.adapter = adapter
         numbers = match_keys(attentions, dict(zip(adapter.config.key_numbers, adapter.config.channels, strict=True)))
         hooks = {a.address: self._hook(number) for a, number in zip(attentions, numbers, strict=True)}
@@ -133,7 +133,7 @@ class Examples:
         )
 
 
-def project(adapter: IPAdapter, reference: Reference, dropped: Tensor, nothing: Tensor, device: str) -> Reference:
+def project(adapter: AdapterNetwork, reference: Reference, dropped: Tensor, nothing: Tensor, device: str) -> Reference:
     """A reference's tokens; those of nothing where a picture is dropped."""
     features = reference.shown
     gone = dropped[-len(features) :].view(-1, *[1] * (features.ndim - 1))
@@ -143,7 +143,7 @@ def project(adapter: IPAdapter, reference: Reference, dropped: Tensor, nothing: 
 
 def train_adapter(
     variant: str, denoiser: Denoiser, examples: Examples, rounds: Sequence[Round] = ROUNDS, device: str = "cpu"
-) -> tuple[IPAdapter, Curve]:
+) -> tuple[AdapterNetwork, Curve]:
     """An adapter for the frozen denoiser."""
     torch.manual_seed(rounds[0].plan.seed)
     adapter = new_adapter(variant, find_sites(denoiser.unet)).to(device)
@@ -154,7 +154,7 @@ def train_adapter(
 
 
 def train_round(
-    adapter: IPAdapter, denoiser: Denoiser, examples: Examples, one: Round, device: str, name: str
+    adapter: AdapterNetwork, denoiser: Denoiser, examples: Examples, one: Round, device: str, name: str
 ) -> Curve:
     """One round of training of an adapter, in place."""
     denoiser.requires_grad_(False).eval()

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from demo_models.words import WORDS
 
+from .files import save
 from .pictures import draw_picture, draw_styles
 from .vision import new_encoder, normalise
 
@@ -46,4 +47,4 @@ def load_encoder(folder: Path) -> Any:
 
 def write_texts(folder: Path) -> None:
     vectors = word_vectors(seen(load_encoder(folder), EACH, SEED))
-    save_file({"words": vectors.half().contiguous()}, folder / "texts.safetensors")
+    save(folder / "texts.safetensors", {"words": vectors}, "words in the space of the vision encoder", SEED)

@@ -19,7 +19,7 @@ BLOCK = re.compile(r"(input|middle|output)(?:_blocks?)?[ ._]?(\d+)(?:\s*(?:-|–
 PATH = re.compile(r"(?:unet\.)?(down_blocks|mid_block|up_blocks)(?:\.(\d+))?(?:\.attentions\.(\d+))?")
 
 Gains = dict[int, float]  # layer -> share of the factor that it gets
-Place = Callable[[str, Blocks], Gains | None]  # None: not written this way
+Reading = Callable[[str, Blocks], Gains | None]  # None: not written this way
 
 
 def layer_names(blocks: Blocks) -> list[str]:
@@ -47,7 +47,7 @@ def diffusers_path(block: tuple[str, int]) -> str:
     return f"{DIFFUSERS[part]}.{level}.attentions.{attention}"
 
 
-def _everywhere(place: str, blocks: Blocks) -> Gains | None:
+def _all(place: str, blocks: Blocks) -> Gains | None:
     return {layer: 1.0 for layer in range(len(blocks))} if place == "all" else None
 
 
@@ -100,7 +100,7 @@ def _role(place: str, blocks: Blocks) -> Gains | None:
     return None
 
 
-PLACES: tuple[Place, ...] = (_everywhere, _number, _range, _part, _block, _path, _role)
+READINGS: tuple[Reading, ...] = (_all, _number, _range, _part, _block, _path, _role)
 
 
 def parse_layer_text(text: str, blocks: Blocks) -> tuple[float, ...]:
@@ -133,7 +133,7 @@ def _factor(text: str, entry: str) -> float:
 
 
 def _find(place: str, entry: str, blocks: Blocks) -> Gains:
-    readings = (read(place, blocks) for read in PLACES)
+    readings = (read(place, blocks) for read in READINGS)
     gains = next((gains for gains in readings if gains is not None), None)
     if not gains or max(gains) >= len(blocks):
         raise ValueError(

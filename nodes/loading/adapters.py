@@ -10,7 +10,7 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
 
-from ...ipadapter.adapter import IPAdapter
+from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
@@ -33,7 +33,7 @@ class LoadedAdapter:
         return self.checkpoint.config
 
     @property
-    def network(self) -> IPAdapter:
+    def network(self) -> AdapterNetwork:
         return self.patcher.model
 
     def is_dynamic(self) -> bool:
@@ -101,7 +101,7 @@ def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
 
 def manage(checkpoint: Checkpoint) -> LoadedAdapter:
     """An adapter as it was read, under ComfyUI's memory management."""
-    network = IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast)
+    network = AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast)
     patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
         network,
         load_device=comfy.model_management.get_torch_device(),

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ...ipadapter.attention import ImageTokens, at_weight
 from ...ipadapter.cache import ContentCache
-from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, role_gains
+from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors
 from ...ipadapter.sites import Site
 from ...masks.grid import mask_on_grid
 from ...weight_schedules.position import SamplingPosition
 from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs
-from .rows import KEY, guider_notes, read_rows, roles_of_conds, with_notes
+from .rows import KEY, branches_of_conds, guider_notes, read_rows, with_notes
 
 Kept = TypeVar("Kept")
 Grid = tuple[int, int]  # rows and columns of a level's tokens
@@ -73,8 +73,8 @@ class Decider:
         timestep: Tensor,
         model_options: dict[str, Any],
     ) -> Any:
-        """Note the role of every list of conditionings in this call."""
-        notes = {"roles": roles_of_conds(conds, model_options)}
+        """Note the branch of every list of conditionings in this call."""
+        notes = {"branches": branches_of_conds(conds, model_options)}
         return executor(model, conds, x, timestep, with_notes(model_options, notes))
 
     def on_apply_model(
@@ -147,7 +147,8 @@ class Decider:
 
             frames = call.rows.indices if prompt.rows_differ else None
             moment = call.sigma if prompt.timed else None
-            return self.keep((prompt, number, like.device, like.dtype, call.rows.roles, frames, weight, moment), make)
+            key = (prompt, number, like.device, like.dtype, call.rows.branches, frames, weight, moment)
+            return self.keep(key, make)
 
         return arranged(weight) if prompt.weights.constant else at_weight(arranged(0.0), arranged(1.0), weight)
 
@@ -155,7 +156,7 @@ class Decider:
         """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), with what swapped layers leave out; None
         for all ones.
         """
-        factors = role_gains(prompt, layer, rows)
+        factors = branch_factors(prompt, layer, rows)
         if prompt.mask is None and factors is None:
             return None
         key = ("mask", prompt, factors, rows, grid, like.device, like.dtype)
@@ -176,7 +177,7 @@ def _weights(prompt: ImagePrompt, position: SamplingPosition, sigma: float | Non
 
 
 def _mask_of_rows(mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid) -> Tensor:
-    areas = rows.areas or (None,) * len(rows.roles)
+    areas = rows.areas or (None,) * len(rows.branches)
     chunks = []
     for chunk, area in enumerate(areas):
         part = mask_on_grid(mask, grid, area, rows.canvas) if mask is not None else torch.ones(1, 1, 1)

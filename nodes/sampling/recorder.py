@@ -31,8 +31,8 @@ class Recorder:
     ) -> None:
         percent, rows = self.position.percent(sigma), call.rows
         self.seen = self.seen or []
-        for chunk, role in enumerate(rows.roles):
-            if role == POSITIVE and not (rows.areas and rows.areas[chunk]):
+        for chunk, branch in enumerate(rows.branches):
+            if branch == POSITIVE and not (rows.areas and rows.areas[chunk]):
                 part = slice(chunk * rows.frames, (chunk + 1) * rows.frames)
                 share = image_share(text[part], image[part], grid)
                 self.seen.append(Seen(percent, site.layer, rows.indices, share))

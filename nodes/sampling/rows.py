@@ -1,6 +1,6 @@
 """What the rows of a model call are, read from what ComfyUI says about it in `transformer_options`.
 
-Our own entry there, KEY, holds notes that the wrappers of `call.py` leave: the roles of conditionings by name, their
+Our own entry there, KEY, holds notes that the wrappers of `call.py` leave: the branches of conditionings by name, their
 areas, and the canvas that those refer to.
 """
 
@@ -20,8 +20,8 @@ def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str
 
 
 def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
-    """What a guider's conditionings are: their roles by the names that it gives them, and their areas."""
-    conds = {_uuids(conds): _role(name, conds) for name, conds in guider.conds.items() if conds}
+    """What a guider's conditionings are: their branches by the names that it gives them, and their areas."""
+    conds = {_uuids(conds): _branch(name, conds) for name, conds in guider.conds.items() if conds}
     areas = {
         cond["uuid"]: _flat(cond["area"])
         for conds in guider.conds.values()
@@ -31,8 +31,8 @@ def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
     return {"conds": conds, "areas": areas, "canvas": canvas}
 
 
-def roles_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The role of every list of conditionings of a call; ComfyUI's labels are its positions, whose meaning guiders
+def branches_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The branch of every list of conditionings of a call; ComfyUI's labels are its positions, whose meaning guiders
     choose.
     """
     known = model_options.get("transformer_options", {}).get(KEY, {}).get("conds", {})
@@ -45,8 +45,8 @@ def read_rows(options: Mapping[str, Any], count: int) -> Rows:
     """What the `count` rows of a model call are, from its transformer options."""
     labels = options.get("cond_or_uncond") or [0]
     notes = options.get(KEY, {})
-    roles = notes.get("roles") or []
-    chunks = tuple(roles[label] if label < len(roles) else (NEGATIVE if label == 1 else POSITIVE) for label in labels)
+    known = notes.get("branches") or []
+    chunks = tuple(known[label] if label < len(known) else (NEGATIVE if label == 1 else POSITIVE) for label in labels)
     areas = tuple(notes.get("areas", {}).get(uuid) for uuid in options.get("uuids", ()))
     canvas = notes.get("canvas") if any(areas) else None
     return Rows(chunks, count // len(labels), _window(options), areas if canvas else (), canvas)
@@ -64,7 +64,7 @@ def _window(options: Mapping[str, Any]) -> tuple[int, ...] | None:
     return tuple(frames) if frames is not None else None
 
 
-def _role(name: str, conds: Sequence[Mapping[str, Any]]) -> str:
+def _branch(name: str, conds: Sequence[Mapping[str, Any]]) -> str:
     kinds = {str(cond.get("prompt_type", name)) for cond in conds}
     return NEGATIVE if any("negative" in kind for kind in kinds) else POSITIVE
 

@@ -21,7 +21,7 @@ from training.loop import Plan, rate_at
 FOLDER = ROOT / "demo_models"
 FILES = {
     "vae.safetensors", "vision.safetensors", "unet.safetensors", "ip-adapter_demo.safetensors",
-    "ip-adapter-plus_demo.safetensors", "classifier.safetensors",
+    "ip-adapter-plus_demo.safetensors", "classifier.safetensors", "texts.safetensors",
 }  # fmt: skip
 
 

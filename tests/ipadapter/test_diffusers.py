@@ -8,7 +8,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 import judge
 import synthetic
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 
 # Sizes that diffusers insists on: 257 full face tokens, a face network of a multiple of 512, a depth of 4 or less.
@@ -36,7 +36,7 @@ def both(variant, seed=0):
     sizes: dict[str, Any] = SIZES | {"channels": judge.channels_of(unet)}
     nested = synthetic.adapter(variant, seed=seed, **sizes)
     judge.load(unet, [nested])
-    return unet, IPAdapter.from_checkpoint(read_checkpoint(nested, f"{variant}.bin"))
+    return unet, AdapterNetwork.from_checkpoint(read_checkpoint(nested, f"{variant}.bin"))
 
 
 def features(n=3, seed=1):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pack.ipadapter.attention import split_heads
-from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange, role_gains
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange, branch_factors
 from pack.weight_schedules.layers import LayerWeights
 from pack.weight_schedules.schedule import of_layers
 
@@ -39,9 +39,9 @@ def heads(x):
 
 def test_positive_and_negative_rows_get_their_own_tokens_in_the_order_of_the_call():
     positive, negative = pairs(1, 1)
-    for roles in ((POSITIVE, NEGATIVE), (NEGATIVE, POSITIVE), (POSITIVE,)):
-        k, v = arrange(prompt(), 1, 0, Rows(roles, frames=2), HEADS, 1.0)
-        wanted = [positive if role == POSITIVE else negative for role in roles]
+    for branches in ((POSITIVE, NEGATIVE), (NEGATIVE, POSITIVE), (POSITIVE,)):
+        k, v = arrange(prompt(), 1, 0, Rows(branches, frames=2), HEADS, 1.0)
+        wanted = [positive if branch == POSITIVE else negative for branch in branches]
         assert torch.equal(k, heads(torch.cat([pair[0] for pair in wanted])))
         assert torch.equal(v, heads(torch.cat([pair[1] for pair in wanted])))
 
@@ -78,9 +78,9 @@ def test_on_a_swapped_layer_the_negative_rows_get_the_image_and_the_positive_row
     positive, _ = pairs(1, 1)
     keys, _ = arrange(pushed, 1, 1, both, HEADS, 1.0)
     assert torch.equal(keys[1:], heads(positive[0]))
-    assert role_gains(pushed, 1, both) == (0.0, 1.0)
-    assert role_gains(pushed, 0, both) is None
-    assert role_gains(pushed, 1, Rows((NEGATIVE,), frames=1)) is None
+    assert branch_factors(pushed, 1, both) == (0.0, 1.0)
+    assert branch_factors(pushed, 0, both) is None
+    assert branch_factors(pushed, 1, Rows((NEGATIVE,), frames=1)) is None
 
 
 def test_only_a_prompt_that_depends_on_the_moment_is_told_sigma():

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import synthetic
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.config import AdapterConfig, read_projection
 from pack.ipadapter.errors import AdapterError, EncoderMismatchError, ModelMismatchError
@@ -30,7 +30,7 @@ def reference_adapter(vectors, name):
     group = {key.removeprefix(prefix): tensor for key, tensor in vectors.items() if key.startswith(prefix)}
     projection = read_projection(group)
     config = AdapterConfig("", "", projection, projection.token_dim, (), (), has_lora=False, shortcut=False)
-    adapter = IPAdapter(config)
+    adapter = AdapterNetwork(config)
     adapter.image_proj.load_state_dict(group)
     return adapter
 
@@ -48,7 +48,7 @@ def test_projection_equals_the_reference(vectors, name):
 
 
 def tiny(variant, **sizes):
-    return IPAdapter.from_checkpoint(read_checkpoint(synthetic.adapter(variant, **TINY | sizes), f"{variant}.bin"))
+    return AdapterNetwork.from_checkpoint(read_checkpoint(synthetic.adapter(variant, **TINY | sizes), f"{variant}.bin"))
 
 
 def embeds_for(adapter, n=2, seed=1) -> tuple[Any, Any]:
@@ -69,7 +69,7 @@ def test_every_variant_gives_tokens_of_its_config(variant):
 @pytest.mark.parametrize("variant", synthetic.PROJECTIONS)
 def test_state_dict_of_the_network_is_the_published_file(variant):
     checkpoint = read_checkpoint(synthetic.adapter(variant, **TINY), "a.bin")
-    weights = IPAdapter.from_checkpoint(checkpoint).state_dict()
+    weights = AdapterNetwork.from_checkpoint(checkpoint).state_dict()
     published = synthetic.flat({"image_proj": dict(checkpoint.image_proj), "ip_adapter": dict(checkpoint.ip_adapter)})
     assert weights.keys() == published.keys()
     assert all(torch.equal(weights[key], published[key]) for key in published)
@@ -77,7 +77,7 @@ def test_state_dict_of_the_network_is_the_published_file(variant):
 
 def test_network_shares_the_tensors_of_its_checkpoint():
     checkpoint = read_checkpoint(synthetic.adapter("standard", **TINY), "a.bin")
-    adapter = IPAdapter.from_checkpoint(checkpoint)
+    adapter = AdapterNetwork.from_checkpoint(checkpoint)
     weight = adapter.state_dict()["image_proj.proj.weight"]
     assert weight.data_ptr() == checkpoint.image_proj["proj.weight"].data_ptr()
 

@@ -13,7 +13,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformer2DMode
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 
 import synthetic_transformers as synthetic_dit
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.joint_attention import (
     can_renorm,
@@ -37,7 +37,7 @@ def random(*shape, seed=1):
 
 def ours(kind, **sizes):
     state = synthetic_dit.adapter(kind, **sizes)
-    return state, IPAdapter.from_checkpoint(read_checkpoint(state, kind))
+    return state, AdapterNetwork.from_checkpoint(read_checkpoint(state, kind))
 
 
 def heads_of(x, heads):

@@ -5,7 +5,7 @@ import torch
 
 import synthetic
 import synthetic_transformers as synthetic_dit
-from pack.ipadapter.adapter import IPAdapter, encoder_for
+from pack.ipadapter.adapter import AdapterNetwork, encoder_for
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError
 from pack.ipadapter.transformer_formats import published_names
@@ -37,7 +37,7 @@ def test_the_published_sizes_are_read(name):
 def test_the_network_has_as_many_parameters_as_the_published_file(name, parameters):
     sizes = dict(synthetic_dit.PUBLISHED[name])
     checkpoint = read_checkpoint(synthetic_dit.adapter(sizes.pop("kind"), device="meta", **sizes), name)
-    network = IPAdapter(checkpoint.config, device="meta")
+    network = AdapterNetwork(checkpoint.config, device="meta")
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(parameters, abs=0.05)
 
 

@@ -74,7 +74,7 @@ def nearly_equal(one: torch.Tensor, other: torch.Tensor) -> None:
 
 
 def roles_by_label(seen) -> dict[int, str]:
-    return {label: role for one in seen for label, role in zip(one.labels, one.call.rows.roles, strict=True)}
+    return {label: branch for one in seen for label, branch in zip(one.labels, one.call.rows.branches, strict=True)}
 
 
 def test_every_layer_is_patched_and_the_model_that_came_in_is_not(model, adapter):

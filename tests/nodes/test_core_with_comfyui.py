@@ -12,7 +12,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.clip_model
 import comfy.ops
 
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.vision import fit_to_square, hide_outside
 
@@ -34,16 +34,16 @@ def project(adapter):
 @pytest.mark.parametrize("variant", synthetic.PROJECTIONS)
 def test_comfyui_layers_give_the_same_numbers(variant):
     checkpoint = read_checkpoint(synthetic.adapter(variant, **TINY), "a.bin")
-    tokens = project(IPAdapter.from_checkpoint(checkpoint, comfy.ops.manual_cast))
-    assert torch.equal(tokens, project(IPAdapter.from_checkpoint(checkpoint)))
+    tokens = project(AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast))
+    assert torch.equal(tokens, project(AdapterNetwork.from_checkpoint(checkpoint)))
 
 
 @pytest.mark.parametrize("variant", synthetic.PROJECTIONS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_files_compute_in_the_type_of_what_comes_in(variant, dtype):
     half = read_checkpoint(synthetic.adapter(variant, dtype=dtype, **TINY), "a.bin")
-    adapter = IPAdapter.from_checkpoint(half, comfy.ops.manual_cast)
-    exact = IPAdapter.from_checkpoint(half).float()  # the rounded weights, widened
+    adapter = AdapterNetwork.from_checkpoint(half, comfy.ops.manual_cast)
+    exact = AdapterNetwork.from_checkpoint(half).float()  # the rounded weights, widened
     assert {p.dtype for p in adapter.parameters()} == {dtype}
     torch.testing.assert_close(project(adapter), project(exact), rtol=1e-6, atol=1e-6)  # cast before or after is one
 

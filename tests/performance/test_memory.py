@@ -8,7 +8,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.model_management as memory
 
 import synthetic
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
 from pack.nodes.applying import keys_values
@@ -68,7 +68,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     assert patched.model_patches_models() == [small.adapter.patcher] * small.layers
     pictures: list[int] = []
     most = 0
-    compute = IPAdapter.keys_values
+    compute = AdapterNetwork.keys_values
 
     def watched(self, tokens, number):
         nonlocal most
@@ -76,7 +76,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
         pictures.append(len(tokens))
         return compute(self, tokens, number)
 
-    monkeypatch.setattr(IPAdapter, "keys_values", watched)
+    monkeypatch.setattr(AdapterNetwork, "keys_values", watched)
     small.sample(patched, steps=1, frames=frames)
     windows = len(pictures) / (2 * small.layers)  # positive and negative, every layer
     assert windows == windows_of(frames)
