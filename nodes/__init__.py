@@ -34,6 +34,7 @@ from .conflicts import watch_for_other_packs
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 from .old_methods import install_old_methods
+from .removed_forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
@@ -72,6 +73,7 @@ class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_adapter_folder()
         register_openclip_folder()
+        await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -63,6 +63,8 @@ def without_leftovers(node: type[io.ComfyNode], values: Mapping[str, Any]) -> di
         return dict(values) | read
     found = ", ".join(f"{id} = {value!r}" for id, value in given.items())
     note = f"Left over from another version of this node and not used: {found}. Choose values of the list to use them."
+    if any(isinstance(value, str) and ":" in value for value in given.values()):  # FaceID's of 9 April 2024
+        note += " Layer weights are set on IPAdapter Mad Scientist."
     log.warning("%s: %s", schema.display_name, note)
     say_on_node(note)
     return {name: value for name, value in values.items() if name not in behind}

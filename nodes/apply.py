@@ -1,8 +1,10 @@
 """Apply a picture to a model: the nodes that follow one reference or several."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from .applying.apply import Request
 from .applying.encoding import Reference
 from .old_names import current_name
 from .params import Params, regions_of
+from .removed_forms import CLIP_VISION_OUTPUT, EARLIER_PACK, UNLINKED, wrong_link
 
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 
@@ -49,6 +52,24 @@ class IPAdapterApply(ApplyNode):
     ) -> Request:
         return Request(Reference(image, noise=noise, per_frame=unfold_batch), first_strength_of(**strength))
 
+    @classmethod
+    def execute(cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any, **inputs: Any) -> io.NodeOutput:
+        if hasattr(clip_vision, "encode_image"):
+            return super().execute(model, ipadapter, clip_vision, **inputs)
+        return super().execute(model, ipadapter, insightface=clip_vision, **inputs)  # as in December 2023
+
+    @classmethod
+    def validate_inputs(
+        cls,
+        weight_type: str | None = None,
+        clip_vision_output: Any = UNLINKED,
+        input_types: Mapping[str, str] | None = None,
+    ) -> bool | str:
+        if clip_vision_output != UNLINKED:
+            return CLIP_VISION_OUTPUT
+        wrong = wrong_link(cls, input_types or {}, {"clip_vision": "INSIGHTFACE"})
+        return wrong or super().validate_inputs(weight_type)
+
 
 class IPAdapter(ApplyNode):
     @classmethod
@@ -76,6 +97,14 @@ class IPAdapter(ApplyNode):
     def request(cls, image: Tensor | None = None, weight_type: str = "standard", **strength: Any) -> Request:
         name = current_name(weight_type)
         return Request(Reference(image), strength_of(weight_type=SIMPLE_TYPES.get(name, name), **strength))
+
+    @classmethod
+    def validate_inputs(
+        cls, weight_type: str | None = None, ipadapter: Any = UNLINKED, clip_vision: Any = UNLINKED
+    ) -> bool | str:
+        if ipadapter == UNLINKED and clip_vision != UNLINKED:
+            return EARLIER_PACK
+        return super().validate_inputs(weight_type)
 
 
 class IPAdapterAdvanced(ApplyNode):

@@ -14,6 +14,7 @@ from . import inputs
 from .applying.encoding import Encoder
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import embeds_path, save_numbered, saved_embeds
+from .removed_forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
 
 
 def encode(
@@ -45,6 +46,11 @@ def join(embeds: list[Tensor]) -> Tensor:
     return torch.cat([part.to(embeds[0]) for part in embeds])
 
 
+def encoder_weight() -> io.Float.Input:
+    tip = "The embeds are multiplied by it."
+    return UncheckedFloat("weight", default=1.0, min=-1.0, max=3.0, step=0.01, tooltip=tip)
+
+
 class IPAdapterEncoder(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,7 +62,7 @@ class IPAdapterEncoder(io.ComfyNode):
             inputs=[
                 inputs.ipadapter(),
                 inputs.image(),
-                inputs.weight(step=0.01, minimum=-1.0, maximum=3.0, tooltip="The embeds are multiplied by it."),
+                encoder_weight(),
                 io.Mask.Input("mask", optional=True, tooltip="White is what the encoder sees of the reference."),
                 inputs.clip_vision(),
             ],
@@ -70,7 +76,13 @@ class IPAdapterEncoder(io.ComfyNode):
     def execute(
         cls, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(*encode(ipadapter, image, weight, mask, clip_vision))
+        return io.NodeOutput(*encode(ipadapter, image, float(weight), mask, clip_vision))
+
+    @classmethod
+    def validate_inputs(cls, image_1: Any = UNLINKED, weight: Any = 1.0) -> bool | str:
+        if image_1 != UNLINKED or isinstance(weight, bool):
+            return FIRST_ENCODER
+        return wrong_number(encoder_weight(), weight) or True
 
 
 class IPAdapterCombineEmbeds(io.ComfyNode):

@@ -205,9 +205,9 @@ def enhance_ratio(default: float = 1.0) -> io.Input:
     return io.Float.Input("enhance_ratio", default=default, min=0.0, max=1.0, step=0.05, tooltip=tip)
 
 
-def sharpening() -> io.Input:
+def sharpening(number: type[io.Float.Input] = io.Float.Input) -> io.Float.Input:
     tip = "Contrast-adaptive sharpening after resizing, so that fine detail reaches the encoder."
-    return io.Float.Input("sharpening", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=tip)
+    return number("sharpening", default=0.0, min=0.0, max=1.0, step=0.05, tooltip=tip)
 
 
 # Outputs

@@ -15,6 +15,13 @@ FIRST_TYPES = {
     "linear": "K+V",
     "channel penalty": "K+mean(V) w/ C penalty",
 }
+# Filters of the first Prep Image For ClipVision that have another name in Pillow.
+FIRST_FILTERS = {"area": "BOX", "nearest-exact": "NEAREST"}
+
+
+def current_filter(name: str) -> str:
+    """The name that a filter from an old workflow has today: the first ones were in lower case."""
+    return FIRST_FILTERS.get(name, name.upper())
 
 
 def current_name(weight_type: str) -> str:

@@ -9,6 +9,8 @@ from ..ipadapter.noise import NOISES, noisy
 from ..ipadapter.pictures import FILTERS, PAD, SQUARES, prepare_for_encoder
 from . import inputs
 from .appended import AppendedChoice, without_leftovers
+from .old_names import current_filter
+from .removed_forms import UncheckedFloat, without_flag, wrong_number
 
 SIDES = ("224", "336", "384", "448", "512")  # in pixels, of published vision encoders
 
@@ -29,7 +31,7 @@ class PrepImageForClipVision(io.ComfyNode):
                     options=[*SQUARES, PAD],
                     tooltip="Which square of the picture is kept. pad keeps all of it and adds black borders.",
                 ),
-                inputs.sharpening(),
+                inputs.sharpening(UncheckedFloat),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="Encoder whose size the result gets."),
                 AppendedChoice(
                     "size",
@@ -54,7 +56,14 @@ class PrepImageForClipVision(io.ComfyNode):
     ) -> io.NodeOutput:
         size = without_leftovers(cls, {"size": str(size)}).get("size", "224")
         side = int(size) if clip_vision is None else clip_vision.image_size
+        interpolation, sharpening = current_filter(interpolation), without_flag(sharpening)
         return io.NodeOutput(prepare_for_encoder(image, side, interpolation, crop_position, sharpening))
+
+    @classmethod
+    def validate_inputs(cls, interpolation: str | None = None, sharpening: Any = 0.0) -> bool | str:
+        if interpolation is not None and current_filter(interpolation) not in FILTERS:
+            return f"{interpolation!r} is not a filter; choose one of: {', '.join(FILTERS)}"
+        return wrong_number(inputs.sharpening(), sharpening) or True
 
 
 class IPAdapterNoise(io.ComfyNode):

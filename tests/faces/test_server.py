@@ -284,3 +284,17 @@ def test_the_unified_loader_brings_adapter_detector_and_lora(faces_server, bare)
 
     assert torch.equal(latent(0.0), run(faces_server)[0])
     assert not torch.equal(latent(0.6), latent(0.0))
+
+
+def test_a_face_loader_on_clip_vision_as_in_december_2023_is_the_face_detector(faces_server, bare):
+    file, numbers = "faceid_sd15.bin", {"weight": 1.0, "weight_type": "original", "start_at": 0.0, "end_at": 1.0}
+    model = (g := Graph()).add("TestModel", family="sd15", seed=1)[0]
+    today = face_node(g, model, file)
+    links = {"model": model, "ipadapter": today.entry["inputs"]["ipadapter"], "image": today.entry["inputs"]["image"]}
+    links["clip_vision"] = g.add("InsightFaceLoader", provider="CPU")[0]
+    first = g.add("IPAdapterApply", noise=0.0, unfold_batch=False, **links, **numbers)
+    g.save("today", sample(g, today[0])[0])
+    g.save("first", sample(g, first[0])[0])
+    result = faces_server.run(g)
+    assert result.tensor("first").equal(result.tensor("today"))
+    assert not result.tensor("first").equal(bare("sd15"))

@@ -80,3 +80,5 @@ def test_a_face_node_with_the_layer_weights_of_april_2024_runs_as_without(server
     plain = w.add("IPAdapterFaceID")[0]
     left = w.add("IPAdapterFaceID", face="0:1.0, 1:1.0", face_index="", missing_face=0.5, faceid_plus_version=3)[0]
     w.same(left, plain)
+    said = [line for line in server.log.splitlines() if "Left over from another version" in line]
+    assert "Layer weights are set on IPAdapter Mad Scientist" in said[-1]

@@ -1,0 +1,92 @@
+"""Compatibility only: forms of nodes that real workflows carry under ids of ours, and that cannot run as they are.
+
+ComfyUI would say which inputs are missing; the node says what it once was, and what to put in its place. A socket that
+a node no longer has shows in a prompt by its link alone, so `validate_inputs` names those sockets.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import ComfyAPI, io
+from comfy_execution.validation import validate_node_input  # type: ignore[import-not-found]
+
+from server import PromptServer  # type: ignore[import-not-found]
+
+from .appended import Unchecked
+from .notices import say_on_node
+
+UNLINKED = "not linked"  # default of a socket in `validate_inputs`: ComfyUI hands None for every link
+
+FIRST_ENCODER = (
+    "this is the encoder of October 2023 to March 2024, which took image_1 to image_4 without an adapter. Add a new "
+    "IPAdapter Encoder for each picture, with the adapter on ipadapter and the picture on image; its weight is the "
+    "square of the old one. Join them with IPAdapter Combine Embeds (concat) before the node that applies them. "
+    "In place of noise, encode what an IPAdapter Noise node makes and connect it to neg_embed of IPAdapter Embeds."
+)
+CLIP_VISION_OUTPUT = (
+    "this is the node of September 2023, which took clip_vision_output. Connect Load CLIP Vision to clip_vision and "
+    "the picture to image: the node encodes it by itself."
+)
+EARLIER_PACK = (
+    "this is the node of another pack, laksjdjf's IPAdapter-ComfyUI, which had the same id and loaded the adapter "
+    "itself (model_name, dtype). Use IPAdapter Model Loader with that file and IPAdapter Advanced: model, image and "
+    "clip_vision as before, its mask on attn_mask."
+)
+
+
+class UncheckedFloat(io.Float.Input):
+    """A number that ComfyUI hands on as it was saved: it makes 0.0 of the `false` that an earlier form left there."""
+
+    def get_io_type(self) -> str:
+        return Unchecked(io.Float.io_type)
+
+
+def without_flag(value: Any) -> float:
+    """The number; 0.0 and a line on the node for the true or false of a widget that stood in its place once."""
+    if isinstance(value, bool):
+        say_on_node(f"Not used: {value}, left over from a widget that stood in the place of a number.")
+        return 0.0
+    return float(value)
+
+
+def wrong_number(item: io.Float.Input, value: Any) -> str | None:
+    """What is wrong with the value of an UncheckedFloat, in the place of ComfyUI's own check; None if nothing is."""
+    low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return f"{item.id} is {value!r}, which is no number"
+    if not low <= number <= high:
+        return f"{item.id} is {number:g}; it must be between {low:g} and {high:g}"
+    return None
+
+
+def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapping[str, str]) -> str | None:
+    """The first link of another type than its socket's or than `more` allows there, for nodes that ask for
+    `input_types` and so replace ComfyUI's own check; None if all fit.
+    """
+    sections = node.INPUT_TYPES()
+    types = {name: spec[0] for part in ("required", "optional") for name, spec in sections.get(part, {}).items()}
+    for name, type in received.items():
+        if not validate_node_input(type, types[name]) and type != more.get(name):
+            return f"{name} takes {types[name]}, and {type} is connected"
+    return None
+
+
+async def register_removed_nodes() -> None:
+    """Tell ComfyUI which node of its own does what a removed one did; nothing where no server runs."""
+    if getattr(PromptServer, "instance", None) is None:
+        return
+    await ComfyAPI().node_replacement.register(
+        io.NodeReplace(
+            old_node_id="IPAdapterCLIPVisionEncode",
+            new_node_id="CLIPVisionEncode",
+            input_mapping=[
+                {"new_id": "clip_vision", "old_id": "clip_vision"},
+                {"new_id": "image", "old_id": "image"},
+                {"new_id": "crop", "set_value": "center"},
+            ],
+            output_mapping=[{"new_idx": 0, "old_idx": 0}],
+        )
+    )
