@@ -110,6 +110,7 @@ def test_a_loader_is_called_by_file_name(tmp_path, monkeypatch, model, state_dic
     register_adapter_folder()
     extensions = folder_paths.folder_names_and_paths["ipadapter"][1]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], extensions))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     (adapter,) = IPAdapterModelLoader().load_ipadapter_model(ipadapter_file="tiny.safetensors")
     made = IPAdapterAdvanced().apply_ipadapter(model, adapter, image=picture, weight_type="linear", clip_vision=vision)
     assert attached(made[0])[1] == [1.0] * BLOCKS

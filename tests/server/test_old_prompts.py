@@ -49,7 +49,8 @@ def workflow(lists: list[tuple[str, list[Any]]]) -> dict[str, Any]:
 
 def default_of(spec: list[Any]) -> Any:
     options = spec[1] if len(spec) > 1 else {}
-    return options.get("default", spec[0][0] if isinstance(spec[0], list) else None)
+    choices = spec[0] if isinstance(spec[0], list) else options.get("options", [None])
+    return options.get("default", choices[0])
 
 
 def test_every_node_with_widgets_has_a_saved_list():
