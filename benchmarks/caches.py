@@ -9,7 +9,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from performance.rig import Rig, half_mask
@@ -58,5 +58,5 @@ def _counted(clip_vision: Any) -> Iterator[Counter[str]]:
 
         return mock.patch.object(owner, name, counted)
 
-    with wrap(clip_vision, "encode_image"), wrap(IPAdapter, "project"), wrap(IPAdapter, "keys_values"):
+    with wrap(clip_vision, "encode_image"), wrap(AdapterNetwork, "project"), wrap(AdapterNetwork, "keys_values"):
         yield calls

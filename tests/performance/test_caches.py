@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 from pack.ipadapter import cache
-from pack.ipadapter.adapter import IPAdapter
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
@@ -55,8 +55,8 @@ def work(monkeypatch):
 
         monkeypatch.setattr(owner, name, counted)
 
-    count(IPAdapter, "project")
-    count(IPAdapter, "keys_values")
+    count(AdapterNetwork, "project")
+    count(AdapterNetwork, "keys_values")
     clip_vision = standins.tiny_clip_vision(3, 64, 32, 224)
     count(clip_vision, "encode_image")
     return clip_vision, calls
@@ -154,7 +154,7 @@ def test_tiles_share_one_adapter_and_need_none_while_sampling(monkeypatch, fresh
     clip_vision, calls = work
     adapter = RIG.adapter
     made: list[object] = []
-    monkeypatch.setattr(IPAdapter, "__init__", lambda self, *args, **kwargs: made.append(self))
+    monkeypatch.setattr(AdapterNetwork, "__init__", lambda self, *args, **kwargs: made.append(self))
     picture_of_two = torch.rand((1, 64, 128, 3), generator=torch.Generator().manual_seed(1))
     patched = IPAdapterTiled.execute(
         RIG.bare(), adapter, picture_of_two, clip_vision=clip_vision, weight=1.0, weight_type="linear",

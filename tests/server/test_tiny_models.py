@@ -1,4 +1,4 @@
-"""The stand-ins behave as the models they stand for, in a running server."""
+"""The tiny models of the tests behave as the models they stand for, in a running server."""
 
 import pytest
 import torch
