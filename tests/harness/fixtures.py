@@ -11,6 +11,20 @@ from .browser import HINT as NO_BROWSER, ComfyPage, browser_path, launch
 from .host import HINT, find_comfyui
 from .server import Server
 
+SLOW = ("demo", "performance", "headless", "faces", "openclip", "workflows")  # folders that --quick leaves out
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that need neither a server nor minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    slow = [item for item in items if item.path.parent.name in SLOW or "start_server" in item.fixturenames]  # type: ignore[attr-defined]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]
+
 
 @pytest.fixture(scope="session")
 def start_server() -> Iterator[Callable[..., Server]]:
