@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from .adapter import AdapterNetwork
+from .checks import check_tensors
 from .config import AdapterConfig, Checkpoint, Projection, family_of, label, read_projection
 from .errors import CheckpointError
 from .transformer_formats import Mechanism, mechanism_of, published_names
@@ -48,13 +49,20 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"No adapter file at {path}.")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}
+                # Copied, because a mapped file that somebody writes over later would end the whole program.
+                return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        message = f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error})"
-        raise CheckpointError(message) from error
+    except pickle.UnpicklingError:  # torch's own words advise to run what is in the file, and so are not passed on
+        raise CheckpointError(
+            f"{path.name} cannot be read: it is damaged, or holds more than tensors, which could be a program and is "
+            "never run. Get it from where it was published, best as .safetensors."
+        ) from None
+    except Exception as error:  # torch's readers raise whatever a damaged file leads them to: IndexError, OSError...
+        raise CheckpointError(
+            f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
+        ) from error
 
 
 def read_checkpoint(
@@ -132,6 +140,9 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
         raise CheckpointError(f"it has no {' and no '.join(empty)} ({_describe(flat)})")
     if wrong := [key for tensors in groups.values() for key, t in tensors.items() if not t.is_floating_point()]:
         raise CheckpointError(f"its {wrong[0]} does not hold floating point numbers")
+    for tensors in groups.values():
+        if bad := check_tensors(tensors):
+            raise CheckpointError(f"its {bad} holds values that are not numbers (NaN or infinite)")
     return groups
 
 

@@ -12,12 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .checks import check_embeds
 from .errors import AdapterError
 
 logger = logging.getLogger(__name__)
 
 FORMAT = "ipadapter-atelier embeds"
 VERSION = 1
+KNOWN = tuple(str(version) for version in range(1, VERSION + 1))
 SUFFIX = ".ipadpt.safetensors"
 OLD_SUFFIX = ".ipadpt"
 SUFFIXES = (SUFFIX, OLD_SUFFIX)
@@ -40,9 +42,7 @@ def save_embeds(embeds: Tensor, path: Path) -> None:
 def load_embeds(path: Path) -> Tensor:
     """Embeds from a file, on the CPU; AdapterError names the file and what is wrong with it."""
     read = read_safetensors if path.name.endswith(SUFFIX) else read_pickle
-    embeds = read(path)
-    check_embeds(embeds, path.name)
-    return embeds
+    return check_embeds(read(path), path.name)
 
 
 def read_safetensors(path: Path) -> Tensor:
@@ -50,14 +50,14 @@ def read_safetensors(path: Path) -> Tensor:
         with safe_open(path, "pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())
             if metadata.get("format") != FORMAT or "embeds" not in names:
-                raise AdapterError(f"{path.name} holds {names[:4]}, not embeds saved by IPAdapter Save Embeds.")
-            if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:
+                raise AdapterError(f"{path.name} holds {names[:4]!s:.200}, not embeds saved by IPAdapter Save Embeds.")
+            if metadata.get("version") not in KNOWN:
                 raise AdapterError(
-                    f"{path.name} was saved in version {metadata.get('version')!r} of the format, and this pack reads "
-                    f"up to {VERSION}. Update the pack, or encode the reference again."
+                    f"{path.name} was saved in version {metadata.get('version')!r:.40} of the format, and this pack "
+                    f"reads up to {VERSION}. Update the pack, or encode the reference again."
                 )
-            return file.get_tensor("embeds")
-    except SafetensorError as error:
+            return file.get_tensor("embeds").clone()  # not the file itself, which somebody may write over
+    except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path.name} is no whole safetensors file ({error}). Save the embeds again.") from error
 
 
@@ -69,8 +69,8 @@ def read_pickle(path: Path) -> Tensor:
     """
     try:
         embeds = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a foreign file makes the unpickler raise
-        raise AdapterError(f"{path.name} is no saved tensor ({type(error).__name__}). Save it again.") from error
+    except Exception as error:  # whatever a foreign file makes the unpickler raise; its advice is not passed on
+        raise AdapterError(f"{path.name} is no saved tensor ({type(error).__name__}). Save it again.") from None
     if not isinstance(embeds, Tensor):
         raise AdapterError(f"{path.name} holds a {type(embeds).__name__}, and embeds are a single tensor.")
     if is_stacked_pair(embeds):
@@ -85,14 +85,3 @@ def is_stacked_pair(embeds: Tensor) -> bool:
         tokens = embeds.shape[1]
         return embeds.shape[0] == 2 and (tokens < 5 or isqrt(tokens - 1) ** 2 != tokens - 1)
     return embeds.ndim == 4 and embeds.shape[0] == 2
-
-
-def check_embeds(embeds: Tensor, what: str) -> None:
-    """AdapterError unless a tensor can be embeds."""
-    if embeds.ndim not in (2, 3) or not embeds.numel() or not embeds.is_floating_point():
-        raise AdapterError(
-            f"{what}: expected embeds (images, width) or (images, tokens, width) of floats, got "
-            f"{tuple(embeds.shape)} of {embeds.dtype}."
-        )
-    if not embeds.isfinite().all():
-        raise AdapterError(f"{what}: the embeds hold values that are not numbers (NaN or infinite).")

@@ -19,3 +19,7 @@ class ModelMismatchError(AdapterError):
 
 class FaceError(AdapterError):
     """No usable face: none in the picture, none given, or of the wrong recogniser."""
+
+
+class FileNameError(AdapterError):
+    """A name that no file inside its folder can have."""

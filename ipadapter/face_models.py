@@ -9,7 +9,8 @@ from typing import Any
 
 from .catalog import FACE_PACKS
 from .errors import FaceError
-from .shared_files import SharedFiles
+from .names import inside
+from .shared_files import SharedFiles, fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +80,11 @@ def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | 
 def find_pack(name: str, roots: Sequence[Path]) -> Path:
     """The folder with a pack's .onnx files: <root>/models/<name>, or the folder of that name that a zip put inside it.
 
-    Raises FileNotFoundError naming the folder to make, where the pack is had and under which licence.
+    Raises FileNotFoundError naming the folder to make, where the pack is had and under which licence; FileNameError
+    for a name that is more than a folder's.
     """
     for root in roots:
-        folder = root / "models" / name
+        folder = inside(root / "models", name, plain=True)
         for candidate in (folder, folder / name):
             if any(candidate.glob("*.onnx")):
                 return candidate
@@ -103,7 +105,8 @@ def load_pack(folder: Path, provider: str) -> Any:
     is not loaded twice. Raises FaceError when insightface or onnxruntime does not work, or when the pack
     has no detector.
     """
-    return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider)
+    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # a folder's own time says too little
+    return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider, networks)
 
 
 def _open_pack(folder: Path, provider: str) -> Any:
@@ -121,6 +124,11 @@ def _open_pack(folder: Path, provider: str) -> Any:
         files = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no .onnx file"
         raise FaceError(
             f"The face pack {folder} has no network that insightface takes for a detector: {files}."
+        ) from error
+    except Exception as error:  # onnxruntime has errors of its own for every way in which a file can be damaged
+        raise FaceError(
+            f"A network of the face pack {folder} cannot be read: it is damaged, or none. Get the pack again. "
+            f"({error!s:.200})"
         ) from error
     analysis.prepare(ctx_id=0, det_size=(640, 640))
     used = analysis.det_model.session.get_providers()

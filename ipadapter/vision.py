@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import ContentCache, content_key
+from .checks import check_images, check_mask
 from .errors import AdapterError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # colour that an encoder sees as 0 (arXiv:2103.00020)
@@ -66,23 +67,6 @@ def _join(parts: Sequence[Features], rows: Sequence[int]) -> Features:
     return Features(pooled[list(rows)], hidden[list(rows)])
 
 
-def check_images(images: Tensor) -> Tensor:
-    """Images as (n, h, w, 3) without alpha; AdapterError that says what is wrong with anything else."""
-    shape = tuple(images.shape)
-    if images.ndim != 4 or shape[-1] not in (3, 4):
-        raise AdapterError(f"Expected images of shape (images, height, width, 3 or 4 colours), got {shape}.")
-    if 0 in shape:
-        raise AdapterError(f"Expected at least one image with at least one pixel, got a batch of shape {shape}.")
-    images = images[..., :3]
-    bad = (~images.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise AdapterError(
-            f"Image {bad[0] + 1} of {len(images)} holds values that are not numbers (NaN or infinite): "
-            "whatever made it went wrong, often a VAE in half precision."
-        )
-    return images
-
-
 def black_image(size: int) -> Tensor:
     """What plus adapters see where nothing was given to see: a black picture (1, size, size, 3)."""
     return torch.zeros(1, size, size, 3)
@@ -112,8 +96,7 @@ def hide_outside(images: Tensor, masks: Tensor, size: int, mean: Sequence[float]
             f"Expected one mask, or one for each of the {len(images)} images, as (masks, height, width), "
             f"got {tuple(masks.shape)}."
         )
-    if not masks.isfinite().all():
-        raise AdapterError("The mask holds values that are not numbers (NaN or infinite).")
+    masks = check_mask(masks)
     visible = fit_to_square(masks.unsqueeze(-1).to(images), size)
     background = torch.tensor(mean).to(images)
     # An encoder rounds its input to 8 bits; rounding before the mask, as it does, leaves half a step of difference.

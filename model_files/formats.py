@@ -20,8 +20,8 @@ def check_format(path: Path, name: str) -> None:
                 whole = bool(list(file.keys()))
         else:
             whole = isinstance(torch.load(path, map_location="meta", weights_only=True), dict)
-    except pickle.UnpicklingError as error:
-        raise DownloadError(f"{name} was fetched, and thrown away: it holds more than tensors.") from error
+    except pickle.UnpicklingError:  # without torch's words, which advise to run what is in the file
+        raise DownloadError(f"{name} was fetched, and thrown away: it holds more than tensors.") from None
     except (SafetensorError, Exception) as error:  # torch's readers raise whatever a damaged file leads them to
         raise DownloadError(f"{name} was fetched, and thrown away: it is no whole model file. Try again.") from error
     if not whole:

@@ -31,6 +31,7 @@ from . import (
     weights,
 )
 from .conflicts import watch_for_other_packs
+from .guard import guard
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 from .old_methods import install_old_methods
@@ -66,6 +67,8 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
+for each in NODES:
+    guard(each)
 install_old_methods()
 
 

@@ -1,14 +1,11 @@
 """Nodes for a first try without downloads: tiny models that draw ten things in the style of a reference."""
 
-import numpy as np
-import torch
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..demo_models.words import WORDS, find_words, pad
 from . import inputs
 from .loading.adapters import load_adapter
-from .loading.demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_vision, load_words
+from .loading.demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_reference, load_vision, load_words
 
 
 class IPAdapterDemoLoader(io.ComfyNode):
@@ -89,9 +86,7 @@ class IPAdapterDemoReference(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture: str) -> io.NodeOutput:
-        with Image.open(FOLDER / "references" / f"{picture}.png") as opened:
-            pixels = np.asarray(opened.convert("RGB"), dtype=np.float32) / 255
-        image = torch.from_numpy(pixels).unsqueeze(0)
+        image = load_reference(picture)
         larger = image.repeat_interleave(3, dim=1).repeat_interleave(3, dim=2)  # the page shows pictures pixel by pixel
         return io.NodeOutput(image, ui=ui.PreviewImage(larger, cls=cls))
 

@@ -1,19 +1,22 @@
 """Encode references once, mix what came out, and keep it in files."""
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ipadapter.checks import check_weight
 from ..ipadapter.embeds import COMBINE, combine
 from ..ipadapter.embeds_file import load_embeds
-from ..ipadapter.errors import AdapterError
+from ..ipadapter.errors import AdapterError, FileNameError
+from ..ipadapter.shared_files import fingerprint
 from ..ipadapter.vision import hide_outside
 from . import inputs
 from .applying.encoding import Encoder
 from .loading.adapters import open_pipeline
-from .loading.embeds_files import embeds_path, save_numbered, saved_embeds
+from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
 from .removed_forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
 
 
@@ -28,7 +31,7 @@ def encode(
             "FaceID node."
         )
     positive = encoder(image if mask is None else hide_outside(image, mask, encoder.image_size))
-    return positive * weight, encoder.nothing(positive)
+    return positive * check_weight(weight), encoder.nothing(positive)
 
 
 def join(embeds: list[Tensor]) -> Tensor:
@@ -129,6 +132,16 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        if filename_prefix is None:
+            return True  # comes from another node
+        try:
+            check_prefix(filename_prefix)
+        except FileNameError as error:
+            return str(error)
+        return True
+
+    @classmethod
     def execute(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
         return io.NodeOutput(ui={"text": [save_numbered(embeds, filename_prefix)]})
 
@@ -164,11 +177,8 @@ class IPAdapterLoadEmbeds(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, embeds: str | None = None) -> tuple[int, int] | None:
-        if embeds is None:
-            return None
-        status = embeds_path(embeds).stat()
-        return status.st_mtime_ns, status.st_size
+    def fingerprint_inputs(cls, embeds: str | None = None) -> Hashable:
+        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: from a link
 
 
 NODES: list[type[io.ComfyNode]] = [

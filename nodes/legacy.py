@@ -6,8 +6,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ipadapter.checks import check_images
 from ..ipadapter.tiles import cut_legacy
-from ..ipadapter.vision import check_images
 from . import inputs
 from .apply_base import ApplyNode, first_strength_of
 from .apply_tiled import apply_tiles

@@ -1,7 +1,10 @@
 """Load an adapter from its file."""
 
+from collections.abc import Hashable
+
 from comfy_api.latest import io
 
+from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.adapters import load_adapter
 from .loading.files import adapter_files, adapter_path
@@ -28,9 +31,8 @@ class IPAdapterModelLoader(io.ComfyNode):
         return io.NodeOutput(load_adapter(adapter_path(ipadapter_file)))
 
     @classmethod
-    def fingerprint_inputs(cls, ipadapter_file: str) -> tuple[int, int]:
-        status = adapter_path(ipadapter_file).stat()
-        return status.st_mtime_ns, status.st_size
+    def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
+        return None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))  # None: from a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

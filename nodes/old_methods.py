@@ -24,6 +24,7 @@ from .embeds import IPAdapterCombineEmbeds, IPAdapterEncoder, IPAdapterLoadEmbed
 from .face import FaceNode, IPAdapterApplyFaceID
 from .face_crop import PrepImageForInsightFace
 from .face_loader import IPAdapterInsightFaceLoader
+from .guard import checked
 from .legacy import InsightFaceLoader, IPAdapterApplyEncoded, IPAdapterBatchEmbeds, IPAdapterTilesMasked
 from .loaders import IPAdapterModelLoader
 from .old_names import FIRST_TYPES
@@ -48,14 +49,14 @@ def outputs(node: type[io.ComfyNode], *values: Any, **inputs: Any) -> tuple[Any,
 
 def applied(node: type[ApplyNode], *values: Any, **inputs: Any) -> tuple[Any, ...]:
     """The model, and the aligned faces if there are any."""
-    made = node.apply(**with_known_type(named(node, values, inputs, *SOCKETS)))
+    made = node.apply(**checked(node, with_known_type(named(node, values, inputs, *SOCKETS))))
     return made.model, made.faces
 
 
 def applied_by_any(node: type[ApplyNode], *values: Any, **inputs: Any) -> tuple[Any, ...]:
     """As `applied`, for the nodes that one method served: packs hand its whole list of keywords to any of them."""
     known = (*SOCKETS, *signature(request_of_any).parameters)
-    call = with_known_type(connected(named(node, values, inputs, *known)))
+    call = checked(node, with_known_type(connected(named(node, values, inputs, *known))))
     model, ipadapter = call.pop("model"), call.pop("ipadapter")
     sockets = {name: call.pop(name, None) for name in SOCKETS}
     made = apply_adapter(model, ipadapter, requests_of(node, call), **sockets)

@@ -1,9 +1,12 @@
 """Load a vision encoder, and the text tower that belongs to it, in any of OpenCLIP's architectures."""
 
+from collections.abc import Hashable
+
 from comfy_api.latest import io, ui
 
 from ..ipadapter.openclip import ACTIVATIONS
 from ..ipadapter.openclip_shapes import AUTO, architectures
+from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.openclip import FITS, PRECISIONS, encoder_files, encoder_path, load_openclip
 
@@ -60,9 +63,8 @@ class IPAdapterOpenCLIPLoader(io.ComfyNode):
         return io.NodeOutput(vision, found, ui=ui.PreviewText(found))
 
     @classmethod
-    def fingerprint_inputs(cls, file: str, **_: str) -> tuple[int, int]:
-        status = encoder_path(file).stat()
-        return status.st_mtime_ns, status.st_size
+    def fingerprint_inputs(cls, file: str | None = None, **_: str) -> Hashable:
+        return None if file is None else fingerprint(encoder_path(file))  # None: from a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterOpenCLIPLoader]

@@ -10,6 +10,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ...ipadapter.attention import SCALINGS
+from ...ipadapter.checks import check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
 from ...ipadapter.families import Block, title_of
 from ...ipadapter.image_prompt import ImagePrompt
@@ -67,7 +69,8 @@ def apply_adapter(
     check_model(pipeline.adapter, sites)
     prompts, faces = [], []
     for request in requests:
-        reference, strength = with_face_weight(request.reference, request.strength), request.strength
+        strength = checked_strength(request.strength)
+        reference = with_face_weight(request.reference, strength)
         embeds = encode_reference(pipeline, reference)
         prompts.append(image_prompt(model, pipeline.adapter, sites, embeds, reference, strength))
         faces += [] if embeds.faces is None else [embeds.faces]
@@ -116,7 +119,12 @@ def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
     schedule.
     """
     own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
-    return own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks))
+    weights = own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks))
+    frames = max(map(abs, weights.frames), default=1.0)
+    for percent in (0.0, 0.25, 0.5, 0.75, 1.0):
+        largest = max(map(abs, weights.at(percent)), default=0.0)
+        check_weight(largest * frames, "The product of weight, layers, schedule and frames")
+    return weights
 
 
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
@@ -145,19 +153,25 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
     """A mask as (m, height, width), None where it changes nothing because it is white everywhere."""
     if mask is None:
         return None
+    mask = check_mask(mask, "attn_mask")
     mask = mask.unsqueeze(0) if mask.ndim == 2 else mask
-    if mask.ndim != 3 or mask.numel() == 0:
+    if mask.ndim != 3:
         raise AdapterError(f"attn_mask must be a mask of shape (masks, height, width), got {tuple(mask.shape)}.")
-    if not torch.isfinite(mask).all():
-        raise AdapterError(
-            "attn_mask holds values that are not numbers (NaN or infinite): the node that made it went wrong."
-        )
-    return None if bool((mask == 1).all()) else mask.detach().float().cpu()
+    return None if bool((mask == 1).all()) else mask.detach().cpu()
+
+
+def checked_strength(strength: Strength) -> Strength:
+    """A strength whose choices exist and whose numbers are numbers; AdapterError for any other."""
+    if strength.scaling not in SCALINGS:
+        raise AdapterError(f"embeds_scaling cannot be {strength.scaling!r:.80}; choose one of: {', '.join(SCALINGS)}.")
+    singles = ("weight_composition", "boost", "start_at", "end_at")
+    for name in singles:
+        if (value := getattr(strength, name)) is not None:
+            check_weight(value, name)
+    return replace(strength, weight=check_weights(strength.weight))
 
 
 def _frames(weight: float | Sequence[float]) -> tuple[float, ...]:
     if isinstance(weight, int | float):
         return ()
-    if not len(weight):
-        raise AdapterError("weight is an empty list: it needs one number, or one per frame.")
     return tuple(float(w) for w in weight)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.cache import content_key, serial
+from ...ipadapter.checks import check_embeds
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.faces import FaceChoice, Faces, face_features
@@ -64,6 +65,10 @@ class Embeds:
 def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
     """The embeds that an adapter takes of a reference, combined as asked."""
     config = pipeline.adapter.config
+    if reference.combine not in COMBINE:
+        raise AdapterError(
+            f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}."
+        )
     if config.needs_face:
         return _combined(_face_embeds(pipeline, reference), reference)
     if reference.embeds is not None:
@@ -159,8 +164,8 @@ def _images(reference: Reference) -> Tensor:
 
 def _given_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
     """Ready embeds; those of before March 2024 hold positive and negative in one tensor (2, images, ...)."""
-    positive, negative = reference.embeds, reference.negative_embeds
-    assert positive is not None
+    positive = check_embeds(reference.embeds, "embeds", pairs=True)
+    negative = None if reference.negative_embeds is None else check_embeds(reference.negative_embeds, "neg_embed")
     single = 2 if pipeline.adapter.config.takes == "pooled" else 3
     if positive.ndim == single + 1 and len(positive) == 2 and negative is None:
         positive, negative = positive

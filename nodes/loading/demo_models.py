@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,20 @@ import comfy.clip_vision
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
+import numpy as np
 import torch
 from comfy import latent_formats, model_base, supported_models
 from comfy.ldm.models.autoencoder import AutoencoderKL
-from safetensors import safe_open
-from torch import Tensor
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
 from ...demo_models.autoencoder import CHANNELS, Autoencoder
 from ...demo_models.config import NOISE, UNET, VISION
 from ...demo_models.texts import embed_texts
-from ...demo_models.words import WordEmbedding
+from ...demo_models.words import WORDS, WordEmbedding
 from ...ipadapter.errors import AdapterError
+from ...ipadapter.names import inside
 
 FOLDER = Path(__file__).parents[2] / "demo_models"
 ADAPTERS = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
@@ -55,51 +59,90 @@ class DemoConfig(supported_models.SD15):
         return False  # what more than 4 channels usually mean
 
 
+unrandom = torch.random.fork_rng(devices=[])  # networks are made with random weights before theirs are read
+
+
 def read(name: str, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of one of the demo's files whose names begin so, without that beginning, in 32 bits."""
-    path = FOLDER / name
-    if not path.is_file():
-        raise AdapterError(
-            f"The demo's file {path} is missing: it comes with this pack, so please install the pack again."
-        )
-    with safe_open(path, "pt") as file:
+    with came_with_the_pack(FOLDER / name) as path, safe_open(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no mapping)
-        return {name.removeprefix(prefix): file.get_tensor(name).float() for name in names}
+        return {name.removeprefix(prefix): file.get_tensor(name).float().clone() for name in names}
 
 
+@contextmanager
+def came_with_the_pack(path: Path) -> Iterator[Path]:
+    """AdapterError, which says what to do, where a file of the demo is missing or damaged."""
+    try:
+        if not path.is_file():
+            raise AdapterError(
+                f"The demo's file {path} is missing: it comes with this pack, so please install the pack again."
+            )
+        yield path
+    except (SafetensorError, OSError) as error:  # Pillow's errors are OSErrors
+        raise AdapterError(
+            f"The demo's file {path} is damaged: it comes with this pack, so install it again."
+        ) from error
+
+
+def tensors_of(network: nn.Module, name: str, prefix: str = "") -> dict[str, Tensor]:
+    """The tensors of a network in one of the demo's files; AdapterError where the file holds others than its own."""
+    tensors = read(name, prefix)
+    found, expected = ({key: t.shape for key, t in part.items()} for part in (tensors, network.state_dict()))
+    if wrong := [key for key in {**expected, **found} if found.get(key) != expected.get(key)]:
+        raise AdapterError(
+            f"The demo's file {FOLDER / name} is damaged, see its {prefix}{wrong[0]}: it comes with this pack, so "
+            "install it again."
+        )
+    return tensors
+
+
+@unrandom
 def load_model() -> comfy.model_patcher.ModelPatcher:
     """The UNet as a MODEL, like ComfyUI's checkpoint loader makes it."""
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     config = DemoConfig(UNET)
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=offload)
-    model.diffusion_model.load_state_dict(read("unet.safetensors", "unet."))
+    model.diffusion_model.load_state_dict(tensors_of(model.diffusion_model, "unet.safetensors", "unet."))
     return comfy.model_patcher.CoreModelPatcher(model, device, offload)
 
 
+@unrandom
 def load_words() -> WordEmbedding:
     """The words' vectors, which were trained with the UNet and lie in its file."""
     embedding = WordEmbedding()
-    embedding.load_state_dict(read("unet.safetensors", "words."))
+    embedding.load_state_dict(tensors_of(embedding, "unet.safetensors", "words."))
     return embedding.eval().requires_grad_(False)
 
 
+@unrandom
 def load_vision() -> comfy.clip_vision.ClipVisionModel:
     """The vision encoder as a CLIP_VISION."""
     with tempfile.TemporaryDirectory() as folder:  # ComfyUI 0.16 takes a file only
         file = Path(folder) / "config.json"
         file.write_text(json.dumps(VISION))
         vision = comfy.clip_vision.ClipVisionModel(str(file))
-    vision.load_sd(read("vision.safetensors"))
+    vision.load_sd(tensors_of(vision.model, "vision.safetensors"))
     setattr(vision, "text", DemoTexts())  # noqa: B010 - where nodes look for an encoder's text tower
     return vision
+
+
+def load_reference(name: str) -> Tensor:
+    """One of the demo's pictures by its name, (1, height, width, 3), 0 to 1."""
+    with came_with_the_pack(inside(FOLDER / "references", f"{name}.png", plain=True)) as path:
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(pixels).unsqueeze(0)
 
 
 class DemoTexts:
     """What an encoder's text tower is to other encoders: ten words in the vision encoder's space."""
 
     def __init__(self) -> None:
-        self.words = read("texts.safetensors")["words"]
+        tensors = read("texts.safetensors")
+        if (words := tensors.get("words")) is None or words.shape != (len(WORDS), VISION["projection_dim"]):
+            raise AdapterError(f"The demo's file {FOLDER / 'texts.safetensors'} is damaged: install the pack again.")
+        self.words = words
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embeds (n, 128) of texts."""
@@ -109,11 +152,12 @@ class DemoTexts:
 class DemoVAE(comfy.sd.VAE):
     """ComfyUI's VAE around the demo's small autoencoder: its memory management, tiling and progress stay."""
 
+    @unrandom
     def __init__(self) -> None:
         placeholder = AutoencoderKL(**_SMALLEST).state_dict()
         super().__init__(sd=placeholder, config={"params": _SMALLEST}, dtype=torch.float32)
         network = Autoencoder()
-        network.load_state_dict(read("vae.safetensors"))
+        network.load_state_dict(tensors_of(network, "vae.safetensors"))
         self.first_stage_model = network.eval().requires_grad_(False)
         self.latent_channels = CHANNELS
         self.patcher = comfy.model_patcher.CoreModelPatcher(

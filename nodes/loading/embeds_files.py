@@ -6,6 +6,8 @@ import folder_paths
 from torch import Tensor
 
 from ...ipadapter.embeds_file import SUFFIX, SUFFIXES, save_embeds
+from ...ipadapter.errors import FileNameError
+from ...ipadapter.names import inside
 
 Index = tuple[list[str], dict[str, float]]  # files by their path below a folder; when each folder below changed
 _INDEX: dict[str, Index] = {}
@@ -23,12 +25,14 @@ def embeds_path(name: str) -> Path:
     """The file of a listed name.
 
     Raises:
-        ValueError: the name leads out of its folder.
+        FileNameError: the name leads out of its folder, or is none of an embeds file.
         FileNotFoundError: there is no such file (any more).
     """
     in_output = name.endswith(OUTPUT_MARK)
     folder = folder_paths.get_output_directory() if in_output else folder_paths.get_input_directory()
-    path = _inside(Path(folder), name.removesuffix(OUTPUT_MARK))
+    path = inside(Path(folder), name.removesuffix(OUTPUT_MARK))
+    if not path.name.endswith(SUFFIXES):
+        raise FileNameError(f"{name!r:.80} is no embeds file: their names end in {' or '.join(SUFFIXES)}.")
     if not path.is_file():
         raise FileNotFoundError(f"There is no embeds file {path}. Refresh the node's list and choose another one.")
     return path
@@ -37,18 +41,22 @@ def embeds_path(name: str) -> Path:
 def save_numbered(embeds: Tensor, prefix: str) -> str:
     """Save under the next free number and give the name that a loader lists it under."""
     root = Path(folder_paths.get_output_directory())
-    _inside(root, prefix)
+    check_prefix(prefix)
     folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, str(root))
-    path = Path(folder) / f"{name}_{number:05}_{SUFFIX}"
+    path = Path(folder) / numbered(name, number)
     save_embeds(embeds, path)
     return path.relative_to(root).as_posix() + OUTPUT_MARK
 
 
-def _inside(root: Path, name: str) -> Path:
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of {root}. Choose a name inside that folder.")
-    return path
+def check_prefix(prefix: str) -> None:
+    """FileNameError for the beginning of a name that no file in the output folder can have."""
+    root = Path(folder_paths.get_output_directory())
+    inside(root, prefix)
+    inside(root, numbered(prefix, 1))
+
+
+def numbered(prefix: str, number: int) -> str:
+    return f"{prefix}_{number:05}_{SUFFIX}"
 
 
 def _files_below(folder: str) -> list[str]:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import folder_paths
 
+from ...ipadapter.names import inside
+
 ADAPTERS = "ipadapter"
 
 
@@ -22,7 +24,13 @@ def adapter_files() -> list[str]:
 
 def adapter_path(name: str) -> Path:
     """Where an adapter file lies; FileNotFoundError names the folders that were searched."""
-    path = folder_paths.get_full_path(ADAPTERS, name)
+    path = model_file(ADAPTERS, name)
     if path is None:
-        raise FileNotFoundError(f"No adapter {name!r} in {' or '.join(folder_paths.get_folder_paths(ADAPTERS))}.")
-    return Path(path)
+        raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(folder_paths.get_folder_paths(ADAPTERS))}.")
+    return path
+
+
+def model_file(folder: str, name: str) -> Path | None:
+    """The file of that name in any of the places of a model folder; no folders, pipes or links to nowhere."""
+    paths = (inside(Path(place), name) for place in folder_paths.get_folder_paths(folder))
+    return next((path for path in paths if path.is_file()), None)

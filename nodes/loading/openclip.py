@@ -10,13 +10,14 @@ import comfy.clip_vision
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-import comfy.utils
 import folder_paths
 import torch
 from torch import Tensor, nn
 
-from ...ipadapter.errors import AdapterError
+from ...ipadapter.checkpoint import read_file
+from ...ipadapter.errors import AdapterError, CheckpointError
 from ...ipadapter.openclip import Encoder, build_encoder, open_clip_package, read_config, see
+from .files import model_file
 
 FOLDERS = ("clip_vision", "open_clip")
 PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
@@ -46,20 +47,28 @@ def encoder_files() -> list[str]:
 
 def encoder_path(name: str) -> Path:
     """Where a file of either folder lies."""
-    for folder in FOLDERS:
-        if path := folder_paths.get_full_path(folder, name):
-            return Path(path)
-    raise FileNotFoundError(f"No encoder {name!r} in {' or '.join(f'models/{folder}' for folder in FOLDERS)}.")
+    for folder in filter(folder_paths.folder_names_and_paths.get, FOLDERS):
+        if path := model_file(folder, name):
+            return path
+    raise FileNotFoundError(f"No encoder {name!r:.80} in {' or '.join(f'models/{folder}' for folder in FOLDERS)}.")
 
 
 def load_openclip(path: Path, architecture: str, activation: str, precision: str, fit: str) -> "OpenClipVision":
     """The encoder of a file; AdapterError names the file and what is wrong with it."""
     try:
-        tensors = comfy.utils.load_torch_file(str(path), safe_load=True)
-        encoder = build_encoder(tensors, architecture, activation, read_config(path))
+        encoder = build_encoder(read_encoder(path), architecture, activation, read_config(path))
+    except CheckpointError:
+        raise  # it names the file
     except AdapterError as error:
         raise AdapterError(f"{path.name}: {error}") from error
     return OpenClipVision(encoder, PRECISIONS[precision], FITS[fit])
+
+
+def read_encoder(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a file, also of one that a training run wrote, which lie in its state_dict."""
+    found: Any = read_file(path)[0]
+    inner = found.get("state_dict", found) if isinstance(found, dict) else {}
+    return {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
 
 
 class OpenClipVision:

@@ -12,7 +12,7 @@ from ...ipadapter.families import FAMILIES, Family
 from ...ipadapter.peek import describe, peek_adapter, peek_encoder, peek_lora_width
 from ...ipadapter.presets import Preset, encoders_for
 from ...ipadapter.published import Published
-from .files import ADAPTERS
+from .files import ADAPTERS, model_file
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,8 @@ def _is_wanted(config: AdapterConfig, wanted: Published, family: Family) -> bool
 def _files(folder: str) -> dict[str, Path]:
     """The files of a model folder by name: no folders, pipes or links to nowhere, none of macOS's own."""
     names = [name for name in folder_paths.get_filename_list(folder) if not Path(name).name.startswith("._")]
-    paths = {name: folder_paths.get_full_path(folder, name) for name in names}
-    return {name: Path(path) for name, path in paths.items() if path is not None and Path(path).is_file()}
+    paths = {name: model_file(folder, name) for name in names}
+    return {name: path for name, path in paths.items() if path is not None}
 
 
 def _expected(folder: str, name: str) -> str:

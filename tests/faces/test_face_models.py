@@ -1,5 +1,6 @@
 """Packs on disk, providers, and what the user reads when something is missing or broken."""
 
+import os
 import shutil
 import sys
 
@@ -109,3 +110,21 @@ def test_a_broken_package_tells_its_own_cause(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FaceError, match="fails to import: RuntimeError: compiled against numpy 1.x"):
         import_face_module("broken_face_package")
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", b"\x08\x07\x12\x04"])
+def test_a_damaged_network_is_said_to_be_one_with_its_pack(tmp_path, content):
+    (tmp_path / "det.onnx").write_bytes(content)
+    with pytest.raises(FaceError, match=f"face pack {tmp_path}") as error:
+        load_pack(tmp_path, "CPU")
+    assert len(str(error.value)) < 500
+
+
+def test_a_pack_whose_networks_were_replaced_is_opened_again(tmp_path, face_root):
+    pack = shutil.copytree(face_root / "models" / assets.PACK, tmp_path / "pack")
+    first = load_pack(pack, "CPU")
+    network = next(pack.glob("*.onnx"))
+    status = network.stat()
+    network.write_bytes(network.read_bytes())
+    os.utime(network, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert load_pack(pack, "CPU") is not first

@@ -161,6 +161,18 @@ class TestSaveTensor(io.ComfyNode):
         return io.NodeOutput(ui={"tensors": [{"name": name, "filename": file.name}]})
 
 
+class TestChoice(io.ComfyNode):
+    """A value of your own for a combo, which only a link can bring."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema("TestChoice", [io.String.Input("value")], [io.Combo.Output()])
+
+    @classmethod
+    def execute(cls, value: str) -> io.NodeOutput:
+        return io.NodeOutput(value)
+
+
 def tensors_in(value: Any, path: str = "") -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor in nested lists, dicts and objects, by dotted path; a bare tensor is called `tensor`."""
     if isinstance(value, torch.Tensor):
@@ -179,6 +191,7 @@ class TestNodes(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
+            TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
             *callers.NODES, counting.TestCountedStep,
         ]  # fmt: skip
