@@ -13,20 +13,27 @@ from comfy_api.latest import io
 
 from ..ipadapter.checks import check_embeds, check_mask, check_pictures, check_weight, check_weights
 from ..ipadapter.errors import AdapterError
+from ..ipadapter.pictures import FILTERS
 from ..weight_schedules.layers import WEIGHT_TYPES
 from .appended import AppendedChoice, AppendedWhole
 from .inputs import EmbedsType
-from .old_names import RENAMED
+from .old_names import current_filter, current_name
+from .removed_forms import UncheckedFloat, wrong_number
 
 PER_FRAME = ("weight", "weight_style", "image_weight", "weights_1", "weights_2", "frame_weights")  # may be lists
 LONGEST = 1500  # characters of a message; somebody's megabyte is in the middle of longer ones
 
+# Names that a list does not have and its nodes know: of earlier releases, and of other nodes where packs call ours.
+KNOWN: dict[str, Callable[[str], bool]] = {
+    "weight_type": lambda name: current_name(name) in WEIGHT_TYPES,
+    "interpolation": lambda name: current_filter(name) in FILTERS,
+}
+
 
 def choice(item: Any, value: Any) -> str:
     options = item.options or []
-    # Other packs call nodes with names of today and yesterday that a short list does not have.
-    more = (*RENAMED, *WEIGHT_TYPES) if item.id == "weight_type" else ()
-    if not isinstance(value, str) or (value not in options and value not in more):
+    known = isinstance(value, str) and (value in options or KNOWN.get(item.id, lambda name: False)(value))
+    if not known:
         listed = ", ".join(map(str, options[:40])) or "nothing to choose from"
         raise AdapterError(f"{item.id} cannot be {value!r:.80}; choose one of: {listed:.800}.")
     return value
@@ -34,6 +41,13 @@ def choice(item: Any, value: Any) -> str:
 
 def number(item: Any, value: Any) -> float | list[float]:
     return check_weights(value, item.id) if item.id in PER_FRAME else check_weight(value, item.id)
+
+
+def as_saved(item: Any, value: Any) -> Any:
+    """ComfyUI hands these on as they were saved: a flag that an earlier form left there is the node's own to read."""
+    if isinstance(value, bool):
+        return value
+    return check_weight(float(value) if wrong_number(item, value) is None else value, item.id)
 
 
 def whole(item: Any, value: Any) -> int:
@@ -57,6 +71,7 @@ def untouched(item: Any, value: Any) -> Any:
 Check = Callable[[Any, Any], Any]
 CHECKS: tuple[tuple[type | tuple[type, ...], Check], ...] = (  # the first that fits counts
     ((AppendedChoice, AppendedWhole), untouched),  # they know their own values
+    (UncheckedFloat, as_saved),
     (io.Combo.Input, choice),
     (io.Int.Input, whole),
     (io.Float.Input, number),

@@ -55,8 +55,8 @@ def wrong_number(item: io.Float.Input, value: Any) -> str | None:
     low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        return f"{item.id} is {value!r}, which is no number"
+    except (TypeError, ValueError, OverflowError):
+        return f"{item.id} is {value!r:.80}, which is no number"
     if not low <= number <= high:
         return f"{item.id} is {number:g}; it must be between {low:g} and {high:g}"
     return None
