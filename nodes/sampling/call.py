@@ -19,6 +19,7 @@ from ...ipadapter.sites import Site
 from ...masks.grid import mask_on_grid
 from ...weight_schedules.position import SamplingPosition
 from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs
+from .replaced import say_replaced
 from .rows import KEY, branches_of_conds, guider_notes, read_rows, with_notes
 
 Kept = TypeVar("Kept")
@@ -29,12 +30,13 @@ BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on th
 @dataclass(frozen=True)
 class ModelCall:
     """What one call of the model needs to know: what its rows are, the weight of every prompt in every layer (None
-    while idle), and sigma where a prompt depends on it.
+    while idle), and sigma where a prompt depends on it. Sites that ask for their images are noted.
     """
 
     rows: Rows
     weights: Mapping[ImagePrompt, Sequence[float] | None]
     sigma: float | None = None
+    asked: set[int] = field(default_factory=set, compare=False)  # numbers of sites
 
 
 @dataclass(eq=False)
@@ -46,6 +48,7 @@ class Decider:
     positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)  # by model_sampling; chains share them
     idle: Sequence[AttentionPatch] = ()  # one per site, for graphs that serve whatever prompts reach
     store: ContentCache = field(default_factory=lambda: ContentCache(BUDGET))  # what sites need while sampling
+    looked: bool = True  # whether, in this run, patches of others in the place of ours were looked for
 
     def __post_init__(self) -> None:
         """Look up what needs the host's noise schedule now: on a GPU, every look-up waits for the device."""
@@ -60,6 +63,7 @@ class Decider:
         self, executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *args: Any, **kwargs: Any
     ) -> Any:
         """Note what the guider's conditionings are, and the canvas that their areas refer to."""
+        self.looked = False
         noise = args[1] if len(args) > 1 else kwargs["noise"]
         options = with_notes(extra_args["model_options"], guider_notes(guider, tuple(noise.shape[-2:])))
         return executor(guider, sigmas, {**extra_args, "model_options": options}, *args, **kwargs)
@@ -95,7 +99,11 @@ class Decider:
             options = patched_everywhere(options, self.idle)
             kwargs = {**kwargs, graph_keyword(options): None}
         with serving_graphs(options):
-            return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+            out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if not self.looked and (acting := [weights for weights in call.weights.values() if weights is not None]):
+            self.looked = True
+            say_replaced([patch.site for patch in self.idle], acting, call.asked, options)
+        return out
 
     def call_for(self, prompts: Sequence[ImagePrompt], options: dict[str, Any], rows: int) -> ModelCall:
         """The decision for this model call; made here where a caller went around ComfyUI's `apply_model` or dropped
@@ -118,6 +126,7 @@ class Decider:
         self, prompts: Sequence[ImagePrompt], site: Site, number: int, call: ModelCall, grid: Grid, like: Tensor
     ) -> Iterator[ImageTokens]:
         """What acts in a site (the `number`-th) in this model call, in the type and on the device of `like`."""
+        call.asked.add(number)
         for prompt in prompts:
             weights = call.weights[prompt]
             if weights is not None and (weight := weights[site.layer]) != 0:

@@ -7,6 +7,7 @@ from typing import Any
 import comfy.utils
 import folder_paths
 import torch
+from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
 import nodes
@@ -101,6 +102,35 @@ def state_dict_of(file: str) -> dict[str, Any]:
     return groups | {"faceidplusv2": False, "portraitunnorm": False}
 
 
+class TestCouple(io.ComfyNode):
+    """As attention-couple packs do: a patch of its own in every cross-attention of SD1.5, whatever was there."""
+
+    BLOCKS = [*(("input", n) for n in (1, 2, 4, 5, 7, 8)), ("middle", 0), *(("output", n) for n in range(3, 12))]
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.Model.Input("model"), io.Boolean.Input("calls_earlier", default=False)]
+        return io.Schema(node_id="TestCouple", category="testing", inputs=inputs, outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, model: Any, calls_earlier: bool) -> io.NodeOutput:
+        model = model.clone()
+        present = model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+        for block in cls.BLOCKS:
+            earlier = present.get(block) if calls_earlier else None
+            model.set_model_attn2_replace(cls.patch(earlier), *block)
+        return io.NodeOutput(model)
+
+    @classmethod
+    def patch(cls, earlier: Any) -> Any:
+        def couple(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, options: dict[str, Any]) -> torch.Tensor:
+            if earlier is not None:
+                return earlier(q, k, v * 0.5, options)
+            return optimized_attention(q, k, v * 0.5, options["n_heads"], transformer_options=options)
+
+        return couple
+
+
 FORMS = {
     "state dict": lambda state_dict, clip_vision: state_dict,
     "pipeline": lambda state_dict, clip_vision: {
@@ -166,4 +196,4 @@ def alike(one: Any, other: Any) -> bool:
     return one is other or one == other
 
 
-NODES = [TestCall, TestName, TestListedTypes, TestForeignAdapter, TestUnchanged]
+NODES = [TestCouple, TestCall, TestName, TestListedTypes, TestForeignAdapter, TestUnchanged]
