@@ -85,7 +85,7 @@ def read_checkpoint(
         channels, context_dim = _read_layers(layers, mechanism)
         projection = read_projection(groups["image_proj"], mechanism)
         _check_widths(projection, context_dim)
-        _check_lora(lora, len(channels))
+        lora_fault = _lora_fault(lora, len(channels))
         if shortcut is None:
             shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
         shortcut = projection.kind == "face plus" and shortcut
@@ -97,15 +97,18 @@ def read_checkpoint(
             context_dim=context_dim,
             key_numbers=tuple(channels),
             channels=tuple(channels.values()),
-            has_lora=bool(lora),
+            has_lora=bool(lora) and not lora_fault,
             shortcut=shortcut,
             mechanism=mechanism,
             head_dim=len(layers["0.norm_q.weight"]) if "0.norm_q.weight" in layers else 0,
+            lora_fault=lora_fault,
         )
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:
         raise CheckpointError(f"{name} is no adapter that can be used: {error}. {UNDERSTOOD}") from error
     log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, family, config.tokens, len(channels))
+    if lora_fault:
+        log.warning("%s: the LoRA in it cannot be used: %s", name, lora_fault)
     return Checkpoint(name, config, groups["image_proj"], layers, lora)
 
 
@@ -183,14 +186,16 @@ def _check_widths(projection: Projection, context_dim: int) -> None:
         raise CheckpointError(f"its projection gives tokens {projection.token_dim} wide, its layers read {context_dim}")
 
 
-def _check_lora(lora: Mapping[str, Tensor], layers: int) -> None:
+def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
+    """What a file's LoRA lacks; nothing where there is none. The adapter can be used without it."""
     if not lora:
-        return
+        return ""
     for number in range(2 * layers):
         for part in ("q", "k", "v", "out"):
             down, up = (lora.get(f"{number}.to_{part}_lora.{half}.weight") for half in ("down", "up"))
             if down is None or up is None or down.ndim != 2 or up.ndim != 2 or len(down) != up.shape[1]:
-                raise CheckpointError(f"its LoRA of attention {number}.to_{part} is not complete")
+                return f"attention {number}.to_{part} is not complete"
+    return ""
 
 
 def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:

@@ -44,10 +44,11 @@ class AdapterConfig:
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read
     key_numbers: tuple[int, ...]  # numbers of the cross-attentions in the file: odd, down blocks, up blocks, middle
     channels: tuple[int, ...]  # width of each of those cross-attentions
-    has_lora: bool
+    has_lora: bool  # a complete one
     shortcut: bool  # FaceID Plus V2: the refinement is added to the face tokens instead of replacing them
     mechanism: Mechanism = "cross-attention"  # where its attention acts, in a UNet or a transformer
     head_dim: int = 0  # width of a head, where the adapter norms heads itself
+    lora_fault: str = ""  # what is wrong with the LoRA in the file, where it cannot be used
 
     @property
     def tokens(self) -> int:

@@ -16,7 +16,10 @@ from .face_crops import aligned_crop, box_crop
 
 DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller
 
-# What a detection is, as one row: left, top, right, bottom, score, and five points x, y.
+LOW_SCORE = 0.7  # of YuNet: cups, moons and wheels came to 0.52 to 0.67, faces in photos to 0.87 and more
+
+# What a detection is, as one row: left, top, right, bottom, score, five points x, y, and the smaller detection size
+# that it took to be found, 0 where it was found at the first.
 FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "highest score": lambda found: -found[:, 4],
     "largest": lambda found: -(found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
@@ -35,15 +38,20 @@ class FaceChoice:
     order: str = "highest score"
     index: int = 0
     missing: str = "error"
+    least_score: float = 0.0  # of the detector, 0 to 1: a face of less is none
 
 
 @dataclass(frozen=True)
 class Faces:
-    """One face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the image each row was taken from."""
+    """One face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the image each row was taken from.
+
+    `notes` say which of them may be no face, or a bad one.
+    """
 
     embeds: Tensor
     crops: Tensor
     kept: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
 def _error_for_missing(has_face: Sequence[bool], what: str) -> list[int]:
@@ -89,30 +97,55 @@ def face_features(
     Kolors want them. `cache` keeps detections and embeds by image content. Raises FaceError when a face is missing
     and the choice is "error", when no image has one, or when the pack cannot recognise faces.
     """
-    chosen, kept = select_faces([detect(analysis, image, cache) for image in images], choice or FaceChoice())
+    choice = choice or FaceChoice()
+    found = [detect(analysis, image, cache, choice.least_score) for image in images]
+    chosen, kept = select_faces(found, choice)
     embeds = {number: _embed(analysis, images[number], chosen[number], cache) for number in dict.fromkeys(kept)}
     stacked = torch.stack([embeds[number] for number in kept])
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
-    return Faces(stacked, crop_faces(images, chosen, kept, crop_size, crop=crop), tuple(kept))
+    crops = crop_faces(images, chosen, kept, crop_size, crop=crop)
+    return Faces(stacked, crops, tuple(kept), tuple(face_notes(chosen)))
 
 
 def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int, Tensor], list[int]]:
-    """The chosen face (15,) of every image that has one, by image number, and the image that each result comes from.
+    """The chosen face (16,) of every image that has one, by image number, and the image that each result comes from.
 
-    `found` are the detections (faces, 15) of every image.
+    `found` are the detections (faces, 16) of every image.
     """
     if not found:
         raise FaceError("The batch of images is empty: there is nothing to look for a face in.")
     key = FACE_ORDERS[choice.order]
     chosen: dict[int, Tensor] = {}
     for number, faces in enumerate(found):
+        faces = faces[faces[:, 4] >= choice.least_score]
         if choice.index < len(faces):
             chosen[number] = faces[key(faces).argsort(stable=True)[choice.index]]
     if not chosen:
         choice = replace(choice, missing="error")  # nothing to fill gaps from
     what = f"face number {choice.index + 1}" if choice.index else "face"
+    if choice.least_score > 0:
+        what += f" with a score of at least {choice.least_score:.2f}"
     return chosen, MISSING[choice.missing]([number in chosen for number in range(len(found))], what)
+
+
+def face_notes(chosen: Mapping[int, Tensor]) -> list[str]:
+    """What to look at twice: faces of a low score, and those that were found only where the picture was made smaller.
+
+    `chosen` are faces (16,) by the number of their image.
+    """
+    notes = []
+    for number, face in sorted(chosen.items()):
+        score, size = float(face[4]), float(face[15])
+        if score >= LOW_SCORE and not size:
+            continue
+        width, height = (round(float(face[edge + 2] - face[edge])) for edge in (0, 1))
+        smaller = f", seen only where the picture was made {size:.0f} pixels small" if size else ""
+        notes.append(
+            f"Image {number + 1}: is this a face? {width} x {height} pixels, score {score:.2f}{smaller}. Look at "
+            "face_image; a least_score above that leaves it out."
+        )
+    return notes
 
 
 def crop_faces(
@@ -131,7 +164,7 @@ def crop_faces(
 
 
 def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
-    """Detections (faces, 15) per image, without points, from any detector's boxes: x, y, width, height, perhaps score.
+    """Detections (faces, 16) per image, without points, from any detector's boxes: x, y, width, height, perhaps score.
 
     A box, a list of boxes of one image, or such a list per image. Raises FaceError for another number of images.
     """
@@ -146,12 +179,13 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
     for frame in frames:
         rows = [[b["x"], b["y"], b["x"] + b["width"], b["y"] + b["height"], b.get("score", 1.0)] for b in frame]
         corners = torch.tensor(rows, dtype=torch.float32).reshape(-1, 5)
-        found.append(torch.cat([corners, torch.full((len(rows), 10), torch.nan)], dim=1))
+        no_points = torch.full((len(rows), 10), torch.nan)
+        found.append(torch.cat([corners, no_points, torch.zeros(len(rows), 1)], dim=1))
     return found
 
 
-def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> Tensor:
-    """All faces of one image (h, w, 3) at the first detection size that shows any, best score first; (faces, 15).
+def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None, least_score: float = 0.0) -> Tensor:
+    """All faces of one image (h, w, 3) at the first detection size that shows any, best score first; (faces, 16).
 
     The size is handed to the detector with the call. Its settings are neither needed nor touched: insightface 0.7.3
     ignores a second prepare(), and insightface 1.0 and later ignore an assigned input_size.
@@ -161,16 +195,22 @@ def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None) -> T
         found = type(analysis).__name__
         raise FaceError(f"Expected an insightface FaceAnalysis, found {found}: use the InsightFace loader.")
 
+    sizes_to_try = _input_sizes(detector)
+
     def make() -> Tensor:
         picture = _bgr(image)
-        for size in _input_sizes(detector):
+        for size in sizes_to_try:
             boxes, points = detector.detect(picture, input_size=size)
-            if len(boxes):
-                points = np.full((len(boxes), 10), np.nan) if points is None else points.reshape(len(boxes), 10)
-                return torch.from_numpy(np.concatenate([boxes, points], axis=1)).float()
-        return torch.zeros(0, 15)
+            points = np.full((len(boxes), 10), np.nan) if points is None else points.reshape(len(boxes), 10)
+            sizes = np.full((len(boxes), 1), 0 if size == sizes_to_try[0] else size[0])
+            found = torch.from_numpy(np.concatenate([boxes, points, sizes], axis=1)).float()
+            if len(found := found[found[:, 4] >= least_score]):
+                return found
+        return torch.zeros(0, 16)
 
-    return cache.get_or_make(("faces", serial(detector), content_key(image)), make) if cache is not None else make()
+    if cache is None:
+        return make()
+    return cache.get_or_make(("faces", serial(detector), content_key(image), least_score), make)
 
 
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
@@ -199,9 +239,9 @@ def _bgr(image: Tensor) -> NDArray[np.uint8]:
 
 
 def _points(face: Tensor) -> NDArray[np.float32]:
-    if face[5:].isnan().any():
+    if face[5:15].isnan().any():
         raise FaceError("This detector finds no eyes, nose and mouth, so faces cannot be aligned: crop by the box.")
-    return face[5:].reshape(5, 2).numpy()
+    return face[5:15].reshape(5, 2).numpy()
 
 
 def _input_sizes(detector: Any) -> list[tuple[int, int]]:

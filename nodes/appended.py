@@ -53,10 +53,27 @@ class AppendedWhole(io.Int.Input):
         return int(value) if within else None
 
 
+class AppendedNumber(io.Float.Input):
+    """A number. As with AppendedWhole, `validate_inputs` of the node names it too."""
+
+    def get_io_type(self) -> str:
+        return Unchecked(io.Float.io_type)
+
+    def read(self, value: Any) -> float | None:
+        """The value, None for what is no number within the limits."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        within = (self.min is None or self.min <= value) and (self.max is None or value <= self.max)
+        return float(value) if within else None
+
+
+APPENDED = (AppendedChoice, AppendedWhole, AppendedNumber)
+
+
 def without_leftovers(node: type[io.ComfyNode], values: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a node, less those behind the known ones where any of these holds what is no value of it."""
     schema = node.define_schema()
-    behind = {item.id: item for item in schema.inputs if isinstance(item, AppendedChoice | AppendedWhole)}
+    behind = {item.id: item for item in schema.inputs if isinstance(item, APPENDED)}
     given = {id: values[id] for id in behind if values.get(id) is not None}
     read = {id: behind[id].read(value) for id, value in given.items()}
     if None not in read.values():

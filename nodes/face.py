@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
 from . import inputs
-from .appended import AppendedChoice, AppendedWhole, without_leftovers
+from .appended import AppendedChoice, AppendedNumber, AppendedWhole, without_leftovers
 from .apply_base import ApplyNode, first_strength_of, strength_of
 from .applying.apply import Request
 from .applying.encoding import Reference
@@ -44,6 +44,12 @@ def face_choice(
     ]
 
 
+def least_score(number: Callable[..., io.Input] = AppendedNumber) -> io.Input:
+    """From which score on a detection is a face."""
+    tip = "What the detector is less sure of than this is no face: 0 takes all that it finds, 0.7 leaves out cups."
+    return number("least_score", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True, tooltip=tip)
+
+
 def face_schema(node_id: str, display_name: str, description: str, *, kolors: bool = False) -> io.Schema:
     return io.Schema(
         node_id=node_id,
@@ -66,6 +72,7 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
             inputs.schedule(),
             *face_choice("largest" if kolors else "highest score"),
             plus_version(),
+            least_score(),
         ],
         outputs=[inputs.model_output(), inputs.face_image_output()],
     )
@@ -88,6 +95,7 @@ class FaceNode(ApplyNode):
         face_index: int = 0,
         missing_face: str = "error",
         faceid_plus_version: str = "by the file",
+        least_score: float = 0.0,
         **strength: Any,
     ) -> Request:
         reference = Reference(
@@ -98,12 +106,14 @@ class FaceNode(ApplyNode):
             face_weight=weight_faceidv2,
             shortcut=VERSIONS[faceid_plus_version],
             kolors_weight=weight_kolors,
-            face=FaceChoice(face or cls.order, face_index, missing_face),
+            face=FaceChoice(face or cls.order, face_index, missing_face, least_score),
         )
         return Request(reference, strength_of(**strength))
 
     @classmethod
-    def validate_inputs(cls, weight_type: str | None = None, face_index: Any = None) -> bool | str:
+    def validate_inputs(
+        cls, weight_type: str | None = None, face_index: Any = None, least_score: Any = None
+    ) -> bool | str:
         return super().validate_inputs(weight_type)
 
     @classmethod
@@ -174,6 +184,7 @@ class IPAdapterApplyFaceID(FaceNode):
                 inputs.attn_mask(),
                 inputs.schedule(),
                 *face_choice(),
+                least_score(),
             ],
             outputs=[inputs.model_output(), inputs.face_image_output()],
         )
@@ -189,6 +200,7 @@ class IPAdapterApplyFaceID(FaceNode):
         face: str | None = None,
         face_index: int = 0,
         missing_face: str = "error",
+        least_score: float = 0.0,
         **strength: Any,
     ) -> Request:
         reference = Reference(
@@ -197,7 +209,7 @@ class IPAdapterApplyFaceID(FaceNode):
             per_frame=unfold_batch,
             face_weight=weight_v2,
             shortcut=faceid_v2,
-            face=FaceChoice(face or cls.order, face_index, missing_face),
+            face=FaceChoice(face or cls.order, face_index, missing_face, least_score),
         )
         return Request(reference, first_strength_of(**strength))
 

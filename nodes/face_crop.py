@@ -6,10 +6,11 @@ from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..ipadapter.face_crops import prepare_for_detector
-from ..ipadapter.faces import CROPS, FaceChoice, crop_faces, detect, faces_from_boxes, select_faces
+from ..ipadapter.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, faces_from_boxes, select_faces
 from ..ipadapter.pictures import SQUARES
 from . import inputs
-from .face import face_choice
+from .face import face_choice, least_score
+from .notices import say_notes
 
 
 def boxes_input() -> io.Input:
@@ -43,6 +44,7 @@ class IPAdapterFaceCrop(io.ComfyNode):
                 *face_choice(choice=inputs.Choice, whole=io.Int.Input),
                 inputs.insightface(),
                 boxes_input(),
+                least_score(io.Float.Input),
             ],
             outputs=[io.Image.Output(display_name="face_image", tooltip="One face per picture.")],
             is_output_node=True,
@@ -60,11 +62,17 @@ class IPAdapterFaceCrop(io.ComfyNode):
         face: str = "highest score",
         face_index: int = 0,
         missing_face: str = "error",
+        least_score: float = 0.0,
     ) -> io.NodeOutput:
         if insightface is None and bboxes is None:
             raise ValueError("Face Crop needs a detector: connect an IPAdapter InsightFace Loader, or boxes to bboxes.")
-        found = [detect(insightface, one) for one in image] if bboxes is None else faces_from_boxes(bboxes, len(image))
-        crops = crop_faces(image, *select_faces(found, FaceChoice(face, face_index, missing_face)), size, padding, crop)
+        if bboxes is None:
+            found = [detect(insightface, one, least_score=least_score) for one in image]
+        else:
+            found = faces_from_boxes(bboxes, len(image))
+        chosen, kept = select_faces(found, FaceChoice(face, face_index, missing_face, least_score))
+        say_notes(face_notes(chosen))
+        crops = crop_faces(image, chosen, kept, size, padding, crop)
         return io.NodeOutput(crops, ui=ui.PreviewImage(crops, cls=cls))
 
 

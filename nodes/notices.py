@@ -1,8 +1,21 @@
 """What a user should know though nothing failed, written on the node that runs."""
 
+import logging
+from collections.abc import Sequence
+
 from comfy_execution.utils import get_executing_context  # type: ignore[import-not-found]
 
 from server import PromptServer  # type: ignore[import-not-found]
+
+log = logging.getLogger(__name__)
+
+
+def say_notes(notes: Sequence[str]) -> None:
+    """Notes on the node that is being executed, one a line, and in the log."""
+    for note in notes:
+        log.warning(note)
+    if notes:
+        say_on_node("\n".join(notes))
 
 
 def say_on_node(text: str) -> None:

@@ -18,6 +18,7 @@ from ...ipadapter.families import face_habits
 from ...ipadapter.noise import contrast_copy
 from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
+from ..notices import say_notes
 from .caches import FACES, FEATURES
 
 
@@ -202,7 +203,7 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
     """The face of every reference picture, as the adapter was trained with it."""
     config = pipeline.adapter.config
     habits = face_habits(config.family)
-    return face_features(
+    faces = face_features(
         pipeline.insightface,
         _images(reference),
         habits.side,
@@ -211,6 +212,8 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
         crop=habits.crop,
         cache=FACES,
     )
+    say_notes(faces.notes)
+    return faces
 
 
 def _combined(embeds: Embeds, reference: Reference) -> Embeds:

@@ -15,6 +15,7 @@ from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.shared_files import SharedFiles
+from ..notices import say_on_node
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,10 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
-        return manage(read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut))
+        checkpoint = read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut)
+        if fault := checkpoint.config.lora_fault:
+            say_on_node(f"The LoRA in {path.name} cannot be used ({fault}); everything else of it can.")
+        return manage(checkpoint)
 
     return _files.get_or_open(path, open_it, shortcut)
 

@@ -13,6 +13,11 @@ from .adapters import open_pipeline
 def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> ModelPatcher:
     """A clone of a model with the LoRA that an adapter's checkpoint holds; the text encoder has no part in it."""
     adapter = open_pipeline(ipadapter).adapter
+    if fault := adapter.config.lora_fault:
+        raise AdapterError(
+            f"The LoRA in {adapter.name} cannot be used: {fault}, so the file is damaged or was cut. Its image prompt "
+            "works. Download the file again, or load the *_lora file that belongs to it with Load LoRA."
+        )
     if not adapter.config.has_lora:
         raise AdapterError(
             f"{adapter.name} ({adapter.config.variant}) holds no LoRA: only FaceID, FaceID Plus and FaceID Plus V2 "

@@ -66,8 +66,8 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
     if fitting := [path for path in paths if peek_lora_width(path) == family.text_width]:
         return fitting[0]
     raise FileNotFoundError(
-        f"No LoRA for the preset {preset_name}, whose adapter holds none itself: {_expected('loras', wanted.name)}. "
-        f"Get it from {wanted.source}, or set lora_strength to 0."
+        f"No LoRA for the preset {preset_name}, whose adapter holds no complete one itself: "
+        f"{_expected('loras', wanted.name)}. Get it from {wanted.source}, or set lora_strength to 0."
     )
 
 

@@ -103,6 +103,7 @@ def load_photo(path: Path) -> Tensor:
 PHOTOS = {
     "astronaut": lambda: package_file("skimage", "data", "astronaut.png"),
     "cat": lambda: package_file("skimage", "data", "chelsea.png"),
+    "coffee": lambda: package_file("skimage", "data", "coffee.png"),
     "rocket": lambda: package_file("skimage", "data", "rocket.jpg"),
     "hopper": lambda: package_file("matplotlib", "mpl-data", "sample_data", "grace_hopper.jpg"),
     "six people": lambda: package_file("insightface", "data", "images", "t1.jpg"),

@@ -66,6 +66,33 @@ def test_a_face_that_fills_the_picture_is_found_at_a_smaller_detection_size(anal
     assert face_features(analysis, close, 224).kept == (0,)
 
 
+def test_a_coffee_cup_is_doubted_and_a_least_score_leaves_it_out(analysis, photo):
+    faces = face_features(analysis, photo("coffee"), 224)
+    (note,) = faces.notes
+    assert "Image 1: is this a face?" in note and "score 0.62, seen only where the picture was made 576" in note
+    with pytest.raises(FaceError, match=r"No face with a score of at least 0.70 found in image 1 of 1"):
+        face_features(analysis, photo("coffee"), 224, choice=FaceChoice(least_score=0.7))
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_no_face_in_a_photo_is_doubted_or_left_out(analysis, photo, name):
+    faces = face_features(analysis, photo(name), 224, choice=FaceChoice(least_score=0.8))
+    assert faces.notes == () and faces.kept == (0,)
+
+
+def test_where_the_first_size_shows_no_face_that_is_sure_enough_a_smaller_one_is_tried(analysis, photo, monkeypatch):
+    real = analysis.det_model.detect
+
+    def unsure(picture, input_size):
+        boxes, points = real(picture, input_size=input_size)
+        boxes[:, 4] -= 0.5 if input_size[0] > 512 else 0.0
+        return boxes, points
+
+    monkeypatch.setattr(analysis.det_model, "detect", unsure)
+    found = detect(analysis, photo("hopper")[0], least_score=0.8)
+    assert len(found) == 1 and found[0, 15] == 512
+
+
 def _bgr(image):
     return np.ascontiguousarray((image * 255).round().byte().numpy()[..., ::-1])
 
@@ -162,7 +189,7 @@ def test_a_batch_without_any_face_is_always_an_error(analysis, missing):
 def test_a_picture_of_any_size_with_alpha_and_nan_is_looked_at(analysis, size):
     picture = torch.rand(*size, 4, generator=torch.Generator().manual_seed(0))
     picture[0, 0, 0] = torch.nan
-    assert detect(analysis, picture).shape == (0, 15)
+    assert detect(analysis, picture).shape == (0, 16)
 
 
 def test_the_same_picture_is_detected_and_recognised_once(analysis, photo, monkeypatch):

@@ -27,7 +27,7 @@ VARIANTS = {  # file -> variant, family of TestModel, sizes, side and kind of th
     "ipa-faceid-plus.bin": ("Kolors FaceID Plus", "kolors", SHALLOW, 336, "box"),
 }
 PLUS = [file for file, (variant, *_) in VARIANTS.items() if "Plus" in variant]
-PHOTOS = ("astronaut", "hopper", "six people", "cat")
+PHOTOS = ("astronaut", "hopper", "six people", "cat", "coffee")
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,20 @@ def test_a_photo_without_a_face_is_named_and_the_next_run_works(faces_server):
     with pytest.raises(PromptError, match="No face found in image 1 of 1"):
         run(faces_server, photo="cat")
     assert torch.equal(run(faces_server)[0], good)
+
+
+def test_a_doubtful_face_is_told_in_the_log_shown_as_a_crop_and_left_out_by_a_least_score(faces_server):
+    _, faces = run(faces_server, photo="coffee")
+    assert faces.shape == (1, 224, 224, 3)
+    assert "Image 1: is this a face?" in faces_server.log and "score 0.62" in faces_server.log
+    with pytest.raises(PromptError, match="No face with a score of at least 0.80 found in image 1 of 1"):
+        run(faces_server, photo="coffee", least_score=0.8)
+    g = Graph()
+    pack = g.add("IPAdapterInsightFaceLoader", provider="CPU", model_name=assets.PACK)[0]
+    widgets = {"size": 256, "crop": "box", "padding": 0.2, "least_score": 0.8}
+    g.add("IPAdapterFaceCrop", image=picture(g, "coffee"), insightface=pack, **widgets)
+    with pytest.raises(PromptError, match="No face with a score of at least 0.80"):
+        faces_server.run(g)
 
 
 def test_plus_v2_s_clip_features_have_a_weight_of_their_own_and_plus_s_have_not(faces_server):
@@ -224,6 +238,21 @@ def test_the_lora_node_says_that_a_portrait_adapter_has_none(faces_server):
     model = g.add("TestModel", family="sd15", seed=1)
     g.save("model", g.add("IPAdapterFaceIDLoRA", model=model[0], ipadapter=adapter[0], strength=1.0)[0])
     with pytest.raises(PromptError, match="FaceID portrait. holds no LoRA"):
+        faces_server.run(g)
+
+
+def test_half_a_lora_takes_only_itself_out_of_use(faces_server, bare):
+    whole = synthetic.adapter("FaceID", dtype=torch.float16, **SD15 | FACE)
+    layers = {key: tensor for key, tensor in whole["ip_adapter"].items() if not key.startswith("3.to_q_lora.up")}
+    synthetic.save(whole | {"ip_adapter": layers}, faces_server.base / "models" / "ipadapter" / "half.bin")
+    VARIANTS["half.bin"] = VARIANTS["faceid_sd15.bin"]
+    assert torch.equal(run(faces_server, "half.bin")[0], run(faces_server)[0])
+    assert "half.bin: the LoRA in it cannot be used: attention 3.to_q is not complete" in faces_server.log
+    g = Graph()
+    adapter = g.add("IPAdapterModelLoader", ipadapter_file="half.bin")
+    model = g.add("TestModel", family="sd15", seed=1)
+    g.save("model", g.add("IPAdapterFaceIDLoRA", model=model[0], ipadapter=adapter[0], strength=1.0)[0])
+    with pytest.raises(PromptError, match="The LoRA in half.bin cannot be used: attention 3.to_q is not complete"):
         faces_server.run(g)
 
 

@@ -216,7 +216,6 @@ BROKEN = {
         lambda: changed(tiny(), "image_proj", "proj.bias", torch.ones(128, dtype=torch.int8)),
         "floating point",
     ),
-    "half a LoRA": (lambda: without(tiny("FaceID"), "ip_adapter", "3.to_q_lora.up"), "LoRA of attention 3.to_q is not"),
 }
 
 
@@ -226,6 +225,16 @@ def test_anything_else_is_refused_with_what_was_found(case):
     with pytest.raises(CheckpointError, match=message) as error:
         read_checkpoint(make(), "broken.bin")
     assert str(error.value).startswith("broken.bin") and "image_proj and ip_adapter" in str(error.value)
+
+
+@pytest.mark.parametrize("lost", ["3.to_q_lora.up", "0.to_out_lora.down"])
+def test_an_adapter_whose_lora_is_not_complete_is_read_and_says_so(lost, caplog):
+    checkpoint = read_checkpoint(without(tiny("FaceID"), "ip_adapter", lost), "cut.bin")
+    whole = read_checkpoint(tiny("FaceID"), "cut.bin")
+    assert not checkpoint.config.has_lora and checkpoint.config.variant == whole.config.variant == "FaceID"
+    assert checkpoint.config.lora_fault == f"attention {lost.partition('_lora')[0]} is not complete"
+    assert f"cut.bin: the LoRA in it cannot be used: {checkpoint.config.lora_fault}" in caplog.text
+    assert whole.config.has_lora and not whole.config.lora_fault
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".bin"])

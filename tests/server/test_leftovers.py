@@ -8,7 +8,7 @@ import pytest
 from harness.graph import Graph
 from harness.wiring import Wiring
 from pack import nodes
-from pack.nodes.appended import AppendedChoice, AppendedWhole, without_leftovers
+from pack.nodes.appended import APPENDED, without_leftovers
 from pack.nodes.loading.files import register_adapter_folder
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -31,8 +31,9 @@ def test_every_appended_widget_is_one_that_leftovers_cannot_harm():
     found = appended_inputs()
     assert {item.id for _, item in found} == {
         "face", "face_index", "missing_face", "faceid_plus_version", "size", "random_seed", "model_name",
+        "least_score",
     }  # fmt: skip
-    assert [item.id for _, item in found if not isinstance(item, AppendedChoice | AppendedWhole)] == []
+    assert [item.id for _, item in found if not isinstance(item, APPENDED)] == []
 
 
 def test_one_leftover_takes_all_appended_values_with_it_and_real_values_stay():
