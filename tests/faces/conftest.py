@@ -1,14 +1,20 @@
-"""The real face pack and the photos, for every test in this folder."""
+"""The real face pack, the photos, and the server with small FaceID adapters, for every test in this folder."""
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
+import synthetic
 from faces import assets
+from faces.graphs import FACE, PHOTOS, VARIANTS
+from harness.graph import Graph
+from harness.sampling import sample
 from pack.ipadapter import face_models
 
 
@@ -27,3 +33,28 @@ def analysis(face_root: Path) -> Any:
 def photo() -> Callable[[str], Tensor]:
     """`photo(name)` is one picture (1, h, w, 3)."""
     return functools.cache(lambda name: assets.load_photo(assets.PHOTOS[name]()))
+
+
+@pytest.fixture(scope="module")
+def faces_server(server):
+    """The server with small FaceID adapters of every variant, a face pack and photos of people."""
+    for seed, (file, (variant, _, sizes, *_)) in enumerate(VARIANTS.items()):
+        nested = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes | FACE)
+        synthetic.save(nested, server.base / "models" / "ipadapter" / file)
+    assets.write_face_packs(server.base / "models" / "insightface" / "models", ("buffalo_l", assets.PACK))
+    for name in PHOTOS:
+        source = assets.PHOTOS[name]()
+        shutil.copy(source, server.base / "input" / f"{name}{source.suffix}")
+    return server
+
+
+@pytest.fixture(scope="module")
+def bare(faces_server):
+    """The latent of a family without any adapter."""
+
+    def latent(family, batch=1):
+        g = Graph()
+        g.save("latent", sample(g, g.add("TestModel", family=family, seed=1)[0], family, batch=batch)[0])
+        return faces_server.run(g).tensor("latent")
+
+    return latent

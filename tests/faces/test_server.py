@@ -1,89 +1,14 @@
 """From a photo to a sampled latent through the FaceID nodes, in a running ComfyUI server."""
 
-import shutil
-from typing import Any
-
 import pytest
 import torch
 
-import synthetic
 from faces import assets
-from harness.assets import SD15, SHALLOW
+from faces.graphs import VARIANTS, face_node, picture, run
 from harness.client import PromptError
 from harness.graph import Graph
 from harness.sampling import sample
 from pack.ipadapter.faces import face_features
-
-FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
-VARIANTS = {  # file -> variant, family of TestModel, sizes, side and kind of the crop
-    "faceid_sd15.bin": ("FaceID", "sd15", SD15, 224, "aligned"),
-    "faceid-plus_sd15.bin": ("FaceID Plus", "sd15", SD15, 224, "aligned"),
-    "faceid-plusv2_sd15.bin": ("FaceID Plus V2", "sd15", SD15, 224, "aligned"),
-    "faceid-portrait-v11_sd15.bin": ("FaceID portrait", "sd15", SD15, 224, "aligned"),
-    "faceid_sdxl.safetensors": ("FaceID", "sdxl shallow", SHALLOW, 256, "aligned"),
-    "faceid-plusv2_sdxl.bin": ("FaceID Plus V2", "sdxl shallow", SHALLOW, 256, "aligned"),
-    "faceid-portrait_sdxl.bin": ("FaceID portrait", "sdxl shallow", SHALLOW, 256, "aligned"),
-    "faceid-portrait_sdxl_unnorm.bin": ("FaceID portrait unnorm", "sdxl shallow", SHALLOW, 256, "aligned"),
-    "ipa-faceid-plus.bin": ("Kolors FaceID Plus", "kolors", SHALLOW, 336, "box"),
-}
-PLUS = [file for file, (variant, *_) in VARIANTS.items() if "Plus" in variant]
-PHOTOS = ("astronaut", "hopper", "six people", "cat", "coffee")
-
-
-@pytest.fixture(scope="module")
-def faces_server(server):
-    """The server with small FaceID adapters of every variant, a face pack and photos of people."""
-    for seed, (file, (variant, _, sizes, *_)) in enumerate(VARIANTS.items()):
-        nested = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes | FACE)
-        synthetic.save(nested, server.base / "models" / "ipadapter" / file)
-    assets.write_face_packs(server.base / "models" / "insightface" / "models", ("buffalo_l", assets.PACK))
-    for name in PHOTOS:
-        source = assets.PHOTOS[name]()
-        shutil.copy(source, server.base / "input" / f"{name}{source.suffix}")
-    return server
-
-
-def picture(g, name):
-    return g.add("LoadImage", image=f"{name}{assets.PHOTOS[name]().suffix}")[0]
-
-
-def face_node(g, model, file, photo: Any = "astronaut", node="IPAdapterFaceID", **more):
-    """A FaceID node with a loader of its own; only FaceID Plus gets a vision encoder."""
-    inputs = {
-        "weight": 1.0, "weight_faceidv2": 1.0, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0,
-        "end_at": 1.0, "embeds_scaling": "V only",
-        "model": model, "image": picture(g, photo) if isinstance(photo, str) else photo,
-        "ipadapter": g.add("IPAdapterModelLoader", ipadapter_file=file)[0],
-        "insightface": g.add("IPAdapterInsightFaceLoader", provider="CPU", model_name=assets.PACK)[0],
-    }  # fmt: skip
-    if file in PLUS:
-        inputs["clip_vision"] = g.add("TestClipVision", seed=3)[0]
-    if file == "ipa-faceid-plus.bin":
-        node, inputs["weight_kolors"] = "IPAdapterFaceIDKolors", 1.0
-    return g.add(node, **inputs | more)
-
-
-def run(server, file="faceid_sd15.bin", batch=1, **more):
-    """The latent, and the faces that were used."""
-    g = Graph()
-    family = VARIANTS[file][1]
-    node = face_node(g, g.add("TestModel", family=family, seed=1)[0], file, **more)
-    g.save("latent", sample(g, node[0], family, batch=batch)[0])
-    g.save("faces", node[1])
-    result = server.run(g)
-    return result.tensor("latent"), result.tensor("faces")
-
-
-@pytest.fixture(scope="module")
-def bare(faces_server):
-    """The latent of a family without any adapter."""
-
-    def latent(family, batch=1):
-        g = Graph()
-        g.save("latent", sample(g, g.add("TestModel", family=family, seed=1)[0], family, batch=batch)[0])
-        return faces_server.run(g).tensor("latent")
-
-    return latent
 
 
 @pytest.mark.parametrize("file", VARIANTS)
@@ -116,20 +41,6 @@ def test_a_photo_without_a_face_is_named_and_the_next_run_works(faces_server):
     with pytest.raises(PromptError, match="No face found in image 1 of 1"):
         run(faces_server, photo="cat")
     assert torch.equal(run(faces_server)[0], good)
-
-
-def test_a_doubtful_face_is_told_in_the_log_shown_as_a_crop_and_left_out_by_a_least_score(faces_server):
-    _, faces = run(faces_server, photo="coffee")
-    assert faces.shape == (1, 224, 224, 3)
-    assert "Image 1: is this a face?" in faces_server.log and "score 0.62" in faces_server.log
-    with pytest.raises(PromptError, match="No face with a score of at least 0.80 found in image 1 of 1"):
-        run(faces_server, photo="coffee", least_score=0.8)
-    g = Graph()
-    pack = g.add("IPAdapterInsightFaceLoader", provider="CPU", model_name=assets.PACK)[0]
-    widgets = {"size": 256, "crop": "box", "padding": 0.2, "least_score": 0.8}
-    g.add("IPAdapterFaceCrop", image=picture(g, "coffee"), insightface=pack, **widgets)
-    with pytest.raises(PromptError, match="No face with a score of at least 0.80"):
-        faces_server.run(g)
 
 
 def test_plus_v2_s_clip_features_have_a_weight_of_their_own_and_plus_s_have_not(faces_server):
@@ -238,21 +149,6 @@ def test_the_lora_node_says_that_a_portrait_adapter_has_none(faces_server):
     model = g.add("TestModel", family="sd15", seed=1)
     g.save("model", g.add("IPAdapterFaceIDLoRA", model=model[0], ipadapter=adapter[0], strength=1.0)[0])
     with pytest.raises(PromptError, match="FaceID portrait. holds no LoRA"):
-        faces_server.run(g)
-
-
-def test_half_a_lora_takes_only_itself_out_of_use(faces_server, bare):
-    whole = synthetic.adapter("FaceID", dtype=torch.float16, **SD15 | FACE)
-    layers = {key: tensor for key, tensor in whole["ip_adapter"].items() if not key.startswith("3.to_q_lora.up")}
-    synthetic.save(whole | {"ip_adapter": layers}, faces_server.base / "models" / "ipadapter" / "half.bin")
-    VARIANTS["half.bin"] = VARIANTS["faceid_sd15.bin"]
-    assert torch.equal(run(faces_server, "half.bin")[0], run(faces_server)[0])
-    assert "half.bin: the LoRA in it cannot be used: attention 3.to_q is not complete" in faces_server.log
-    g = Graph()
-    adapter = g.add("IPAdapterModelLoader", ipadapter_file="half.bin")
-    model = g.add("TestModel", family="sd15", seed=1)
-    g.save("model", g.add("IPAdapterFaceIDLoRA", model=model[0], ipadapter=adapter[0], strength=1.0)[0])
-    with pytest.raises(PromptError, match="The LoRA in half.bin cannot be used: attention 3.to_q is not complete"):
         faces_server.run(g)
 
 
