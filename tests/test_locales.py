@@ -1,5 +1,6 @@
 """Every node, input and output is explained in every language; English is in the nodes themselves."""
 
+import re
 import warnings
 from urllib.request import urlopen
 
@@ -7,10 +8,13 @@ import pytest
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
-from harness.locales import LOCALES, definitions, languages, our_nodes, read_definitions, read_words, texts
+from harness.help_pages import HEADINGS, PAGES, PICTURES, pages, read_advice
+from harness.locales import definitions, label, languages, our_nodes, read_definitions, read_words, texts
 from harness.process import PACK
 
-PAGES = LOCALES.parent / "web" / "docs"
+# Inputs of other nodes that advice names: those of a node that comes before.
+ELSEWHERE = {"IPAdapterCombineEmbeds": {"weight"}}
+WORDS = {"all", "plus", "concat"}  # in italics, and no choice of a list
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +50,32 @@ def test_the_server_serves_the_translations(server):
         assert {id: served[language]["nodeDefs"][id] for id in written} == written
 
 
-@pytest.mark.parametrize("page", sorted(PAGES.rglob("*.md")), ids=lambda page: page.relative_to(PAGES).as_posix())
-def test_a_help_page_belongs_to_a_node_and_explains_each_of_its_inputs(nodes, page):
-    node_id = page.stem if page.parent == PAGES else page.parent.name
-    schema = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in nodes}[node_id]
-    text = page.read_text("utf-8")
-    assert [item.id for item in schema.inputs if f"`{item.id}`" not in text] == []
-    assert (PAGES / f"{node_id}.md").exists()
-    assert all((PAGES / node_id / f"{language}.md").exists() for language in languages())
+def test_every_node_has_a_help_page_in_every_language_and_none_is_out_of_date(nodes):
+    written = {file.relative_to(PAGES).as_posix(): file.read_text("utf-8") for file in PAGES.rglob("*.md")}
+    assert written == pages(nodes), "run: python tests/harness/help_pages.py"
+    assert {f"{node.GET_SCHEMA().node_id}/{language}.md" for node in nodes for language in HEADINGS} <= written.keys()
+    assert set(languages()) | {"en"} == set(HEADINGS)
+
+
+@pytest.mark.parametrize("language", HEADINGS)
+def test_advice_names_inputs_choices_and_nodes_that_there_are(nodes, language):
+    schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in nodes}
+    inputs = [item for schema in schemas.values() for item in schema.inputs]
+    slots = {item.id for item in inputs} | {label(item) for schema in schemas.values() for item in schema.outputs}
+    choices = {str(choice) for item in inputs for choice in getattr(item, "options", None) or ()} | WORDS
+    advice = read_advice(language)
+    assert advice.keys() == schemas.keys()
+    for node_id, one in advice.items():
+        assert set(one.related) <= schemas.keys() - {node_id}, node_id
+        own = {item.id for item in schemas[node_id].inputs} | {label(item) for item in schemas[node_id].outputs}
+        for line in one.values.splitlines():
+            first = re.match(r"- `([a-z_]+)`", line)
+            assert first is None or first[1] in own, (node_id, line)
+            named = {name for name in re.findall(r"`([a-z_]+)`", line)} & slots
+            assert named <= own | ELSEWHERE.get(node_id, set()), (node_id, line)
+            picked = re.findall(r"(?<![*])[*]([^*]+)[*](?![*])", line)
+            assert all(any(choice.startswith(name) for choice in choices) for name in picked), (node_id, line)
+        assert one.picture is None or (PAGES / PICTURES / f"{one.picture}.jpg").is_file()
 
 
 def test_the_server_serves_the_help_pages(server):
