@@ -47,6 +47,11 @@ def outputs(node: type[io.ComfyNode], *values: Any, **inputs: Any) -> tuple[Any,
     return node.execute(**named(node, values, inputs)).args or (None,)
 
 
+def outputs_of_known_type(node: type[io.ComfyNode], *values: Any, **inputs: Any) -> tuple[Any, ...]:
+    """As `outputs`, for nodes of March 2024 and later that have a weight type."""
+    return node.execute(**with_known_type(named(node, values, inputs))).args
+
+
 def applied(node: type[ApplyNode], *values: Any, **inputs: Any) -> tuple[Any, ...]:
     """The model, and the aligned faces if there are any."""
     made = node.apply(**checked(node, with_known_type(named(node, values, inputs, *SOCKETS))))
@@ -168,7 +173,8 @@ METHODS: list[tuple[str, Call, tuple[type[io.ComfyNode], ...]]] = [
     )),
     ("apply_ipadapter", applied, (IPAdapter, IPAdapterEmbeds)),
     ("apply_ipadapter", outputs, (IPAdapterApply, IPAdapterApplyFaceID, IPAdapterApplyEncoded)),
-    ("apply_tiled", outputs, (IPAdapterTiled, IPAdapterTilesMasked)),
+    ("apply_tiled", outputs_of_known_type, (IPAdapterTiled,)),
+    ("apply_tiled", outputs, (IPAdapterTilesMasked,)),
     ("load_models", load_models, (PresetLoader,)),
     ("load_ipadapter_model", outputs, (IPAdapterModelLoader,)),
     ("load_insightface", outputs, (IPAdapterInsightFaceLoader,)),
@@ -182,7 +188,7 @@ METHODS: list[tuple[str, Call, tuple[type[io.ComfyNode], ...]]] = [
     ("weights", outputs, (IPAdapterWeights, IPAdapterWeightsFromStrategy)),
     ("prompt_schedule", outputs, (IPAdapterPromptScheduleFromWeightsStrategy,)),
     ("combine", outputs, (IPAdapterCombineWeights, IPAdapterCombineParams)),
-    ("conditioning", outputs, (IPAdapterRegionalConditioning,)),
+    ("conditioning", outputs_of_known_type, (IPAdapterRegionalConditioning,)),
 ]  # fmt: skip
 
 
