@@ -19,7 +19,7 @@ def find_words(prompt: str) -> list[int]:
     unknown = [word for word in spoken if word not in WORDS]
     known = f"The demo models know these words: {', '.join(WORDS)}."
     if unknown:
-        raise UnknownWordError(f"{known} Found: {', '.join(unknown)}. Please use one of theirs.")
+        raise UnknownWordError(f"{known} Found: {', '.join(unknown):.200}. Please use one of theirs.")
     if len(spoken) >= TOKENS:
         raise UnknownWordError(f"{known} At most {TOKENS - 1} at once; found {len(spoken)}.")
     return [WORDS.index(word) for word in spoken]

@@ -6,10 +6,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .errors import FaceError
 from .face_models import import_face_module
 from .pictures import crop_to_square, resize, sharpen
 
 DETECTOR_SIZE = 640
+MOST_PICTURES = 4  # half a crop's side in sides of its picture: a whole picture with the widest margin is 2.5
 
 # Eyes, nose and mouth corners of ArcFace's 112 x 112 training crops (arXiv:1801.07698).
 ARCFACE_POINTS = np.array(
@@ -57,6 +59,13 @@ def box_crop(
     """
     left, top, right, bottom = (float(edge) for edge in box)
     half = max(right - left, bottom - top) / 2 * (1 + 2 * padding)
+    height, width = picture.shape[:2]
+    outside = min(right, width) <= max(left, 0) or min(bottom, height) <= max(top, 0)
+    if outside or half > MOST_PICTURES * max(height, width):
+        raise FaceError(
+            f"The box {left:g}, {top:g} to {right:g}, {bottom:g} is no face's in a picture of {width} x {height}: "
+            "boxes and picture belong to one image of one size."
+        )
     x, y = (left + right) / 2, (top + bottom) / 2
     square = Image.fromarray(picture).crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC))

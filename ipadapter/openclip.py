@@ -100,8 +100,11 @@ def read_config(path: Path) -> dict[str, Any] | None:
     """The description beside a checkpoint: <its name>.json, or open_clip_config.json in the same folder."""
     for file in (path.with_suffix(".json"), path.parent / "open_clip_config.json"):
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            if "model_cfg" in found:
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise AdapterError(f"{file} is no JSON ({error!s:.100}). Get it again, or remove it.") from error
+            if isinstance(found, dict) and isinstance(found.get("model_cfg"), dict):
                 return found
     return None
 

@@ -22,6 +22,7 @@ SQUARES: dict[str, Corner] = {
     "center": lambda spare_y, spare_x: (spare_y // 2, spare_x // 2),
 }
 PAD = "pad"
+LONG = 32  # sides of a picture that is cut before it is resized, long over short; nearly everything is shorter
 
 
 def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
@@ -36,6 +37,16 @@ def center_crop(images: Tensor, height: int, width: int) -> Tensor:
     """The middle of pictures or masks (n, h, w[, c]); half a pixel goes to the even side, as torchvision has it."""
     y, x = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
     return images[:, y : y + height, x : x + width]
+
+
+def shorten(images: Tensor, ratio: int = LONG) -> Tensor:
+    """The middle of pictures or masks (n, h, w[, c]) that are more than `ratio` times as long as wide, that long.
+
+    Whatever resizes the short side and cuts the long one afterwards would make thousands of pixels of every pixel.
+    """
+    height, width = images.shape[1:3]
+    short = min(height, width)
+    return center_crop(images, min(height, short * ratio), min(width, short * ratio))
 
 
 def pad_to_square(images: Tensor) -> Tensor:
@@ -86,6 +97,9 @@ def sharpen(images: Tensor, amount: float) -> Tensor:
 
 def prepare_for_encoder(images: Tensor, size: int, filter: str, position: str, sharpening: float = 0.0) -> Tensor:
     """Square pictures of the encoder's size, (n, size, size, c): cropped at a place, or padded."""
+    if position == PAD and max(images.shape[1:3]) > LONG * min(images.shape[1:3]):
+        height, width = (max(1, round(side * size / max(images.shape[1:3]))) for side in images.shape[1:3])
+        images = resize(images, height, width, filter)  # first, since the square would be thousands of times as large
     square = pad_to_square(images) if position == PAD else crop_to_square(images, position)
     resized = resize(square, size, size, filter)
     return sharpen(resized, sharpening) if sharpening > 0 else resized

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from .errors import AdapterError
-from .pictures import center_crop, resize, resize_smoothly, sharpen
+from .pictures import center_crop, resize, resize_smoothly, sharpen, shorten
 
 SIDE = 256
 LONGEST = 4 * SIDE
@@ -47,6 +47,11 @@ def cut_reference(images: Tensor, mask: Tensor | None = None, sharpening: float 
 
 def fit_reference(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """Picture and mask at the size that is cut: 512 x 512, or 256 by at most 1024."""
+    if mask is not None:
+        masks = mask.reshape(-1, *mask.shape[-2:])
+        same = masks.shape[1:] == images.shape[1:3]
+        mask = shorten(masks if same else resize_smoothly(masks, *images.shape[1:3]))
+    images = shorten(images)
     height, width = images.shape[1:3]
     short = min(height, width)
     if NEARLY_SQUARE[0] < height / width < NEARLY_SQUARE[1]:
@@ -57,9 +62,7 @@ def fit_reference(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     pictures = center_crop(resize(center_crop(images, *part), *target), *size)
     if mask is None:
         return pictures, torch.ones(1, *size)
-    masks = mask.reshape(-1, *mask.shape[-2:])
-    masks = masks if masks.shape[1:] == (height, width) else resize_smoothly(masks, height, width)
-    return pictures, center_crop(resize_smoothly(center_crop(masks, *part), *target), *size)
+    return pictures, center_crop(resize_smoothly(center_crop(mask, *part), *target), *size)
 
 
 def starts(length: int) -> list[int]:
@@ -84,6 +87,7 @@ def cut_legacy(images: Tensor, short_side_tiles: int, tile_weight: float) -> lis
     """
     if short_side_tiles < 1:
         raise AdapterError(f"short_side_tiles is {short_side_tiles}; a reference is cut into at least one tile.")
+    images = shorten(images)  # which also bounds how many tiles there are
     fine = list(legacy_pass(images[:1, ..., :3], short_side_tiles))
     several = all(len({place[axis] for place, _, _ in fine}) > 1 for axis in (0, 1))
     coarse = list(legacy_pass(images[:1, ..., :3], 1)) if several else []

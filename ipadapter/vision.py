@@ -11,6 +11,7 @@ from torch import Tensor
 from .cache import ContentCache, content_key
 from .checks import check_images, check_mask
 from .errors import AdapterError
+from .pictures import shorten
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # colour that an encoder sees as 0 (arXiv:2103.00020)
 
@@ -74,9 +75,10 @@ def black_image(size: int) -> Tensor:
 
 def fit_to_square(images: Tensor, size: int) -> Tensor:
     """Images (n, h, w, c) with the short side resized to `size` (bicubic) and the long one cut in the middle."""
-    height, width = images.shape[1:3]
-    if (height, width) == (size, size):
+    if tuple(images.shape[1:3]) == (size, size):
         return images
+    images = shorten(images)
+    height, width = images.shape[1:3]
     scale = size / min(height, width)
     shape = (round(scale * height), round(scale * width))
     resized = F.interpolate(images.movedim(-1, 1), size=shape, mode="bicubic", antialias=True)

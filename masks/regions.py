@@ -17,6 +17,7 @@ Shares = Sequence[float]
 
 LIKE = 0.25  # colours nearer than this count as one: pencil edges and compression blur them
 LEAST = 0.02  # share of a drawing that a colour must cover to be a region
+MOST_PIXELS = 2**29  # of all regions: 2 GiB; 64 regions of 2048 x 2048 are half of it
 LEVELS = 16  # per channel, while counting colours
 # Far apart from each other, also for most kinds of colour blindness.
 PALETTE = ("#e8743b", "#3b8ee8", "#f2c14e", "#8f5bd1", "#4fb286", "#e36397", "#7d8597", "#a3d65c")
@@ -36,27 +37,37 @@ SPLITS: dict[str, Callable[[int, int], tuple[Shares, Shares]]] = {  # rows, colu
 
 
 def parse_shares(text: str) -> list[float]:
-    """Shares of a text such as `2, 1, 1`; ValueError unless they are numbers above 0."""
+    """Shares of a text such as `2, 1, 1`; ValueError unless they are numbers above 0, of one size."""
     try:
         shares = [float(entry) for entry in re.split(r"[,;:\s]+", text.strip()) if entry]
     except ValueError:
         shares = [0.0]
-    if any(not 0 < share < float("inf") for share in shares):
-        raise ValueError(f"'{text}' is not a list of shares. Expected numbers above 0, such as '2, 1, 1'.")
+    if any(not 1e-6 <= share <= 1e6 for share in shares):
+        raise ValueError(f"{text!r:.80} is not a list of shares. Expected numbers above 0, such as '2, 1, 1'.")
     return shares
 
 
 def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Tensor:
     """Rectangles in reading order, (rows * columns, height, width), whose sides follow the shares.
 
-    ValueError where the canvas has too few pixels for a region to have one.
+    ValueError where the canvas has too few pixels for a region to have one, or all of them would fill the memory.
     """
+    _check_room(len(heights) * len(widths), height, width)
     rows, columns = _edges(heights, height), _edges(widths, width)
     regions = torch.zeros(len(heights) * len(widths), height, width)
     for number, region in enumerate(regions):
         row, column = divmod(number, len(widths))
         region[rows[row] : rows[row + 1], columns[column] : columns[column + 1]] = 1.0
     return regions
+
+
+def _check_room(regions: int, height: int, width: int) -> None:
+    if regions * height * width > MOST_PIXELS:
+        size = regions * height * width * 4 / 2**30
+        raise ValueError(
+            f"{regions} regions of {width} x {height} pixels would take {size:.0f} GiB. Split into fewer, or use a "
+            "smaller canvas: masks may be smaller than the picture."
+        )
 
 
 def _edges(shares: Shares, length: int) -> list[int]:
@@ -76,7 +87,7 @@ def parse_colours(text: str) -> list[Colour]:
         digits = entry.removeprefix("#")
         digits = "".join(digit * 2 for digit in digits) if len(digits) == 3 else digits
         if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-            raise ValueError(f"'{entry}' is not a colour. Expected red, green and blue such as '#ff8000'.")
+            raise ValueError(f"{entry!r:.80} is not a colour. Expected red, green and blue such as '#ff8000'.")
         colours.append(tuple(int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)))
     return colours
 
@@ -94,6 +105,7 @@ def split_by_colour(
     found = list(colours) or [one for one in find_colours(pixels) if all(_distance(one, b) > LIKE for b in background)]
     if not found:
         raise ValueError("The drawing has no colour beside the background. Paint each region in a colour of its own.")
+    _check_room(len(found), height, width)
     palette = torch.tensor([*found, *background], dtype=torch.float32, device=pixels.device)
     nearest = torch.cdist(pixels.flatten(0, 1), palette).argmin(1).view(1, 1, *pixels.shape[:2])
     nearest = F.interpolate(nearest.float(), size=(height, width), mode="nearest-exact")[0, 0]
@@ -136,9 +148,11 @@ def soften(regions: Tensor, softness: float) -> Tensor:
     reach = int(3 * deviation + 1)
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=regions.device) / deviation) ** 2)
     kernel = kernel / kernel.sum()
-    padded = F.pad(regions[:, None], (reach, reach, reach, reach), mode="replicate")
-    blurred = F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
-    return blurred[:, 0].clamp(0, 1)
+    soft = torch.empty_like(regions)
+    for region, blurred in zip(regions, soft, strict=True):  # one by one: padded copies of all would fill the memory
+        padded = F.pad(region[None, None], (reach, reach, reach, reach), mode="replicate")
+        blurred.copy_(F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[0, 0])
+    return soft.clamp_(0, 1)
 
 
 def draw_regions(regions: Tensor, longest: int = 512) -> Image.Image:

@@ -1,17 +1,19 @@
 """Several regions in one go: each one's reference, mask and strength, gathered for IPAdapter from Params."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import node_helpers
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..ipadapter.errors import AdapterError
 from . import inputs
 from .apply_base import connected
 from .old_names import AcceptsRenamed, current_name
 
 Params = dict[str, list[Any]]
-PARAMS = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")
+PARAMS: tuple[str, ...] = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")
 
 
 def region_of(conditioning: Any, mask: Tensor | None, strength: float) -> Any:
@@ -25,8 +27,17 @@ def region_of(conditioning: Any, mask: Tensor | None, strength: float) -> Any:
 
 def regions_of(params: Params) -> list[dict[str, Any]]:
     """The inputs of an apply node for every region that has a picture."""
-    regions = [dict(zip(params, values, strict=True)) for values in zip(*params.values(), strict=True)]
+    parts = [checked_params(params)[name] for name in PARAMS]
+    regions = [dict(zip(PARAMS, values, strict=True)) for values in zip(*parts, strict=True)]
     return [connected(region) for region in regions if region["image"] is not None]
+
+
+def checked_params(params: Any) -> Params:
+    """What a params socket carries; AdapterError unless it is a list of the same length for each of PARAMS."""
+    lists: list[Any] = [params.get(name) for name in PARAMS] if isinstance(params, Mapping) else []
+    if {type(found) for found in lists} != {list} or len({len(found) for found in lists}) != 1:
+        raise AdapterError("ipadapter_params needs regions from an IPAdapter Regional Conditioning node.")
+    return params  # pyright: ignore[reportReturnType]
 
 
 class IPAdapterRegionalConditioning(AcceptsRenamed):
@@ -87,7 +98,7 @@ class IPAdapterCombineParams(io.ComfyNode):
 
     @classmethod
     def execute(cls, **params: Params) -> io.NodeOutput:
-        connected = [params[name] for name in sorted(params) if params[name] is not None]
+        connected = [checked_params(params[name]) for name in sorted(params) if params[name] is not None]
         return io.NodeOutput({name: [value for region in connected for value in region[name]] for name in PARAMS})
 
 

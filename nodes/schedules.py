@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..ipadapter.errors import AdapterError
 from ..ipadapter.families import LAYOUTS
 from ..weight_schedules.draw import draw_schedule
 from ..weight_schedules.layers import WEIGHT_TYPES
@@ -108,8 +109,13 @@ def curve_points(curve: Any) -> Points:
     """A curve of ComfyUI's Curve Editor as points: sampled where it can evaluate itself, else as it was drawn."""
     evaluate: Callable[[float], float] | None = getattr(curve, "interp", None)
     if evaluate is None:
-        drawn = curve["points"] if isinstance(curve, Mapping) else curve
-        return tuple((float(at), float(weight)) for at, weight in drawn)
+        try:
+            drawn = curve["points"] if isinstance(curve, Mapping) else curve
+            return tuple((float(at), float(weight)) for at, weight in drawn)
+        except (KeyError, TypeError, ValueError) as error:
+            raise AdapterError(
+                f"curve needs a curve of ComfyUI's Curve Editor or pairs of numbers, got {curve!r:.80}."
+            ) from error
     return tuple((step / CURVE_SAMPLES, evaluate(step / CURVE_SAMPLES)) for step in range(CURVE_SAMPLES + 1))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..ipadapter.checks import check_weight
 from ..ipadapter.families import Block
 from ..weight_schedules.layer_text import layer_titles, parse_layer_text
 from ..weight_schedules.schedule import WeightSchedule
@@ -126,10 +127,11 @@ def swept_layers(text: str, blocks: Sequence[Block]) -> list[int]:
 def swept_factors(text: str) -> list[float]:
     """The numbers of a text such as `1, 1.5, 2`; ValueError names what is none."""
     try:
-        factors = [float(entry) for entry in text.replace(";", ",").split(",") if entry.strip()]
+        entries = [entry for entry in text.replace(";", ",").split(",") if entry.strip()]
+        factors = [check_weight(float(entry), "a factor") for entry in entries]
     except ValueError as error:
         raise ValueError(
-            f"'{text}' is not a list of factors ({error}). Expected numbers such as '1, 1.5, 2'."
+            f"{text!r:.80} is not a list of factors ({error!s:.120}). Expected numbers such as '1, 1.5, 2'."
         ) from error
     if not factors:
         raise ValueError("There are no factors to try. Expected numbers such as '1, 1.5, 2'.")

@@ -38,8 +38,16 @@ class Strategy:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Strategy":
-        """The strategy in what a WEIGHTS_STRATEGY socket carries; keys that are not ours are left out."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        """The strategy in what a WEIGHTS_STRATEGY socket carries; keys that are not ours are left out.
+
+        ValueError where one of ours holds another kind of value, or frames below 0 or without an end.
+        """
+        found = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for name, value in found.items():
+            kind = type(getattr(cls, name))
+            if not isinstance(value, kind) or (kind is int and not 0 <= value <= 2**31):
+                raise ValueError(f"{name} of these weights cannot be {value!s:.80}. Make them with IPAdapter Weights.")
+        return cls(**found)
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,12 @@ def parse_weights(text: str) -> list[float]:
     numbers = []
     for word in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
         try:
-            numbers.append(float(word))
+            number = float(word)
         except ValueError:
-            raise ValueError(f"Weights are numbers separated by commas or line breaks; {word!r} is not one.") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"Weights are numbers separated by commas or line breaks; {word!r:.80} is not one.")
+        numbers.append(number)
     return numbers
 
 
@@ -101,7 +112,7 @@ def transition(strategy: Strategy, first: float, last: float, duration: int) -> 
         draw = random.Random(strategy.random_seed)
         return [draw.uniform(first, last) for _ in range(duration)]
     if strategy.timing not in TRANSITIONS:
-        raise ValueError(f"Timing {strategy.timing!r} is not known; choose one of: {', '.join(TIMINGS)}")
+        raise ValueError(f"Timing {strategy.timing!r:.80} is not known; choose one of: {', '.join(TIMINGS)}")
     way = TRANSITIONS[strategy.timing]
     weights = [first + (last - first) * way(i / (duration - 1)) for i in range(duration - 1)]
     return [*weights, last] if duration else []
@@ -157,7 +168,7 @@ def timeline(strategy: Strategy, images: int = 0) -> tuple[Timeline, Strategy]:
     if not images:
         return Timeline(tuple(weights)), used
     if strategy.method not in METHODS:
-        raise ValueError(f"Method {strategy.method!r} is not known; choose one of: {', '.join(METHODS)}")
+        raise ValueError(f"Method {strategy.method!r:.80} is not known; choose one of: {', '.join(METHODS)}")
     if images == 1 and strategy.method != "full batch":
         raise ValueError(f"'{strategy.method}' fades from image to image and needs at least two; the batch holds one.")
     made = METHODS[strategy.method](weights, images)

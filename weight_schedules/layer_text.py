@@ -10,12 +10,16 @@ from collections.abc import Callable
 
 from ..ipadapter.families import roles_of_blocks
 from .layers import Blocks, roles_of
+from .steps import LARGEST
 
 PARTS = {"down": "input", "mid": "middle", "up": "output"}
 PART_WORDS = {**PARTS, **{part: part for part in PARTS.values()}}
 DIFFUSERS = {"input": "down_blocks", "output": "up_blocks"}
-RANGE = re.compile(r"(\d+)\s*(?:-|–|\.\.)\s*(\d+)")
-BLOCK = re.compile(r"(input|middle|output)(?:_blocks?)?[ ._]?(\d+)(?:\s*(?:-|–|\.\.)\s*\1?(?:_blocks?)?[ ._]?(\d+))?")
+NUMBER = r"\d{1,9}"  # more digits are no layer's, and Python reads no number of thousands of them
+RANGE = re.compile(rf"({NUMBER})\s*(?:-|–|\.\.)\s*({NUMBER})")
+BLOCK = re.compile(
+    rf"(input|middle|output)(?:_blocks?)?[ ._]?({NUMBER})(?:\s*(?:-|–|\.\.)\s*\1?(?:_blocks?)?[ ._]?({NUMBER}))?"
+)
 PATH = re.compile(r"(?:unet\.)?(down_blocks|mid_block|up_blocks)(?:\.(\d+))?(?:\.attentions\.(\d+))?")
 
 Gains = dict[int, float]  # layer -> share of the factor that it gets
@@ -52,7 +56,7 @@ def _all(place: str, blocks: Blocks) -> Gains | None:
 
 
 def _number(place: str, blocks: Blocks) -> Gains | None:
-    return {int(place): 1.0} if place.isdecimal() else None
+    return {int(place): 1.0} if re.fullmatch(NUMBER, place) else None
 
 
 def _range(place: str, blocks: Blocks) -> Gains | None:
@@ -84,7 +88,7 @@ def _path(place: str, blocks: Blocks) -> Gains | None:
         return None
     if roles_of_blocks(blocks) is None:
         raise ValueError(
-            f"diffusers paths such as '{place}' are known for SD1.5 and SDXL; this model has {len(blocks)} layers. "
+            f"diffusers paths such as {place!r:.80} are known for SD1.5 and SDXL; this model has {len(blocks)} layers. "
             f"Write one of: {_valid(blocks)}."
         )
     place = place.removeprefix("unet.")
@@ -127,8 +131,11 @@ def _factor(text: str, entry: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise ValueError(f"In '{entry}' of the layer weights, '{text}' is not a number. Expected for instance '3:2.5'.")
+    if not abs(value) <= LARGEST:  # NaN too
+        raise ValueError(
+            f"In {entry!r:.80} of the layer weights, {text!r:.80} is no number from -{LARGEST:g} to {LARGEST:g}. "
+            "Expected for instance '3:2.5'."
+        )
     return value
 
 
@@ -137,7 +144,7 @@ def _find(place: str, entry: str, blocks: Blocks) -> Gains:
     gains = next((gains for gains in readings if gains is not None), None)
     if not gains or max(gains) >= len(blocks):
         raise ValueError(
-            f"In '{entry}' of the layer weights, '{place}' is no layer of this model. It has: {_valid(blocks)}."
+            f"In {entry!r:.80} of the layer weights, {place!r:.80} is no layer of this model. It has: {_valid(blocks)}."
         )
     return gains
 

@@ -177,5 +177,5 @@ def weigh_layers(
 def rule_of(weight_type: str) -> LayerRule:
     """The rule of a named weight type; ValueError lists those there are."""
     if weight_type not in RULES:
-        raise ValueError(f"Unknown weight type '{weight_type}'. Known: {', '.join(RULES)}.")
+        raise ValueError(f"Unknown weight type {weight_type!r:.80}. Known: {', '.join(RULES)}.")
     return RULES[weight_type]

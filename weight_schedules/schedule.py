@@ -4,16 +4,16 @@ A schedule is written before the model is known. `resolve(blocks)` puts it on a 
 `at(percent)`, one weight per layer.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Union
 
 from ..ipadapter.families import Roles
 from ..ipadapter.weights import Weights
 from .layer_text import parse_layer_text
 from .layers import RULES, Blocks, LayerWeights, roles_of, weigh_layers
-from .steps import StepCurve
+from .steps import LARGEST, StepCurve
 
 Frames = tuple[float, ...]  # one weight per frame of a batch, empty for all alike
 Schedule = Union["WeightSchedule", "CombinedSchedule"]
@@ -28,6 +28,7 @@ FROM_SECOND: dict[str, Callable[[Roles, int], bool]] = {  # the layers that are 
     "style from second": lambda roles, layer: layer in roles.style,
 }
 METHODS: list[str] = [*BLEND, *FROM_SECOND]
+DEEPEST, MOST_PARTS = 64, 4096  # of combinations; a schedule combined with itself has twice the parts
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class WeightSchedule:
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(float(weight) for weight in self.frames))
         numbers = [self.scale, *self.frames, *(n for n in (self.composition, self.boost) if n is not None)]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError(f"A weight schedule needs finite numbers, got {numbers}.")
+        if not all(abs(number) <= LARGEST for number in numbers):
+            raise ValueError(f"A weight schedule needs finite numbers up to {LARGEST:g}, got {numbers!s:.200}.")
+
+    depth, parts = 0, 1  # as those of CombinedSchedule
 
     def scaled(self, factor: float) -> "WeightSchedule":
         return replace(self, scale=self.scale * factor)
@@ -69,7 +72,8 @@ class WeightSchedule:
 class CombinedSchedule:
     """Two schedules made one, by one of METHODS, times `scale`.
 
-    ValueError where frame weights differ and the method does not multiply: such a sum has no layers-times-frames form.
+    ValueError where frame weights differ and the method does not multiply, since such a sum has no layers-times-frames
+    form; and where so many are combined that nobody could mean it.
     """
 
     method: str
@@ -79,19 +83,34 @@ class CombinedSchedule:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise ValueError(f"Unknown way to combine schedules '{self.method}'. Known: {', '.join(METHODS)}.")
-        if not math.isfinite(self.scale):
-            raise ValueError(f"A weight schedule needs finite numbers, got a scale of {self.scale}.")
+            raise ValueError(f"Unknown way to combine schedules {self.method!r:.80}. Known: {', '.join(METHODS)}.")
+        if not abs(self.scale) <= LARGEST:  # NaN too
+            raise ValueError(f"A weight schedule needs a finite scale up to {LARGEST:g}, got {self.scale!s:.40}.")
         if self.method != "multiply" and self.first.frames != self.second.frames:
             raise ValueError(
                 f"'{self.method}' needs the same frame weights in both schedules, got {len(self.first.frames)} and "
                 f"{len(self.second.frames)} that differ. Only 'multiply' joins different ones."
             )
+        if self.depth > DEEPEST or self.parts > MOST_PARTS:
+            raise ValueError(
+                f"This schedule is combined of {self.parts} parts, {self.depth} deep; at most {MOST_PARTS} parts and "
+                f"{DEEPEST} deep can be. A schedule that is combined with itself doubles its parts."
+            )
 
-    @property
+    @cached_property
     def frames(self) -> Frames:
         first, second = self.first.frames, self.second.frames
         return multiply_frames(first, second) if self.method == "multiply" else first
+
+    @cached_property
+    def depth(self) -> int:
+        """How many combinations lie in each other."""
+        return 1 + max(self.first.depth, self.second.depth)
+
+    @cached_property
+    def parts(self) -> int:
+        """How many schedules it is made of, written out."""
+        return 1 + self.first.parts + self.second.parts
 
     def scaled(self, factor: float) -> "CombinedSchedule":
         return replace(self, scale=self.scale * factor)
@@ -104,7 +123,8 @@ class CombinedSchedule:
             roles = roles_of(blocks, self.method)
             takes = FROM_SECOND[self.method]
             from_second = frozenset(layer for layer in range(len(blocks)) if takes(roles, layer))
-        first, second = self.first.resolve(blocks), self.second.resolve(blocks)
+        first = self.first.resolve(blocks)
+        second = first if self.second is self.first else self.second.resolve(blocks)
         return ResolvedCombination(self.method, first, second, self.scale, from_second, self.frames)
 
 
@@ -150,7 +170,8 @@ class ResolvedCombination:
 
     def at(self, percent: float) -> tuple[float, ...]:
         """As ResolvedSchedule.at."""
-        first, second = self.first.at(percent), self.second.at(percent)
+        first = self.first.at(percent)
+        second = first if self.second is self.first else self.second.at(percent)
         if self.method in BLEND:
             blend = BLEND[self.method]
             return tuple(blend(one, other) * self.scale for one, other in zip(first, second, strict=True))

@@ -43,12 +43,14 @@ def from_json(text: str) -> Schedule:
         if not isinstance(data, dict) or not {"version", "schedule"} <= data.keys():
             raise ValueError('It needs the entries "version" and "schedule".')
         if data["version"] != VERSION:
-            raise ValueError(f"It has version {data['version']}, and this release reads version {VERSION}.")
+            raise ValueError(f"It has version {data['version']!r:.40}, and this release reads version {VERSION}.")
         return _schedule(data["schedule"])
     except json.JSONDecodeError as error:
         raise ValueError(f"This text is not a weight schedule: it is not JSON ({error}).") from error
     except RecursionError as error:
         raise ValueError("This text is not a weight schedule: it is nested too deeply.") from error
+    except OverflowError as error:  # whole numbers of JSON have no end
+        raise ValueError("This text is not a weight schedule: a number in it is too large.") from error
     except ValueError as error:
         raise ValueError(f"This text is not a weight schedule. {error}") from error
 
@@ -74,7 +76,7 @@ def _entries(data: Any, kind: type) -> dict[str, Any]:
         raise ValueError(f"Expected an object with {', '.join(known)}, got {data!r:.80}.")
     for name, value in data.items():
         if name not in known:
-            raise ValueError(f"Unknown entry '{name}'. Known here: {', '.join(known)}.")
+            raise ValueError(f"Unknown entry {name!r:.80}. Known here: {', '.join(known)}.")
         if not isinstance(value, KINDS[name]) or isinstance(value, bool):
             raise ValueError(f"The entry '{name}' cannot be {value!r:.80}.")
     for name, width in (("frames", 0), ("points", 2)):

@@ -1,5 +1,6 @@
 """Contact sheets: pictures side by side with captions, or in a table whose rows and columns have names."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
@@ -121,8 +122,8 @@ def _letters(cell: int) -> int:
 def _shorten(text: str, size: int, width: int) -> str:
     """The text, or as much of its beginning as fits the width in pixels."""
     font = ImageFont.load_default(size)
-    if font.getlength(text) <= width:
+    if len(text) <= width and font.getlength(text) <= width:  # a letter is at least a pixel wide
         return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    text = text[:width]
+    fitting = bisect_right(range(len(text)), width, key=lambda length: font.getlength(text[: length + 1] + "..."))
+    return text[:fitting] + "..."

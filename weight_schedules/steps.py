@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from . import easing
 
 Points = tuple[tuple[float, float], ...]
+LARGEST = 1000.0  # of every number in a schedule: widgets end at 10, and larger ones would leave half precision
 
 
 def _gentle_peak(position: float) -> float:
@@ -54,13 +55,13 @@ class StepCurve:
         _known(self.shape, SHAPES, "shape of a step curve")
         _known(self.between, BETWEEN, "way between points")
         numbers = (self.low, self.high, *(number for point in self.points for number in point))
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError(f"A step curve needs finite numbers, got {numbers}.")
+        if not all(abs(number) <= LARGEST for number in numbers):
+            raise ValueError(f"A step curve needs finite numbers up to {LARGEST:g}, got {numbers!s:.200}.")
         if not 0.0 <= self.start <= self.end <= 1.0:
             raise ValueError(f"A step curve runs from start to end within 0 and 1, got {self.start} to {self.end}.")
         positions = [at for at, _ in self.points]
         if positions != sorted(positions) or any(not 0.0 <= at <= 1.0 for at in positions):
-            raise ValueError(f"Points need rising percents within 0 and 1, got {positions}.")
+            raise ValueError(f"Points need rising percents within 0 and 1, got {positions!s:.200}.")
 
     @property
     def constant(self) -> bool:
@@ -90,7 +91,7 @@ class StepCurve:
 
 def _known(name: str, choices: Iterable[str], what: str) -> None:
     if name not in choices:
-        raise ValueError(f"Unknown {what} '{name}'. Known: {', '.join(choices)}.")
+        raise ValueError(f"Unknown {what} {name!r:.80}. Known: {', '.join(choices)}.")
 
 
 def parse_points(text: str) -> Points:
@@ -102,6 +103,7 @@ def parse_points(text: str) -> Points:
             points.append((float(at), float(weight)))
         except ValueError:
             raise ValueError(
-                f"'{entry}' is not a point of a step curve. Expected percent:weight pairs such as '0:1, 0.5:0.2, 1:0'."
+                f"{entry!r:.80} is not a point of a step curve. Expected percent:weight pairs such as "
+                "'0:1, 0.5:0.2, 1:0'."
             ) from None
     return tuple(points)

@@ -119,7 +119,11 @@ def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
     schedule.
     """
     own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
-    weights = own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks))
+    return checked_product(own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks)))
+
+
+def checked_product(weights: Weights) -> Weights:
+    """Weights that stay those of pictures when all that multiplies them is counted; AdapterError for others."""
     frames = max(map(abs, weights.frames), default=1.0)
     for percent in (0.0, 0.25, 0.5, 0.75, 1.0):
         largest = max(map(abs, weights.at(percent)), default=0.0)

@@ -16,6 +16,7 @@ from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.faces import FaceChoice, Faces, face_features
 from ...ipadapter.families import face_habits
 from ...ipadapter.noise import contrast_copy
+from ...ipadapter.pictures import shorten
 from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
 from ..notices import say_notes
@@ -150,8 +151,10 @@ class Encoder:
 def clip_encoder(clip_vision: Any) -> Encode:
     """ComfyUI's CLIP_VISION as a function from pictures to features; it resizes and crops to the encoder's own size."""
 
+    cuts = getattr(clip_vision, "crop", True)  # ComfyUI's own encoders do, after they resized
+
     def encode(images: Tensor) -> Features:
-        output = clip_vision.encode_image(images)
+        output = clip_vision.encode_image(shorten(images) if cuts else images)
         return Features(output["image_embeds"].float(), output["penultimate_hidden_states"].float())
 
     return encode
