@@ -74,7 +74,8 @@ def series_of(scores: Sequence[Score]) -> Series:
 
 def told(mean: Score, count: int) -> str:
     """The mean scores in one line."""
-    parts = [f"{name} {value:.4f}" for name, value in (("CLIP-I", mean.clip_i), ("CLIP-T", mean.clip_t)) if value]
+    measured = (("CLIP-I", mean.clip_i), ("CLIP-T", mean.clip_t))
+    parts = [f"{name} {value:.4f}" for name, value in measured if value is not None]
     return f"{', '.join(parts)} ({count} pictures)"
 
 

@@ -139,7 +139,8 @@ def told(series: Series) -> str:
     if series.marked is None:
         return f"{series.name}: no knee, every weight gives as much of one as it takes of the other"
     t, i = series.points[series.marked]
-    return f"{series.name}: weight {series.labels[series.marked]} (CLIP-I {i:.3f}, CLIP-T {t:.3f})"
+    more = ", the largest that was tried: try larger ones" if series.marked == len(series.points) - 1 else ""
+    return f"{series.name}: weight {series.labels[series.marked]} (CLIP-I {i:.3f}, CLIP-T {t:.3f}){more}"
 
 
 def csv_of(rows: Sequence[tuple[int, str]], weights: Sequence[float], scores: Sequence[Sequence[Score]]) -> str:

@@ -24,6 +24,14 @@ MODELS = {
         f"{HUB}/h94/IP-Adapter-FaceID/resolve/main/ip-adapter-faceid_sd15.bin",
         "ipadapter",
     ),
+    "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors": (
+        f"{HUB}/laion/CLIP-ViT-H-14-laion2B-s32B-b79K/resolve/main/open_clip_model.safetensors",
+        "open_clip",
+    ),
+    "open_clip_ViT-L-14_openai.safetensors": (
+        f"{HUB}/timm/vit_large_patch14_clip_224.openai/resolve/main/open_clip_model.safetensors",
+        "open_clip",
+    ),
 }
 CHECKPOINT, ENCODER, *_ = MODELS
 NEGATIVE = "blurry, low quality, text, watermark"

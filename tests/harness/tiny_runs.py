@@ -8,18 +8,21 @@ from .graph import Graph
 TINY_RUN = {
     "KSampler": {"steps": 3},
     "IPAdapterLayerSweep": {"steps": 1, "layers": "4", "factors": "1"},
-    "EmptyLatentImage": {"width": 128, "height": 64},
+    "IPAdapterStudy": {"steps": 1, "weights": "0.5, 0.75, 1"},
+    "EmptyLatentImage": {"width": 128, "height": 64, "batch_size": 1},
 }
 
 
 def with_stand_ins(prompt: dict[str, Any]) -> dict[str, Any]:
-    """The same API prompt with its checkpoint and CLIP vision loaders replaced, few steps and a small canvas."""
+    """The same API prompt with its checkpoint and CLIP vision loaders replaced, few steps and one small canvas."""
     prompt = copy.deepcopy(prompt)
     for node in prompt.values():
         if node["class_type"] == "CheckpointLoaderSimple":
             node["class_type"] = "TestCheckpoint"
         if node["class_type"] == "CLIPVisionLoader":
             node |= {"class_type": "TestClipVision", "inputs": {"seed": 3}}
+        if node["class_type"] == "IPAdapterOpenCLIPLoader":
+            node |= {"class_type": "TestClipVision", "inputs": {"seed": 4, "text": True}}
         node["inputs"] |= {k: v for k, v in TINY_RUN.get(node["class_type"], {}).items() if k in node["inputs"]}
     return prompt
 

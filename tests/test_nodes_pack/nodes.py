@@ -93,13 +93,19 @@ class TestClipVision(io.ComfyNode):
                 io.Int.Input("hidden", default=64, min=32, max=4096, step=32, optional=True),
                 io.Int.Input("projection", default=32, min=1, max=4096, optional=True),
                 io.Int.Input("image_size", default=224, min=14, max=1024, step=14, optional=True),
+                io.Boolean.Input("text", default=False, optional=True, tooltip="with a text tower"),
             ],
             [io.ClipVision.Output()],
         )
 
     @classmethod
-    def execute(cls, seed: int, hidden: int = 64, projection: int = 32, image_size: int = 224) -> io.NodeOutput:
-        return io.NodeOutput(standins.tiny_clip_vision(seed, hidden, projection, image_size))
+    def execute(
+        cls, seed: int, hidden: int = 64, projection: int = 32, image_size: int = 224, text: bool = False
+    ) -> io.NodeOutput:
+        vision = standins.tiny_clip_vision(seed, hidden, projection, image_size)
+        if text:
+            setattr(vision, "text", standins.TextTower(projection))  # noqa: B010 - where an encoder's text tower is
+        return io.NodeOutput(vision)
 
 
 IMAGES = {

@@ -21,6 +21,7 @@ WATCHERS = ("IPAdapterAttentionMap",)  # cannot run where the sampler goes past 
 CHECKPOINTS = ("CheckpointLoaderSimple", "IPAdapterDemoLoader")
 APPLY = (
     "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
+    "IPAdapterEmbeds",
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
 
@@ -53,11 +54,11 @@ def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[st
     for node in workflow["nodes"]:
         if node["type"] not in object_info:
             continue  # a note, which is the page's own
-        inputs = {port["name"]: links[port["link"]] for port in node["inputs"] if port.get("link")}
+        linked = {port["name"]: links[port["link"]] for port in node["inputs"] if port.get("link")}
         known = [name for names in object_info[node["type"]]["input_order"].values() for name in names]
         widgets = [port["name"] for port in node["inputs"] if "widget" in port and port["name"] in known]
         values = [value for value in node.get("widgets_values", ()) if value not in PAGE_ONLY]
-        inputs |= dict(zip(widgets, values, strict=True))
+        inputs = dict(zip(widgets, values, strict=True)) | linked
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["type"]}}
     return prompt
 
