@@ -50,10 +50,13 @@ def test_the_server_serves_the_translations(server):
         assert {id: served[language]["nodeDefs"][id] for id in written} == written
 
 
-def test_every_node_has_a_help_page_in_every_language_and_none_is_out_of_date(nodes):
+def test_every_node_has_a_help_page_none_is_out_of_date_and_what_is_not_translated_is_reported(nodes):
     written = {file.relative_to(PAGES).as_posix(): file.read_text("utf-8") for file in PAGES.rglob("*.md")}
     assert written == pages(nodes), "run: python tests/harness/help_pages.py"
-    assert {f"{node.GET_SCHEMA().node_id}/{language}.md" for node in nodes for language in HEADINGS} <= written.keys()
+    wanted = {f"{node.GET_SCHEMA().node_id}/{language}.md" for node in nodes for language in HEADINGS}
+    if missing := sorted(wanted - written.keys()):
+        warnings.warn(f"to translate in help/: {missing}", stacklevel=1)
+    assert not [name for name in missing if name.endswith("/en.md")]
     assert set(languages()) | {"en"} == set(HEADINGS)
 
 
@@ -64,7 +67,7 @@ def test_advice_names_inputs_choices_and_nodes_that_there_are(nodes, language):
     slots = {item.id for item in inputs} | {label(item) for schema in schemas.values() for item in schema.outputs}
     choices = {str(choice) for item in inputs for choice in getattr(item, "options", None) or ()} | WORDS
     advice = read_advice(language)
-    assert advice.keys() == schemas.keys()
+    assert advice.keys() <= schemas.keys()
     for node_id, one in advice.items():
         assert set(one.related) <= schemas.keys() - {node_id}, node_id
         own = {item.id for item in schemas[node_id].inputs} | {label(item) for item in schemas[node_id].outputs}

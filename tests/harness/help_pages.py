@@ -128,10 +128,11 @@ def pages(nodes: list[Any]) -> dict[str, str]:
     written = {}
     for language in HEADINGS:
         advice = read_advice(language)
-        if missing := sorted(schemas.keys() - advice.keys()):
+        missing = sorted(schemas.keys() - advice.keys())
+        if missing and language == ENGLISH:  # what is not translated is shown in English
             raise KeyError(f"No advice in help/{language}/ for {', '.join(missing)}. Write a section for each.")
-        for node_id, schema in schemas.items():
-            written[f"{node_id}/{language}.md"] = page(schema, advice[node_id], titles, language)
+        for node_id in (node_id for node_id in schemas if node_id in advice):
+            written[f"{node_id}/{language}.md"] = page(schemas[node_id], advice[node_id], titles, language)
     english = {f"{node_id}.md": written[f"{node_id}/{ENGLISH}.md"].replace("](../", "](") for node_id in schemas}
     return written | english
 

@@ -63,8 +63,9 @@ def which_weight() -> dict[str, Any]:
     text = "a fox in a forest"
     nodes = base(STANDARD, text, ("apply", 0), 1770)
     nodes["latent"]["widgets"]["batch_size"] = 4
-    nodes["scorer"] = loader("IPAdapterOpenCLIPLoader", 380, 160, "file", SCORER) | {"title": "The encoder that scores"}
-    nodes["scorer"]["widgets"]["activation"] = "quick_gelu"  # as OpenAI trained it
+    scorer = loader("IPAdapterOpenCLIPLoader", 380, 160, "file", SCORER)
+    scorer["widgets"]["activation"] = "quick_gelu"  # as OpenAI trained it
+    nodes["scorer"] = scorer | {"title": "The encoder that scores"}
     nodes["reference"] = picture(0, 600, "coffee.png", "Reference")
     links = {
         "model": ["checkpoint", 0], "ipadapter": ["adapter", 0], "references": ["reference", 0],
