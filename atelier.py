@@ -1,4 +1,4 @@
-"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train | batch
+"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train | batch | package
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
 """
@@ -8,12 +8,14 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import venv
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent
 CACHE = ROOT / ".cache"
@@ -158,13 +160,33 @@ def check(environment: dict[str, str], arguments: list[str]) -> None:
         raise SystemExit(f"[atelier] Failed: {', '.join(failed)}")
 
 
+def package(folder: Path = ROOT / "output") -> Path:
+    """Zip what ComfyUI's registry gets: the files in git that .comfyignore does not name. Equal files, equal bytes."""
+    patterns = (ROOT / ".comfyignore").read_text("utf-8").split()
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"ComfyUI-IPAdapter-Atelier-{version[1] if version else 'unknown'}.zip"
+    with zipfile.ZipFile(target, "w") as archive:
+        for name in sorted(filter(None, listed.stdout.split("\0"))):
+            path = PurePosixPath("/", name)
+            if not any(str(path).startswith(part) if part.endswith("/") else path.match(part) for part in patterns):
+                entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+                archive.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    say(f"Wrote {target} ({target.stat().st_size / 2**20:.1f} MB)")
+    return target
+
+
 def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
         raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train", "batch"])
+    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train", "batch", "package"])
     parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
     options, rest = parser.parse_known_args()
+    if options.task == "package":
+        package(*map(Path, rest))
+        return
     make_venv()
     comfyui = find_comfyui(options.comfyui)
     install(comfyui)

@@ -72,7 +72,7 @@ class AdapterNetwork(nn.Module):
         groups = {"image_proj": checkpoint.image_proj, "ip_adapter": checkpoint.ip_adapter}
         weights = {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
         adapter.load_state_dict(weights, strict=True, assign=True)
-        return adapter.eval().requires_grad_(False)
+        return adapter.train(False).requires_grad_(False)
 
     def project(
         self,

@@ -132,7 +132,7 @@ def _towers(open_clip: Any, model: dict[str, Any], named: Tensors, words: bool) 
             text.attn_mask = text.build_causal_mask()
     for tower in (clip.visual, text):
         if tower is not None:
-            tower.eval().requires_grad_(False)
+            tower.train(False).requires_grad_(False)
     return clip.visual, text
 
 

@@ -112,7 +112,7 @@ def load_words() -> WordEmbedding:
     """The words' vectors, which were trained with the UNet and lie in its file."""
     embedding = WordEmbedding()
     embedding.load_state_dict(tensors_of(embedding, "unet.safetensors", "words."))
-    return embedding.eval().requires_grad_(False)
+    return embedding.train(False).requires_grad_(False)
 
 
 @unrandom
@@ -158,7 +158,7 @@ class DemoVAE(comfy.sd.VAE):
         super().__init__(sd=placeholder, config={"params": _SMALLEST}, dtype=torch.float32)
         network = Autoencoder()
         network.load_state_dict(tensors_of(network, "vae.safetensors"))
-        self.first_stage_model = network.eval().requires_grad_(False)
+        self.first_stage_model = network.train(False).requires_grad_(False)
         self.latent_channels = CHANNELS
         self.patcher = comfy.model_patcher.CoreModelPatcher(
             self.first_stage_model, load_device=self.device, offload_device=self.patcher.offload_device

@@ -211,4 +211,4 @@ def _embedding(old: nn.Embedding, dtype: torch.dtype) -> nn.Module:
 def _kept(new: nn.Module, old: nn.Module, dtype: torch.dtype) -> nn.Module:
     for name, parameter in old.named_parameters(recurse=False):
         setattr(new, name, nn.Parameter(parameter.to(dtype), requires_grad=False))
-    return new.eval()
+    return new.train(False)

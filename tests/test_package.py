@@ -1,0 +1,117 @@
+"""The package that ComfyUI's registry gets: what ComfyUI needs and nothing else, and it runs."""
+
+import ast
+import json
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser
+
+from harness.browser import ComfyPage
+from harness.process import PACK, ComfyUI
+from harness.server import FLAGS, SETTINGS
+from test_atelier import atelier
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = "workflows/try_it_no_downloads.json"
+NOT_NEEDED = {
+    ".ci", "atelier.py", "benchmarks", "docs", "examples", "headless", "help", "tests", "training", "CONTRIBUTING.md",
+    ".gitignore", ".comfyignore",
+}  # fmt: skip
+# What scanners of node packs report as malicious, whatever it is there for.
+SUSPECT_MODULES = {"subprocess", "ctypes", "marshal", "socket", "pty"}
+SUSPECT_CALLS = {
+    "eval", "exec", "compile", "__import__", "os.system", "os.popen", "pickle.load", "pickle.loads", "dill.loads",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return atelier.package(tmp_path_factory.mktemp("package"))
+
+
+@pytest.fixture(scope="module")
+def unpacked(archive: Path) -> Path:
+    folder = archive.parent / PACK
+    with zipfile.ZipFile(archive) as files:
+        files.extractall(folder)
+    return folder
+
+
+def test_it_holds_what_comfyui_needs_and_nothing_else(archive: Path):
+    with zipfile.ZipFile(archive) as files:
+        names = files.namelist()
+    tops = {name.split("/")[0] for name in names}
+    in_git = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert tops == {name.split("/")[0] for name in in_git.stdout.split("\0") if name} - NOT_NEEDED
+    assert {"locales/zh/nodeDefs.json", "web/docs/IPAdapter/en.md", "demo_models/unet.safetensors"} <= set(names)
+    assert "demo_models/measured.json" not in names and "locales/zh.json" not in names
+
+
+def test_equal_files_give_equal_bytes(archive: Path, tmp_path: Path):
+    assert atelier.package(tmp_path).read_bytes() == archive.read_bytes()
+
+
+def suspects(source: str) -> list[str]:
+    """The lines of a file that a scanner would name."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            modules = [node.module or ""]
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        if called in SUSPECT_CALLS or called.endswith(".eval"):
+            found.append(called)
+        found += [module for module in modules if module.split(".")[0] in SUSPECT_MODULES]
+    return found
+
+
+def test_there_is_nothing_in_it_for_a_scanner(unpacked: Path):
+    files = {str(file.relative_to(unpacked)): file.read_text("utf-8") for file in unpacked.rglob("*.py")}
+    assert len(files) > 100
+    assert {name: found for name, source in files.items() if (found := suspects(source))} == {}
+
+
+def test_what_a_scanner_names_is_found():
+    lines = ("import subprocess", "from ctypes import cdll", "model.eval()", "eval('1')", "pickle.loads(b'')")
+    assert [len(suspects(line)) for line in lines] == [1] * len(lines)
+
+
+class Fresh(ComfyUI):
+    """A ComfyUI that has the package, and nothing else."""
+
+    environment = {"OMP_NUM_THREADS": "1"}  # threads wait for each other over tiny tensors
+
+    def __init__(self, base: Path, package: Path) -> None:
+        super().__init__(base, *FLAGS)
+        self.package = package
+
+    def add_pack(self, name: str, source: Path) -> None:
+        super().add_pack(name, self.package)
+
+    def make_base(self) -> None:
+        super().make_base()
+        user = self.base / "user" / "default"
+        for folder in ("workflows", "subgraphs"):
+            (user / folder).mkdir(parents=True)
+        (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+
+
+@pytest.mark.usefixtures("start_server")  # skips without ComfyUI
+def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(
+    browser: Browser, unpacked: Path, tmp_path: Path
+):
+    with Fresh(tmp_path, unpacked) as server:
+        page = ComfyPage(browser, server.url)
+        page.load(json.loads((unpacked / WORKFLOW).read_text("utf-8")))
+        assert page.missing_nodes() == []
+        page.run()
+        assert page.errors == []
+        page.page.close()
+        assert "Traceback" not in server.log
+    (picture, *_) = (tmp_path / "output").rglob("*.png")
+    with Image.open(picture) as opened:
+        assert len(opened.convert("RGB").getcolors(2**24) or []) > 100  # a drawing, and no plain colour
