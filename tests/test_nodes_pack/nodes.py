@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import callers, counting, probe, standins, unets, weight_probe
+from . import callers, counting, probe, sent, standins, unets, weight_probe
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
@@ -199,5 +199,5 @@ class TestNodes(ComfyExtension):
             TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
             TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
-            *callers.NODES, counting.TestCountedStep,
+            *callers.NODES, sent.TestSentPicture, counting.TestCountedStep,
         ]  # fmt: skip
