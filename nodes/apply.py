@@ -29,7 +29,7 @@ class IPAdapterApply(ApplyNode):
             description=(
                 "The connected picture becomes a prompt: its style and content steer the model, beside the text."
             ),
-            search_aliases=["ip-adapter", "image prompt", "reference image", "style reference"],
+            search_aliases=["ip-adapter", "ipa", "image prompt", "reference image", "style reference", "参考图"],
             inputs=[
                 inputs.ipadapter(),
                 inputs.clip_vision(optional=False),
@@ -79,7 +79,7 @@ class IPAdapter(ApplyNode):
             display_name="IPAdapter",
             category="ipadapter",
             description="The simplest apply node: a unified loader, a picture and a weight.",
-            search_aliases=["ip-adapter", "image prompt"],
+            search_aliases=["ip-adapter", "ipa", "image prompt", "reference", "参考图"],
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),
@@ -113,8 +113,9 @@ class IPAdapterAdvanced(ApplyNode):
         return io.Schema(
             node_id="IPAdapterAdvanced",
             display_name="IPAdapter Advanced",
-            category="ipadapter",
+            category="ipadapter/advanced",
             description="Apply one picture or several, with a choice of layers, of how pictures mix and of a negative.",
+            search_aliases=["ip-adapter", "ipa", "reference", "style transfer", "参考图", "风格迁移"],
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),
@@ -147,7 +148,7 @@ class IPAdapterBatch(ApplyNode):
         return io.Schema(
             node_id="IPAdapterBatch",
             display_name="IPAdapter Batch (Adv.)",
-            category="ipadapter",
+            category="ipadapter/advanced",
             description="Each picture of the batch acts on the latent of the same number, for animations.",
             inputs=[
                 inputs.model(),

@@ -22,6 +22,7 @@ class IPAdapterStyleComposition(ApplyNode):
             node_id=cls.__name__,
             display_name=f"IPAdapter Style & Composition{batch} SDXL",
             category="ipadapter/style_composition",
+            search_aliases=["style transfer", "style reference", "composition", "风格迁移"],
             description="Style from one picture and composition from another.",
             inputs=[
                 inputs.model(),
@@ -75,7 +76,8 @@ class PreciseNode(ApplyNode):
         return io.Schema(
             node_id=cls.__name__,
             display_name=cls.display_name,
-            category="ipadapter",
+            category="ipadapter/style_composition",
+            search_aliases=["style transfer", "style reference", "composition", "风格迁移"],
             description=cls.description,
             inputs=[
                 inputs.model(),

@@ -56,7 +56,7 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
         display_name=display_name,
         category="ipadapter/faceid",
         description=description,
-        search_aliases=["faceid", "face id", "face reference", "same person", "portrait"],
+        search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "portrait", "换脸"],
         inputs=[
             inputs.model(),
             inputs.ipadapter(),
@@ -165,7 +165,7 @@ class IPAdapterApplyFaceID(FaceNode):
             display_name="Apply IPAdapter FaceID",
             category="ipadapter",
             description="The person in the picture becomes a prompt: the model draws somebody with this face.",
-            search_aliases=["faceid", "face id", "face reference", "same person"],
+            search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "换脸"],
             inputs=[
                 inputs.ipadapter(),
                 inputs.clip_vision(optional=False),

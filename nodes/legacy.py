@@ -27,7 +27,7 @@ class IPAdapterTilesMasked(AcceptsRenamed):
         return io.Schema(
             node_id="IPAdapterTilesMasked",
             display_name="IPAdapter Masked Tiles (experimental)",
-            category="ipadapter",
+            category="ipadapter/old",
             description="Of workflows from before March 2024; new ones use IPAdapter Tiled.",
             is_deprecated=True,
             inputs=[
@@ -68,7 +68,7 @@ class IPAdapterApplyEncoded(ApplyNode):
         return io.Schema(
             node_id="IPAdapterApplyEncoded",
             display_name="Apply IPAdapter from Encoded",
-            category="ipadapter",
+            category="ipadapter/old",
             description="Of workflows from before March 2024; new ones use IPAdapter Embeds.",
             is_deprecated=True,
             inputs=[

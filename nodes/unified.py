@@ -54,7 +54,7 @@ class IPAdapterUnifiedLoader(PresetLoader):
             display_name="IPAdapter Unified Loader",
             category="ipadapter",
             description="Loads the adapter of a preset for the connected model, and the vision encoder that fits.",
-            search_aliases=["ip-adapter loader", "image prompt loader"],
+            search_aliases=["ip-adapter loader", "ipa", "image prompt loader", "reference"],
             **cls.inputs_and_outputs(),
         )
 
@@ -71,7 +71,7 @@ class IPAdapterUnifiedLoaderFaceID(PresetLoader):
             display_name="IPAdapter Unified Loader FaceID",
             category="ipadapter/faceid",
             description="Loads a FaceID adapter with its LoRA, its face recogniser and, for Plus, the vision encoder.",
-            search_aliases=["faceid loader", "face id loader"],
+            search_aliases=["faceid loader", "face id loader", "face swap", "换脸"],
             **cls.inputs_and_outputs(
                 io.Float.Input("lora_strength", default=0.6, min=0, max=1, step=0.01, tooltip=strength_tip),
                 provider_input(),

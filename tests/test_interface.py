@@ -94,6 +94,24 @@ def test_every_input_output_and_node_is_explained(nodes):
         assert all(item.display_name for item in schema.outputs), node_id
 
 
+def test_a_beginner_sees_four_nodes_first(nodes):
+    first = {node_id for node_id, node in nodes.items() if node.GET_SCHEMA().category == "ipadapter"}
+    assert first == {"IPAdapterUnifiedLoader", "IPAdapter", "IPAdapterApply", "IPAdapterApplyFaceID"}
+
+
+@pytest.mark.parametrize(
+    "typed, found",
+    [
+        ("reference", "IPAdapter"), ("reference", "IPAdapterApply"), ("ipa", "IPAdapterApply"),
+        ("style transfer", "IPAdapterAdvanced"), ("style transfer", "IPAdapterPreciseStyleTransfer"),
+        ("face swap", "IPAdapterFaceID"), ("参考图", "IPAdapterApply"), ("换脸", "IPAdapterApplyFaceID"),
+    ],
+)  # fmt: skip
+def test_what_people_type_finds_the_node(nodes, typed, found):
+    schema = nodes[found].GET_SCHEMA()
+    assert any(typed in words.lower() for words in (schema.display_name, *(schema.search_aliases or ())))
+
+
 def test_inputs_that_are_not_connected_have_a_default_in_the_code(nodes):
     """ComfyUI leaves an optional input out of the call; only nodes that take any name are exempt."""
     for node_id, node in nodes.items():

@@ -22,6 +22,7 @@ class Follow:
     picture: str
     half: str | None = None  # left, right; None: everywhere
     noise: float = 0.0  # strength of the noisy copy that is shown as a negative
+    layers: str = ""  # layers by name, as IPAdapter Weight Schedule reads them
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -48,6 +49,9 @@ def apply(g: Graph, models: Node, model: Link, reference: Link, follow: Follow) 
     if follow.noise:
         noisy = g.add("IPAdapterNoise", type="fade", strength=follow.noise, blur=0, image_optional=reference)
         inputs["image_negative"] = noisy[0]
+    if follow.layers:
+        constant = {"layers": "linear", "steps": "constant", "low": 0.0, "high": 1.0, "start": 0.0, "end": 1.0}
+        inputs["schedule"] = g.add("IPAdapterWeightSchedule", **constant, layer_text=follow.layers)[0]
     return g.add("IPAdapterAdvanced", **(APPLY | inputs | follow.more))
 
 

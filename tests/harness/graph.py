@@ -34,6 +34,12 @@ class Graph:
         self.prompt[id] = {"class_type": class_type, "inputs": inputs, "_meta": {"title": class_type}}
         return Node(id, self.prompt[id])
 
+    def change(self, class_type: str, **inputs: Any) -> None:
+        """Change inputs of every node of a type."""
+        for entry in self.prompt.values():
+            if entry["class_type"] == class_type:
+                entry["inputs"].update(inputs)
+
     def save(self, name: str, value: list[Any]) -> Node:
         """Keep a tensor, LATENT or image for `Result.tensor(name)`."""
         return self.add("TestSaveTensor", value=value, name=name)

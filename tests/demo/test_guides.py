@@ -1,0 +1,31 @@
+"""The guides' pictures are drawn by a program, and every one of them is shown by the guide it was made for."""
+
+import re
+
+import pytest
+from PIL import Image
+
+from harness.guide_pictures import FOLDER, TABLES, make, picture_of
+from harness.host import ROOT
+
+GUIDES = ("image_prompts", "models", "parameters", "layers", "regions", "faces", "from_the_old_pack")
+
+
+def shown(folder):
+    pages = ((folder / f"{name}.md").read_text("utf-8") for name in GUIDES)
+    return {name for page in pages for name in re.findall(r"pictures/(\w+)\.jpg", page)}
+
+
+@pytest.mark.parametrize("folder", [ROOT / "docs", ROOT / "docs" / "zh"], ids=["English", "Chinese"])
+def test_every_picture_is_there_and_shown_in_both_languages(folder):
+    assert shown(folder) == set(TABLES) == {file.stem for file in FOLDER.glob("*.jpg")}
+
+
+def test_they_are_drawn_by_the_packs_own_nodes(server, tmp_path):
+    """Two steps show that every kind of drawing runs; the tests of pictures say what the models do."""
+    make(server, ["compared"], tmp_path, steps=2)
+    with Image.open(tmp_path / "compared.jpg") as made, Image.open(FOLDER / "compared.jpg") as kept:
+        assert made.size == kept.size
+    for name, line, one, other in (("layers", 1, "8", "15"), ("noise", 1, "noise 0", "noise 1")):
+        row = TABLES[name][line]
+        assert picture_of(server, row[one], steps=2).tobytes() != picture_of(server, row[other], steps=2).tobytes()
