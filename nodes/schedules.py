@@ -35,6 +35,9 @@ STEPS_TIP = (
     "How the weight moves between low and high while sampling. 'ease in' comes in over time, 'ease out' goes out, "
     "'ease in-out' is strongest in the middle, 'reverse in-out' at both ends."
 )
+LOW_TIP = "Weight where the shape is lowest; of a constant one, the weight before start and after end."
+BEFORE_TIP = "its first value holds before, except that a constant one is low there."
+AFTER_TIP = "its last value holds after, except that a constant one is low there."
 
 
 def schedule(id: str = "schedule", optional: bool = False, tooltip: str = "A weight schedule.") -> io.Input:
@@ -68,12 +71,10 @@ class IPAdapterWeightSchedule(io.ComfyNode):
                 Choice("layers", options=WEIGHT_TYPES, tooltip=LAYERS_TIP),
                 io.String.Input("layer_text", default="", multiline=True, tooltip=LAYER_TEXT_TIP),
                 Choice("steps", options=list(SHAPES), tooltip=STEPS_TIP),
-                number("low", 0.0, -5.0, 5.0, "Weight where the shape is lowest. A constant schedule does not use it."),
+                number("low", 0.0, -5.0, 5.0, LOW_TIP),
                 number("high", 1.0, -5.0, 5.0, "Weight where the shape is highest."),
-                number(
-                    "start", 0.0, 0.0, 1.0, "Share of sampling where the shape begins; its first value holds before."
-                ),
-                number("end", 1.0, 0.0, 1.0, "Share of sampling where the shape ends; its last value holds after."),
+                number("start", 0.0, 0.0, 1.0, f"Share of sampling where the shape begins; {BEFORE_TIP}"),
+                number("end", 1.0, 0.0, 1.0, f"Share of sampling where the shape ends; {AFTER_TIP}"),
                 io.String.Input("points", default="", multiline=True, optional=True, tooltip=points_tip),
                 Choice("between", options=list(BETWEEN), optional=True, tooltip="How the points are joined."),
                 number("scale", 1.0, -10.0, 10.0, "Multiplies the whole schedule.", optional=True),

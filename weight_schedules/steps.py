@@ -38,8 +38,9 @@ BETWEEN: dict[str, Callable[[float], float]] = {  # position between two points 
 class StepCurve:
     """A weight over the sampling percent: a shape between `low` and `high`, or points when there are any.
 
-    The shape is stretched over `start` to `end` and keeps its end values outside. Points are (percent, weight) in
-    order; two at one percent make a jump. ValueError for anything that is not such a curve.
+    The shape is stretched over `start` to `end` and keeps its end values outside; a constant one has no ends to keep,
+    so it is `high` from `start` to `end` and `low` outside. Points are (percent, weight) in order; two at one percent
+    make a jump. ValueError for anything that is not such a curve.
     """
 
     shape: str = "constant"
@@ -68,12 +69,16 @@ class StepCurve:
         """Whether the weight is the same at every percent."""
         if self.points:
             return len({weight for _, weight in self.points}) == 1
-        return self.shape == "constant" or self.low == self.high
+        whole = (self.start, self.end) == (0.0, 1.0)
+        return self.low == self.high or (self.shape == "constant" and whole)
 
     def at(self, percent: float) -> float:
         """The weight at a sampling percent; below 0 and above 1 it is that of the end."""
         if self.points:
             return self._between_points(percent)
+        if self.shape == "constant":
+            inside = self.start <= min(max(percent, 0.0), 1.0) <= self.end
+            return self.high if inside else self.low
         width = self.end - self.start
         position = (percent - self.start) / width if width else float(percent >= self.end)
         share = SHAPES[self.shape](min(max(position, 0.0), 1.0))

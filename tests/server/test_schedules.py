@@ -21,6 +21,7 @@ FIRST = {
     "start": 0.1,
     "end": 0.9,
 }
+CONSTANT = {"layers": "linear", "steps": "constant", "low": 0.0, "high": 1.0, "start": 0.0, "end": 1.0}
 SECOND = FIRST | {"layer_text": "style:0.5, 0-3:2", "points": "0:0, 0.3:1, 0.3:0.4, 1:0.8"}
 PLAIN = CombinedSchedule(
     "composition from second",
@@ -129,11 +130,23 @@ def test_a_schedule_of_zeros_equals_no_adapter_bit_for_bit(server):
 def test_a_constant_schedule_of_one_changes_nothing(server):
     g = Graph()
     model = g.add("TestModel", family="sd15", seed=1)[0]
-    one = g.add("IPAdapterWeightSchedule", **(FIRST | {"layers": "linear", "steps": "constant", "high": 1.0}))[0]
+    one = g.add("IPAdapterWeightSchedule", **(FIRST | CONSTANT))[0]
     g.save("plain", sample(g, apply(g, model)[0])[0])
     g.save("scheduled", sample(g, apply(g, model, schedule=one)[0])[0])
     result = server.run(g)
     assert torch.equal(result.tensor("plain"), result.tensor("scheduled"))
+
+
+def test_start_and_end_of_a_constant_schedule_are_those_of_the_apply_node(server):
+    g = Graph()
+    model = g.add("TestModel", family="sd15", seed=1)[0]
+    some = g.add("IPAdapterWeightSchedule", **(FIRST | CONSTANT | {"start": 0.2, "end": 0.8}))[0]
+    runs = {"scheduled": {"schedule": some}, "ranged": {"start_at": 0.2, "end_at": 0.8}, "whole": {}}
+    for name, settings in runs.items():
+        g.save(name, sample(g, apply(g, model, **settings)[0], steps=5)[0])
+    result = server.run(g)
+    assert torch.equal(result.tensor("scheduled"), result.tensor("ranged"))
+    assert not torch.equal(result.tensor("scheduled"), result.tensor("whole"))
 
 
 def test_one_knob_rescales_a_whole_chain_and_leaves_the_chain_itself_alone(server):
@@ -212,7 +225,7 @@ def test_a_layer_that_the_model_lacks_is_refused_before_sampling(server):
 def test_a_weight_type_in_a_schedule_is_the_weight_type_of_the_node(server, weight_type):
     g = Graph()
     model = g.add("TestModel", family="sd15", seed=1)[0]
-    settings = FIRST | {"layers": weight_type, "steps": "constant", "high": 1.0}
+    settings = FIRST | CONSTANT | {"layers": weight_type}
     scheduled = apply(g, model, weight=0.5, schedule=g.add("IPAdapterWeightSchedule", **settings)[0])
     g.save("scheduled", sample(g, scheduled[0])[0])
     g.save("typed", sample(g, apply(g, model, weight=0.5, weight_type=weight_type)[0])[0])

@@ -40,6 +40,19 @@ def test_a_range_without_width_is_a_jump():
     assert [curve.at(p) for p in (0.0, 0.4999, 0.5, 1.0)] == [0, 0, 1, 1]
 
 
+def test_a_constant_shape_is_high_in_its_range_and_low_outside():
+    curve = StepCurve("constant", low=0.1, high=0.9, start=0.2, end=0.8)
+    assert [curve.at(p) for p in (0.0, 0.1999, 0.2, 0.5, 0.8, 0.8001, 1.0)] == [0.1, 0.1, 0.9, 0.9, 0.9, 0.1, 0.1]
+    assert not curve.constant
+    assert StepCurve("constant", low=0.9, high=0.9, start=0.2, end=0.8).constant
+
+
+def test_a_constant_shape_over_all_of_sampling_never_shows_low():
+    curve = StepCurve("constant", low=0.1, high=0.9)
+    assert {curve.at(p) for p in (-0.5, 0.0, 0.5, 1.0, 1.5)} == {0.9}
+    assert curve.constant
+
+
 def test_points_are_met_exactly_and_joined_as_asked():
     points = parse_points("0:1, 0.5:0.2\n1:0")
     assert points == ((0.0, 1.0), (0.5, 0.2), (1.0, 0.0))
