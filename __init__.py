@@ -1,6 +1,6 @@
 """ComfyUI-IPAdapter-Atelier: image prompts for ComfyUI."""
 
-WEB_DIRECTORY = "web"  # help pages of the nodes
+WEB_DIRECTORY = "web"  # help pages of the nodes, and drawings in them while they are edited
 
 
 async def comfy_entrypoint():

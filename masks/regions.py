@@ -23,6 +23,10 @@ LEVELS = 16  # per channel, while counting colours
 PALETTE = ("#e8743b", "#3b8ee8", "#f2c14e", "#8f5bd1", "#4fb286", "#e36397", "#7d8597", "#a3d65c")
 
 
+class TooManyRegions(ValueError):
+    """A canvas has too few pixels for its regions."""
+
+
 def equal(count: int) -> list[float]:
     return [1.0] * count
 
@@ -50,9 +54,10 @@ def parse_shares(text: str) -> list[float]:
 def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Tensor:
     """Rectangles in reading order, (rows * columns, height, width), whose sides follow the shares.
 
-    ValueError where the canvas has too few pixels for a region to have one, or all of them would fill the memory.
+    TooManyRegions where the canvas has too few pixels for a region to have one, ValueError where all of them would
+    fill the memory.
     """
-    _check_room(len(heights) * len(widths), height, width)
+    check_room(len(heights) * len(widths), height, width)
     rows, columns = _edges(heights, height), _edges(widths, width)
     regions = torch.zeros(len(heights) * len(widths), height, width)
     for number, region in enumerate(regions):
@@ -61,7 +66,8 @@ def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Te
     return regions
 
 
-def _check_room(regions: int, height: int, width: int) -> None:
+def check_room(regions: int, height: int, width: int) -> None:
+    """ValueError where so many regions of that size would fill the memory."""
     if regions * height * width > MOST_PIXELS:
         size = regions * height * width * 4 / 2**30
         raise ValueError(
@@ -74,7 +80,7 @@ def _edges(shares: Shares, length: int) -> list[int]:
     cumulated = torch.tensor([0.0, *shares], dtype=torch.float64).cumsum(0)
     edges = (cumulated / cumulated[-1] * length).round().int().tolist()
     if any(first == second for first, second in pairwise(edges)):
-        raise ValueError(
+        raise TooManyRegions(
             f"{len(shares)} regions do not fit into {length} pixels. Split into fewer, or use a larger canvas."
         )
     return edges
@@ -105,7 +111,7 @@ def split_by_colour(
     found = list(colours) or [one for one in find_colours(pixels) if all(_distance(one, b) > LIKE for b in background)]
     if not found:
         raise ValueError("The drawing has no colour beside the background. Paint each region in a colour of its own.")
-    _check_room(len(found), height, width)
+    check_room(len(found), height, width)
     palette = torch.tensor([*found, *background], dtype=torch.float32, device=pixels.device)
     nearest = torch.cdist(pixels.flatten(0, 1), palette).argmin(1).view(1, 1, *pixels.shape[:2])
     nearest = F.interpolate(nearest.float(), size=(height, width), mode="nearest-exact")[0, 0]

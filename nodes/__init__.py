@@ -32,6 +32,7 @@ from . import (
 )
 from .conflicts import watch_for_other_packs
 from .guard import guard
+from .live.route import add_route
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 from .old_methods import install_old_methods
@@ -78,6 +79,7 @@ class IPAdapterAtelier(ComfyExtension):
         register_openclip_folder()
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
+        add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

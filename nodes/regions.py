@@ -47,11 +47,34 @@ def region_outputs() -> list[io.Output]:
     ]
 
 
+def split_regions(
+    split: str, columns: int, rows: int, softness: float, width: int, height: int, canvas: Any = None,
+    widths: str = "", heights: str = "",
+) -> Tensor:  # fmt: skip
+    """The regions (n, height, width) of the inputs of IPAdapterSplitCanvas; ValueError says which of them is wrong."""
+    size = (height, width) if canvas is None else canvas_size(canvas)
+    down, across = SPLITS[split](rows, columns)
+    return soften(split_canvas(parse_shares(heights) or down, parse_shares(widths) or across, *size), softness)
+
+
+def colour_regions(
+    drawing: Tensor, colours: str, background: str, softness: float, width: int, height: int, canvas: Any = None
+) -> Tensor:
+    """The regions (n, height, width) of the inputs of IPAdapterRegionsByColour; ValueError as split_by_colour."""
+    size = (height, width) if canvas is None else canvas_size(canvas)
+    regions = split_by_colour(drawing[0], *size, parse_colours(colours), parse_colours(background))
+    return soften(regions, softness)
+
+
+def region_masks(regions: Tensor) -> list[Tensor]:
+    """All regions, and the first few one by one: black where there are fewer."""
+    black = torch.zeros_like(regions[:1])
+    return [regions, *(regions[n : n + 1] if n < len(regions) else black for n in range(NAMED))]
+
+
 def regions_output(regions: Tensor, cls: type[io.ComfyNode]) -> io.NodeOutput:
     """All regions, the first few one by one, and a picture of them in the node."""
-    black = torch.zeros_like(regions[:1])
-    singles = [regions[number : number + 1] if number < len(regions) else black for number in range(NAMED)]
-    return io.NodeOutput(regions, *singles, ui=ui.PreviewImage(to_image(draw_regions(regions)), cls=cls))
+    return io.NodeOutput(*region_masks(regions), ui=ui.PreviewImage(to_image(draw_regions(regions)), cls=cls))
 
 
 class IPAdapterSplitCanvas(io.ComfyNode):
@@ -86,10 +109,8 @@ class IPAdapterSplitCanvas(io.ComfyNode):
         cls, split: str, columns: int, rows: int, softness: float, width: int, height: int, canvas: Any = None,
         widths: str = "", heights: str = "",
     ) -> io.NodeOutput:  # fmt: skip
-        size = (height, width) if canvas is None else canvas_size(canvas)
-        down, across = SPLITS[split](rows, columns)
-        regions = split_canvas(parse_shares(heights) or down, parse_shares(widths) or across, *size)
-        return regions_output(soften(regions, softness), cls)
+        regions = split_regions(split, columns, rows, softness, width, height, canvas, widths, heights)
+        return regions_output(regions, cls)
 
 
 class IPAdapterRegionsByColour(io.ComfyNode):
@@ -124,9 +145,7 @@ class IPAdapterRegionsByColour(io.ComfyNode):
         height: int,
         canvas: Any = None,
     ) -> io.NodeOutput:
-        size = (height, width) if canvas is None else canvas_size(canvas)
-        regions = split_by_colour(drawing[0], *size, parse_colours(colours), parse_colours(background))
-        return regions_output(soften(regions, softness), cls)
+        return regions_output(colour_regions(drawing, colours, background, softness, width, height, canvas), cls)
 
 
 class IPAdapterPickRegion(io.ComfyNode):

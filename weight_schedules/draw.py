@@ -1,7 +1,7 @@
 """Draw a schedule: a heat map of layers times sampling percent, as a picture."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +15,22 @@ Colour = tuple[int, int, int]
 
 INK, FAINT, PAPER = (236, 236, 240), (154, 156, 168), (27, 28, 34)
 ROLE_COLOURS: dict[str, Colour] = {"style": (255, 176, 92), "composition": (120, 196, 255)}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours around the weights, which have the same colours everywhere."""
+
+    ink: Colour = INK
+    faint: Colour = FAINT
+    paper: Colour = PAPER
+    roles: Mapping[str, Colour] = field(default_factory=lambda: ROLE_COLOURS)
+
+
+DARK = Theme()
+LIGHT = Theme((30, 32, 40), (100, 104, 118), (250, 250, 252), {"style": (168, 88, 0), "composition": (0, 92, 168)})
+THEMES: dict[str, Theme] = {"dark": DARK, "light": LIGHT}
+
 # Colours of weights from nothing up, and from nothing down: brightness grows with strength, also without colour vision.
 UP = np.array([(40, 42, 54), (88, 52, 128), (178, 54, 122), (242, 108, 78), (254, 190, 96), (255, 246, 190)], float)
 DOWN = np.array([(40, 42, 54), (30, 84, 132), (56, 148, 196), (170, 226, 244)], float)
@@ -45,7 +61,9 @@ class HeatMap:
     top: float
 
 
-def draw_schedule(schedule: Weights, blocks: Blocks, percents: Sequence[float] | None = None) -> HeatMap:
+def draw_schedule(
+    schedule: Weights, blocks: Blocks, percents: Sequence[float] | None = None, theme: Theme = DARK
+) -> HeatMap:
     """The weights of a schedule on a model, one row per layer.
 
     Without `percents` the columns run evenly from 0 to 1; with them (the sampling percent of every step of a run) there
@@ -58,69 +76,72 @@ def draw_schedule(schedule: Weights, blocks: Blocks, percents: Sequence[float] |
     weights = np.array([schedule.at(percent) for percent in columns]).T
     top = max(1.0, float(np.abs(weights).max()))
     height = ROW * len(blocks)
-    picture = Image.new("RGB", ((LEFT + WIDE + RIGHT) * UNIT, (TOP + height + BOTTOM) * UNIT), PAPER)
+    picture = Image.new("RGB", ((LEFT + WIDE + RIGHT) * UNIT, (TOP + height + BOTTOM) * UNIT), theme.paper)
     draw = ImageDraw.Draw(picture)
     box = (LEFT * UNIT, TOP * UNIT, (LEFT + WIDE) * UNIT, (TOP + height) * UNIT)
-    _draw_cells(picture, box, colours_of(weights, top))
+    _draw_cells(picture, box, colours_of(weights, top), theme)
     family = family_of_blocks(blocks)
-    write_text(draw, (14, TOP / 2), f"{family.title if family else 'this model'}: {len(blocks)} layers", 18, INK, "lm")
-    write_text(draw, (LEFT + WIDE + 10, TOP / 2), "weight", 14, FAINT, "lm")
-    _draw_rows(draw, blocks, weights)
-    _draw_percents(draw, TOP + height, None if even else columns)
-    _draw_bar(picture, draw, TOP + height + 58, float(weights.min()), top)
+    title = f"{family.title if family else 'this model'}: {len(blocks)} layers"
+    write_text(draw, (14, TOP / 2), title, 18, theme.ink, "lm")
+    write_text(draw, (LEFT + WIDE + 10, TOP / 2), "weight", 14, theme.faint, "lm")
+    _draw_rows(draw, blocks, weights, theme)
+    _draw_percents(draw, TOP + height, None if even else columns, theme)
+    _draw_bar(picture, draw, TOP + height + 58, float(weights.min()), top, theme)
     return HeatMap(picture, box, weights, top)
 
 
-def _draw_cells(picture: Image.Image, box: tuple[int, int, int, int], colours: np.ndarray) -> None:
+def _draw_cells(picture: Image.Image, box: tuple[int, int, int, int], colours: np.ndarray, theme: Theme) -> None:
     rows, columns, _ = colours.shape
     cells = Image.fromarray(colours).resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST)
     picture.paste(cells, box[:2])
     draw = ImageDraw.Draw(picture)
     for row in range(rows + 1):
-        draw.line([(box[0], box[1] + row * ROW * UNIT), (box[2], box[1] + row * ROW * UNIT)], PAPER, UNIT)
+        draw.line([(box[0], box[1] + row * ROW * UNIT), (box[2], box[1] + row * ROW * UNIT)], theme.paper, UNIT)
     if columns <= 60:  # separate steps
         for column in range(columns + 1):
             x = box[0] + (box[2] - box[0]) * column / columns
-            draw.line([(x, box[1]), (x, box[3])], PAPER, 1)
+            draw.line([(x, box[1]), (x, box[3])], theme.paper, 1)
 
 
-def _draw_rows(draw: ImageDraw.ImageDraw, blocks: Blocks, weights: np.ndarray) -> None:
+def _draw_rows(draw: ImageDraw.ImageDraw, blocks: Blocks, weights: np.ndarray, theme: Theme) -> None:
     roles = roles_of_blocks(blocks)
     for layer, name in enumerate(layer_names(blocks)):
         middle = TOP + (layer + 0.5) * ROW
         low, high = float(weights[layer].min()), float(weights[layer].max())
-        write_text(draw, (32, middle), str(layer), 15, INK, "rm")
-        write_text(draw, (42, middle), name, 15, INK if low or high else FAINT, "lm")
+        write_text(draw, (32, middle), str(layer), 15, theme.ink, "rm")
+        write_text(draw, (42, middle), name, 15, theme.ink if low or high else theme.faint, "lm")
         if role := roles.word(layer) if roles else "":
-            write_text(draw, (LEFT - 8, middle), role, 12, ROLE_COLOURS[role], "rm")
+            write_text(draw, (LEFT - 8, middle), role, 12, theme.roles[role], "rm")
         summary = _number(high) if low == high else f"{_number(low)} to {_number(high)}"
-        write_text(draw, (LEFT + WIDE + 10, middle), summary, 14, INK if low or high else FAINT, "lm")
+        write_text(draw, (LEFT + WIDE + 10, middle), summary, 14, theme.ink if low or high else theme.faint, "lm")
 
 
-def _draw_percents(draw: ImageDraw.ImageDraw, bottom: float, steps: Sequence[float] | None) -> None:
+def _draw_percents(draw: ImageDraw.ImageDraw, bottom: float, steps: Sequence[float] | None, theme: Theme) -> None:
     if steps is None:
         for quarter in range(5):
             x = LEFT + WIDE * quarter / 4
-            draw.line([(x * UNIT, bottom * UNIT), (x * UNIT, (bottom + 5) * UNIT)], FAINT, UNIT)
-            write_text(draw, (x, bottom + 16), f"{quarter * 25}%", 14, INK, "mm")
-        write_text(draw, (LEFT + WIDE / 2, bottom + 34), "of sampling (noise to picture)", 13, FAINT, "mm")
+            draw.line([(x * UNIT, bottom * UNIT), (x * UNIT, (bottom + 5) * UNIT)], theme.faint, UNIT)
+            write_text(draw, (x, bottom + 16), f"{quarter * 25}%", 14, theme.ink, "mm")
+        write_text(draw, (LEFT + WIDE / 2, bottom + 34), "of sampling (noise to picture)", 13, theme.faint, "mm")
         return
     every = max(1, -(-len(steps) // 8))
     for step in range(0, len(steps), every):
         x = LEFT + WIDE * (step + 0.5) / len(steps)
-        write_text(draw, (x, bottom + 13), str(step + 1), 14, INK, "mm")
-        write_text(draw, (x, bottom + 28), f"{steps[step] * 100:.0f}%", 11, FAINT, "mm")
-    write_text(draw, (LEFT - 8, bottom + 13), "step", 13, FAINT, "rm")
-    write_text(draw, (LEFT - 8, bottom + 28), "of sampling", 11, FAINT, "rm")
+        write_text(draw, (x, bottom + 13), str(step + 1), 14, theme.ink, "mm")
+        write_text(draw, (x, bottom + 28), f"{steps[step] * 100:.0f}%", 11, theme.faint, "mm")
+    write_text(draw, (LEFT - 8, bottom + 13), "step", 13, theme.faint, "rm")
+    write_text(draw, (LEFT - 8, bottom + 28), "of sampling", 11, theme.faint, "rm")
 
 
-def _draw_bar(picture: Image.Image, draw: ImageDraw.ImageDraw, y: float, least: float, top: float) -> None:
+def _draw_bar(
+    picture: Image.Image, draw: ImageDraw.ImageDraw, y: float, least: float, top: float, theme: Theme
+) -> None:
     low = -top if least < 0 else 0.0
     values = np.linspace(low, top, WIDE * UNIT)
     bar = Image.fromarray(np.repeat(colours_of(values, top)[None], 10 * UNIT, axis=0))
     picture.paste(bar, (LEFT * UNIT, round(y * UNIT) - 5 * UNIT))
-    write_text(draw, (LEFT - 8, y), _number(low), 14, INK, "rm")
-    write_text(draw, (LEFT + WIDE + 10, y), _number(top), 14, INK, "lm")
+    write_text(draw, (LEFT - 8, y), _number(low), 14, theme.ink, "rm")
+    write_text(draw, (LEFT + WIDE + 10, y), _number(top), 14, theme.ink, "lm")
 
 
 def _number(value: float) -> str:

@@ -1,0 +1,92 @@
+"""Read what the page says about a node: checked against the node's own schema, before anything is made of it.
+
+{"node": id, "inputs": {name: value or description}, "output": 0}; a picture is {"picture": base64 of a file}.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import limits
+
+
+class DescriptionError(ValueError):
+    """A request that the page of this pack would not make."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """A node with the values of its inputs, which may be described nodes or the bytes of a picture file."""
+
+    node: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    output: int = 0
+
+
+class Reader:
+    """Reads one description; `schemas` are the inputs of the nodes that it may name."""
+
+    def __init__(self, schemas: Mapping[str, Mapping[str, io.Input]]) -> None:
+        self.schemas = schemas
+        self.parts = 0
+
+    def node(self, data: Any, depth: int = 0) -> Described:
+        """The node that plain data describes; DescriptionError where it is none, or is too large."""
+        if not isinstance(data, dict) or not isinstance(data.get("node"), str):
+            raise DescriptionError('Expected an object with "node", "inputs" and perhaps "output".')
+        self.parts += 1
+        if self.parts > limits.PARTS or depth > limits.DEPTH:
+            raise DescriptionError(f"Drawn are up to {limits.PARTS} nodes, {limits.DEPTH} deep; this is more.")
+        known = self.schemas.get(data["node"])
+        if known is None:
+            raise DescriptionError(f"No drawing knows the node {data['node']!r:.80}.")
+        given, output = data.get("inputs", {}), data.get("output", 0)
+        if not isinstance(given, dict) or type(output) is not int or not 0 <= output < 16:
+            raise DescriptionError('"inputs" is an object and "output" a small whole number.')
+        if unknown := sorted(given.keys() - known.keys()):
+            raise DescriptionError(f"{data['node']} has no input {unknown[0]!r:.80}.")
+        if missing := [name for name, item in known.items() if not item.optional and name not in given]:
+            raise DescriptionError(f"{data['node']} needs {', '.join(missing)}.")
+        values = {name: self.value(known[name], value, depth) for name, value in given.items()}
+        return Described(data["node"], values, output)
+
+    def value(self, item: io.Input, value: Any, depth: int) -> Any:
+        for kind, check in CHECKS.items():
+            if isinstance(item, kind):
+                return check(item, value)
+        if isinstance(value, dict) and set(value) == {"picture"}:
+            return _text(item, value["picture"], limits.BODY).encode("ascii", "replace")
+        return self.node(value, depth + 1)
+
+
+def _wrong(item: io.Input, value: Any) -> DescriptionError:
+    return DescriptionError(f"{item.id} cannot be {value!r:.80}.")
+
+
+def _text(item: io.Input, value: Any, longest: int = limits.TEXT) -> str:
+    if not isinstance(value, str) or len(value) > longest:
+        raise _wrong(item, value)
+    return value
+
+
+def _choice(item: Any, value: Any) -> str:
+    if value not in item.options:
+        raise _wrong(item, value)
+    return value
+
+
+def _number(item: Any, value: Any) -> int | float:
+    whole = isinstance(item, io.Int.Input)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise _wrong(item, value)
+    if not item.min <= value <= item.max or not math.isfinite(value):
+        raise DescriptionError(f"{item.id} lies within {item.min} and {item.max}, and cannot be {value!r:.80}.")
+    return value
+
+
+CHECKS: dict[type, Any] = {
+    io.Combo.Input: _choice, io.Int.Input: _number, io.Float.Input: _number, io.String.Input: _text,
+}  # fmt: skip

@@ -1,0 +1,157 @@
+"""From a described node to the picture of what it makes, by the code that makes it when the graph runs."""
+
+import base64
+import binascii
+import io as streams
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ...ipadapter.families import LAYOUTS
+from ...masks.draw import draw_masks
+from ...masks.regions import TooManyRegions, check_room, draw_regions
+from ...weight_schedules.draw import THEMES, draw_schedule
+from ..drawn import to_image
+from ..masks import IPAdapterMaskComposite, IPAdapterSolidMask
+from ..regions import IPAdapterRegionsByColour, IPAdapterSplitCanvas, colour_regions, region_masks, split_regions
+from ..schedules import IPAdapterCombineSchedules, IPAdapterScheduleFromText, IPAdapterWeightSchedule
+from . import limits
+from .description import Described, DescriptionError, Reader
+
+SIDES = ("width", "height")
+PIXELS = (*SIDES, "x", "y")  # inputs that count pixels, in every node that is drawn
+LATENTS, IMAGES = ("EmptyLatentImage", "EmptySD3LatentImage"), ("EmptyImage", "LoadImage")
+TOO_LARGE = "Pictures of over 4 megapixels are not drawn here. Run the graph to see the regions."
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+
+
+def executed(node: type[io.ComfyNode]) -> Callable[..., list[Any]]:
+    return lambda **inputs: list(node.execute(**inputs).args)
+
+
+def _latent(width: int, height: int) -> list[Any]:
+    """What an empty latent of ComfyUI tells about its size: whole cells of 8 pixels."""
+    return [{"samples": torch.zeros(1, 4, height // 8, width // 8)}]
+
+
+def _image(width: int, height: int) -> list[Any]:
+    return [torch.zeros(1, 1, 1, 3).expand(1, height, width, 3)]
+
+
+MAKERS: dict[str, Callable[..., list[Any]]] = {  # node id -> its outputs, from its inputs
+    "IPAdapterWeightSchedule": executed(IPAdapterWeightSchedule),
+    "IPAdapterCombineSchedules": executed(IPAdapterCombineSchedules),
+    "IPAdapterScheduleFromText": executed(IPAdapterScheduleFromText),
+    "IPAdapterSolidMask": executed(IPAdapterSolidMask),
+    "IPAdapterMaskComposite": executed(IPAdapterMaskComposite),
+    "IPAdapterSplitCanvas": lambda **inputs: region_masks(split_regions(**inputs)),
+    "IPAdapterRegionsByColour": lambda **inputs: region_masks(colour_regions(**inputs)),
+    **dict.fromkeys(LATENTS, _latent),  # canvases whose size the page knows
+    **dict.fromkeys(IMAGES, _image),
+}
+OURS: tuple[type[io.ComfyNode], ...] = (
+    IPAdapterWeightSchedule, IPAdapterCombineSchedules, IPAdapterScheduleFromText, IPAdapterSolidMask,
+    IPAdapterMaskComposite, IPAdapterSplitCanvas, IPAdapterRegionsByColour,
+)  # fmt: skip
+
+
+def schemas() -> Mapping[str, Mapping[str, io.Input]]:
+    """The inputs of every node that a description may name."""
+    ours = {node.GET_SCHEMA().node_id: {item.id: item for item in node.GET_SCHEMA().inputs} for node in OURS}
+    sides = {id: io.Int.Input(id, min=8, max=16384) for id in SIDES}
+    return ours | dict.fromkeys((*LATENTS, *IMAGES), sides)
+
+
+def make(described: Described) -> Any:
+    """The output of a described node; ValueError as the node itself raises it."""
+    values = {name: _value(value) for name, value in described.inputs.items()}
+    outputs = MAKERS[described.node](**values)
+    if described.output >= len(outputs):
+        raise DescriptionError(f"{described.node} has {len(outputs)} outputs.")
+    return outputs[described.output]
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return open_picture(value)
+    return make(value) if isinstance(value, Described) else value
+
+
+def open_picture(data: bytes) -> torch.Tensor:
+    """A base64 picture file as IMAGE, as LoadImage reads it; ValueError for anything else, before it is unpacked."""
+    try:
+        with Image.open(streams.BytesIO(base64.b64decode(data, validate=True)), formats=FORMATS) as file:
+            if math.prod(file.size) > limits.PICTURE_PIXELS:
+                raise ValueError(TOO_LARGE)
+            return to_image(ImageOps.exif_transpose(file))
+    except Image.DecompressionBombError as error:
+        raise ValueError(TOO_LARGE) from error
+    except (binascii.Error, UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError("This picture cannot be drawn here. Run the graph to see the regions.") from error
+
+
+def shrunk(described: Described, factor: float) -> Described:
+    """The description with every length in pixels multiplied; a length stays at least one pixel."""
+    if described.node in LATENTS:  # whole cells first, or a small one would have another shape
+        described = Described("EmptyImage", {name: value // 8 * 8 for name, value in described.inputs.items()})
+    inputs: dict[str, Any] = {}
+    for name, value in described.inputs.items():
+        if isinstance(value, Described):
+            value = shrunk(value, factor)
+        elif name in PIXELS:
+            value = max(round(value * factor), int(name in SIDES))
+        inputs[name] = value
+    return replace(described, inputs=inputs)
+
+
+def longest_side(described: Described) -> int:
+    own = [value for name, value in described.inputs.items() if name in SIDES]
+    below = [longest_side(value) for value in described.inputs.values() if isinstance(value, Described)]
+    return max([*(() if "canvas" in described.inputs else own), *below], default=1)
+
+
+def most_regions(described: Described) -> int:
+    inputs = described.inputs
+    texts = [len(inputs.get(name, "").split(",")) for name in ("widths", "heights", "colours")]
+    own = max(inputs.get("columns", 1), texts[0]) * max(inputs.get("rows", 1), texts[1]) * texts[2]
+    return max([own, *(most_regions(value) for value in inputs.values() if isinstance(value, Described))])
+
+
+def make_small(described: Described) -> torch.Tensor:
+    """Masks as the node makes them; on large canvases and for many regions, all lengths shrunk alike."""
+    side = min(limits.LONGEST, int(math.sqrt(limits.MASK_FLOATS / most_regions(described))))
+    factor = min(1.0, side / longest_side(described))
+    if factor == 1.0:
+        return make(described)
+    try:
+        masks = make(shrunk(described, factor))
+    except TooManyRegions as error:
+        raise ValueError("Too many regions to be drawn here. They are seen when the graph has run.") from error
+    check_room(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
+    return masks
+
+
+def draw(data: Mapping[str, Any]) -> Image.Image:
+    """The picture that a request asks for.
+
+    Raises:
+        DescriptionError: a request that the page would not make.
+        ValueError: what the node itself says about its values.
+    """
+    described = Reader(schemas()).node(data.get("draw"))
+    family, theme = data.get("family", "SD1.5"), data.get("theme", "dark")
+    if family not in list(LAYOUTS) or theme not in list(THEMES):
+        raise DescriptionError(f"Known families: {', '.join(LAYOUTS)}. Known themes: {', '.join(THEMES)}.")
+    if described.node in ("IPAdapterWeightSchedule", "IPAdapterCombineSchedules"):
+        blocks = LAYOUTS[family]
+        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme]).picture
+    if described.node in ("IPAdapterSplitCanvas", "IPAdapterRegionsByColour"):
+        return draw_regions(make_small(described))
+    if described.node in ("IPAdapterSolidMask", "IPAdapterMaskComposite"):
+        return draw_masks(make_small(described))
+    raise DescriptionError(f"{described.node} is not drawn.")
