@@ -28,7 +28,8 @@ from harness.locales import label, our_nodes, read_words
 
 ROOT = Path(__file__).parents[2]
 ADVICE, PAGES, WORKFLOWS = ROOT / "help", ROOT / "web" / "docs", ROOT / "workflows"
-PICTURES = "pictures"  # a folder beside the pages; workflow pictures are too large for a help panel
+# A folder beside docs' pages: the page looks for it from there, in every language. Workflow pictures are too large.
+PICTURES = "pictures"
 PICTURE_WIDTH = 640
 ENGLISH = "en"
 HEADINGS = {
@@ -78,7 +79,7 @@ def page(schema: Any, advice: Advice, titles: dict[str, str], language: str) -> 
     def said(kind: str, english: str) -> str:
         return words[kind].get(english, english)
 
-    picture = [f"![{advice.picture}](../{PICTURES}/{advice.picture}.jpg)"] if advice.picture else []
+    picture = [f"![{advice.picture}]({PICTURES}/{advice.picture}.jpg)"] if advice.picture else []
     parts = [
         f"# {said('titles', schema.display_name)}",
         said("sentences", schema.description),
@@ -133,7 +134,7 @@ def pages(nodes: list[Any]) -> dict[str, str]:
             raise KeyError(f"No advice in help/{language}/ for {', '.join(missing)}. Write a section for each.")
         for node_id in (node_id for node_id in schemas if node_id in advice):
             written[f"{node_id}/{language}.md"] = page(schemas[node_id], advice[node_id], titles, language)
-    english = {f"{node_id}.md": written[f"{node_id}/{ENGLISH}.md"].replace("](../", "](") for node_id in schemas}
+    english = {f"{node_id}.md": written[f"{node_id}/{ENGLISH}.md"] for node_id in schemas}
     return written | english
 
 
