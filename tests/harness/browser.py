@@ -66,6 +66,17 @@ class ComfyPage:
         self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
         self.page.wait_for_timeout(500)
 
+    def clear(self) -> None:
+        """An empty graph, and no errors so far."""
+        self.load(EMPTY)
+        self.errors.clear()
+
+    def set(self, setting: str, value: Any) -> None:
+        """Change a setting of the page, as its settings dialog does; it stays for the server's next pages."""
+        command = "([id, value]) => window.app.extensionManager.setting.set(id, value)"
+        self.page.evaluate(command, [setting, value])
+        self.page.wait_for_timeout(500)
+
     def missing_nodes(self) -> list[str]:
         """Types in the open graph that the server does not know."""
         return self.page.evaluate(
