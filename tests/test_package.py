@@ -2,7 +2,9 @@
 
 import ast
 import json
+import re
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -78,6 +80,15 @@ def test_there_is_nothing_in_it_for_a_scanner(unpacked: Path):
 def test_what_a_scanner_names_is_found():
     lines = ("import subprocess", "from ctypes import cdll", "model.eval()", "eval('1')", "pickle.loads(b'')")
     assert [len(suspects(line)) for line in lines] == [1] * len(lines)
+
+
+def test_it_passes_what_comfy_node_validate_asks(unpacked: Path):
+    """Those rules of ruff, a name, a version and a publisher; as comfy-cli 1.23.0 does before it publishes."""
+    rules = ["--isolated", "--select", "S102,S307,E702"]
+    subprocess.run([sys.executable, "-m", "ruff", "check", "-q", *rules, "."], cwd=unpacked, check=True)
+    text = (unpacked / "pyproject.toml").read_text("utf-8")
+    for name in ("name", "version", "PublisherId", "DisplayName"):
+        assert re.search(rf'^{name} = "\S+"$', text, re.MULTILINE), name
 
 
 class Fresh(ComfyUI):
