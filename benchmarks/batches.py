@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from headless.batch import run_plan
 from headless.plan import Plan
@@ -47,6 +48,7 @@ def graph() -> dict:
 
 def measure(workers: list[Own], rows: list[dict], reorder: bool) -> dict:
     infos = {worker.name: worker.nodes() for worker in workers}
+    earlier = {id for worker in workers for id in history(worker)}
     plan = Plan(graph(), rows, infos, ROOT)
     assert not plan.problems, plan.problems
     with tempfile.TemporaryDirectory() as folder:
@@ -55,7 +57,21 @@ def measure(workers: list[Own], rows: list[dict], reorder: bool) -> dict:
         seconds = time.monotonic() - began
     assert not report.failed
     inside = sum(outcome.seconds for outcome in report.outcomes)
-    return {"rows": len(rows), "per_minute": 60 * len(rows) / seconds, "in_servers": inside / seconds / len(workers)}
+    runs = [entry for worker in workers for id, entry in history(worker).items() if id not in earlier]
+    return {
+        "rows": len(rows), "per_minute": 60 * len(rows) / seconds, "in_servers": inside / seconds / len(workers),
+        "nodes_per_row": sum(map(nodes_run, runs)) / len(rows),
+    }  # fmt: skip
+
+
+def history(worker: Own) -> dict[str, Any]:
+    return worker.client.call("/history").json()
+
+
+def nodes_run(entry: dict[str, Any]) -> int:
+    """How many nodes a server computed for a row; it took the others from its cache."""
+    cached = [data["nodes"] for kind, data in entry["status"]["messages"] if kind == "execution_cached"]
+    return len(entry["prompt"][2]) - sum(map(len, cached))
 
 
 def main() -> None:
