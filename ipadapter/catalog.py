@@ -187,6 +187,11 @@ def needs(file: Published) -> list[Published]:
     return [file, *others, *loras]
 
 
+def at(repository: str, path: str) -> Published | None:
+    """The file of a repository, where this table knows it."""
+    return next((file for file in CATALOG if (file.source.repository, file.path) == (repository, path)), None)
+
+
 def of_preset(preset: str, family: str) -> Published | None:
     """The adapter of a preset for a family of models."""
     return next((file for file in ADAPTERS if (file.preset, file.family) == (preset, family)), None)

@@ -1,5 +1,6 @@
 """Tell what a model file is by its header: names and shapes of its tensors, without reading their values."""
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 from .checkpoint import read_checkpoint
 from .config import AdapterConfig
 from .errors import CheckpointError
+from .shared_files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -44,17 +46,59 @@ def peek(path: Path) -> dict[str, Any]:
         return {}
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a file is: at most one of an adapter, a vision encoder and a LoRA, told by its tensors."""
+
+    tensors: int  # none: damaged, or no model file
+    adapter: AdapterConfig | None = None
+    encoder: EncoderSizes | None = None
+    lora_width: int | None = None
+
+
+def look(path: Path) -> Seen:
+    """What a file is. The same unchanged file is opened once."""
+    try:
+        key = fingerprint(path)
+    except OSError:
+        return Seen(0)
+    if key not in _seen:
+        while len(_seen) >= MOST_SEEN:
+            _seen.pop(next(iter(_seen)), None)
+        _seen[key] = _look(path)
+    return _seen[key]
+
+
+MOST_SEEN = 4096
+_seen: dict[tuple[Hashable, ...], Seen] = {}
+
+
+def _look(path: Path) -> Seen:
+    tensors = peek(path)
+    try:
+        return Seen(len(tensors), read_checkpoint(tensors, path.name).config)
+    except CheckpointError:
+        return Seen(len(tensors), None, _encoder(tensors), _lora_width(tensors))
+
+
 def peek_adapter(path: Path) -> AdapterConfig | None:
     """What adapter a file is; None where it is none."""
-    try:
-        return read_checkpoint(peek(path), path.name).config
-    except CheckpointError:
-        return None
+    return look(path).adapter
 
 
 def peek_encoder(path: Path) -> EncoderSizes | None:
-    """What vision encoder a file is, under the names of transformers or of OpenCLIP; None where it is none."""
-    shapes = {key: tuple(value.shape) for key, value in peek(path).items() if isinstance(value, Tensor)}
+    """What vision encoder a file is; None where it is none."""
+    return look(path).encoder
+
+
+def peek_lora_width(path: Path) -> int | None:
+    """Width of the text that a LoRA's cross-attentions read, 768 for SD1.5 say; None where it changes none."""
+    return look(path).lora_width
+
+
+def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
+    """Under the names of transformers or of OpenCLIP."""
+    shapes = {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, Tensor)}
     for prefix in ("", "visual."):
         table = shapes.get(f"{prefix}positional_embedding") or shapes.get(
             "vision_model.embeddings.position_embedding.weight"
@@ -68,9 +112,8 @@ def peek_encoder(path: Path) -> EncoderSizes | None:
     return None
 
 
-def peek_lora_width(path: Path) -> int | None:
-    """Width of the text that a LoRA's cross-attentions read, 768 for SD1.5 say; None where it changes none."""
-    for key, value in peek(path).items():
+def _lora_width(tensors: Mapping[str, Any]) -> int | None:
+    for key, value in tensors.items():
         if "attn2_to_k.lora_down" in key or "attn2.to_k.lora_A" in key or "attn2.to_k.lora_down" in key:
             return value.shape[1]
     return None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["adapter", "lora", "encoder", "face pack"]
 FOLDERS: dict[Kind, str] = {  # ComfyUI's name of the model folder a kind of file belongs in
@@ -22,7 +22,7 @@ class Source:
     @property
     def page(self) -> str:
         """What a person opens in a browser, without the scheme."""
-        release = self.address.removeprefix("https://").rstrip("/")
+        release = self.address.removeprefix("https://").rstrip("/").replace("/download/", "/tag/")
         return release or f"huggingface.co/{self.repository}"
 
     def __str__(self) -> str:
@@ -72,6 +72,16 @@ class Published:
         return self.source.address + self.path if self.source.address else (
             f"https://huggingface.co/{self.source.repository}/resolve/main/{self.path}"
         )  # fmt: skip
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What a download needs to know of it: the fields of model_files' Wanted. Only for files that have a path."""
+        zipped = self.kind == "face pack"
+        return {
+            "name": self.name, "repository": self.source.repository, "path": self.path, "sha256": self.sha256,
+            "size": self.size, "address": self.url if self.source.address else "", "pickle_allowed": self.pickled,
+            "zipped": zipped,
+        }  # fmt: skip
 
     def matches(self, files: Sequence[str]) -> list[str]:
         """The files that are it by their names, best first: the first pattern with a match counts."""

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from .errors import DownloadError
-from .fetch import PARTS, Watch, download
+from .fetch import PARTS, Watch, download, fetch
 from .formats import BLOCK
 from .names import target
 from .remote import Wanted
@@ -39,6 +39,11 @@ def fetch_pack(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path
     if not any(parts.iterdir()):
         parts.rmdir()
     return pack
+
+
+def fetch_any(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
+    """The path of a model file, or of the folder of a face pack, fetched into `folder` if it is not there yet."""
+    return (fetch_pack if wanted.zipped else fetch)(wanted, folder, watch)
 
 
 def check_zip(path: Path) -> None:

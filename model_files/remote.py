@@ -24,6 +24,12 @@ class Wanted:
     sha256: str | None = None
     size: int | None = None
     pickle_allowed: bool = False
+    zipped: bool = False  # a face pack, which becomes a folder
+
+    @property
+    def page(self) -> str:
+        """Where a person sees it, without the scheme."""
+        return self.address.partition("://")[2] or f"{self.repository}/{self.path}"
 
     def __str__(self) -> str:
         return f"{self.path} of {self.repository}"

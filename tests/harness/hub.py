@@ -6,6 +6,7 @@ to its storage; small ones are sent directly. Entries misbehave in the ways that
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ class Entry:
     told: int | None = None  # the size that is told before, instead of the right one
     drops: int = 0  # how many times the connection is cut half-way
     ranges: bool = True  # whether a part can be asked for
+    pause: float = 0.0  # seconds of silence half-way
 
     @property
     def hash(self) -> str:
@@ -99,7 +101,9 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[: len(body) // 2])
                 self.close_connection = True
             else:
-                self.wfile.write(body)
+                self.wfile.write(body[: len(body) // 2])
+                time.sleep(entry.pause)
+                self.wfile.write(body[len(body) // 2 :])
 
     def reply(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)

@@ -1,0 +1,49 @@
+"""Whether what faces need can be imported in this Python, and on what it would run."""
+
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+
+from ..ipadapter.errors import FaceError
+from ..ipadapter.face_models import PROVIDERS, import_face_module
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    version: str = ""
+    fault: str = ""  # why it cannot be imported
+    note: str = ""
+
+
+def packages() -> list[Package]:
+    """The Python, then insightface and onnxruntime as they are imported here and now."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    return [Package("Python", version, note=sys.executable), _insightface(), _onnxruntime()]
+
+
+def _insightface() -> Package:
+    try:
+        import_face_module("insightface.app")
+    except FaceError as error:
+        return Package("insightface", _version("insightface"), str(error))
+    return Package("insightface", _version("insightface"))
+
+
+def _onnxruntime() -> Package:
+    try:
+        runtime = import_face_module("onnxruntime")
+        offered = runtime.get_available_providers()
+    except FaceError as error:
+        return Package("onnxruntime", "", str(error))
+    except AttributeError:  # an empty folder that an uninstall left is imported without complaint
+        return Package("onnxruntime", "", "onnxruntime is there without its content. Reinstall it for this Python.")
+    ours = [wished for wished, names in PROVIDERS.items() if set(names) & set(offered)]
+    return Package("onnxruntime", runtime.__version__, note=f"runs on {', '.join(ours) or 'nothing known'}")
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,136 @@
+"""All that the doctor found, as words for people and as JSON for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..ipadapter.families import FAMILIES
+from .packages import Package, packages
+from .survey import BROKEN, FINE, Found, rooms_of, survey
+from .verdicts import Verdict, partners, verdicts
+
+NETWORKS = "*.onnx"
+
+
+@dataclass(frozen=True)
+class Report:
+    places: Mapping[str, Sequence[Path]]
+    files: Sequence[Found]
+    packs: Sequence[Found]
+    verdicts: Sequence[Verdict]
+    packages: Sequence[Package]
+
+    @property
+    def running(self) -> int:
+        return sum(verdict.runs for verdict in self.verdicts)
+
+    @property
+    def doubtful(self) -> list[Found]:
+        return [file for file in [*self.files, *self.packs] if file.state != FINE]
+
+    @property
+    def summary(self) -> str:
+        known = sum(bool(file.kind) for file in self.files)
+        whole = sum(pack.state == FINE for pack in self.packs)
+        return (
+            f"{_count(known, 'file')} and {_count(whole, 'face pack')} understood, {len(self.doubtful)} to look at; "
+            f"{self.running} of {len(self.verdicts)} presets would run now"
+        )
+
+
+def examine_all(places: Mapping[str, Sequence[Path]], face_roots: Sequence[Path]) -> Report:
+    """The report on model folders by ComfyUI's names of them, and on the folders that hold models/<face pack>.
+
+    Only headers are read. insightface and onnxruntime are imported, which can take seconds the first time.
+    """
+    packs = face_packs(face_roots)
+    return Report(places, survey(places), packs, verdicts(rooms_of(places), face_roots), packages())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def face_packs(roots: Sequence[Path]) -> list[Found]:
+    """Every folder that a face pack loader offers, and whether there are networks in it."""
+    found = {}
+    for folder in (path for root in roots for path in sorted(root.glob("models/[!.]*")) if path.is_dir()):
+        networks = [path for part in (folder, folder / folder.name) for path in sorted(part.glob(NETWORKS))]
+        size = sum(path.stat().st_size for path in networks)
+        title = f"{_count(len(networks), 'network')}: {', '.join(path.stem for path in networks)}"
+        empty = [path.name for path in networks if not path.stat().st_size]
+        fault = f"{', '.join(empty)} is empty" if empty else "" if networks else "no .onnx network in it"
+        state = BROKEN if fault else FINE
+        found.setdefault(
+            folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault)
+        )
+    return list(found.values())
+
+
+def as_json(report: Report) -> str:
+    """For machines: files, presets and packages, with whole paths."""
+    packs = [pack.name for pack in report.packs if pack.state == FINE]
+    whole = {
+        "summary": report.summary,
+        "places": {folder: [str(place) for place in places] for folder, places in report.places.items()},
+        "files": [_file(file, report.files, packs) for file in [*report.files, *report.packs]],
+        "presets": [_preset(verdict) for verdict in report.verdicts],
+        "packages": [vars(package) for package in report.packages],
+    }
+    return json.dumps(whole, indent=1, ensure_ascii=False)
+
+
+def _file(file: Found, files: Sequence[Found], packs: Sequence[str]) -> dict[str, Any]:
+    there, missing = partners(file, files, packs)
+    told = {"path": str(file.path), "folder": file.folder, "name": file.name, "bytes": file.size, "kind": file.kind}
+    return told | {
+        "what": file.title, "state": file.state, "note": file.note, "works_with": there, "misses": missing
+    }  # fmt: skip
+
+
+def _preset(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "preset": verdict.preset, "family": verdict.family, "runs": verdict.runs, "why": verdict.why,
+        "note": verdict.note, "files": [str(path) for path in verdict.files],
+        "missing": [
+            {"name": file.name, "folder": file.folder, "from": str(file.source), "url": file.url}
+            for file in verdict.missing
+        ],
+    }  # fmt: skip
+
+
+def as_text(report: Report) -> str:
+    """For people: presets first, then files, then packages; problems say what to do."""
+    packs = [pack.name for pack in report.packs if pack.state == FINE]
+    lines = [report.summary, "", "Presets"]
+    for verdict in report.verdicts:
+        mark = "+" if verdict.runs else "-"
+        lines.append(f" {mark} {verdict.preset}, {FAMILIES[verdict.family].title}: {_outcome(verdict)}")
+    lines += ["", "Files"]
+    for file in report.files:
+        there, missing = partners(file, report.files, packs)
+        need = f" with {', '.join(there)}" if there else ""
+        need += f"; misses {', '.join(missing)}" if missing else ""
+        note = f" ({file.state}: {file.note})" if file.note else ""
+        mark = "+" if file.state == FINE and not missing else "!"
+        lines.append(f" {mark} {file.folder}/{file.name}: {file.title or 'not understood'}{need}{note}")
+    lines += [f" {'+' if pack.state == FINE else '!'} face pack {pack.name}: {pack.note or pack.title}"
+              for pack in report.packs]  # fmt: skip
+    lines += ["", "Packages"]
+    for package in report.packages:
+        said = package.fault or f"{package.version} {package.note}".strip()
+        lines.append(f" {'-' if package.fault else '+'} {package.name}: {said}")
+    searched = [f"{folder}: {place}" for folder in ("ipadapter", "clip_vision", "loras", "insightface")
+                for place in report.places.get(folder, ())]  # fmt: skip
+    return "\n".join([*lines, "", "Searched", *(f"   {place}" for place in searched)])
+
+
+def _outcome(verdict: Verdict) -> str:
+    if verdict.runs:
+        note = f"; without its LoRA: {verdict.note}" if verdict.note else ""
+        return f"runs with {', '.join(path.name for path in verdict.files)}{note}"
+    if verdict.missing and verdict.why.startswith(("No adapter", "No vision encoder", "No face pack")):
+        return "misses " + "; ".join(f"{file.name} in {file.folder}, from {file.source}" for file in verdict.missing)
+    return verdict.why

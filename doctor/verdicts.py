@@ -1,0 +1,112 @@
+"""Which presets would run now, which not and why, and which adapters have what they need.
+
+The loaders' own search decides, so that a verdict is what a loader does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..ipadapter.catalog import needs
+from ..ipadapter.config import AdapterConfig
+from ..ipadapter.errors import AdapterError
+from ..ipadapter.face_models import find_pack
+from ..ipadapter.families import FAMILIES
+from ..ipadapter.peek import look
+from ..ipadapter.presets import PRESETS, Preset, encoders_for
+from ..ipadapter.published import Published
+from ..ipadapter.search import Rooms, find_adapter, find_encoder, find_lora
+from .survey import BROKEN, FINE, Found, published_as
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A preset for a family of models: what it would load, and why it would not."""
+
+    preset: str
+    family: str
+    files: tuple[Path, ...] = ()
+    missing: tuple[Published, ...] = ()
+    why: str = ""  # it does not run; the loader's own words
+    note: str = ""  # it runs, but for this
+
+    @property
+    def runs(self) -> bool:
+        return not self.why
+
+
+def verdict(name: str, family: str, rooms: Rooms, face_roots: Sequence[Path]) -> Verdict:
+    """What a unified loader would do with a preset for a family that has it."""
+    preset, wanted = PRESETS[name], FAMILIES[family]
+    adapter = preset.adapters[family]
+    try:
+        path = find_adapter(name, preset, wanted, rooms)
+    except FileNotFoundError as error:
+        missing = tuple(file for file in needs(adapter) if file.kind != "lora" and not _there(file, rooms, face_roots))
+        return Verdict(name, family, (), missing, str(error))
+    config = look(path).adapter
+    if config is None:
+        why = f"{path.name} is damaged, or no adapter. Remove it, and get it from {adapter.source}."
+        return Verdict(name, family, (), (adapter,), why)
+    return _with_parts(Verdict(name, family, (path,)), preset, config, rooms, face_roots)
+
+
+def _with_parts(
+    found: Verdict, preset: Preset, config: AdapterConfig, rooms: Rooms, face_roots: Sequence[Path]
+) -> Verdict:
+    files, missing, why, note = list(found.files), [], [], ""
+    if config.takes is not None:
+        try:
+            files.append(find_encoder(config, files[0].name, rooms))
+        except FileNotFoundError as error:
+            missing += encoders_for(config)[:1]
+            why.append(str(error))
+    if preset.face_pack is not None:
+        try:
+            files.append(find_pack(preset.face_pack, face_roots))
+        except FileNotFoundError as error:
+            missing += [file for file in needs(preset.adapters[found.family]) if file.kind == "face pack"]
+            why.append(str(error))
+    if preset.loras and not config.has_lora:
+        try:
+            files.append(find_lora(found.preset, preset, FAMILIES[found.family], rooms))
+        except (FileNotFoundError, ValueError) as error:
+            note = str(error)
+    return Verdict(found.preset, found.family, tuple(files), tuple(missing), " ".join(why), note)
+
+
+def _there(file: Published, rooms: Rooms, face_roots: Sequence[Path]) -> bool:
+    """Whether what an adapter needs beside itself is there, whatever it is called."""
+    if file.kind == "face pack":
+        try:
+            return bool(find_pack(file.name, face_roots))
+        except (FileNotFoundError, AdapterError):
+            return False
+    if file.kind == "encoder":
+        seen = (look(path).encoder for path in rooms[file.folder].files.values())
+        return any(sizes is not None and (sizes.pooled, sizes.hidden, sizes.tokens) == file.sizes for sizes in seen)
+    return False
+
+
+def verdicts(rooms: Rooms, face_roots: Sequence[Path]) -> list[Verdict]:
+    """One for every preset and every family that it has an adapter for."""
+    pairs = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in FAMILIES]
+    return [verdict(name, family, rooms, face_roots) for name, family in pairs]
+
+
+def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What of an adapter's needs is there, and what is missing, by name."""
+    if file.config is None or file.state == BROKEN:
+        return [], []
+    there, missing = [], []
+    if file.config.takes is not None:
+        fits = [one for one in files if one.sizes is not None and one.sizes.gives(file.config) and one.state == FINE]
+        named = encoders_for(file.config)
+        there += [fits[0].name] if fits else []
+        width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
+        missing += [] if fits else [named[0].name if named else width]
+    if file.config.needs_face:
+        published = published_as(file.config)
+        pack = published.face_pack if published and published.face_pack else "buffalo_l"
+        (there if pack in packs else missing).append(f"face pack {pack}")
+    return there, missing

@@ -1,0 +1,84 @@
+"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders: only when told to."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+
+from ...doctor.survey import rooms_of
+from ...doctor.verdicts import Verdict, verdict
+from ...ipadapter import catalog
+from ...ipadapter.families import FAMILIES
+from ...ipadapter.presets import PRESETS
+from ...ipadapter.published import Published
+from ...model_files.errors import DownloadError
+from ...model_files.packs import fetch_any
+from ...model_files.remote import Wanted
+from ..notices import say_on_node
+from .face_packs import FOLDER, face_roots
+from .places import forget_files, model_places
+
+Order = tuple[Wanted, Path]  # a file, and the folder that it goes into
+EVERY = 0.5  # seconds between two lines of progress on the node
+
+
+def family_of(preset: str, family: str) -> str:
+    """The family that a preset is fetched for: the only one that it has, else the one that is asked for."""
+    known = list(PRESETS[preset].adapters)
+    if family in known or len(known) == 1:
+        return family if family in known else known[0]
+    titles = " and ".join(FAMILIES[name].title for name in known)
+    raise DownloadError(f"The preset {preset} exists for {titles} only. Choose one of these as family.")
+
+
+def look_at(preset: str, family: str) -> Verdict:
+    """What a unified loader would use for a preset, and what it misses."""
+    return verdict(preset, family, rooms_of(model_places()), face_roots())
+
+
+def order_of(file: Published) -> Order:
+    """A published file, and where it goes."""
+    folder = face_roots()[-1] / "models" if file.folder == FOLDER else first_place(file.folder)
+    return Wanted(**file.request), folder
+
+
+def order_from(repository: str, path: str, folder: str) -> Order:
+    """A file of any repository; one that this pack knows gets its own name and folder."""
+    repository, path = repository.strip().strip("/"), path.strip().strip("/")
+    if known := catalog.at(repository, path):
+        return order_of(known)
+    return Wanted(PurePosixPath(path).name, repository, path), first_place(folder)
+
+
+def first_place(folder: str) -> Path:
+    """Where ComfyUI puts new files of a model folder."""
+    return Path(folder_paths.get_folder_paths(folder)[0])
+
+
+def fetch_all(orders: Sequence[Order]) -> list[Path]:
+    """The paths of files that are there now: progress and interruption as of any node, one file after another."""
+    paths = []
+    for number, (wanted, folder) in enumerate(orders, start=1):
+        folder.mkdir(parents=True, exist_ok=True)
+        paths.append(fetch_any(wanted, folder, Progress(f"{wanted.name} ({number} of {len(orders)})")))
+        forget_files()
+    return paths
+
+
+class Progress:
+    """Hears of every piece of a file: moves the node's bar, writes a line now and then, stops when a person does."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.said = title, 0.0
+        self.bar = comfy.utils.ProgressBar(1)
+
+    def __call__(self, done: int, whole: int | None) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self.bar.update_absolute(done, whole or max(done, 1))
+        if time.monotonic() - self.said >= EVERY or done == whole:
+            self.said = time.monotonic()
+            of = f" of {whole / 1e6:.0f}" if whole else ""
+            say_on_node(f"{self.title}: {done / 1e6:.0f}{of} MB")

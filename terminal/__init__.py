@@ -1,0 +1,1 @@
+"""What can be asked without a running ComfyUI: python atelier.py doctor | fetch. ComfyUI never imports it."""

@@ -1,0 +1,63 @@
+"""python -m terminal doctor|fetch ...; atelier.py calls it."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from .fetching import fetch_file, fetch_preset
+from .folders import FACES, model_places
+
+
+def load_pack() -> None:
+    """Make the folder around this one importable as `pack`, whatever it is called."""
+    spec = importlib.util.spec_from_file_location("pack", Path(__file__).parents[1] / "__init__.py")
+    assert spec and spec.loader
+    sys.modules["pack"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["pack"])
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="atelier.py")
+    made.add_argument("task", choices=["doctor", "fetch"])
+    made.add_argument("what", nargs="*", help="of fetch: a preset, or owner/name and the path of a file there")
+    made.add_argument("--comfyui-path", type=Path, required=True, help=argparse.SUPPRESS)
+    made.add_argument("--extra-model-paths-config", type=Path, nargs="+", default=[], help="as ComfyUI's option")
+    made.add_argument("--family", help="of fetch: sd15, sdxl or kolors, where the preset exists for several")
+    made.add_argument("--folder", default="ipadapter", help="of fetch: where a file that is not known goes")
+    made.add_argument("--json", action="store_true", help="of doctor: JSON on standard output")
+    made.add_argument("--picture", type=Path, help="of doctor: also draw the report into this file")
+    return made
+
+
+def doctor(options: argparse.Namespace) -> None:
+    from pack.doctor.report import as_json, as_text, examine_all
+    from pack.doctor.sheet import draw_report
+
+    places = model_places(options.comfyui_path, options.extra_model_paths_config)
+    report = examine_all(places, places[FACES])
+    print(as_json(report) if options.json else as_text(report))
+    if options.picture:
+        draw_report(report).save(options.picture)
+
+
+def fetch(options: argparse.Namespace) -> None:
+    from pack.model_files.errors import DownloadError
+
+    places = model_places(options.comfyui_path, options.extra_model_paths_config)
+    try:
+        if len(options.what) == 1:
+            paths = fetch_preset(options.what[0], options.family, places)
+        elif len(options.what) == 2:
+            paths = [fetch_file(*options.what, options.folder, places)]
+        else:
+            raise SystemExit("Say what to fetch: a preset in quotes, or owner/name and the path of a file there.")
+    except DownloadError as error:
+        raise SystemExit(str(error)) from error
+    print(*paths, sep="\n")
+
+
+if __name__ == "__main__":
+    options = parser().parse_args()
+    load_pack()
+    {"doctor": doctor, "fetch": fetch}[options.task](options)

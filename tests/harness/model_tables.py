@@ -1,0 +1,79 @@
+"""Write the tables of files in README.md from the one table of what exists: python tests/harness/model_tables.py
+
+Between the marks nothing is written by hand.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- {} from ipadapter/catalog.py: begin -->\n", "<!-- {} from ipadapter/catalog.py: end -->"
+TITLES = {"sd15": "SD1.5", "sdxl": "SDXL", "kolors": "Kolors", "flux": "Flux", "sd3.5": "SD3.5"}
+
+
+def row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    heads = list(heads)
+    return "\n".join([row(heads), f"|{'---|' * len(heads)}", *map(row, rows)]) + "\n"
+
+
+def source(file: Any) -> str:
+    return f"[{file.source.repository}](https://{file.source.page}), {file.source.licence}"
+
+
+def adapters(catalog: Any) -> str:
+    """One row for files of one source that need the same and are good at the same."""
+    groups: dict[Any, list[Any]] = {}
+    for file in catalog.ADAPTERS:
+        groups.setdefault((file.source, file.encoder, file.face_pack, file.good_at), []).append(file)
+    titles = {file.name: file.title for file in catalog.ENCODERS}
+    rows = []
+    for (_, encoder, pack, good_at), files in groups.items():
+        needs = [titles.get(encoder, ""), f"`{pack}`" if pack else ""]
+        families = dict.fromkeys(TITLES[file.family] for file in files)
+        presets = dict.fromkeys(file.preset for file in files if file.preset)
+        rows.append([
+            ", ".join(f"`{file.name}`" for file in files), ", ".join(families), " and ".join(filter(None, needs)),
+            good_at, ", ".join(presets) or "by its own loader", source(files[0]),
+        ])  # fmt: skip
+    return table(("adapter", "for", "needs", "good at", "preset", "from, licence"), rows)
+
+
+def others(catalog: Any) -> str:
+    """Encoders, face packs and LoRAs."""
+    rows = [[f"`{file.name}`", file.title, "`models/clip_vision`", source(file)] for file in catalog.ENCODERS]
+    for pack in catalog.FACE_PACKS:
+        rows.append([f"`{pack.name}`", "face pack", "`models/insightface/models`", source(pack)])
+    for lora in catalog.LORAS:
+        rows.append([f"`{lora.name}`", "LoRA, which is also in the adapter's file", "`models/loras`", source(lora)])
+    return table(("file", "what", "goes into", "from, licence"), rows)
+
+
+TABLES = {"adapters": adapters, "other files": others}
+
+
+def between(text: str, name: str) -> str:
+    """What stands between a table's marks."""
+    return text.partition(BEGIN.format(name))[2].partition(END.format(name))[0]
+
+
+def main() -> None:
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import conftest  # noqa: F401  # makes the pack importable
+    from pack.ipadapter import catalog
+
+    text = README.read_text("utf-8")
+    for name, make in TABLES.items():
+        old = BEGIN.format(name) + between(text, name) + END.format(name)
+        assert old in text, f"README.md has no marks for {name}"
+        text = text.replace(old, BEGIN.format(name) + make(catalog) + END.format(name))
+    README.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""What the doctor says of model folders: files by their tensors, presets as the loaders see them."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import synthetic
+from model_doctor.shelves import VIT_G, VIT_H, write_adapter, write_encoder
+from pack.doctor import packages as module
+from pack.doctor.report import as_json, as_text, examine_all
+from pack.doctor.sheet import BAD, DOUBT, GOOD, MARKS, draw_report, outcome
+from pack.doctor.survey import BROKEN, DOUBTFUL, FINE, survey
+from pack.ipadapter.errors import FaceError
+from pack.ipadapter.presets import PRESETS
+
+PLUS, STANDARD, FACEID = "PLUS (high strength)", "STANDARD (medium strength)", "FACEID"
+FOLDERS = ("ipadapter", "clip_vision", "loras", "checkpoints")
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    return {name: [tmp_path / name] for name in FOLDERS}
+
+
+@pytest.fixture
+def look(places, tmp_path):
+    """What the doctor says of the folders now."""
+    return lambda: examine_all(places, [tmp_path / "insightface"])
+
+
+def verdict_of(report, preset, family="sd15"):
+    return next(one for one in report.verdicts if (one.preset, one.family) == (preset, family))
+
+
+def files_of(places):
+    return {file.name: file for file in survey(places)}
+
+
+def test_empty_folders_name_every_file_that_every_preset_misses(look):
+    report = look()
+    assert report.running == 0 and report.files == []
+    for one in report.verdicts:
+        assert one.missing[0] == PRESETS[one.preset].adapters[one.family]
+        assert f"misses {one.missing[0].name} in ipadapter, from {one.missing[0].source}" in as_text(report)
+    assert [file.name for file in verdict_of(report, "FACEID KOLORS", "kolors").missing] == [
+        "Kolors-IP-Adapter-FaceID-Plus.bin", "clip-vit-large-patch14-336.bin", "antelopev2",
+    ]  # fmt: skip
+
+
+def test_a_preset_runs_when_its_files_are_there_whatever_they_are_called(places, look):
+    write_adapter(places["ipadapter"][0] / "deep" / "mine.safetensors", "ip-adapter-plus_sd15.safetensors")
+    assert [file.name for file in verdict_of(look(), PLUS).missing] == ["CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]
+    assert outcome(verdict_of(look(), PLUS)) == (BAD, "no encoder")
+    write_encoder(places["clip_vision"][0] / "model.safetensors", VIT_H)
+    found = verdict_of(look(), PLUS)
+    assert found.runs and [path.name for path in found.files] == ["mine.safetensors", "model.safetensors"]
+    assert outcome(found) == (GOOD, "runs")
+
+
+def test_an_adapter_is_told_what_it_works_with_and_what_it_misses(places, look):
+    write_adapter(places["ipadapter"][0] / "ip-adapter_sdxl.safetensors")
+    write_adapter(places["ipadapter"][0] / "ip-adapter_sd15.safetensors")
+    write_encoder(places["clip_vision"][0] / "h.safetensors", VIT_H)
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["ip-adapter_sd15.safetensors"]["works_with"] == ["h.safetensors"]
+    assert told["ip-adapter_sdxl.safetensors"]["misses"] == ["CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"]
+    write_encoder(places["clip_vision"][0] / "g.safetensors", VIT_G)
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["ip-adapter_sdxl.safetensors"]["works_with"] == ["g.safetensors"]
+
+
+def test_every_sort_of_broken_file_is_named(places):
+    folder = places["ipadapter"][0]
+    whole = write_adapter(folder / "ip-adapter_sd15.safetensors").read_bytes()
+    for name, content in {"cut": whole[:2000], "empty": b"", "page": b"<html>"}.items():
+        (folder / f"{name}.safetensors").write_bytes(content)
+    save_file({"a": torch.ones(2)}, folder / "other.safetensors")
+    if os.name != "nt":
+        (folder / "nowhere.bin").symlink_to(folder / "gone")
+        os.mkfifo(folder / "pipe.bin")
+    found = files_of(places)
+    assert found["ip-adapter_sd15.safetensors"].state == FINE
+    assert {name: found[f"{name}.safetensors"].state for name in ("cut", "empty", "page")} == dict.fromkeys(
+        ("cut", "empty", "page"), BROKEN
+    )
+    assert found["other.safetensors"].note == "no adapter that this pack knows"
+    if os.name != "nt":
+        assert "where nothing is" in found["nowhere.bin"].note and "a pipe" in found["pipe.bin"].note
+
+
+def test_files_in_the_wrong_folder_and_the_same_file_twice_are_told(places):
+    right = write_adapter(places["ipadapter"][0] / "ip-adapter_sd15.safetensors")
+    shutil.copy(right, places["ipadapter"][0] / "z copy.safetensors")
+    write_adapter(places["checkpoints"][0] / "a.safetensors", "ip-adapter-plus_sd15.safetensors")
+    write_encoder(places["ipadapter"][0] / "encoder.safetensors", VIT_H)
+    found = files_of(places)
+    assert found["z copy.safetensors"].note == f"the same as {right}: one of them is enough"
+    assert found["a.safetensors"].note == "in the wrong folder: move it to models/ipadapter"
+    assert found["encoder.safetensors"].note == "in the wrong folder: move it to models/clip_vision"
+
+
+def test_files_of_one_size_with_other_content_are_no_duplicates(places):
+    for seed, name in enumerate(("a.safetensors", "b.safetensors")):
+        write_adapter(places["ipadapter"][0] / name, "ip-adapter_sd15.safetensors", seed=seed)
+    assert {file.state for file in survey(places)} == {FINE}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right that Windows rarely gives")
+def test_links_are_followed_once_even_where_they_lead_back(places, tmp_path):
+    write_adapter(tmp_path / "elsewhere" / "ip-adapter_sd15.safetensors")
+    (places["ipadapter"][0] / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(places["ipadapter"][0])
+    assert [file.name for file in survey(places)] == ["linked/ip-adapter_sd15.safetensors"]
+
+
+def test_half_a_lora_leaves_a_face_preset_running_with_a_note(places, look, tmp_path):
+    nested = synthetic.adapter("FaceID", channels=synthetic.sd15_channels(32), face_hidden=16, rank=4)
+    layers = {key: tensor for key, tensor in nested["ip_adapter"].items() if "3.to_q_lora.up" not in key}
+    path = places["ipadapter"][0] / "ip-adapter-faceid_sd15.bin"
+    synthetic.save(nested | {"ip_adapter": layers}, path)
+    pack = tmp_path / "insightface" / "models" / "buffalo_l"
+    pack.mkdir(parents=True)
+    assert [file.name for file in verdict_of(look(), FACEID).missing] == ["buffalo_l"]
+    (pack / "det_10g.onnx").write_bytes(b"a network")
+    report = look()
+    found = verdict_of(report, FACEID)
+    assert found.runs and "expected ip-adapter-faceid_sd15_lora.safetensors" in found.note
+    assert outcome(found) == (DOUBT, "no LoRA")
+    assert report.files[0].state == DOUBTFUL and "attention 3.to_q is not complete" in report.files[0].note
+
+
+def test_several_candidates_are_named(places, look):
+    for seed, name in enumerate(("one.safetensors", "two.safetensors")):
+        write_adapter(places["ipadapter"][0] / name, "ip-adapter_sd15.safetensors", seed=seed)
+    assert "several could be it: one.safetensors, two.safetensors" in as_text(look())
+
+
+def test_a_damaged_file_under_the_right_name_is_what_keeps_a_preset_from_running(places, look):
+    (places["ipadapter"][0] / "ip-adapter_sd15.safetensors").write_bytes(b"half")
+    found = verdict_of(look(), STANDARD)
+    assert "ip-adapter_sd15.safetensors is damaged" in found.why and found.missing[0].name in found.why
+
+
+def test_a_package_that_does_not_import_says_why(monkeypatch, look):
+    def broken(name):
+        raise FaceError(f"{name} is installed but fails to import: numpy changed")
+
+    monkeypatch.setattr(module, "import_face_module", broken)
+    assert " - insightface: insightface.app is installed but fails to import: numpy changed" in as_text(look())
+
+
+def test_the_picture_is_one_screen_and_draws_what_the_report_says(places, look):
+    empty = draw_report(look())
+    for name in ("ip-adapter_sd15.safetensors", "ip-adapter-plus_sd15.safetensors"):
+        write_adapter(places["ipadapter"][0] / name)
+    write_encoder(places["clip_vision"][0] / "h.safetensors", VIT_H)
+    some = draw_report(look())
+    assert all(isinstance(picture, Image.Image) and picture.size[1] < 1100 for picture in (empty, some))
+    green = [(np.asarray(picture) == GOOD).all(-1).sum() for picture in (empty, some)]
+    assert green[1] > green[0] > 0 and len(set(MARKS.values())) == len(MARKS)
+
+
+def test_hundreds_of_files_stay_on_one_screen_and_problems_come_first(places, look):
+    for number in range(150):
+        (places["ipadapter"][0] / f"{number}.bin").write_bytes(b"")
+    write_adapter(places["ipadapter"][0] / "a.safetensors", "ip-adapter_sd15.safetensors")
+    picture = draw_report(look())
+    assert picture.size[1] < 1100 and "151 to look at" not in look().summary and "150 to look at" in look().summary

@@ -1,0 +1,152 @@
+"""Doctor and download in a running ComfyUI, against a hub on this computer, and in the page."""
+
+import json
+import time
+
+import pytest
+
+from harness.browser import ComfyPage
+from harness.client import PromptError
+from harness.graph import Graph
+from model_doctor.conftest import ADAPTER
+
+PRESET = "PLUS (high strength)"
+BUILD = """
+() => {
+  const graph = window.app.graph
+  graph.clear()
+  for (const [type, x] of [["IPAdapterModelDownload", 0], ["IPAdapterModelDoctor", 450]]) {
+    const node = LiteGraph.createNode(type)
+    graph.add(node)
+    node.pos = [x, 0]
+  }
+}
+"""
+
+
+def download(server, **widgets):
+    """What the node gives (path, report) as its text output, and as what it shows."""
+    g = Graph()
+    node = g.add("IPAdapterModelDownload", **{"preset": PRESET, "family": "SD1.5", "download": True} | widgets)
+    shown = [g.add("PreviewAny", source=node[output]) for output in (0, 1)]
+    outputs = server.run(g).outputs
+    return tuple(outputs[one.id]["text"][0] for one in shown)
+
+
+def files(models):
+    return sorted(path.relative_to(models).as_posix() for path in models.rglob("*") if path.is_file())
+
+
+def test_with_its_switch_off_nothing_is_fetched_and_the_report_says_what_would_be(bare, published, models):
+    path, report = download(bare, download=False)
+    assert path == "" and published.asked == [] and files(models) == []
+    assert f"ip-adapter-plus_sd15.safetensors from {ADAPTER}, into {models / 'ipadapter'}" in report
+
+
+def test_a_preset_is_fetched_whole_its_path_is_text_and_it_runs_then(bare, published, models):
+    path, report = download(bare)
+    found = ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "ipadapter/ip-adapter-plus_sd15.safetensors"]
+    assert files(models) == found
+    assert path.splitlines() == [str(models / found[1]), str(models / found[0])] and report.startswith("Fetched:")
+    assert (models / found[1]).read_bytes() == published.entries[ADAPTER].content
+    listed = bare.call("/object_info/IPAdapterModelLoader")["IPAdapterModelLoader"]["input"]["required"]
+    assert listed["ipadapter_file"][0] == ["ip-adapter-plus_sd15.safetensors"]
+    before = len(published.asked)
+    assert download(bare) == (path, "Everything is there already.") and len(published.asked) == before
+    assert "hf_secret" not in bare.log
+
+
+def test_a_file_that_is_there_under_another_name_is_not_fetched_again(bare, published, models):
+    (models / "ipadapter" / "mine.safetensors").write_bytes(published.entries[ADAPTER].content)
+    download(bare)
+    assert files(models) == ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "ipadapter/mine.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("habits", "message"),
+    [
+        ({"gated": True}, "accepted its terms only.*HF_TOKEN"),
+        ({"etag": "0" * 64}, "its content is not the published one"),
+        ({"content": b"<html>"}, "is no whole model file"),
+    ],
+    ids=["gated", "other content", "a page"],
+)
+def test_what_goes_wrong_is_said_on_the_node_and_leaves_nothing(bare, published, models, habits, message):
+    for name, value in habits.items():
+        setattr(published.entries[ADAPTER], name, value)
+    with pytest.raises(PromptError, match=f"IPAdapterModelDownload: .*{message}"):
+        download(bare)
+    assert not list(models.rglob("*.safetensors"))
+
+
+def test_a_missing_file_and_a_name_that_leads_elsewhere_are_refused(bare, published, models):
+    by = {"preset": "a file of a repository", "repository": "h94/IP-Adapter"}
+    with pytest.raises(PromptError, match="h94/IP-Adapter has no file models/none.safetensors"):
+        download(bare, **by, file="models/none.safetensors")
+    for file in ("../../evil.safetensors", "models/evil.bin", ""):
+        with pytest.raises(PromptError, match="IPAdapterModelDownload: "):
+            download(bare, **by, file=file)
+    assert files(models) == [] and not list(bare.base.rglob("evil*"))
+
+
+def test_a_known_file_of_a_repository_gets_its_name_and_folder(bare, published, models):
+    by = {"preset": "a file of a repository", "repository": "h94/IP-Adapter", "folder": "loras"}
+    path, _ = download(bare, **by, file="models/image_encoder/model.safetensors")
+    assert path == str(models / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
+    assert files(models) == ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]
+
+
+def test_stop_stops_it_and_the_next_run_goes_on_where_it_was(bare, published, models):
+    entry = published.entries[ADAPTER]
+    entry.pause = 4.0
+    g = Graph()
+    g.add("IPAdapterModelDownload", preset=PRESET, family="SD1.5", download=True)
+    run = bare.submit(g.prompt)
+    parts = models / "ipadapter" / ".atelier-parts"
+    end = time.monotonic() + 60
+    while not any(part.stat().st_size for part in parts.glob("*.part")) and time.monotonic() < end:
+        time.sleep(0.05)
+    bare.call("/interrupt", {})
+    messages = [kind for kind, _ in bare.wait(run, 60)["status"]["messages"]]
+    assert "execution_interrupted" in messages and not list(models.rglob("*.safetensors"))
+    entry.pause = 0.0
+    download(bare)
+    assert (models / "ipadapter" / "ip-adapter-plus_sd15.safetensors").read_bytes() == entry.content
+    assert any(header.startswith("bytes=") for header in published.sent("range"))
+
+
+def test_the_doctor_sees_what_is_there_each_time_it_runs(bare, published, models):
+    def report():
+        g = Graph()
+        node = g.add("IPAdapterModelDoctor")
+        shown = [g.add("PreviewAny", source=node[output]) for output in (0, 2)]
+        result = bare.run(g)
+        text, found = (result.outputs[one.id]["text"][0] for one in shown)
+        return text, json.loads(found), result.images(node.id)[0]
+
+    def runs(found):
+        return next(one for one in found["presets"] if (one["preset"], one["family"]) == (PRESET, "sd15"))["runs"]
+
+    text, found, picture = report()
+    assert not runs(found) and picture.size[0] == 1600 and "misses ip-adapter-plus_sd15.safetensors" in text
+    (models / "ipadapter" / "cut.safetensors").write_bytes(published.entries[ADAPTER].content[:999])
+    download(bare)
+    text, found, after = report()
+    assert runs(found) and after.tobytes() != picture.tobytes()
+    assert "ipadapter/cut.safetensors: not understood (broken: damaged" in text
+    assert [package["name"] for package in found["packages"]] == ["Python", "insightface", "onnxruntime"]
+
+
+def test_both_run_in_the_page_and_show_what_they_found(bare, published, models, browser):
+    download(bare)
+    page = ComfyPage(browser, bare.url)
+    page.page.evaluate(BUILD)
+    page.page.evaluate("window.app.queuePrompt(0, 1)")
+    shown = "window.app.graph.nodes.some(n => n.type === 'IPAdapterModelDoctor' && n.imgs?.length)"
+    page.page.wait_for_function(shown, timeout=60_000)
+    written = "window.app.graph.nodes.flatMap(n => n.widgets ?? []).some(w => `${w.value}`.includes('there already'))"
+    page.page.wait_for_function(written, timeout=60_000)
+    page.page.wait_for_timeout(500)
+    page.screenshot(bare.base / "output" / "doctor.jpg")
+    assert page.errors == []
+    page.page.close()
