@@ -49,7 +49,8 @@ def fetch(options: argparse.Namespace) -> None:
         if len(options.what) == 1:
             paths = fetch_preset(options.what[0], options.family, places)
         elif len(options.what) == 2:
-            paths = [fetch_file(*options.what, options.folder, places)]
+            repository, path = options.what
+            paths = [fetch_file(repository, path, options.folder, places)]
         else:
             raise SystemExit("Say what to fetch: a preset in quotes, or owner/name and the path of a file there.")
     except DownloadError as error:

@@ -13,7 +13,7 @@ SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".sft")
 
 def nodes_of(file):
     workflow = json.loads(file.read_text("utf-8"))
-    inner = [node for graph in workflow.get("definitions", {}).get("subgraphs", ()) for node in graph["nodes"]]
+    inner = [node for graph in (workflow.get("definitions") or {}).get("subgraphs", ()) for node in graph["nodes"]]
     return [*workflow["nodes"], *inner]
 
 
