@@ -66,8 +66,10 @@ def outcome(verdict: Verdict) -> tuple[Colour, str]:
     if verdict.runs:
         return (DOUBT, "no LoRA") if verdict.note else (GOOD, "runs")
     kinds = list(dict.fromkeys(WORDS[file.kind] for file in verdict.missing))
-    if not verdict.files and "adapter" not in kinds:
+    if "several could be it" in verdict.why:
         return BAD, "several files"
+    if not kinds:  # an encoder that nobody published
+        return BAD, "no encoder"
     return BAD, f"no {kinds[0]}" + (f" +{len(kinds) - 1}" if len(kinds) > 1 else "")
 
 

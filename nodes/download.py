@@ -9,6 +9,7 @@ from ..ipadapter.presets import PRESETS
 from ..model_files.errors import DownloadError
 from . import inputs
 from .loading.downloads import Order, family_of, fetch_all, look_at, order_from, order_of
+from .notices import say_on_node
 
 BY_REPOSITORY = "a file of a repository"
 FAMILY_TITLES = {family.title: name for name, family in FAMILIES.items() if family.presets}
@@ -79,6 +80,7 @@ def _said(paths: list[str], orders: list[Order], download: bool) -> io.NodeOutpu
         report = "\n".join(["Fetched:", *lines, PAGE_NOTE])
     else:
         report = "\n".join(["Turn download on to fetch:", *lines])
+    say_on_node(report)
     return io.NodeOutput("\n".join(paths), report, ui=ui.PreviewText(report))
 
 

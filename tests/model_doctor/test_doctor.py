@@ -137,10 +137,18 @@ def test_half_a_lora_leaves_a_face_preset_running_with_a_note(places, look, tmp_
     assert report.files[0].state == DOUBTFUL and "attention 3.to_q is not complete" in report.files[0].note
 
 
+def test_an_adapter_for_an_encoder_that_nobody_published_misses_an_encoder(places, look):
+    write_adapter(places["ipadapter"][0] / "ip-adapter-plus_sd15.safetensors", hidden=96)
+    report = look()
+    assert outcome(verdict_of(report, PLUS)) == (BAD, "no encoder") and draw_report(report)
+    assert "misses an encoder with hidden embeds 96 wide" in as_text(report)
+
+
 def test_several_candidates_are_named(places, look):
     for seed, name in enumerate(("one.safetensors", "two.safetensors")):
         write_adapter(places["ipadapter"][0] / name, "ip-adapter_sd15.safetensors", seed=seed)
     assert "several could be it: one.safetensors, two.safetensors" in as_text(look())
+    assert outcome(verdict_of(look(), STANDARD)) == (BAD, "several files")
 
 
 def test_a_damaged_file_under_the_right_name_is_what_keeps_a_preset_from_running(places, look):

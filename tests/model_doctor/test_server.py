@@ -20,6 +20,7 @@ BUILD = """
     graph.add(node)
     node.pos = [x, 0]
   }
+  return graph.serialize()
 }
 """
 
@@ -140,7 +141,7 @@ def test_the_doctor_sees_what_is_there_each_time_it_runs(bare, published, models
 def test_both_run_in_the_page_and_show_what_they_found(bare, published, models, browser):
     download(bare)
     page = ComfyPage(browser, bare.url)
-    page.page.evaluate(BUILD)
+    page.load(page.page.evaluate(BUILD))
     page.page.evaluate("window.app.queuePrompt(0, 1)")
     shown = "window.app.graph.nodes.some(n => n.type === 'IPAdapterModelDoctor' && n.imgs?.length)"
     page.page.wait_for_function(shown, timeout=60_000)
