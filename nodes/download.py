@@ -69,6 +69,8 @@ class IPAdapterModelDownload(io.ComfyNode):
         found = look_at(preset, family)
         if download and not found.runs:
             raise DownloadError(f"Everything was fetched, and the preset does not run yet: {found.why}")
+        if not orders and not found.runs:
+            raise DownloadError(f"There is nothing to fetch for it, and the preset does not run: {found.why}")
         return _said([str(path) for path in found.files] or fetched, orders, download)
 
 
