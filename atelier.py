@@ -1,6 +1,6 @@
 """Set up and run ComfyUI-IPAdapter-Atelier: python atelier.py TASK
 
-TASK is one of demo, test, serve, bench, train, batch, draw, package. About your own ComfyUI and its models, with its own
+TASK is one of demo, test, serve, bench, train, batch, draw, package. About your own ComfyUI and its models, with its
 Python: python atelier.py doctor | fetch PRESET [--comfyui PATH]
 
 Needs Python 3.10 or newer and nothing else. Everything it makes lies in .venv/, .cache/ and output/ beside this file.

@@ -18,6 +18,8 @@ XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
 INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
 INSTANTX_SD35 = Source("InstantX/SD3.5-Large-IP-Adapter", "Stability AI community")
 OPENAI = Source("openai/clip-vit-large-patch14", "see its card")
+LAION_H = Source("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT")
+TIMM_L = Source("timm/vit_large_patch14_clip_224.openai", "see its card")
 SIGLIP = Source("Comfy-Org/sigclip_vision_384", "see its card")
 AURAFACE = Source("fal/AuraFace-v1", "Apache-2.0, but no FaceID adapter was trained with it")
 INSIGHTFACE = Source(
@@ -160,13 +162,24 @@ ENCODERS = (
     ),
 )  # fmt: skip
 
+TOWERS = (  # encoders with the text tower that belongs to them, for IPAdapter OpenCLIP Loader
+    Published(
+        "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors", "both towers", LAION_H, "open_clip_model.safetensors",
+        title="OpenCLIP ViT-H/14 with its text tower",
+    ),
+    Published(
+        "open_clip_ViT-L-14_openai.safetensors", "both towers", TIMM_L, "open_clip_model.safetensors",
+        title="OpenAI's ViT-L/14 with its text tower",
+    ),
+)  # fmt: skip
+
 FACE_PACKS = (
     Published("buffalo_l", "face pack", INSIGHTFACE, "buffalo_l.zip"),
     Published("antelopev2", "face pack", INSIGHTFACE, "antelopev2.zip"),
     Published("auraface", "face pack", AURAFACE),
 )
 
-CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *FACE_PACKS)
+CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS)
 BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
 
 

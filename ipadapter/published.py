@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["adapter", "lora", "encoder", "face pack"]
+Kind = Literal["adapter", "lora", "encoder", "both towers", "face pack"]
 FOLDERS: dict[Kind, str] = {  # ComfyUI's name of the model folder a kind of file belongs in
-    "adapter": "ipadapter", "lora": "loras", "encoder": "clip_vision", "face pack": "insightface",
+    "adapter": "ipadapter", "lora": "loras", "encoder": "clip_vision", "both towers": "open_clip",
+    "face pack": "insightface",
 }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def adapters(catalog: Any) -> str:
 def others(catalog: Any) -> str:
     """Encoders, face packs and LoRAs."""
     rows = [[f"`{file.name}`", file.title, "`models/clip_vision`", source(file)] for file in catalog.ENCODERS]
+    rows += [[f"`{file.name}`", file.title, "`models/open_clip`", source(file)] for file in catalog.TOWERS]
     for pack in catalog.FACE_PACKS:
         rows.append([f"`{pack.name}`", "face pack", "`models/insightface/models`", source(pack)])
     for lora in catalog.LORAS:
