@@ -54,12 +54,14 @@ class IPAdapterScore(io.ComfyNode):
         mean = mean_score(scores)
         rows = table([{"picture": number + 1} for number in range(len(scores))], scores)
         chart = to_image(draw_scores([series_of(scores)]))
+        numbers = {name: [value] for name, value in vars(mean).items() if value is not None}  # for programs
+        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(told(mean, len(scores))).as_dict()
         return io.NodeOutput(
             mean.clip_i or 0.0,
             mean.clip_t or 0.0,
             rows,
             chart,
-            ui={**ui.PreviewImage(chart, cls=cls).as_dict(), **ui.PreviewText(told(mean, len(scores))).as_dict()},
+            ui=shown | numbers,
         )
 
 

@@ -65,6 +65,18 @@ def test_a_batch_leaves_pictures_a_table_and_a_sheet_and_runs_nothing_twice(inpu
     assert again.ran == 1 and [row["file"] for row in rows_of(inputs / "out")] == [row["file"] for row in rows]
 
 
+def test_what_a_score_node_measures_is_in_the_table(inputs, server):
+    scored = graph()
+    links = {"images": ["8", 0], "clip_vision": ["1", 1], "references": ["2", 0]}
+    scored["10"] = {"class_type": "IPAdapterScore", "inputs": links | {"prompt": ""}, "_meta": {"title": "Likeness"}}
+    table = [{"image": str(inputs / "red.png"), "weight": weight} for weight in (0.0, 1.0)]
+    report = run_batch(scored, table, inputs / "out", servers=[server.url], progress=False)
+    without, followed = (row["Likeness.clip_i"] for row in rows_of(inputs / "out"))
+    assert without != followed and all(-1 <= score <= 1 for score in (without, followed))
+    assert "Likeness.clip_t" not in rows_of(inputs / "out")[0]  # there was no prompt to measure against
+    assert [len(outcome.files) for outcome in report.outcomes] == [1, 1]  # the score's chart is no result
+
+
 def test_one_broken_picture_fails_alone_and_is_tried_again_once_it_is_whole(inputs, server):
     table = [{"image": name, "seed": seed} for seed in (1, 2) for name in ("red.png", "broken.png", "blue.png")][:5]
     report = run(inputs, server, table[:])
