@@ -63,11 +63,15 @@ class ImageTokens:
     gives them; `mask` is (rows or 1, n or 1, 1), None where it is 1 everywhere.
 
     Rows are divided evenly into groups: one group for a whole batch, or one for every row, or anything between.
+    `gain` and `norms` are for adapters whose attention mixes image tokens with the picture's own, so that values cannot
+    carry the weight: what all of it is multiplied with, and the adapter's own norms of queries and keys.
     """
 
     keys: Tensor
     values: Tensor
     mask: Tensor | None = None
+    gain: float = 1.0
+    norms: Pair | None = None
 
 
 def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
@@ -108,4 +112,4 @@ def _times(x: Tensor, weight: Weight) -> Tensor:
 
 
 def _penalty(k: Tensor, weight: Weight) -> Weight:
-    return weight * (k.shape[-1] / FULL_WIDTH)
+    return weight * min(1.0, k.shape[-1] / FULL_WIDTH)  # transformers are wider, and equally wide everywhere

@@ -83,6 +83,11 @@ class AdapterConfig:
         return self.projection.kind == "time resampler"
 
     @property
+    def stretches(self) -> bool:
+        """Whether pictures that are not square were stretched in training, rather than cut: InstantX' adapters."""
+        return self.mechanism in ("attention output", "joint attention")
+
+    @property
     def nothing(self) -> Literal["zeros", "black"]:
         """What stands for no picture where a negative prompt needs one: zero embeds, or those of a black picture.
 
@@ -210,7 +215,8 @@ def family_of(projection: Projection, context_dim: int, mechanism: Mechanism = "
         wide_resampler = projection.resampler is not None and projection.resampler.dim == context_dim
         if (projection.kind == "plus" and wide_resampler) or projection.token_dim == 2 * context_dim:
             return KOLORS.name
-    fits = (f.name for f in FAMILIES.values() if f.text_width == context_dim and f.presets)
+    unets = (f for f in FAMILIES.values() if f.structure == "unet")
+    fits = (f.name for f in unets if f.text_width == context_dim and f.presets)
     return next(fits, f"unknown ({context_dim} wide)")
 
 

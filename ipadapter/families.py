@@ -13,6 +13,13 @@ Level = tuple[str, int, int, int]  # part of the UNet, level (0 is the finest), 
 Place = tuple[str, int, int, int]  # part, level, number of the transformer in that level, position in the transformer
 
 
+PARTS: dict[str, tuple[str, ...]] = {  # what the layers of a structure are parts of, in the order in which they run
+    "unet": ("input", "middle", "output"),
+    "flux": ("double", "single"),
+    "mmdit": ("joint",),
+}
+
+
 @dataclass(frozen=True)
 class Roles:
     """What layers are known to carry; `composition` also says how much of the weight each of its layers gets."""
@@ -51,6 +58,7 @@ class Family:
     roles: Roles | None
     face: FaceHabits = field(default_factory=FaceHabits)
     presets: tuple[str, ...] = ()  # the families whose published adapters run on it, its own first
+    structure: str = "unet"  # a key of PARTS
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -89,8 +97,20 @@ KOLORS = Family(
     FaceHabits(side=336, crop="box", normed=False, negative="zeros"),
     presets=("kolors", "sdxl"),
 )  # fmt: skip
-FAMILIES: dict[str, Family] = {family.name: family for family in (SD15, SD2, SDXL, KOLORS)}
-LAYOUTS: dict[str, tuple[Block, ...]] = {family.title: family.blocks for family in (SD15, SDXL)}  # of distinct models
+# Transformers: every block is a layer. Which blocks carry style or composition was published for none of them.
+FLUX = Family(
+    "flux", "Flux", 4096,
+    (*(("double", number) for number in range(19)), *(("single", number) for number in range(38))),
+    (), None, presets=("flux",), structure="flux",
+)  # fmt: skip
+SD35 = Family(
+    "sd3.5", "SD3.5", 4096, tuple(("joint", number) for number in range(38)), (), None, presets=("sd3.5",),
+    structure="mmdit",
+)  # fmt: skip
+FAMILIES: dict[str, Family] = {family.name: family for family in (SD15, SD2, SDXL, KOLORS, FLUX, SD35)}
+LAYOUTS: dict[str, tuple[Block, ...]] = {
+    family.title: family.blocks for family in (SD15, SDXL, FLUX, SD35)
+}  # of distinct models
 
 
 def face_habits(name: str) -> FaceHabits:
@@ -98,16 +118,26 @@ def face_habits(name: str) -> FaceHabits:
     return FAMILIES[name].face if name in FAMILIES else FaceHabits()
 
 
-def title_of(text_width: int) -> str:
+def title_of(text_width: int, structure: str = "unet") -> str:
     """What a person calls a model or adapter whose layers read text of this width."""
-    return next((family.title for family in FAMILIES.values() if family.text_width == text_width), "another family")
+    family = family_of_model(text_width, False, structure)
+    return family.title if family is not None else "another family"
 
 
-def family_of_model(text_width: int, has_text_projection: bool) -> Family | None:
-    """The family of a model, by the width of the text it reads; Kolors has SDXL's UNet with a text projection before
-    it.
+def structure_of_blocks(blocks: Sequence[Block]) -> str:
+    """The structure of a model that has its layers at these blocks, a key of PARTS."""
+    return next((name for name, parts in PARTS.items() if blocks and blocks[0][0] in parts), "")
+
+
+def family_of_model(text_width: int, has_text_projection: bool, structure: str = "unet") -> Family | None:
+    """The family of a model, by its structure and, of a UNet, the width of the text it reads; Kolors has SDXL's UNet
+    with a text projection before it.
     """
-    fits = [family for family in FAMILIES.values() if family.text_width == text_width]
+    fits = [
+        family
+        for family in FAMILIES.values()
+        if family.structure == structure and (structure != "unet" or family.text_width == text_width)
+    ]
     if has_text_projection and KOLORS in fits:
         return KOLORS
     return fits[0] if fits else None

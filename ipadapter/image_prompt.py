@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .attention import SCALINGS, Weight, split_heads
+from .attention import SCALINGS, Pair, Weight, split_heads
+from .transformer_formats import Mechanism
 from .weights import Weights
 
 POSITIVE, NEGATIVE = "positive", "negative"
@@ -71,6 +72,19 @@ class ImagePrompt:
     images: int = 1  # reference images, or frames of them where per_frame
     timed: bool = False  # whether keys and values differ from moment to moment of sampling
     models: tuple[object, ...] = ()  # what the host keeps loaded while sampling, where K/V are computed on the way
+    mechanism: Mechanism = "cross-attention"  # how its attention joins the model's
+    norms: Callable[[int], Pair] | None = None  # of a site's queries and keys, where the adapter has its own
+    forget: Callable[[], None] = lambda: None  # drops what was computed on the way, once sampling is over
+
+    @property
+    def joined(self) -> bool:
+        """Whether its tokens share an attention with the picture's own, so that values cannot carry the weight."""
+        return self.mechanism == "joint attention"
+
+    @property
+    def layers(self) -> int:
+        """How many of a model's layers it has weights for: the first ones, of a transformer perhaps not all."""
+        return len(self.weights.at(0.0))
 
     @property
     def depends_on_sigma(self) -> bool:

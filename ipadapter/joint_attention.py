@@ -3,10 +3,12 @@
 Every formula gives only what is added; the joint attention itself stays as it is. q is (rows, heads, n, head width).
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
-from .attention import Attend
+from .attention import Attend, ImageTokens
 
 SAFE_WEIGHT = 1e-3  # a norm's weight nearer to 0 cannot be divided out
 
@@ -44,7 +46,7 @@ def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
     Both norms divide by the same root mean square, so only the weights differ. Where the model's is nearly 0 the value
     cannot be had back; `can_renorm` says so.
     """
-    return (x.float() * (adapter_weight.float() / model_weight.float())).to(x)
+    return (x.float() * (adapter_weight.float() / model_weight.to(x.device, torch.float32))).to(x)
 
 
 def can_renorm(model_weight: Tensor) -> bool:
@@ -64,3 +66,33 @@ def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: tuple[Tensor, 
         for own, of_image in zip((k, v), image, strict=True)
     )
     return attend(q, keys, values, heads).transpose(1, 2).reshape(rows, n, heads * width)
+
+
+def add_image_tokens(out: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
+    """`out` (rows, n, channels) plus what every image prompt gives the queries q (rows, heads, n, width): both Flux
+    adapters; the weight is in the values already.
+    """
+    for image in images:
+        seen = token_attention(q, image.keys, image.values, attend)
+        out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
+    return out
+
+
+Normed = tuple[Tensor, Tensor]  # a tensor (rows, heads, n, head width), and the weight that it was normed with
+
+
+def add_joint_tokens(
+    out: Tensor, q: Normed, k: Normed, v: Tensor, images: Iterable[ImageTokens], attend: Attend
+) -> Tensor:
+    """`out` (rows, n, channels) plus what every image prompt gives a picture whose normed queries and keys, and
+    values, are q, k and v: SD3.5's adapter.
+    """
+    for image in images:
+        assert image.norms is not None
+        queries, keys = (renorm(*normed, weight) for normed, weight in zip((q, k), image.norms, strict=True))
+        seen = joint_token_attention(queries, keys, v, (image.keys, image.values), attend)
+        if image.mask is None:
+            out = torch.add(out, seen, alpha=image.gain)
+        else:
+            out = torch.addcmul(out, seen, image.mask, value=image.gain)
+    return out

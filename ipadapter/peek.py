@@ -109,6 +109,8 @@ def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
             return EncoderSizes(projection[0], projection[1], table[0])
         if projection := shapes.get(f"{prefix}proj"):
             return EncoderSizes(projection[1], projection[0], table[0])
+        if prefix == "" and "vision_model.embeddings.class_embedding" not in shapes:  # SigLIP: nothing projects
+            return EncoderSizes(table[1], table[1], table[0])
     return None
 
 

@@ -3,10 +3,12 @@
 Its tensors lie in the vision model's own file, vision_model.head.* (google/siglip-so400m-patch14-384).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 from torch import Tensor
 
 from .errors import CheckpointError
@@ -21,6 +23,16 @@ _NAMES = (
     "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
 )  # fmt: skip
 KEYS = tuple(PREFIX + name for name in _NAMES)
+NORM = "vision_model.post_layernorm.weight"  # of the model itself, by which a file is known to be the model's
+
+
+def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
+    """Some tensors of a vision model's file, those of them that it has."""
+    if path.suffix.lower() in (".safetensors", ".sft"):
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in keys if key in file.keys()}  # noqa: SIM118  # no mapping
+    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return {key: found[key] for key in keys if key in found}
 
 
 def pool(tokens: Tensor, head: Mapping[str, Tensor], heads: int = HEADS) -> Tensor:

@@ -1,11 +1,12 @@
-"""Sites: where in a model image prompts act (the cross-attentions of a UNet), and which adapter weights belong to each.
+"""Sites: where in a model image prompts act, and which adapter weights belong to each. In a UNet these are its
+cross-attentions, in a diffusion transformer its blocks.
 
-Two orders exist and are kept apart by name. *Execution order* is input, middle, output blocks; a layer is a spatial
-transformer's running number in it. *Checkpoint order* is input, output, middle: the n-th cross-attention in it owns
-the keys numbered 2n + 1.
+Two orders of a UNet exist and are kept apart by name. *Execution order* is input, middle, output blocks; a layer is a
+spatial transformer's running number in it. *Checkpoint order* is input, output, middle: the n-th cross-attention in it
+owns the keys numbered 2n + 1.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,15 +18,18 @@ Address = tuple[str, int, int]  # block, number, position inside the block's tra
 
 @dataclass(frozen=True)
 class Site:
-    """A place where image prompts act, a cross-attention of a UNet: its layer, its address and its sizes."""
+    """A place where image prompts act, a cross-attention of a UNet or a block of a transformer: its layer, its address
+    and its sizes.
+    """
 
-    layer: int  # number of its transformer, in the order in which the model runs them
+    layer: int  # number of a UNet's transformer or of a block, in the order in which the model runs them
     block: Block
     position: int  # in its transformer
     depth: int  # sites of its transformer
     heads: int
     channels: int
     context_dim: int  # width of the text that it reads
+    patch: int = 1  # latent pixels along the side of a token, where that is the same everywhere
 
     @property
     def address(self) -> Address:
@@ -55,9 +59,42 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
     return tuple(found)
 
 
+def is_flux(model: Any) -> bool:
+    """Whether a diffusion model has Flux's double and single blocks: Flux and its relatives, Chroma."""
+    return all(hasattr(model, name) for name in ("double_blocks", "single_blocks", "pe_embedder"))
+
+
+def find_flux_blocks(model: Any) -> tuple[Site, ...]:
+    """Every block of a Flux model, in the order in which they run: the double ones, then the single ones."""
+    blocks = [(("double", i), block) for i, block in enumerate(model.double_blocks)]
+    blocks += [(("single", i), block) for i, block in enumerate(model.single_blocks)]
+    text = getattr(model.txt_in, "in_features", 0)
+    return tuple(
+        Site(layer, block, 0, 1, module.num_heads, module.hidden_size, text, model.patch_size)
+        for layer, (block, module) in enumerate(blocks)
+    )
+
+
+def is_mmdit(model: Any) -> bool:
+    """Whether a diffusion model has the joint blocks of SD3 and SD3.5."""
+    return hasattr(model, "joint_blocks") and hasattr(model, "context_embedder")
+
+
+def find_joint_blocks(model: Any) -> tuple[Site, ...]:
+    """Every joint block of an SD3 model, in the order in which they run."""
+    text = getattr(model.context_embedder, "in_features", 0)
+    attentions = [block.x_block.attn for block in model.joint_blocks]
+    return tuple(
+        Site(i, ("joint", i), 0, 1, attn.num_heads, attn.num_heads * attn.head_dim, text, model.patch_size)
+        for i, attn in enumerate(attentions)
+    )
+
+
 # How a model is told by its structure, and where image prompts act in it; nodes/sampling/attach.py has what acts there.
 STRUCTURES: dict[str, tuple[Callable[[Any], bool], Callable[[Any], tuple[Site, ...]]]] = {
     "unet": (is_unet, find_cross_attentions),
+    "flux": (is_flux, find_flux_blocks),
+    "mmdit": (is_mmdit, find_joint_blocks),
 }
 
 
@@ -67,8 +104,8 @@ def structure_of(model: Any) -> str:
         if fits(model):
             return name
     raise ModelMismatchError(
-        "IP-Adapter needs a UNet with cross-attention (SD1.5, SDXL and their relatives); this model is a "
-        f"{type(model).__name__}."
+        "IP-Adapter needs a UNet with cross-attention (SD1.5, SDXL and their relatives), Flux or SD3.5; this model is "
+        f"a {type(model).__name__}."
     )
 
 
@@ -82,6 +119,31 @@ def layer_blocks(sites: Sequence[Site]) -> tuple[Block, ...]:
     """The block of every layer, in execution order: SD1.5 has 16, SDXL 11."""
     blocks = {site.layer: site.block for site in sites}
     return tuple(blocks[layer] for layer in sorted(blocks))
+
+
+def reached(sites: Sequence[Site], parts: Sequence[str]) -> tuple[Site, ...]:
+    """The sites in some parts of a model, in execution order."""
+    return tuple(site for site in sites if site.block[0] in parts)
+
+
+def match_blocks(sites: Sequence[Site], channels: Mapping[int, int]) -> tuple[int, ...]:
+    """The checkpoint's number for every block of a transformer: both count in the order in which the model runs them.
+
+    ModelMismatchError where their number or width differs, as in pruned models.
+    """
+    numbers, found = sorted(channels), [site.channels for site in sites]
+    if [channels[number] for number in numbers] != found:
+        parts = " and ".join(dict.fromkeys(site.block[0] for site in sites))
+        raise ModelMismatchError(
+            f"The adapter has weights for {len(numbers)} {parts} blocks {_widths(channels.values())} wide, and the "
+            f"model has {len(found)} {parts} blocks {_widths(found)} wide. Use the full model that the adapter was "
+            "made for: adapters for Flux need its 19 double and 38 single blocks, SD3.5's the 38 blocks of SD3.5 Large."
+        )
+    return tuple(numbers)
+
+
+def _widths(widths: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(set(widths))))
 
 
 def checkpoint_order(sites: Sequence[Site]) -> list[Site]:

@@ -24,6 +24,12 @@ LABELS: dict[Mechanism, str] = {
     "attention output": "InstantX Flux",
     "joint attention": "InstantX SD3.5",
 }
+REACHES: dict[Mechanism, tuple[str, ...]] = {  # parts of a model (families.PARTS) for which an adapter has weights
+    "cross-attention": ("input", "middle", "output"),
+    "block output": ("double",),
+    "attention output": ("double", "single"),
+    "joint attention": ("joint",),
+}
 XLABS_V2_TOKENS = 16  # v1 has 4
 
 _RENAMES = (  # other layouts, as ours

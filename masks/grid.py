@@ -1,5 +1,6 @@
-"""Bring a mask from its own size to the grid of a UNet level's tokens."""
+"""Bring a mask from its own size to the grid of a model's tokens."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +19,16 @@ def mask_on_grid(
         mask = _crop(mask, area, canvas)
     resized = functional.interpolate(mask.float().unsqueeze(1), size=grid, mode="bilinear", align_corners=False)
     return resized.flatten(1).unsqueeze(-1)
+
+
+def mask_around(mask: Tensor, before: int, behind: int) -> Tensor:
+    """A mask (m, tokens, 1) for a sequence that has more tokens than those of the picture.
+
+    Text comes before: it has no place, and everything reads it, so it gets the share of the picture that the mask
+    covers; all of it for a full mask, nothing for an empty one. Reference pictures come behind, and get nothing.
+    """
+    text = mask.mean(dim=1, keepdim=True).expand(-1, before, -1)
+    return torch.cat((text, mask, mask.new_zeros(len(mask), behind, 1)), dim=1) if before or behind else mask
 
 
 def _crop(mask: Tensor, area: Area, canvas: tuple[int, int]) -> Tensor:

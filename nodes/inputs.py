@@ -50,7 +50,8 @@ class Choice(io.Combo.Input):
 
 
 def model() -> io.Input:
-    return io.Model.Input("model", tooltip="Diffusion model (SD1.5, SDXL or Kolors) that gets the image prompt.")
+    tip = "Diffusion model (SD1.5, SDXL, Kolors, Flux or SD3.5) that gets the image prompt."
+    return io.Model.Input("model", tooltip=tip)
 
 
 def ipadapter(id: str = "ipadapter", optional: bool = False, tooltip: str | None = None) -> io.Input:
@@ -139,7 +140,7 @@ def weight_type(options: Sequence[str] = WEIGHT_TYPES) -> io.Input:
 
 
 def layer_weights() -> io.Input:
-    tip = "Layer:factor pairs, 3:1.0, 6:0.5 say (SDXL 0-10, SD1.5 0-15). Other layers stay untouched. Empty: off."
+    tip = "Layer:factor pairs, 3:1.0, 6:0.5 say (SDXL 0-10, SD1.5 0-15, Flux 0-56). Other layers stay as they are."
     return io.String.Input("layer_weights", default="", multiline=True, tooltip=tip)
 
 

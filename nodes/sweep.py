@@ -104,9 +104,9 @@ class IPAdapterLayerSweep(io.ComfyNode):
         cls, model: ModelPatcher, positive: Any, negative: Any, latent_image: dict[str, Any], vae: Any, layers: str,
         factors: str, others: float, cell: int, **sampling: Any,
     ) -> io.NodeOutput:  # fmt: skip
-        if not attached_prompts(model):
+        if not (prompts := attached_prompts(model)):
             raise ValueError("No reference is applied to this model. Put this node behind the apply nodes.")
-        blocks = blocks_of(model)
+        blocks = blocks_of(model)[: max(prompt.layers for prompt in prompts)]
         rows, columns = swept_layers(layers, blocks), swept_factors(factors)
         cells = [rescale(model, alone(layer, factor, others)) for layer in rows for factor in columns]
         conditions = {"positive": positive, "negative": negative, "latent": latent_image}

@@ -8,17 +8,19 @@ import math
 import re
 from collections.abc import Callable
 
+from ..ipadapter import families
 from ..ipadapter.families import roles_of_blocks
 from .layers import Blocks, roles_of
 from .steps import LARGEST
 
 PARTS = {"down": "input", "mid": "middle", "up": "output"}
-PART_WORDS = {**PARTS, **{part: part for part in PARTS.values()}}
+PART_WORDS = {**PARTS, **{part: part for parts in families.PARTS.values() for part in parts}}
+ANY_PART = "|".join(part for parts in families.PARTS.values() for part in parts)
 DIFFUSERS = {"input": "down_blocks", "output": "up_blocks"}
 NUMBER = r"\d{1,9}"  # more digits are no layer's, and Python reads no number of thousands of them
 RANGE = re.compile(rf"({NUMBER})\s*(?:-|–|\.\.)\s*({NUMBER})")
 BLOCK = re.compile(
-    rf"(input|middle|output)(?:_blocks?)?[ ._]?({NUMBER})(?:\s*(?:-|–|\.\.)\s*\1?(?:_blocks?)?[ ._]?({NUMBER}))?"
+    rf"({ANY_PART})(?:_blocks?)?[ ._]?({NUMBER})(?:\s*(?:-|–|\.\.)\s*(?:\1)?(?:_blocks?)?[ ._]?({NUMBER}))?"
 )
 PATH = re.compile(r"(?:unet\.)?(down_blocks|mid_block|up_blocks)(?:\.(\d+))?(?:\.attentions\.(\d+))?")
 
@@ -150,6 +152,11 @@ def _find(place: str, entry: str, blocks: Blocks) -> Gains:
 
 
 def _valid(blocks: Blocks) -> str:
+    if families.structure_of_blocks(blocks) != "unet":
+        parts = dict.fromkeys(part for part, _ in blocks)
+        numbers = {part: [layer for layer, block in enumerate(blocks) if block[0] == part] for part in parts}
+        names = ", ".join(f"{of[0]}-{of[-1]} ({part}0-{blocks[of[-1]][1]})" for part, of in numbers.items())
+        return f"{names}; also {', '.join(parts)}, and all"
     names = ", ".join(f"{layer} ({name})" for layer, name in enumerate(layer_names(blocks)))
     roles = ", style, composition" if roles_of_blocks(blocks) else ""
     return f"{names}; also ranges like 0-3, and all, down, mid, up{roles}"

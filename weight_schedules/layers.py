@@ -1,13 +1,14 @@
 """One weight per layer for each named weight type.
 
-A layer is a spatial transformer, numbered in the order in which the UNet runs them: input, middle, output blocks.
+A layer is a spatial transformer, numbered in the order in which the UNet runs them: input, middle, output blocks. In a
+diffusion transformer every block is a layer, and there are no input, middle and output blocks.
 Which layers carry style and which composition: InstantStyle, arXiv:2404.02733, and B-LoRA, arXiv:2403.14572.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ipadapter.families import Block, Roles, roles_of_blocks
+from ..ipadapter.families import Block, Roles, roles_of_blocks, structure_of_blocks
 from . import easing
 
 Blocks = Sequence[Block]
@@ -41,6 +42,8 @@ class LayerWeights:
 def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
     """What the layers of a model carry, or a ValueError saying why `wanted_for` needs to know."""
     roles = roles_of_blocks(blocks)
+    if roles is None and structure_of_blocks(blocks) != "unet":
+        raise ValueError(_unknown_in_transformers(wanted_for, "which layers carry style and composition", blocks))
     if roles is None:
         raise ValueError(
             f"'{wanted_for}' needs to know which layers carry style and composition: known for SD1.5 (16 layers) and "
@@ -48,6 +51,15 @@ def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
             "or layer numbers."
         )
     return roles
+
+
+def _unknown_in_transformers(wanted_for: str, unknown: str, blocks: Blocks) -> str:
+    names = " and ".join(dict.fromkeys(part for part, _ in blocks))
+    return (
+        f"'{wanted_for}' needs to know {unknown}, which nobody has published for a transformer such as this, with its "
+        f"{len(blocks)} {names} blocks. Use linear, ease in, ease out, ease in-out, reverse in-out, or layer weights "
+        "such as 0-9:1.0; an IPAdapter Layer Sweep shows what each block does."
+    )
 
 
 def _nothing(blocks: Blocks) -> frozenset[int]:
@@ -71,10 +83,13 @@ def _eased(curve: easing.Curve) -> LayerRule:
     return LayerRule(weigh)
 
 
-def _weak_in(*parts: str) -> LayerRule:
-    return LayerRule(
-        lambda numbers, blocks: tuple(numbers.weight * (WEAK if part in parts else 1.0) for part, _ in blocks)
-    )
+def _weak_in(name: str, *parts: str) -> LayerRule:
+    def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
+        if structure_of_blocks(blocks) != "unet":
+            raise ValueError(_unknown_in_transformers(name, "a UNet's input, middle and output blocks", blocks))
+        return tuple(numbers.weight * (WEAK if part in parts else 1.0) for part, _ in blocks)
+
+    return LayerRule(weigh)
 
 
 RoleRule = Callable[[Numbers, Roles, int], float]
@@ -138,10 +153,10 @@ RULES: dict[str, LayerRule] = {
     "ease out": _eased(easing.rise),
     "ease in-out": _eased(easing.peak),
     "reverse in-out": _eased(easing.valley),
-    "weak input": _weak_in("input"),
-    "weak output": _weak_in("output"),
-    "weak middle": _weak_in("middle"),
-    "strong middle": _weak_in("input", "output"),
+    "weak input": _weak_in("weak input", "input"),
+    "weak output": _weak_in("weak output", "output"),
+    "weak middle": _weak_in("weak middle", "middle"),
+    "strong middle": _weak_in("strong middle", "input", "output"),
     "style transfer": _by_role("style transfer", _style),
     "composition": _by_role("composition", _composition),
     "strong style transfer": _by_role("strong style transfer", _strong_style),

@@ -179,6 +179,30 @@ class ResolvedCombination:
         return tuple(weight * self.scale for weight in chosen)
 
 
+@dataclass(frozen=True)
+class FirstLayers:
+    """A schedule on a model, of its first `count` layers: an adapter need not have weights for all of them."""
+
+    whole: Weights
+    count: int
+
+    @property
+    def constant(self) -> bool:
+        return self.whole.constant
+
+    @property
+    def frames(self) -> Frames:
+        return self.whole.frames
+
+    @property
+    def swapped(self) -> frozenset[int]:
+        return frozenset(layer for layer in self.whole.swapped if layer < self.count)
+
+    def at(self, percent: float) -> tuple[float, ...]:
+        """As ResolvedSchedule.at."""
+        return self.whole.at(percent)[: self.count]
+
+
 def of_layers(layers: LayerWeights, frames: Frames = ()) -> ResolvedSchedule:
     """Frames of layers that do not change while sampling, as a schedule on a model."""
     return ResolvedSchedule(layers.weights, StepCurve(), frames, layers.swapped)

@@ -13,9 +13,10 @@ from torch import Tensor
 from ...ipadapter.attention import SCALINGS
 from ...ipadapter.checks import check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import Block, title_of
+from ...ipadapter.families import FAMILIES, Block, structure_of_blocks, title_of
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, layer_blocks
+from ...ipadapter.sites import Site, layer_blocks, reached
+from ...ipadapter.transformer_formats import REACHES
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
 from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
@@ -23,7 +24,7 @@ from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..sampling.attach import attach, sites_of
 from .encoding import Embeds, Reference, encode_reference
-from .keys_values import keys_values_source
+from .keys_values import keys_values_of
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ def apply_adapter(
 ) -> Applied:
     """A clone of a model that follows references; everything that can be wrong is said here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
-    sites = sites_of(model)
-    check_model(pipeline.adapter, sites)
+    sites = sites_for(pipeline.adapter, sites_of(model))
     prompts, faces = [], []
     for request in requests:
         strength = checked_strength(request.strength)
@@ -100,17 +100,26 @@ def image_prompt(
             "act. Swap them."
         )
     weights = weights_of(strength, layer_blocks(sites))
-    source, images, models = keys_values_source(model, adapter, sites, embeds, reference)
+    if strength.scaling != "V only" and adapter.config.mechanism == "joint attention":
+        raise AdapterError(
+            f"embeds_scaling is {strength.scaling}, and {adapter.name} joins image tokens with the picture's own, so "
+            "that only V only has a meaning. Choose V only."
+        )
+    keys_values = keys_values_of(model, adapter, sites, embeds, reference)
     return ImagePrompt(
-        keys_values=source,
+        keys_values=keys_values.source,
         weights=weights,
         start_at=strength.start_at,
         end_at=strength.end_at,
         scaling=strength.scaling,
         mask=checked_mask(strength.mask),
         per_frame=reference.per_frame,
-        images=images,
-        models=models,
+        images=keys_values.images,
+        models=keys_values.models,
+        timed=adapter.config.timed,
+        mechanism=adapter.config.mechanism,
+        norms=keys_values.norms,
+        forget=keys_values.forget,
     )
 
 
@@ -141,16 +150,24 @@ def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
     return weigh_layers(strength.weight_type, weight, blocks, composition_weight=composition, boost=strength.boost)
 
 
-def check_model(adapter: LoadedAdapter, sites: Sequence[Site]) -> None:
-    """ModelMismatchError where an adapter was made for another family than the model's."""
-    width = sites[0].context_dim
-    if width != adapter.config.context_dim:
-        made_for, found = title_of(adapter.config.context_dim), title_of(width)
-        raise ModelMismatchError(
-            f"{adapter.name} was made for {made_for} (text {adapter.config.context_dim} wide), and the model is "
-            f"{found} ({width} wide). "
-            f"Load an adapter for {found}, or a {made_for} checkpoint."
-        )
+def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]:
+    """The sites of a model that an adapter can have weights for; ModelMismatchError where it was made for another
+    family than the model's.
+    """
+    config = adapter.config
+    found = structure_of_blocks(layer_blocks(sites))
+    fitting, width = reached(sites, REACHES[config.mechanism]), sites[0].context_dim
+    if fitting and (config.mechanism != "cross-attention" or width == config.context_dim):
+        return fitting
+    is_title = title_of(width, found)
+    made_for = FAMILIES[config.family].title if config.family in FAMILIES else title_of(config.context_dim)
+    raise ModelMismatchError(
+        f"{adapter.name} was made for {made_for} (text {config.context_dim} wide), and the model is {is_title} "
+        f"({width} wide). Load an adapter for {is_title}, or a {made_for} checkpoint."
+        if fitting
+        else f"{adapter.name} was made for {made_for}, and the model is {is_title}. Load an adapter for {is_title}, or "
+        f"a {made_for} checkpoint."
+    )
 
 
 def checked_mask(mask: Tensor | None) -> Tensor | None:

@@ -19,6 +19,7 @@ from ...ipadapter.noise import contrast_copy
 from ...ipadapter.pictures import shorten
 from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
+from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes
 from .caches import FACES, FEATURES
 
@@ -96,9 +97,7 @@ class Encoder:
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
         chunk = reference.encode_batch_size
-        features = encode_tiled(
-            self._encode, images, reference.tiles, reference.tile_ratio, chunk, FEATURES, self._key
-        )
+        features = encode_tiled(self._encode, images, reference.tiles, reference.tile_ratio, chunk, FEATURES, self._key)
         return self._kind_of(features)
 
     def negative(self, reference: Reference, positive: Tensor) -> Tensor:
@@ -113,10 +112,8 @@ class Encoder:
         return self.nothing(positive)
 
     def nothing(self, positive: Tensor) -> Tensor:
-        """The features of no picture: of a black one for hidden states, as pictures made so far were; zeros for
-        pooled embeds.
-        """
-        if self.adapter.config.takes == "pooled":
+        """The features of no picture, as the adapter was trained: those of a black one, or zeros."""
+        if self.adapter.config.nothing == "zeros":
             return torch.zeros_like(positive[:1])
         return self(black_image(self.image_size))
 
@@ -138,23 +135,31 @@ class Encoder:
 
     @property
     def _encode(self) -> Encode:
-        return clip_encoder(self._clip_vision)
+        return clip_encoder(self._clip_vision, crop=not self.adapter.config.stretches)
 
     @property
     def _key(self) -> Hashable:
-        return serial(self._clip_vision)
+        return serial(self._clip_vision), self.adapter.config.stretches
 
     def _kind_of(self, features: Features) -> Tensor:
-        return features.pooled if self.adapter.config.takes == "pooled" else features.hidden
+        if self.adapter.config.takes != "pooled":
+            return features.hidden
+        # ComfyUI leaves out SigLIP's pooling head, and gives its tokens instead.
+        return features.pooled if features.pooled.ndim == 2 else siglip_pooled(self._clip_vision, features.pooled)
 
 
-def clip_encoder(clip_vision: Any) -> Encode:
-    """ComfyUI's CLIP_VISION as a function from pictures to features; it resizes and crops to the encoder's own size."""
+def clip_encoder(clip_vision: Any, crop: bool = True) -> Encode:
+    """ComfyUI's CLIP_VISION as a function from pictures to features; it resizes to the encoder's own size, and crops
+    or else stretches what is not square.
+    """
 
     cuts = getattr(clip_vision, "crop", True)  # ComfyUI's own encoders do, after they resized
 
     def encode(images: Tensor) -> Features:
-        output = clip_vision.encode_image(shorten(images) if cuts else images)
+        if crop:
+            output = clip_vision.encode_image(shorten(images) if cuts else images)
+        else:
+            output = clip_vision.encode_image(images, crop=False)
         return Features(output["image_embeds"].float(), output["penultimate_hidden_states"].float())
 
     return encode

@@ -5,7 +5,7 @@ from dataclasses import replace
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
-from ...weight_schedules.schedule import Schedule, multiplied
+from ...weight_schedules.schedule import FirstLayers, Schedule, multiplied
 from ..sampling.attach import blocks_of, change_prompts
 from .apply import checked_product
 
@@ -15,6 +15,7 @@ def rescale(model: ModelPatcher, schedule: Schedule) -> ModelPatcher:
     factor = schedule.resolve(blocks_of(model))
 
     def rescaled(prompt: ImagePrompt) -> ImagePrompt:
-        return replace(prompt, weights=checked_product(multiplied(prompt.weights, factor)))
+        of_prompt = FirstLayers(factor, prompt.layers)
+        return replace(prompt, weights=checked_product(multiplied(prompt.weights, of_prompt)))
 
     return change_prompts(model, rescaled)

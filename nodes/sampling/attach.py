@@ -16,7 +16,7 @@ from ...ipadapter.cache import ContentCache
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
-from . import unet
+from . import transformer, unet
 from .call import BUDGET, Decider, ModelCall
 from .compiled import AttentionPatch
 from .rows import KEY
@@ -31,7 +31,12 @@ class Binding:
     idle_patches: Callable[[Sequence[Site]], Sequence[AttentionPatch]]
 
 
-BINDINGS: dict[str, Binding] = {"unet": Binding(unet.install, unet.replace_patches, unet.idle_patches)}
+_TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches)
+BINDINGS: dict[str, Binding] = {
+    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches),
+    "flux": _TRANSFORMER,
+    "mmdit": _TRANSFORMER,
+}
 
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
@@ -56,10 +61,14 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
         binding.idle_patches(sites),
     )
     for number, site in enumerate(sites):
-        reaching = tuple(p for p in prompts if not p.weights.constant or p.weights.at(0.0)[site.layer] != 0)
+        reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))
         binding.install(clone, site, number, decider, reaching)
     _install(clone, decider)
     return clone
+
+
+def _acts(prompt: ImagePrompt, layer: int) -> bool:
+    return not prompt.weights.constant or prompt.weights.at(0.0)[layer] != 0
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:

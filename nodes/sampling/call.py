@@ -12,31 +12,39 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ...ipadapter.attention import ImageTokens, at_weight
+from ...ipadapter.attention import ImageTokens, Pair, at_weight
 from ...ipadapter.cache import ContentCache
 from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors
 from ...ipadapter.sites import Site
-from ...masks.grid import mask_on_grid
+from ...masks.grid import mask_around, mask_on_grid
 from ...weight_schedules.position import SamplingPosition
 from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs
+from .never_called import Watch
 from .replaced import say_replaced
 from .rows import KEY, branches_of_conds, guider_notes, read_rows, with_notes
 
 Kept = TypeVar("Kept")
 Grid = tuple[int, int]  # rows and columns of a level's tokens
+Around = tuple[int, int]  # tokens before and behind those of the grid, which are no place in the picture
 BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on the device while it samples
 
 
 @dataclass(frozen=True)
 class ModelCall:
     """What one call of the model needs to know: what its rows are, the weight of every prompt in every layer (None
-    while idle), and sigma where a prompt depends on it. Sites that ask for their images are noted.
+    while idle), sigma where a prompt depends on it, and the latent's height and width where they are known. Sites that
+    ask for their images are noted.
     """
 
     rows: Rows
     weights: Mapping[ImagePrompt, Sequence[float] | None]
     sigma: float | None = None
+    latent: tuple[int, int] | None = None
     asked: set[int] = field(default_factory=set, compare=False)  # numbers of sites
+
+    def acts(self) -> bool:
+        """Whether any prompt acts in any layer."""
+        return any(any(weights) for weights in self.weights.values() if weights is not None)
 
 
 @dataclass(eq=False)
@@ -47,6 +55,7 @@ class Decider:
     model_sampling: Any
     positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)  # by model_sampling; chains share them
     idle: Sequence[AttentionPatch] = ()  # one per site, for graphs that serve whatever prompts reach
+    watch: Watch = field(default_factory=Watch)
     store: ContentCache = field(default_factory=lambda: ContentCache(BUDGET))  # what sites need while sampling
     looked: bool = True  # whether, in this run, patches of others in the place of ours were looked for
 
@@ -66,7 +75,8 @@ class Decider:
         self.looked = False
         noise = args[1] if len(args) > 1 else kwargs["noise"]
         options = with_notes(extra_args["model_options"], guider_notes(guider, tuple(noise.shape[-2:])))
-        return executor(guider, sigmas, {**extra_args, "model_options": options}, *args, **kwargs)
+        with self.watch.run():
+            return executor(guider, sigmas, {**extra_args, "model_options": options}, *args, **kwargs)
 
     def on_calc_cond_batch(
         self,
@@ -93,7 +103,8 @@ class Decider:
         **kwargs: Any,
     ) -> Any:
         """Decide, and hand the decision down to every patch."""
-        call = self.decide(options, len(x), executor.class_obj.model_sampling)
+        call = self.decide(options, len(x), executor.class_obj.model_sampling, (x.shape[-2], x.shape[-1]))
+        self.watch.asked(not self.idle and call.acts())  # on UNets, `say_replaced` looks closer
         options = {**options, KEY: {**options.get(KEY, {}), "call": call}}
         if is_compiled(executor.class_obj, options):
             options = patched_everywhere(options, self.idle)
@@ -114,24 +125,37 @@ class Decider:
             return call
         return self.decide(options, rows, self.model_sampling)
 
-    def decide(self, options: dict[str, Any], rows: int, model_sampling: Any) -> ModelCall:
+    def decide(
+        self, options: dict[str, Any], rows: int, model_sampling: Any, latent: tuple[int, int] | None = None
+    ) -> ModelCall:
         """Read sigma at most once, and only where a prompt depends on it."""
         position = self._position(model_sampling)
         needed = any(prompt.depends_on_sigma for prompt in self.prompts) and "sigmas" in options
         sigma = float(options["sigmas"][0]) if needed else None
         weights = {prompt: _weights(prompt, position, sigma) for prompt in self.prompts}
-        return ModelCall(read_rows(options, rows), weights, sigma)
+        return ModelCall(read_rows(options, rows), weights, sigma, latent)
 
     def images(
-        self, prompts: Sequence[ImagePrompt], site: Site, number: int, call: ModelCall, grid: Grid, like: Tensor
+        self,
+        prompts: Sequence[ImagePrompt],
+        site: Site,
+        number: int,
+        call: ModelCall,
+        grid: Grid,
+        like: Tensor,
+        around: Around = (0, 0),
     ) -> Iterator[ImageTokens]:
         """What acts in a site (the `number`-th) in this model call, in the type and on the device of `like`."""
         call.asked.add(number)
-        for prompt in prompts:
-            weights = call.weights[prompt]
-            if weights is not None and (weight := weights[site.layer]) != 0:
+        for prompt in acting(prompts, site, call):
+            weight = call.weights[prompt][site.layer]  # pyright: ignore[reportOptionalSubscript]  # it acts
+            mask = self._mask(prompt, site.layer, call.rows, grid, like, around)
+            if prompt.joined:
+                keys, values = self._keys_values(prompt, site, number, call, 1.0, like)
+                yield ImageTokens(keys, values, mask, weight, self._norms(prompt, number, like))
+            else:
                 keys, values = self._keys_values(prompt, site, number, call, weight, like)
-                yield ImageTokens(keys, values, self._mask(prompt, site.layer, call.rows, grid, like))
+                yield ImageTokens(keys, values, mask)
 
     def keep(self, key: tuple, make: Callable[[], Kept]) -> Kept:
         """What sites need again in the next step; no inference tensors, which samplers with gradients cannot use."""
@@ -145,6 +169,8 @@ class Decider:
     def cleanup(self, *_: Any) -> None:
         """Give back what a sampling run left on the device."""
         self.store.clear()
+        for prompt in self.prompts:
+            prompt.forget()
 
     def _keys_values(
         self, prompt: ImagePrompt, site: Site, number: int, call: ModelCall, weight: float, like: Tensor
@@ -159,22 +185,49 @@ class Decider:
             key = (prompt, number, like.device, like.dtype, call.rows.branches, frames, weight, moment)
             return self.keep(key, make)
 
-        return arranged(weight) if prompt.weights.constant else at_weight(arranged(0.0), arranged(1.0), weight)
+        return (
+            arranged(weight)
+            if prompt.weights.constant or prompt.joined
+            else at_weight(arranged(0.0), arranged(1.0), weight)
+        )
 
-    def _mask(self, prompt: ImagePrompt, layer: int, rows: Rows, grid: Grid, like: Tensor) -> Tensor | None:
-        """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), with what swapped layers leave out; None
-        for all ones.
+    def _norms(self, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
+        assert prompt.norms is not None
+        of_site = prompt.norms
+        return self.keep(("norms", prompt, number, like.device), lambda: _moved(of_site(number), like.device))
+
+    def _mask(
+        self, prompt: ImagePrompt, layer: int, rows: Rows, grid: Grid, like: Tensor, around: Around
+    ) -> Tensor | None:
+        """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), with what swapped layers leave out and,
+        where values cannot carry them, the weights of frames; None for all ones.
         """
         factors = branch_factors(prompt, layer, rows)
-        if prompt.mask is None and factors is None:
+        frames = prompt.weights.frames if prompt.joined else ()
+        if prompt.mask is None and factors is None and not frames:
             return None
-        key = ("mask", prompt, factors, rows, grid, like.device, like.dtype)
-        return self.keep(key, lambda: _mask_of_rows(prompt.mask, factors, rows, grid).to(like))
+        key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)
+
+        def make() -> Tensor:
+            mask = _mask_of_rows(prompt.mask, factors, rows, grid, frames)
+            return (mask_around(mask, *around) if prompt.mask is not None else mask).to(like)
+
+        return self.keep(key, make)
 
     def _position(self, model_sampling: Any) -> SamplingPosition:
         if model_sampling not in self.positions:
             self.positions[model_sampling] = SamplingPosition(model_sampling.percent_to_sigma)
         return self.positions[model_sampling]
+
+
+def acting(prompts: Sequence[ImagePrompt], site: Site, call: ModelCall) -> list[ImagePrompt]:
+    """The prompts that act in a site in a model call."""
+    weights = ((prompt, call.weights[prompt]) for prompt in prompts)
+    return [prompt for prompt, of_layers in weights if of_layers is not None and of_layers[site.layer] != 0]
+
+
+def _moved(pair: Pair, device: torch.device) -> Pair:
+    return pair[0].to(device), pair[1].to(device)
 
 
 def _weights(prompt: ImagePrompt, position: SamplingPosition, sigma: float | None) -> Sequence[float] | None:
@@ -185,13 +238,17 @@ def _weights(prompt: ImagePrompt, position: SamplingPosition, sigma: float | Non
     return prompt.weights.at(0.0 if prompt.weights.constant else position.percent(sigma))
 
 
-def _mask_of_rows(mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid) -> Tensor:
+def _mask_of_rows(
+    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float] = ()
+) -> Tensor:
+    of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
     chunks = []
     for chunk, area in enumerate(areas):
         part = mask_on_grid(mask, grid, area, rows.canvas) if mask is not None else torch.ones(1, 1, 1)
         part = rows.pick_frames(part) if len(part) > 1 else part
+        part = part if of_frames is None else part * of_frames
         chunks.append(part if factors is None else part * factors[chunk])
-    if len(chunks[0]) == 1 and factors is None and not rows.areas:
+    if len(chunks[0]) == 1 and factors is None and of_frames is None and not rows.areas:
         return chunks[0]
     return torch.cat([chunk.expand(rows.frames, -1, -1) for chunk in chunks])

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
+from .backend import attend_of
 from .call import Decider
 from .compiled import AttentionPatch
 from .rows import KEY
@@ -17,9 +18,7 @@ from .rows import KEY
 Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
-def install(
-    clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]
-) -> None:
+def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> None:
     """Let prompts act in a site of a cloned model, beside whatever patch its cross-attention has already."""
     present = patches_of(clone)
     before = present.get(site.address, present.get(site.block))
@@ -84,7 +83,7 @@ class ImagePromptPatch(AttentionPatch):
         if q.shape[1] == grid[0] * grid[1]:
             call = self.decider.call_for(self.prompts, options, len(q))
             images = self.decider.images(self.prompts, self.site, self.number, call, grid, q)
-            text, out = out, decoupled_attention(out, q, images, _attend(options))
+            text, out = out, decoupled_attention(out, q, images, attend_of(options))
             if observer := options.get(KEY, {}).get("observer"):
                 observer.see(float(options["sigmas"][0]), self.site, grid, call, text, out - text)
         for callback, arguments in self.added:
@@ -124,24 +123,4 @@ def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> 
     """The attention that ComfyUI itself computes where no patch is, with its precision, backend and overrides."""
     return host_attention.optimized_attention(
         q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options
-    )
-
-
-def _attend(options: dict[str, Any]) -> Callable[[Tensor, Tensor, Tensor, int], Tensor]:
-    """The host's backend. Sub-quadratic and split attention bound the memory of long keys; for a few image tokens
-    plain SDPA does better.
-    """
-    backend = host_attention.optimized_attention
-    if backend in (host_attention.attention_sub_quad, host_attention.attention_split, host_attention.attention_basic):
-        backend = host_attention.attention_pytorch
-    precision = options.get("attn_precision")
-    return lambda q, k, v, heads: backend(
-        q,
-        k,
-        v,
-        heads,
-        attn_precision=precision,
-        skip_reshape=True,
-        skip_output_reshape=True,
-        transformer_options=options,
     )

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import synthetic
+import synthetic_transformers
+import tiny_transformers
 
 CLIP = {"pooled": 32, "hidden": 64}  # as TestClipVision makes them unless told otherwise
 SMALL = {"dim": 64, "heads": 1, "depth": 1}
@@ -23,6 +26,13 @@ ADAPTERS = {
     "ip-adapter_sdxl_vit-h.safetensors": ("SDXL", SDXL),
     "ip-adapter_sdxl_shallow.safetensors": ("SDXL", SHALLOW),
 }
+TRANSFORMERS = {"tiny-flux.safetensors": "flux", "tiny-sd3.5.safetensors": "sd3.5"}
+TRANSFORMER_ADAPTERS = {
+    "flux-ip-adapter.safetensors": "XLabs Flux",
+    "flux-ip-adapter-v2.safetensors": "XLabs Flux v2",
+    "instantx-flux-ip-adapter.bin": "InstantX Flux",
+    "instantx-sd3.5-large-ip-adapter.bin": "InstantX SD3.5",
+}
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
 
 
@@ -30,6 +40,18 @@ def write_adapters(folder: Path) -> None:
     for seed, (name, (variant, sizes)) in enumerate(ADAPTERS.items()):
         if not (folder / name).exists():
             synthetic.save(synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes), folder / name)
+
+
+def write_transformers(models: Path) -> None:
+    """Tiny Flux and SD3.5 models, and adapters for them under the names by which the catalog knows them."""
+    folders = {name: models / name for name in ("diffusion_models", "ipadapter")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, family in TRANSFORMERS.items():
+        save_file(tiny_transformers.STATES[family](), folders["diffusion_models"] / name)
+    for seed, (name, kind) in enumerate(TRANSFORMER_ADAPTERS.items()):
+        state = synthetic_transformers.adapter(kind, seed=seed, **tiny_transformers.ADAPTERS[kind])
+        (save_file if name.endswith(".safetensors") else torch.save)(state, folders["ipadapter"] / name)
 
 
 def photo(name: str) -> Path:

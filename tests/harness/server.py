@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from .assets import write_adapters, write_photos
+from .assets import write_adapters, write_photos, write_transformers
 from .host import ROOT
 from .process import ComfyUI
 from .recipes import MODELS
@@ -37,6 +37,7 @@ class Server(ComfyUI):
         super().make_base()
         self.add_pack("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")
         write_adapters(self.base / "models" / "ipadapter")
+        write_transformers(self.base / "models")
         write_photos(self.base / "input")
         for name, (_, folder) in MODELS.items():  # so that the page finds the workflows' models
             file = self.base / "models" / folder / name

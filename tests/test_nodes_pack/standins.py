@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from .unets import seed_weights
 
-WIDTHS = {"sd15": 768, "sdxl": 2048}
+WIDTHS = {"sd15": 768, "sdxl": 2048, "flux": 4096, "sd3.5": 4096}
 TOKENS = 77
 POOLED = 1280
 

@@ -67,4 +67,4 @@ def test_an_unknown_type_lists_the_known_ones():
 
 
 def test_the_blocks_of_both_families_are_the_reference_s():
-    assert list(map(list, LAYOUTS.values())) == [blocks_of("sd15"), blocks_of("sdxl")]
+    assert [list(LAYOUTS[title]) for title in ("SD1.5", "SDXL")] == [blocks_of("sd15"), blocks_of("sdxl")]

@@ -1,0 +1,144 @@
+"""Image prompts on Flux and SD3.5 in a running ComfyUI server, on models that its own loader reads from files."""
+
+from itertools import count
+
+import pytest
+import torch
+
+from harness.client import PromptError
+from harness.graph import Graph
+
+XLABS, INSTANTX = "flux-ip-adapter.safetensors", "instantx-flux-ip-adapter.bin"
+SD35 = "instantx-sd3.5-large-ip-adapter.bin"
+FILES = [XLABS, INSTANTX, SD35]
+RUNS = count()
+RISING = {"shape": "linear up", "low": 0.2, "high": 1.0}
+
+
+def family_of(file):
+    return "sd3.5" if file == SD35 else "flux"
+
+
+def model(g, family):
+    return g.add("UNETLoader", unet_name=f"tiny-{family}.safetensors", weight_dtype="default")[0]
+
+
+def apply(g, m, file=XLABS, image=1, node="IPAdapterAdvanced", **more):
+    inputs = {"weight": 1.0, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0}
+    links = {
+        "model": m, "ipadapter": g.add("IPAdapterModelLoader", ipadapter_file=file)[0],
+        "clip_vision": g.add("TestClipVision", seed=3)[0], "image": g.add("TestImage", seed=image)[0],
+    }  # fmt: skip
+    return g.add(node, **(links | inputs | {"embeds_scaling": "V only"} | more))
+
+
+def sample(g, m, family, cfg=1.0, steps=2, batch=1):
+    positive, negative = (g.add("TestConditioning", family=family, seed=seed, tokens=5) for seed in (10, 20))
+    latent = g.add("EmptySD3LatentImage", width=64, height=96, batch_size=batch)
+    return g.add(
+        "KSampler", model=m, positive=positive[0], negative=negative[0], latent_image=latent[0], seed=5, steps=steps,
+        cfg=cfg, sampler_name="euler", scheduler="simple", denoise=1.0,
+    )  # fmt: skip
+
+
+def latent(server, build, file=XLABS, **sampling):
+    """The latent sampled from the model that `build(graph, model)` makes of a bare one."""
+    g, family, name = Graph(), family_of(file), f"transformer{next(RUNS)}"
+    g.save(name, sample(g, build(g, model(g, family)), family, **sampling)[0])
+    return server.run(g).tensor(name)
+
+
+def bare(g, m):
+    return m
+
+
+def adapted(file=XLABS, **more):
+    return lambda g, m: apply(g, m, file, **more)[0]
+
+
+def solid(g, value):
+    return g.add("SolidMask", value=value, width=64, height=96)[0]
+
+
+def half(g, x):
+    """White in the left half, for x = 0, or in the right one, for x = 32."""
+    white = g.add("SolidMask", value=1.0, width=32, height=96)[0]
+    return g.add("MaskComposite", destination=solid(g, 0.0), source=white, x=x, y=0, operation="add")[0]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_weight_zero_an_empty_mask_and_a_range_outside_equal_no_adapter_and_a_full_mask_equals_none(server, file):
+    plain, prompted = latent(server, bare, file), latent(server, adapted(file), file)
+    assert plain.isfinite().all() and (prompted - plain).abs().max() > 1e-3
+    off = [
+        adapted(file, weight=0.0),
+        adapted(file, start_at=1.0, end_at=1.0),
+        lambda g, m: apply(g, m, file, attn_mask=solid(g, 0.0))[0],
+    ]
+    for build in off:
+        assert torch.equal(latent(server, build, file), plain)
+    assert torch.equal(latent(server, lambda g, m: apply(g, m, file, attn_mask=solid(g, 1.0))[0], file), prompted)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_order_of_independent_references_does_not_matter(server, file):
+    def both(first, second):
+        return lambda g, m: apply(g, apply(g, m, file, first)[0], file, second)[0]
+
+    one, other = latent(server, both(1, 2), file), latent(server, both(2, 1), file)
+    assert (one - latent(server, adapted(file), file)).abs().max() > 1e-3
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-4)  # sums in another order
+
+
+def test_changing_the_second_adapter_of_a_chain_equals_a_cold_run(server):
+    g = Graph()
+    second = apply(g, apply(g, model(g, "flux"), XLABS, 1)[0], INSTANTX, 2, weight=0.5)
+    g.save("warm", sample(g, second[0], "flux")[0])
+    server.run(g)
+    for weight in (0.7, 0.9):
+        second.set(weight=weight)
+        warm = server.run(g).tensor("warm")
+    server.forget()
+    cold = latent(server, lambda g, m: apply(g, apply(g, m, XLABS, 1)[0], INSTANTX, 2, weight=0.9)[0])
+    assert torch.equal(warm, cold)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_range_and_negative_rows_of_cfg_act(server, file):
+    early = latent(server, adapted(file, end_at=0.4), file, steps=4)
+    assert not torch.equal(early, latent(server, adapted(file), file, steps=4))
+    assert not torch.equal(early, latent(server, bare, file, steps=4))
+    assert not torch.equal(latent(server, adapted(file), file, cfg=3.0), latent(server, bare, file, cfg=3.0))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_two_halves_with_two_references_differ_from_either_alone(server, file):
+    def halves(g, m):
+        return apply(g, apply(g, m, file, 1, attn_mask=half(g, 0))[0], file, 2, attn_mask=half(g, 32))[0]
+
+    both = latent(server, halves, file)
+    for image in (1, 2):
+        assert not torch.equal(both, latent(server, adapted(file, image=image), file))
+
+
+@pytest.mark.parametrize(
+    ("file", "family", "words"),
+    [
+        (XLABS, "sd3.5", r"was made for Flux, and the model is SD3\.5\. Load an adapter for SD3\.5, or a Flux"),
+        (SD35, "flux", r"was made for SD3\.5, and the model is Flux"),
+        ("ip-adapter_sd15.safetensors", "flux", r"was made for SD1\.5, and the model is Flux"),
+    ],
+)
+def test_an_adapter_for_another_family_is_refused_by_name(server, file, family, words):
+    g = Graph()
+    g.save("refused", sample(g, apply(g, model(g, family), file)[0], family)[0])
+    with pytest.raises(PromptError, match=words):
+        server.run(g)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_weight_types_of_unets_are_refused_before_sampling(server, file):
+    with pytest.raises(PromptError, match=r"'style transfer' needs to know .* Use linear, ease in"):
+        latent(server, adapted(file, weight_type="style transfer"), file)
+    eased = latent(server, adapted(file, weight_type="ease out"), file)
+    assert not torch.equal(eased, latent(server, adapted(file), file))
