@@ -74,6 +74,10 @@ FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
     "FACEID PORTRAIT (style transfer)", "FACEID PORTRAIT UNNORM - SDXL only (strong)", "FACEID KOLORS"
 )  # fmt: skip
 
+XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESETS = (
+    "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
+)  # fmt: skip
+
 ADAPTERS = (
     _general("ip-adapter_sd15_light_v11.bin", "sd15", "light", LIGHT, "sd15.light.v11 sd15.light",
              LOOK + ", following the text more"),
@@ -113,14 +117,14 @@ ADAPTERS = (
              FACEID_KOLORS, "kolors.ip.adapter.faceid.plus ipa.faceid.plus", VIT_L_336, "antelopev2", WHO_AND_LOOKS),
     _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", "", "instant.?id.*", "",
              "antelopev2", WHO),
-    _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", "",
+    _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
              "flux.ip.adapter(?!.v2)", VIT_L, good_at=LOOK),
-    _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2", "",
-             "flux.ip.adapter.v2", VIT_L, good_at=LOOK),
-    _adapter("instantx-flux-ip-adapter.bin", INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux", "",
+    _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",
+             XLABS_V2_PRESET, "flux.ip.adapter.v2", VIT_L, good_at=LOOK),
+    _adapter("instantx-flux-ip-adapter.bin", INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux", INSTANTX_PRESET,
              "instantx.flux.ip.adapter", SIGLIP_384, good_at=LOOK),
-    _adapter("instantx-sd3.5-large-ip-adapter.bin", INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5", "",
-             "sd3.5.large.ip.adapter", SIGLIP_384, good_at=LOOK),
+    _adapter("instantx-sd3.5-large-ip-adapter.bin", INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5",
+             SD35_PRESET, "sd3.5.large.ip.adapter", SIGLIP_384, good_at=LOOK),
 )  # fmt: skip
 
 LORAS = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from . import catalog
 from .config import AdapterConfig
+from .families import Family
 from .peek import EncoderSizes
 from .published import Published
 
@@ -38,8 +39,13 @@ FACES = _presets(
     catalog.FACEID, catalog.FACEID_PLUS, catalog.FACEID_PLUS_V2, catalog.FACEID_PORTRAIT, catalog.FACEID_UNNORM,
     catalog.FACEID_KOLORS,
 )  # fmt: skip
-COMMUNITY = _presets("Composition", "Kolors")
+COMMUNITY = _presets("Composition", "Kolors", *catalog.TRANSFORMER_PRESETS)
 PRESETS: dict[str, Preset] = {**GENERAL, **FACES, **COMMUNITY}
+
+
+def presets_of(family: Family) -> list[str]:
+    """The presets that have an adapter for a family of models."""
+    return [name for name, preset in PRESETS.items() if any(runs in preset.adapters for runs in family.presets)]
 
 
 def encoders_for(config: AdapterConfig) -> list[Published]:

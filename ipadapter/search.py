@@ -9,7 +9,7 @@ from .adapter import encoder_for
 from .config import AdapterConfig
 from .families import FAMILIES, Family
 from .peek import describe, peek_adapter, peek_encoder, peek_lora_width
-from .presets import Preset, encoders_for
+from .presets import Preset, encoders_for, presets_of
 from .published import FOLDERS, Published
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, rooms: Rooms)
         others = " and ".join(FAMILIES[name].title for name in preset.adapters)
         raise ValueError(
             f"The preset {preset_name} exists for {others} only, and the model is {family.title}. "
-            "Choose another preset."
+            f"Choose another preset: {', '.join(presets_of(family))}."
         )
 
     def fits(path: Path) -> bool:
@@ -113,4 +113,6 @@ def _of_family(files: Mapping[str, Published], family: Family) -> Published | No
 
 def _is_wanted(config: AdapterConfig, wanted: Published, family: Family) -> bool:
     same_encoder = wanted.embed_dim in (None, config.embed_dim)
-    return config.variant == wanted.variant and config.context_dim == family.text_width and same_encoder
+    unet = family.structure == "unet"
+    same_family = config.context_dim == family.text_width if unet else config.family == family.name
+    return config.variant == wanted.variant and same_family and same_encoder

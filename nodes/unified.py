@@ -21,7 +21,7 @@ class PresetLoader(io.ComfyNode):
 
     @classmethod
     def inputs_and_outputs(cls, *face_inputs: io.Input, model_name: str = "model") -> dict[str, Any]:
-        tip = "Which adapter is loaded. The file for SD1.5 or SDXL and the encoder that fits are found by themselves."
+        tip = "Which adapter is loaded. The file for the model and the encoder that fits are found by themselves."
         upstream_tip = "Another unified loader's output, so that what it loaded is handed on."
         pipeline_tip = "The adapter with its encoder, for any apply node."
         return {
@@ -93,7 +93,7 @@ class IPAdapterUnifiedLoaderCommunity(PresetLoader):
             display_name="IPAdapter Unified Loader Community",
             category="ipadapter/loaders",
             description="Loads adapters that others trained, and the vision encoder that fits.",
-            search_aliases=["composition adapter", "kolors"],
+            search_aliases=["composition adapter", "kolors", "flux", "xlabs", "instantx", "sd3.5"],
             **cls.inputs_and_outputs(),
         )
 

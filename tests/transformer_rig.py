@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import comfy.model_management
+import comfy.model_patcher
 import comfy.samplers
 import comfy.sd
+import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -15,19 +18,34 @@ from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from test_nodes_pack.standins import seeded
+from test_nodes_pack.unets import seed_weights
 
 TEXT_TOKENS = 5
 FAMILY = {"XLabs Flux": "flux", "InstantX Flux": "flux", "InstantX SD3.5": "sd3.5"}
 
 
-def tiny_model(family: str, seed: int = 0) -> ModelPatcher:
+def tiny_model(family: str, seed: int = 0, **sizes: int) -> ModelPatcher:
     """A MODEL as Load Diffusion Model makes it of a file with these tensors."""
-    return comfy.sd.load_diffusion_model_state_dict(tiny.STATES[family](seed))
+    return comfy.sd.load_diffusion_model_state_dict(tiny.STATES[family](seed, **sizes))
 
 
-def state(kind: str, seed: int = 7) -> Any:
+def model_of(family: str, seed: int = 0) -> ModelPatcher:
+    """A Chroma, whose file tells no widths but the published ones; of ComfyUI's own classes."""
+    config = comfy.supported_models.Chroma(dict(
+        image_model=family, in_channels=64, out_channels=64, in_dim=64, out_dim=256, hidden_dim=64, n_layers=1,
+        hidden_size=256, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[16, 56, 56], theta=10000, patch_size=2,
+        mlp_ratio=2.0, qkv_bias=True, context_in_dim=tiny.TEXT, guidance_embed=False, vec_in_dim=None, txt_ids_dims=[],
+    ))  # fmt: skip
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({}, "")
+    seed_weights(model.diffusion_model, seed)
+    device = comfy.model_management.get_torch_device()
+    return comfy.model_patcher.CoreModelPatcher(model, device, comfy.model_management.unet_offload_device())
+
+
+def state(kind: str, seed: int = 7, **sizes: int) -> Any:
     """The tensors of an adapter, as published."""
-    return synthetic_transformers.adapter(kind, seed=seed, **tiny.ADAPTERS[kind])
+    return synthetic_transformers.adapter(kind, seed=seed, **(tiny.ADAPTERS[kind] | sizes))
 
 
 def adapter(kind: str, seed: int = 7) -> LoadedAdapter:

@@ -11,9 +11,10 @@ import comfy.utils
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import Family, family_of_model
+from ...ipadapter.families import Family, family_of_model, structure_of_blocks
 from ...ipadapter.presets import Preset
 from ...ipadapter.shared_files import SharedFiles
+from ...ipadapter.sites import layer_blocks
 from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
@@ -58,12 +59,14 @@ def load_preset(
 
 def model_family(model: ModelPatcher) -> Family:
     """The family whose adapters fit a model, told by its structure."""
-    width = sites_of(model)[0].context_dim
+    sites = sites_of(model)
+    width, structure = sites[0].context_dim, structure_of_blocks(layer_blocks(sites))
     projects_text = hasattr(model.get_model_object("diffusion_model"), "encoder_hid_proj")
-    family = family_of_model(width, projects_text)
+    family = family_of_model(width, projects_text, structure)
     if family is None or not family.presets:
         raise ModelMismatchError(
-            f"The unified loaders know adapters for SD1.5, SDXL and Kolors, and this model reads text {width} wide. "
+            "The unified loaders know adapters for SD1.5, SDXL, Kolors, Flux and SD3.5, and this model reads text "
+            f"{width} wide. "
             "Use an IPAdapter Model Loader with an adapter that was made for it."
         )
     return family

@@ -16,7 +16,8 @@ from pack.ipadapter.presets import PRESETS
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.search import find_adapter, find_encoder
 
-CASES = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters]
+UNETS = [name for name, family in FAMILIES.items() if family.structure == "unet"]
+CASES = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in UNETS]
 each = pytest.mark.parametrize(("preset", "family"), CASES)
 
 

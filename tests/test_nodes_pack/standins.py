@@ -74,10 +74,24 @@ class VaeStandIn:
 
 def tiny_clip_vision(seed: int, hidden: int, projection: int, image_size: int) -> comfy.clip_vision.ClipVisionModel:
     """ComfyUI's own CLIP vision model, three layers deep, 257 tokens at 224 pixels."""
-    config = {
-        "model_type": "clip_vision_model", "hidden_act": "gelu", "hidden_size": hidden, "intermediate_size": hidden * 2,
-        "num_attention_heads": max(1, hidden // 32), "num_hidden_layers": 3, "num_channels": 3, "patch_size": 14,
-        "projection_dim": projection, "image_size": image_size, "layer_norm_eps": 1e-5,
+    return vision_model(
+        seed, model_type="clip_vision_model", hidden_act="gelu", hidden_size=hidden, projection_dim=projection,
+        image_size=image_size, num_attention_heads=max(1, hidden // 32),
+    )  # fmt: skip
+
+
+def tiny_siglip(seed: int, hidden: int = 32) -> comfy.clip_vision.ClipVisionModel:
+    """ComfyUI's own SigLIP vision model, which gives tokens where its pooled embeds should be; 16 of them."""
+    return vision_model(
+        seed, model_type="siglip_vision_model", hidden_act="gelu_pytorch_tanh", hidden_size=hidden, image_size=56,
+        num_attention_heads=2,
+    )  # fmt: skip
+
+
+def vision_model(seed: int, hidden_size: int, **config: Any) -> comfy.clip_vision.ClipVisionModel:
+    config |= {
+        "hidden_size": hidden_size, "intermediate_size": hidden_size * 2, "num_hidden_layers": 3, "num_channels": 3,
+        "patch_size": 14, "layer_norm_eps": 1e-5,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:  # ComfyUI 0.16 takes a file only
         file = Path(folder) / "config.json"

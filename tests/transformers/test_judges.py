@@ -5,6 +5,8 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+import comfy.sd
+
 import tiny_transformers as tiny
 import transformer_judge as judge
 from transformer_rig import FAMILY, adapter, embeds, follow, predict, state, texts, tiny_model
@@ -53,3 +55,16 @@ def test_a_prediction_with_an_image_prompt_is_that_of_the_judge(kind):
     assert torch.equal(x, again)
     assert (found - plain).abs().max() > 0.05
     torch.testing.assert_close(found, judged(kind, x, seen), rtol=0, atol=TOLERANCE)
+
+
+def test_a_norm_that_cannot_be_divided_out_is_left_out_instead():
+    kind, weights = "InstantX SD3.5", tiny.sd35()
+    weights["joint_blocks.0.x_block.attn.ln_q.weight"][3] = 0.0
+    weights["joint_blocks.1.x_block.attn.ln_k.weight"][5] = 1e-5
+    model = judge.sd35(weights)
+    judge.load_sd35(model, state(kind), SCALE)
+    bare = comfy.sd.load_diffusion_model_state_dict(dict(weights))
+    x, found = predict(follow(bare, adapter(kind), embeds(kind), weight=SCALE), "sd3.5", SIGMA, shape=SHAPE)
+    seen = embeds(kind).expand(len(x), -1, -1)
+    expected = judge.sd35_prediction(model, x, SIGMA, *conditioning("sd3.5"), seen)
+    torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE)
