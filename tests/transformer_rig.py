@@ -43,7 +43,7 @@ def model_of(family: str, seed: int = 0) -> ModelPatcher:
     return comfy.model_patcher.CoreModelPatcher(model, device, comfy.model_management.unet_offload_device())
 
 
-def state(kind: str, seed: int = 7, **sizes: int) -> Any:
+def state(kind: str, seed: int = 7, **sizes: Any) -> Any:
     """The tensors of an adapter, as published."""
     return synthetic_transformers.adapter(kind, seed=seed, **(tiny.ADAPTERS[kind] | sizes))
 

@@ -1,6 +1,7 @@
 """Presets for Flux and SD3.5, and the pooling head of SigLIP, which lies in the vision model's own file."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def folders(tmp_path, monkeypatch):
 
 def write(folder: Path, kind: str, name: str) -> None:
     embed = 768 if kind.startswith("XLabs") else 1152
-    sizes = tiny.ADAPTERS[kind] | {"embed": embed, "blocks": 2 if kind != "InstantX Flux" else 4}
+    sizes: dict[str, Any] = tiny.ADAPTERS[kind] | {"embed": embed, "blocks": 2 if kind != "InstantX Flux" else 4}
     state = synthetic_transformers.adapter(kind, **sizes)
     (save_file if name.endswith(".safetensors") else torch.save)(state, folder / name)
 
