@@ -34,7 +34,7 @@ def model_of(family: str, seed: int = 0) -> ModelPatcher:
     config = comfy.supported_models.Chroma(dict(
         image_model=family, in_channels=64, out_channels=64, in_dim=64, out_dim=256, hidden_dim=64, n_layers=1,
         hidden_size=256, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[16, 56, 56], theta=10000, patch_size=2,
-        mlp_ratio=2.0, qkv_bias=True, context_in_dim=tiny.TEXT, guidance_embed=False, vec_in_dim=None, txt_ids_dims=[],
+        mlp_ratio=2.0, qkv_bias=True, context_in_dim=tiny.TEXT, vec_in_dim=0, txt_ids_dims=[],
     ))  # fmt: skip
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "")
