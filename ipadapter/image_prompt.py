@@ -6,6 +6,7 @@ order of the rows of a model call, comes from `arrange`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -86,9 +87,11 @@ class ImagePrompt:
         """How many of a model's layers it has weights for: the first ones, of a transformer perhaps not all."""
         return len(self.weights.at(0.0))
 
-    @property
+    @cached_property
     def depends_on_sigma(self) -> bool:
         """Whether anything about this prompt changes while sampling."""
+        if self.weights.constant and not any(self.weights.at(0.0)):
+            return False  # it never acts
         return self.timed or not self.weights.constant or self.start_at > 0 or self.end_at < 1
 
     def images_of(self, rows: Rows) -> list[int] | None:

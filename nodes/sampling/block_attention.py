@@ -126,7 +126,8 @@ class FluxAttention(BlockAttention):
             image = self.images(inside, q, 0, rows)
             added = add_image_tokens(out[:, text:], self.queries[:, :, text:], image, attend)
             added = torch.cat((out[:, :text], added), dim=1)
-        self.show(out[:, text:], added[:, text:])
+        if self.observer is not None:
+            self.show(out[:, text:], added[:, text:])
         return added
 
     def after_block(self, img: Tensor) -> Tensor:
@@ -157,8 +158,9 @@ class JointAttention(BlockAttention):
         else:
             queries, keys = raw_queries_keys(self.place.module.x_block, self.args["img"], self.args["vec"], heads)
         images = self.images(self.prompts, q, 0, own_q.shape[2])
-        added = add_joint_tokens(out[:, text:], queries, keys, own_v, images, attend_of(self.given))
-        self.show(out[:, text:], added)
+        plain = out[:, text:]
+        added = add_joint_tokens(plain, queries, keys, own_v, images, attend_of(self.given))
+        self.show(plain, added)
         return torch.cat((out[:, :text], added), dim=1)
 
 

@@ -88,13 +88,16 @@ def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch
 
 
 def graph_keyword(options: Mapping[str, Any]) -> str:
-    """A keyword for the model call that differs where another graph is needed, which is where foreign patches do."""
+    """A keyword for the model call that differs where another graph is needed, which is where foreign patches do, and
+    where other blocks of a transformer are replaced.
+    """
     marks = [
         (str(address), serial(patch))
         for address, patch in _patches(options).items()
         if not isinstance(patch, AttentionPatch)
     ]
-    return f"{NAME} {sorted(marks)}"
+    blocks = sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {}))
+    return f"{NAME} {sorted(marks)} {blocks}"
 
 
 def _patches(options: Mapping[str, Any]) -> Mapping[Any, Any]:

@@ -7,6 +7,7 @@ rotation, where the release of ComfyUI has that hook, and the attention itself) 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
@@ -88,6 +89,9 @@ class BlockPatch:
         self.site, self.number, self.decider, self.prompts = site, number, decider, prompts
         self.module, self.renorms, self.before = module, renorms, before
 
+    # A compiled graph ends before it and goes on behind it: what acts is decided anew in every call, and nothing that
+    # tracing reads here may be frozen. The graph looks the patch up in each call's own options.
+    @torch.compiler.disable
     def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
         self.decider.watch.answer()
         options = args["transformer_options"]

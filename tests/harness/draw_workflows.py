@@ -12,14 +12,15 @@ from playwright.sync_api import sync_playwright
 
 from faces.assets import write_face_packs
 
-from . import demo_recipes, face_recipes, measuring_recipes, recipes, schedule_recipes
+from . import demo_recipes, face_recipes, measuring_recipes, recipes, schedule_recipes, transformer_recipes
 from .browser import ComfyPage, launch
 from .host import ROOT
 from .server import Server
 
 FOLDER = ROOT / "workflows"
 RECIPES = (
-    demo_recipes.RECIPES | recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES | measuring_recipes.RECIPES
+    demo_recipes.RECIPES | recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES
+    | measuring_recipes.RECIPES | transformer_recipes.RECIPES
 )
 BUILD = """
 recipe => {

@@ -34,6 +34,24 @@ MODELS = {
     ),
 }
 CHECKPOINT, ENCODER, *_ = MODELS
+MODELS |= {  # of transformers
+    "flux1-dev-fp8.safetensors": (f"{HUB}/Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors", "checkpoints"),
+    "sd3.5_large_fp8_scaled.safetensors": (
+        f"{HUB}/Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors", "checkpoints",
+    ),
+    "clip-vit-large-patch14.safetensors": (
+        f"{HUB}/openai/clip-vit-large-patch14/resolve/main/model.safetensors", "clip_vision",
+    ),
+    "sigclip_vision_patch14_384.safetensors": (
+        f"{HUB}/Comfy-Org/sigclip_vision_384/resolve/main/sigclip_vision_patch14_384.safetensors", "clip_vision",
+    ),
+    "flux-ip-adapter-v2.safetensors": (
+        f"{HUB}/XLabs-AI/flux-ip-adapter-v2/resolve/main/ip_adapter.safetensors", "ipadapter",
+    ),
+    "instantx-sd3.5-large-ip-adapter.bin": (
+        f"{HUB}/InstantX/SD3.5-Large-IP-Adapter/resolve/main/ip-adapter.bin", "ipadapter",
+    ),
+}  # fmt: skip
 NEGATIVE = "blurry, low quality, text, watermark"
 
 

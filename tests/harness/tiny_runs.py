@@ -9,6 +9,7 @@ TINY_RUN = {
     "KSampler": {"steps": 3},
     "IPAdapterLayerSweep": {"steps": 1, "layers": "4", "factors": "1"},
     "IPAdapterStudy": {"steps": 1, "weights": "0.5, 0.75, 1"},
+    "EmptySD3LatentImage": {"width": 128, "height": 64},
     "EmptyLatentImage": {"width": 128, "height": 64, "batch_size": 1},
 }
 

@@ -142,3 +142,29 @@ def test_weight_types_of_unets_are_refused_before_sampling(server, file):
         latent(server, adapted(file, weight_type="style transfer"), file)
     eased = latent(server, adapted(file, weight_type="ease out"), file)
     assert not torch.equal(eased, latent(server, adapted(file), file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_sweep_and_a_recorder_work_as_on_unets(server, file):
+    """A sweep gives each block that the adapter has weights for its row; a map is where the picture is."""
+    g, family = Graph(), family_of(file)
+    adapted = apply(g, model(g, family), file)[0]
+    positive, negative = (g.add("TestConditioning", family=family, seed=seed, tokens=5)[0] for seed in (10, 20))
+    latent_image = g.add("EmptySD3LatentImage", width=64, height=96, batch_size=1)[0]
+    links = {"positive": positive, "negative": negative, "latent_image": latent_image}
+    widgets = {"seed": 5, "steps": 1, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    sweep = g.add(
+        "IPAdapterLayerSweep", model=adapted, vae=g.add("TestVae", family=family)[0], layers="all", factors="1",
+        others=0.0, cell=64, **links, **widgets,
+    )  # fmt: skip
+    g.save("swept", sweep[1])
+    recorder = g.add("IPAdapterAttentionRecorder", model=adapted)
+    sampled = g.add("KSampler", model=recorder[0], **links, **widgets)
+    picture = g.add("VAEDecode", samples=sampled[0], vae=g.add("TestVae", family=family)[0])
+    settings = {"layers": "0-1", "start": 0.0, "end": 1.0, "contrast": "share", "opacity": 0.5}
+    g.save("map", g.add("IPAdapterAttentionMap", attention=recorder[1], image=picture[0], **settings)[0])
+    result = server.run(g)
+    swept, share = result.tensor("swept"), result.tensor("map")
+    assert len(swept) == {XLABS: 2, INSTANTX: 4, SD35: 2}[file]
+    assert len({image.numpy().tobytes() for image in swept}) == len(swept)
+    assert share.isfinite().all() and share.max() > 0

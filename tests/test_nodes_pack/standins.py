@@ -15,13 +15,17 @@ from torch.nn.functional import avg_pool2d, interpolate
 from .unets import seed_weights
 
 WIDTHS = {"sd15": 768, "sdxl": 2048, "flux": 4096, "sd3.5": 4096}
+WORDS = {"flux": "flux", "sd3.5": "sd3.5", "xl": "sdxl"}
+FORMATS: dict[str, type[latent_formats.LatentFormat]] = {
+    "sd15": latent_formats.SD15, "sdxl": latent_formats.SDXL, "flux": latent_formats.Flux, "sd3.5": latent_formats.SD3,
+}  # fmt: skip
 TOKENS = 77
 POOLED = 1280
 
 
 def family_of(name: str) -> str:
-    """sdxl where the name says so, else sd15."""
-    return "sdxl" if "xl" in name.lower() else "sd15"
+    """What the name of a checkpoint says: flux, sd3.5 or sdxl, else sd15."""
+    return next((family for word, family in WORDS.items() if word in name.lower()), "sd15")
 
 
 def seeded(shape: tuple[int, ...], seed: int) -> Tensor:
@@ -58,9 +62,9 @@ class VaeStandIn:
     """Answers VAEDecode and VAEEncode with the linear colour map that ComfyUI's live previews use."""
 
     def __init__(self, family: str) -> None:
-        format_ = latent_formats.SDXL() if family == "sdxl" else latent_formats.SD15()
+        format_: Any = FORMATS[family]()
         self.scale = format_.scale_factor
-        self.factors = torch.tensor(format_.latent_rgb_factors)  # (4, 3)
+        self.factors = torch.tensor(format_.latent_rgb_factors)  # (4 or 16, 3)
 
     def decode(self, latent: Tensor) -> Tensor:
         colours = (latent.movedim(1, -1) * self.scale) @ self.factors
