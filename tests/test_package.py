@@ -20,7 +20,7 @@ from test_atelier import atelier
 ROOT = Path(__file__).parents[1]
 WORKFLOW = "workflows/try_it_no_downloads.json"
 NOT_NEEDED = {
-    ".ci", "atelier.py", "benchmarks", "docs", "examples", "headless", "help", "tests", "training", "CONTRIBUTING.md",
+    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "tests", "training", "CONTRIBUTING.md",
     ".gitignore", ".comfyignore",
 }  # fmt: skip
 # What scanners of node packs report as malicious, whatever it is there for.

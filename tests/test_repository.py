@@ -25,6 +25,12 @@ def test_every_file_that_the_readme_and_docs_link_to_is_there():
             assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_comfyui_finds_templates_in_one_folder_only():
+    """It serves every folder of these names at one address, so that the first hides what is in the others."""
+    names = ("example_workflows", "example", "examples", "workflow", "workflows")
+    assert [name for name in names if (ROOT / name).exists()] == ["workflows"]
+
+
 def test_python_files_keep_to_300_lines():
     own = (file for file in ROOT.rglob("*.py") if not {".venv", ".cache", "output"} & set(file.relative_to(ROOT).parts))
     assert not {str(file): n for file in own if (n := len(file.read_text("utf-8").splitlines())) > 300}

@@ -8,7 +8,7 @@ import torch
 
 import judge
 import synthetic
-from examples.diffusers_unet import follow
+from scripts.diffusers_unet import follow
 
 from .test_diffusers import SIZES, features, small_unet
 
@@ -38,7 +38,7 @@ def test_the_example_equals_diffusers(tmp_path):
 def test_readme_shows_the_example_as_it_is():
     shown = re.search(r"```python\n(class Follow.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert shown, "README shows no example of the core"
-    source = (ROOT / "examples" / "diffusers_unet.py").read_text("utf-8")
+    source = (ROOT / "scripts" / "diffusers_unet.py").read_text("utf-8")
     code = re.sub(r'\n *""".*?"""\n\n?|  # noqa[^\n]*', lambda match: "\n" if '"""' in match[0] else "", source)
     squeezed = re.sub(r"\s+", " ", code)
     assert re.sub(r"\s+", " ", shown[1]).strip() in squeezed

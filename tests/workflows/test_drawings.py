@@ -84,11 +84,12 @@ def shown(page: ComfyPage, id: int) -> np.ndarray | str:
 def wait_for(page: ComfyPage, id: int, expected: Image.Image | str) -> None:
     """Wait until a node shows just that; the last assertion says what it shows instead."""
     wanted = expected if isinstance(expected, str) else np.asarray(expected.convert("RGB"))
+    found = shown(page, id)
     for _ in range(60):
-        found = shown(page, id)
         if type(found) is type(wanted) and np.array_equal(found, wanted):
             return
         page.page.wait_for_timeout(250)
+        found = shown(page, id)
     assert isinstance(found, str) == isinstance(wanted, str), found if isinstance(found, str) else found.shape
     assert np.array_equal(found, wanted)
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import torch
@@ -109,3 +110,11 @@ def test_every_workflow_has_a_picture_of_the_same_name():
 
 def test_comfyui_offers_the_workflows_as_templates(server: Server):
     assert set(server.call("/workflow_templates")["ComfyUI-IPAdapter-Atelier"]) == {file.stem for file in FILES}
+
+
+@pytest.mark.parametrize("template", FILES, ids=lambda file: file.stem)
+def test_comfyui_serves_a_template_and_its_picture(server: Server, template: Path):
+    address = f"{server.url}/api/workflow_templates/ComfyUI-IPAdapter-Atelier/{template.stem}"
+    for ending in (".json", ".jpg"):
+        with urlopen(address + ending, timeout=60) as answer:
+            assert answer.read() == template.with_suffix(ending).read_bytes()

@@ -1,4 +1,4 @@
-"""How strong should a reference be? A study with the demo's models, cell by cell: python examples/headless_study.py
+"""How strong should a reference be? A study with the demo's models, cell by cell: python scripts/headless_study.py
 
 Run it with the launcher's Python (.venv/bin/python), or with any that has ComfyUI's packages and pyarrow.
 """
