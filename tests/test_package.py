@@ -20,8 +20,8 @@ from test_atelier import atelier
 ROOT = Path(__file__).parents[1]
 WORKFLOW = "workflows/try_it_no_downloads.json"
 NOT_NEEDED = {
-    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "tests", "training", "CONTRIBUTING.md",
-    ".gitignore", ".comfyignore",
+    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "terminal", "tests", "training",
+    "CONTRIBUTING.md", ".gitignore", ".comfyignore",
 }  # fmt: skip
 # What scanners of node packs report as malicious, whatever it is there for.
 SUSPECT_MODULES = {"subprocess", "ctypes", "marshal", "socket", "pty"}
