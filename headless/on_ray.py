@@ -20,7 +20,7 @@ from .plan import Row
 from .process import ROOT
 from .workers import Own, never
 
-EXCLUDED = [".cache", "output", "tests", "docs", "benchmarks", "workflows"]
+EXCLUDED = [".cache", "output", "tests", "docs", "benchmarks", "workflows", "help", "web"]
 LOOK = 0.5  # seconds between looks at whether the batch was interrupted
 
 

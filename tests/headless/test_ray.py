@@ -6,6 +6,8 @@ ATELIER_ROWS=200 runs the proof that docs/headless.md reports; less is enough to
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -14,6 +16,7 @@ import pytest
 from graphs import graph, write_pictures
 from PIL import Image
 
+from harness.host import ROOT
 from headless import run_batch
 
 ray = pytest.importorskip("ray", reason="Ray is an extra; it is in tests/requirements.txt")
@@ -92,3 +95,29 @@ def test_every_row_ends_once_whatever_breaks_and_as_one_server_makes_it(cluster,
     assert tried >= 2  # the row of the killed and the row of the hung
     servers = {outcome.server for outcome in many.outcomes}
     print(f"\n{ROWS} rows: {took:.0f} s; {len(servers)} actors, {tried} rows tried again, {len(many.failed)} failed")
+
+
+def test_a_killed_driver_leaves_nothing_running_and_the_next_does_the_rest(cluster, tmp_path):
+    write_pictures(tmp_path, ["red"])
+    (tmp_path / "graph.json").write_text(json.dumps(graph(steps=16)))
+    rows = [json.dumps({"image": "red.png", "seed": seed}) for seed in range(24)]
+    (tmp_path / "table.jsonl").write_text("\n".join(rows))
+    command = [sys.executable, "-m", "headless", "graph.json", "table.jsonl", "-o", "out", "--workers", "2"]
+    command += ["--ray", cluster.address, f"--flags={' '.join(FLAGS)}"]
+    driver = subprocess.Popen(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    saboteur = Saboteur(tmp_path / "out")
+    while len(saboteur.processes()) < 2:
+        assert driver.poll() is None, "the batch ended before it could be killed"
+        time.sleep(0.02)
+    comfyuis = [child for actor in saboteur.processes() for child in psutil.Process(actor).children()]
+    driver.kill()
+    assert driver.wait(30) == -signal.SIGKILL and len(comfyuis) == 2
+    _, alive = psutil.wait_procs(comfyuis, timeout=60)
+    assert alive == []
+    done = saboteur.journal.read_text().count("\n")
+    table = [json.loads(row) | {"image": str(tmp_path / "red.png")} for row in rows]
+    options = {"ray": cluster.address, "workers": 2, "flags": FLAGS, "progress": False}
+    report = run_batch(tmp_path / "graph.json", table, tmp_path / "out", **options)
+    assert done < 24 and report.ran == 24 - done and not report.failed
+    lines = [json.loads(line)["row"] for line in saboteur.journal.read_text().splitlines()]
+    assert sorted(lines) == list(range(1, 25))
