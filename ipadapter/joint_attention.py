@@ -51,7 +51,7 @@ def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
 
 def can_renorm(model_weight: Tensor) -> bool:
     """Whether a norm's weight can be divided out of what it gave."""
-    return bool((model_weight.abs() >= SAFE_WEIGHT).all())
+    return bool((model_weight.float().abs() >= SAFE_WEIGHT).all())  # 8-bit types compare with nothing
 
 
 def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
