@@ -1,0 +1,1 @@
+"""Graphs described in a few lines; what comes with the pack is made from them."""

@@ -1,0 +1,109 @@
+"""Every file in subgraphs/ is in the page's node library, opens, and runs inside another graph."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from playwright.sync_api import Browser
+from safetensors.torch import save_file
+
+import synthetic
+from harness.assets import SD15
+from harness.browser import ComfyPage
+from harness.graph import Graph
+from harness.lessons.blueprints import BLUEPRINTS
+from harness.sampling import sample
+from harness.server import Server
+from test_nodes_pack.standins import tiny_clip_vision
+
+FOLDER = Path(__file__).parents[2] / "subgraphs"
+FILES = sorted(FOLDER.glob("*.json"))
+# What is connected to a blueprint's inputs, by their types.
+SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "MODEL": ("TestModel", {"family": "sd15", "seed": 1}),
+    "IMAGE": ("LoadImage", {"image": "astronaut.png"}),
+    "LATENT": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+}
+CONNECT = """
+sources => {
+  const graph = window.app.graph, block = graph.nodes[0]
+  for (const input of block.inputs) {
+    const name = (Array.isArray(input.type) ? input.type : `${input.type}`.split(',')).find(type => sources[type])
+    if (input.widget || !name) continue
+    const [type, widgets] = sources[name]
+    const node = LiteGraph.createNode(type)
+    graph.add(node)
+    for (const [widget, value] of Object.entries(widgets)) node.widgets.find(w => w.name === widget).value = value
+    node.connect(0, block, block.inputs.indexOf(input))
+  }
+  return block.inputs.filter(input => !input.widget && !input.link).map(input => input.name)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224).get_sd()
+    models = server.base / "models"
+    plus_v2 = synthetic.adapter("FaceID Plus V2", dtype=torch.float16, **SD15, face_hidden=16, rank=4)
+    synthetic.save(plus_v2, models / "ipadapter" / "ip-adapter-faceid-plusv2_sd15.bin")
+    layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
+    halves = {f"{layer}.lora_down.weight": torch.ones(4, 32), f"{layer}.lora_up.weight": torch.ones(32, 4) / 4}
+    (models / "loras").mkdir(exist_ok=True)
+    save_file(halves, models / "loras" / "ip-adapter-faceid-plusv2_sd15_lora.safetensors")
+    save_file(encoder, server.base / "models" / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
+    tab = ComfyPage(browser, server.url)
+    yield tab
+    tab.page.close()
+
+
+def prompt_of(page: ComfyPage, file: Path) -> dict[str, Any]:
+    """The API prompt of a blueprint with everything connected; its ids leave numbers to what is added."""
+    page.load(json.loads(file.read_text("utf-8")))
+    assert page.missing_nodes() == [] and page.errors == []
+    assert page.page.evaluate(CONNECT, SOURCES) == []
+    prompt = page.prompt()
+    for node in prompt.values():
+        links = {name: value for name, value in node["inputs"].items() if isinstance(value, list)}
+        node["inputs"] |= {name: [f"page {source}", slot] for name, (source, slot) in links.items()}
+    return {f"page {id}": node for id, node in prompt.items()}
+
+
+def run(server: Server, prompt: dict[str, Any], weight: float | None = None) -> torch.Tensor:
+    """What is sampled from the model that leaves the blueprint's last apply node."""
+    g = Graph()
+    g.prompt |= prompt
+    applied = [id for id, node in prompt.items() if node["class_type"] in ("IPAdapterAdvanced", "IPAdapterFaceID")]
+    for id in applied if weight is not None else ():
+        prompt[id]["inputs"]["weight"] = weight
+    g.save("latent", sample(g, [applied[-1], 0])[0])
+    return server.run(g).tensor("latent")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_it_opens_and_acts_on_the_model_as_its_weight_says(page: ComfyPage, server: Server, file: Path):
+    prompt = prompt_of(page, file)
+    followed = run(server, prompt)
+    assert followed.isfinite().all()
+    assert not torch.equal(followed, run(server, prompt, weight=0.0))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_its_widgets_hold_the_values_that_its_description_says(page: ComfyPage, file: Path):
+    prompt = prompt_of(page, file)
+    inputs = [(node["class_type"], node["inputs"]) for node in prompt.values()]
+    for part in BLUEPRINTS[file.stem].canvas.nodes.values():
+        wanted = part["widgets"].items()
+        assert any(kind == part["type"] and wanted <= given.items() for kind, given in inputs), part["type"]
+
+
+def test_the_node_library_has_every_blueprint(page: ComfyPage, server: Server):
+    assert set(BLUEPRINTS) == {file.stem for file in FILES}
+    offered = server.call("/global_subgraphs").values()
+    ours = {one["name"] for one in offered if one["info"]["node_pack"].endswith("ComfyUI-IPAdapter-Atelier")}
+    assert ours == set(BLUEPRINTS)
+    listed = page.page.evaluate("Object.values(LiteGraph.registered_node_types).map(type => type.title)")
+    assert ours <= set(listed)
