@@ -1,4 +1,4 @@
-"""Sample a tiny model in this process, by ComfyUI's own guider and sampler, with seeded conditionings."""
+"""Let a tiny model follow references, and sample it in this process by ComfyUI's own guider and sampler."""
 
 from typing import Any
 
@@ -6,7 +6,14 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from pack.nodes.applying.apply import Request, Strength, apply_adapter
+from pack.nodes.applying.encoding import Reference
 from test_nodes_pack.standins import seeded
+
+
+def following(model: Any, adapter: Any, reference: Reference, clip_vision: Any = None, **strength: Any) -> Any:
+    """A clone of a model that follows a reference, so strongly."""
+    return apply_adapter(model, adapter, [Request(reference, Strength(**strength))], clip_vision).model
 
 
 def conditioning(seed: int, **more: Any) -> list[list[Any]]:

@@ -14,7 +14,7 @@ from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from comfy_extras.nodes_perpneg import Guider_PerpNeg
 
 import synthetic
-from harness.in_process import conditioning, sample
+from harness.in_process import conditioning, following, sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
@@ -41,7 +41,7 @@ def embeds(seed: int, images: int = 1) -> torch.Tensor:
 
 def follow(model, adapter, seed=1, images=1, combine="concat", per_frame=False, **strength):
     reference = Reference(embeds=embeds(seed, images), combine=combine, per_frame=per_frame)
-    return apply_adapter(model, adapter, [Request(reference, Strength(**strength))]).model
+    return following(model, adapter, reference, **strength)
 
 
 def attn2(model) -> dict:

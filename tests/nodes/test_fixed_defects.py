@@ -15,11 +15,11 @@ import comfy.samplers
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
 import synthetic
-from harness.in_process import sample
+from harness.in_process import following, sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.families import LAYOUTS
 from pack.nodes.apply import IPAdapterFromParams
-from pack.nodes.applying.apply import Request, Strength, apply_adapter, layer_table, with_face_weight
+from pack.nodes.applying.apply import Strength, layer_table, with_face_weight
 from pack.nodes.applying.encoding import Encoder, Reference, encode_reference
 from pack.nodes.loading.adapters import manage, open_pipeline
 from test_nodes_pack import standins, unets
@@ -60,7 +60,7 @@ def pictures(seed: int, count: int = 1, side: int = 32) -> torch.Tensor:
 
 def follow(model, adapter, reference: Reference | None = None, vision=None, **strength: Any):
     reference = reference or Reference(embeds=standins.seeded((1, 48), 1))
-    return apply_adapter(model, adapter, [Request(reference, Strength(**strength))], vision).model
+    return following(model, adapter, reference, vision, **strength)
 
 
 def layer_output(model, layer: int, shape: tuple[int, ...]) -> torch.Tensor:

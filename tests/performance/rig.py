@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import comfy.context_windows
@@ -14,14 +13,13 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 import synthetic
+from harness.in_process import following
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
-HOST_NODES: Any = import_module("nodes")
 LAYERS = {"sd15": 16, "sdxl": 70}
 EMBEDS = 32
 KINDS: dict[str, dict[str, Any]] = {
@@ -70,7 +68,7 @@ class Rig:
     ) -> ModelPatcher:
         """The model with one more image prompt."""
         reference = Reference(embeds=self.embeds(seed, images), per_frame=per_frame)
-        return apply_adapter(model, self.adapter, [Request(reference, Strength(**strength))]).model
+        return following(model, self.adapter, reference, **strength)
 
     def chain(self, model: ModelPatcher, prompts: int, **strength: Any) -> ModelPatcher:
         for seed in range(prompts):
@@ -88,7 +86,7 @@ class Rig:
         inputs = {"cfg": 7.0, "sampler_name": "euler", "scheduler": "normal"} | more
         comfy.utils.set_progress_bar_enabled(False)
         with torch.inference_mode():
-            return HOST_NODES.common_ksampler(
+            return counting.HOST_NODES.common_ksampler(
                 model, 5, steps, inputs["cfg"], inputs["sampler_name"], inputs["scheduler"], *conditionings, latent
             )[0]["samples"]
 

@@ -9,11 +9,11 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+from harness.in_process import following
 from pack.ipadapter import cache
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import caches
-from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.schedule import WeightSchedule
@@ -67,8 +67,7 @@ def picture(seed: int, batch: int = 1) -> torch.Tensor:
 
 
 def follow(model, clip_vision, image, **strength):
-    request = Request(Reference(images=image), Strength(**strength))
-    return apply_adapter(model, RIG.adapter, [request], clip_vision).model
+    return following(model, RIG.adapter, Reference(images=image), clip_vision, **strength)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)

@@ -9,7 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch.utils._python_dispatch import TorchDispatchMode
 
-HOST_NODES: Any = import_module("nodes")
+HOST_NODES: Any = import_module("nodes")  # ComfyUI's own, by name: ours is a folder of that name to a type checker
 HOST_READS = ("aten.item.default", "aten._local_scalar_dense.default")
 PRODUCTS = ("aten.linear", "aten.mm.", "aten.bmm", "aten.addmm", "aten.matmul", "aten.baddbmm")
 
