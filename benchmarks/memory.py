@@ -8,6 +8,8 @@ import torch
 import synthetic
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
+from pack.weight_schedules.layers import LayerWeights
+from pack.weight_schedules.schedule import of_layers
 from performance.rig import Rig
 
 HALF = torch.float16
@@ -44,5 +46,5 @@ def kept_bytes(channels: Sequence[int], tokens: int) -> int:
 
 def _arranged_bytes(width: int, tokens: int) -> int:
     pair = (torch.zeros(1, tokens, width, dtype=HALF),) * 2
-    prompt = ImagePrompt(lambda *_: KeysValues(pair, pair), lambda percent: (1.0,))
+    prompt = ImagePrompt(lambda *_: KeysValues(pair, pair), of_layers(LayerWeights((1.0,))))
     return tensor_bytes(arrange(prompt, 0, 0, Rows((NEGATIVE, POSITIVE), frames=1), width // 64, 1.0))

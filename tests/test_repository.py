@@ -31,6 +31,17 @@ def test_comfyui_finds_templates_in_one_folder_only():
     assert [name for name in names if (ROOT / name).exists()] == ["workflows"]
 
 
+def test_architecture_names_every_folder_and_no_file_that_is_gone():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = text[text.index("## Rooms") : text.index("## From a node")]
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"} - {"output"}
+    assert [name for name in sorted(folders) if f"{name}/" not in rooms] == []
+    places = (ROOT, ROOT / "nodes", ROOT / "nodes" / "applying")
+    for file in re.findall(r"`([a-z_]+/[a-z_/]+\.py)", text):
+        theirs = file.startswith("comfy")
+        assert theirs or any((place / file).is_file() for place in places), f"docs/architecture.md names {file}"
+
+
 def test_python_files_keep_to_300_lines():
     own = (file for file in ROOT.rglob("*.py") if not {".venv", ".cache", "output"} & set(file.relative_to(ROOT).parts))
     assert not {str(file): n for file in own if (n := len(file.read_text("utf-8").splitlines())) > 300}

@@ -1,6 +1,7 @@
 """OpenCLIP's encoders from files: against open_clip, transformers and, in test_openclip_vision.py, ComfyUI."""
 
 import json
+import sys
 from typing import Any
 
 import open_clip
@@ -138,3 +139,9 @@ def test_an_encoder_without_its_text_tower_has_none():
     tensors = {name: t for name, t in small_openclip().state_dict().items() if name.startswith("visual.")}
     encoder = build_encoder(tensors)
     assert encoder.text is None and "without text tower" in str(encoder)
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "open_clip", None)
+    with pytest.raises(AdapterError, match="pip install open_clip_torch"):
+        build_encoder(small_openclip().state_dict())

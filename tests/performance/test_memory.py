@@ -8,6 +8,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.model_management as memory
 
 import synthetic
+from benchmarks.memory import kept_bytes
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
@@ -84,6 +85,11 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     assert max(pictures) <= 16 + 1, "a window's pictures, and the anchor frame that ComfyUI puts before it"
     assert 0 < most <= store.max_bytes
     assert store.bytes == 0
+
+
+def test_the_benchmark_counts_keys_and_values_of_both_rows_in_every_layer():
+    channels = synthetic.sdxl_channels()
+    assert kept_bytes(channels, 4) == 2 * 2 * 4 * sum(channels) * torch.float16.itemsize  # rows, K and V, tokens
 
 
 def windows_of(frames: int) -> int:
