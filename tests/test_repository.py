@@ -18,7 +18,7 @@ def test_importing_the_folder_needs_neither_comfyui_nor_torch():
 
 
 def test_every_file_that_the_readme_and_docs_link_to_is_there():
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
     for page in pages:
         prose = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.S)  # code may look like a link
         for target in re.findall(r"\]\(([^)#]+)", prose):
@@ -45,3 +45,17 @@ def test_architecture_names_every_folder_and_no_file_that_is_gone():
 def test_python_files_keep_to_300_lines():
     own = (file for file in ROOT.rglob("*.py") if not {".venv", ".cache", "output"} & set(file.relative_to(ROOT).parts))
     assert not {str(file): n for file in own if (n := len(file.read_text("utf-8").splitlines())) > 300}
+
+
+def test_every_package_that_is_asked_for_is_listed_with_its_licence():
+    listed = (ROOT / "docs" / "licences.md").read_text("utf-8").lower()
+    for file in (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"):
+        lines = [line for line in file.read_text("utf-8").lower().splitlines() if line and not line.startswith("#")]
+        names = {re.split(r"[=<>\[; ]", line)[0] for line in lines} - {"torch"}
+        assert not [name for name in names if not re.search(rf"[| ,]{re.escape(name)}[ ,]", listed)]
+
+
+def test_the_oldest_packages_that_are_asked_for_are_those_that_were_tried():
+    listed = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    for name, oldest in re.findall(r"^(\w+)>=([\d.]+)$", (ROOT / "requirements.txt").read_text("utf-8"), re.M):
+        assert re.search(rf"^\| {name} \| {re.escape(oldest)} and newer \| {re.escape(oldest)}", listed, re.M), name

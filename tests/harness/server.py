@@ -31,7 +31,9 @@ class Server(ComfyUI):
     environment = {"OMP_NUM_THREADS": "1"}
 
     def __init__(self, *flags: str) -> None:
-        super().__init__(Path(tempfile.mkdtemp(prefix="atelier-")), *FLAGS, *flags)
+        other_cache = any(flag.startswith("--cache-") for flag in flags)  # ComfyUI takes one of them only
+        kept = [flag for flag in FLAGS if not (other_cache and flag.startswith("--cache-"))]
+        super().__init__(Path(tempfile.mkdtemp(prefix="atelier-")), *kept, *flags)
 
     def make_base(self) -> None:
         super().make_base()
