@@ -40,21 +40,21 @@ def refused(node: type[io.ComfyNode], item: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("node", "item"), inputs_of(io.Combo.Input))
-@pytest.mark.parametrize("value", ["../x", "no such choice" * 100_000, 7, ["linear"]], ids=["path", "long", "7", "[]"])
-def test_a_choice_outside_the_list_is_refused_before_anything_happens(node, item, value):
-    refused(node, item, value)
+def test_a_choice_outside_the_list_is_refused_before_anything_happens(node, item):
+    for value in ("../x", "no such choice" * 100_000, 7, ["linear"]):
+        refused(node, item, value)
 
 
 @pytest.mark.parametrize(("node", "item"), inputs_of(io.Float.Input))
-@pytest.mark.parametrize("value", [math.nan, -math.inf, 1e38, 10**400, "one", [1.0, math.nan]], ids=str)
-def test_what_is_no_usable_number_is_refused(node, item, value):
-    refused(node, item, value)
+def test_what_is_no_usable_number_is_refused(node, item):
+    for value in (math.nan, -math.inf, 1e38, 10**400, "one", [1.0, math.nan]):
+        refused(node, item, value)
 
 
 @pytest.mark.parametrize(("node", "item"), inputs_of(io.Int.Input))
-@pytest.mark.parametrize("value", [math.nan, 10**400, -1, 0.5, "1"], ids=str)
-def test_what_is_no_whole_number_within_the_limits_is_refused(node, item, value):
-    refused(node, item, value)
+def test_what_is_no_whole_number_within_the_limits_is_refused(node, item):
+    for value in (math.nan, 10**400, -1, 0.5, "1"):
+        refused(node, item, value)
 
 
 @pytest.mark.parametrize(("node", "item"), inputs_of(io.Image.Input))
