@@ -4,8 +4,9 @@ Each is a table of drawings that a ComfyUI server makes with this pack's nodes; 
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
@@ -25,7 +26,7 @@ WORD = "boat"
 SCALINGS = ("V only", "K+V", "K+V w/ C penalty", "K+mean(V) w/ C penalty")
 
 Cell = Drawing | str | Callable[[], tuple[Graph, Node]]  # what to draw, or a reference's name
-Table = tuple[dict[str, Cell], ...]  # rows of labelled pictures
+Table = tuple[Mapping[str, Cell], ...]  # rows of labelled pictures
 
 
 def image_to_image(denoise: float, words: str = WORD, picture: str = FIRST) -> Callable[[], tuple[Graph, Node]]:
@@ -44,7 +45,7 @@ def image_to_image(denoise: float, words: str = WORD, picture: str = FIRST) -> C
     return build
 
 
-def weights(*values: float, **more: object) -> dict[str, Cell]:
+def weights(*values: float, **more: Any) -> dict[str, Cell]:
     return {f"weight {value:g}": follow(WORD, weight=value, **more) for value in values}
 
 
