@@ -129,6 +129,7 @@ def run_plan(
                 outcomes[row.number] = outcome
                 bar.update()
     finally:
+        outcomes = results.done(plan.rows) | outcomes  # an interrupt may come between the journal's line and ours
         written = results.write_table(outcomes.values(), plan.inputs)
     ordered = [outcomes[row.number] for row in plan.rows]
     drawn = draw_sheet(results.folder, ordered)

@@ -88,7 +88,7 @@ class Client:
     def forget(self) -> None:
         """Empty ComfyUI's cache, so that the next run computes everything again."""
         self.call("/free", {"unload_models": True, "free_memory": True})
-        time.sleep(0.2)  # the worker does it when it next wakes, and a prompt that is there already goes first
+        time.sleep(0.5)  # the worker does it when it next wakes, and a prompt that is there already goes first
 
     def submit(self, prompt: Prompt) -> str:
         try:

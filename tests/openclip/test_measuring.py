@@ -14,7 +14,7 @@ CONTENT, OTHERS = "fish", ("circle", "triangle", "star", "heart", "moon", "house
 
 @pytest.fixture(scope="module")
 def models(server: Client) -> Client:
-    save(small_openclip().state_dict(), server.output.parent / "models" / "open_clip" / "small.safetensors")
+    save(small_openclip().state_dict(), server.output.parent / "models" / "open_clip" / "towers.safetensors")
     return server
 
 
@@ -24,7 +24,7 @@ def demo(g: Graph, adapter: str = "standard") -> Node:
 
 def openclip(g: Graph) -> Node:
     return g.add(
-        "IPAdapterOpenCLIPLoader", file="small.safetensors", architecture="auto", activation="auto", precision="fp32",
+        "IPAdapterOpenCLIPLoader", file="towers.safetensors", architecture="auto", activation="auto", precision="fp32",
         fit="auto",
     )  # fmt: skip
 

@@ -30,7 +30,7 @@ def models(server: Client) -> Client:
     twin = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224).get_sd()
     save(twin, folder / "clip_vision" / "twin.safetensors")
     (folder / "clip_vision" / "twin.json").write_text(json.dumps({"model_cfg": TWIN}))
-    save(small_openclip().state_dict(), folder / "open_clip" / "small.safetensors")
+    save(small_openclip().state_dict(), folder / "open_clip" / "towers.safetensors")
     save({"weight": torch.zeros(1)}, folder / "open_clip" / "no_encoder.safetensors")
     return server
 
@@ -58,7 +58,7 @@ def test_every_node_takes_it_in_place_of_comfyuis_own(models, adapter):
 
 def test_the_node_says_what_it_found(models):
     w = Wiring(models)
-    node = loader(w, "small.safetensors")
+    node = loader(w, "towers.safetensors")
     w.graph.add("PreviewAny", source=node[1])
     told = models.run(w.graph).outputs[node.id]["text"][0]
     assert told.startswith("a vision transformer of no published size (3 layers, 128 wide) from a file in OpenCLIP's")
@@ -68,7 +68,7 @@ def test_the_node_says_what_it_found(models):
 def test_core_nodes_take_it(models):
     w = Wiring(models)
     seen = w.graph.add(
-        "CLIPVisionEncode", clip_vision=loader(w, "small.safetensors")[0], image=w.image(1), crop="center"
+        "CLIPVisionEncode", clip_vision=loader(w, "towers.safetensors")[0], image=w.image(1), crop="center"
     )
     w.graph.add("PreviewAny", source=seen[0])
     models.run(w.graph)

@@ -72,11 +72,11 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     most = 0
     compute = AdapterNetwork.keys_values
 
-    def watched(self, tokens, number):
+    def watched(self, tokens, number, *more):
         nonlocal most
         most = max(most, store.bytes)
         pictures.append(len(tokens))
-        return compute(self, tokens, number)
+        return compute(self, tokens, number, *more)
 
     monkeypatch.setattr(AdapterNetwork, "keys_values", watched)
     small.sample(patched, steps=1, frames=frames)
