@@ -1,6 +1,8 @@
 """python atelier.py train: draw the pictures and train the demo models, from nothing to demo_models/*.safetensors.
 
-Everything is seeded. Sums of floats depend on the machine and its threads, so models trained elsewhere differ a little.
+A stage that is stopped goes on where it was. `--only together` lets the UNet and both adapters, as they lie in the
+folder, learn on together. Everything is seeded. Sums of floats depend on the machine and its threads, so models trained
+elsewhere differ a little.
 """
 
 import argparse
@@ -16,24 +18,29 @@ def main() -> None:
 
     from .plot import draw, keep
     from .references import write_references
-    from .stages import STAGES, Workshop
+    from .stages import PUBLISHED, STAGES, Workshop
     from .texts import write_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="where the models go")
-    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES), help="some models only")
+    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=PUBLISHED, help="some models only")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the pictures and steps: 0.01 to try it out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=ROOT / ".cache" / "training",
+        help="a folder: the stage that was stopped goes on where it was",
+    )  # fmt: skip
     options = parser.parse_args()
     from comfy.cli_args import args
 
     args.cpu = options.device == "cpu"  # before anything imports comfy.model_management
     torch.set_num_threads(options.threads)
-    shop = Workshop(options.output, options.scale, options.device)
+    shop = Workshop(options.output, options.scale, options.device, options.checkpoints)
     options.output.mkdir(parents=True, exist_ok=True)
     for name in options.only:
         curves = keep(STAGES[name](shop), options.output / "training.json")
+        shop.forget(name)
         draw(curves, options.output / "training.png")
     write_references(options.output / "references")
     write_texts(options.output)

@@ -4,6 +4,7 @@ another picture in the same style.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,11 +115,9 @@ class Examples:
 
         A third of the pictures in two styles show their first reference only.
         """
-        halves = round(count * split)
-        rows = pick(len(self.whole["words"]), count - halves, generator)
-        parts = pick(len(self.split["words"]), halves, generator)
-        latents = torch.cat((self.whole["latents"][rows], self.split["latents"][parts])).float()
-        words = torch.cat((self.whole["words"][rows], self.split["words"][parts]))
+        rows, parts = self._pick(count, split, generator)
+        halves = len(parts)
+        latents, words = self._pictures(rows, parts)
         first, second = self.split["pairs"][parts].unbind(-1)
         where = self.split["where"][parts].float()
         whole = torch.ones(count - halves, *where.shape[1:])
@@ -132,6 +131,26 @@ class Examples:
             ],
         )
 
+    def plain(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Latents and words of pictures that are shown no reference."""
+        return self._pictures(*self._pick(count, split, generator))
+
+    def _pick(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        halves = round(count * split)
+        rows = pick(len(self.whole["words"]), count - halves, generator)
+        return rows, pick(len(self.split["words"]), halves, generator)
+
+    def _pictures(self, rows: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        latents = torch.cat((self.whole["latents"][rows], self.split["latents"][parts])).float()
+        return latents, torch.cat((self.whole["words"][rows], self.split["words"][parts]))
+
+
+def drop(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Which pictures are shown no image, and which no words."""
+    chance = torch.rand(count, generator=generator)
+    no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
+    return no_image, ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
+
 
 def project(adapter: AdapterNetwork, reference: Reference, dropped: Tensor, nothing: Tensor, device: str) -> Reference:
     """A reference's tokens; those of nothing where a picture is dropped."""
@@ -142,19 +161,31 @@ def project(adapter: AdapterNetwork, reference: Reference, dropped: Tensor, noth
 
 
 def train_adapter(
-    variant: str, denoiser: Denoiser, examples: Examples, rounds: Sequence[Round] = ROUNDS, device: str = "cpu"
+    variant: str,
+    denoiser: Denoiser,
+    examples: Examples,
+    rounds: Sequence[Round] = ROUNDS,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
 ) -> tuple[AdapterNetwork, Curve]:
     """An adapter for the frozen denoiser."""
     torch.manual_seed(rounds[0].plan.seed)
     adapter = new_adapter(variant, find_sites(denoiser.unet)).to(device)
     curve = Curve(f"adapter ({variant})")
-    for one in rounds:
-        curve.losses += train_round(adapter, denoiser.to(device), examples, one, device, curve.name).losses
+    for number, one in enumerate(rounds, 1):
+        file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
+        curve.losses += train_round(adapter, denoiser.to(device), examples, one, device, curve.name, file).losses
     return adapter, curve
 
 
 def train_round(
-    adapter: AdapterNetwork, denoiser: Denoiser, examples: Examples, one: Round, device: str, name: str
+    adapter: AdapterNetwork,
+    denoiser: Denoiser,
+    examples: Examples,
+    one: Round,
+    device: str,
+    name: str,
+    checkpoint: Path | None = None,
 ) -> Curve:
     """One round of training of an adapter, in place."""
     denoiser.requires_grad_(False).eval()
@@ -163,9 +194,7 @@ def train_round(
     def loss(generator: torch.Generator) -> Tensor:
         latents, words, references = examples.draw(plan.batch, one.split, generator)
         noised, wanted, steps = noise.add(latents, generator, noisy=True)  # where colours are decided
-        chance = torch.rand(plan.batch, generator=generator)
-        no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
-        no_text = ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
+        no_image, no_text = drop(plan.batch, generator)
         with mixed(device):
             nothing = examples.nothing
             shown.references = [project(adapter, each, no_image, nothing, device) for each in references]
@@ -175,4 +204,4 @@ def train_round(
             )
         return mse_loss(predicted.float(), wanted.to(device))
 
-    return train(name, adapter, plan, loss)
+    return train(name, adapter, plan, loss, checkpoint)

@@ -1,5 +1,7 @@
 """Train the autoencoder: pictures through latents and back, with a little noise on the latents."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
@@ -13,7 +15,9 @@ NOISE = 0.05  # on latents of deviation 1: what sampling leaves behind must not 
 PLAN = Plan(steps=5000, batch=48, rate=2e-3, seed=1, average=0.995)
 
 
-def train_autoencoder(pictures: Tensor, plan: Plan = PLAN, device: str = "cpu") -> tuple[Autoencoder, Curve]:
+def train_autoencoder(
+    pictures: Tensor, plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
+) -> tuple[Autoencoder, Curve]:
     """An autoencoder of pictures (n, 3, h, w) in bytes, its latents scaled to mean 0 and deviation 1 per channel."""
     torch.manual_seed(plan.seed)
     model = Autoencoder().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -28,7 +32,7 @@ def train_autoencoder(pictures: Tensor, plan: Plan = PLAN, device: str = "cpu") 
         spread = (wide.mean((0, 2, 3)) ** 2 + (wide.std((0, 2, 3)) - 1) ** 2).mean()
         return l1_loss(made, batch) + edges(made, batch) + 0.1 * spread
 
-    curve = train("autoencoder", model, plan, loss)
+    curve = train("autoencoder", model, plan, loss, checkpoint)
     standardise(model, as_floats(pictures[:2048].to(device)))
     return model, curve
 

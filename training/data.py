@@ -1,5 +1,6 @@
 """The sets of pictures that the models learn from, drawn when they are needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor
 from demo_models.config import SIZE
 from demo_models.words import WORDS
 
+from .palettes import draw_palettes
 from .pictures import Styles, draw_halves, draw_picture, draw_set, draw_styles
 
 STYLES = 16384  # palettes; each also gets a texture and two pictures
@@ -55,6 +57,16 @@ def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> 
 def draw_held_out() -> Drawn:
     """The styles that nothing was trained on: other palettes, and half of them with other textures."""
     return draw_data(HELD_OUT_STYLES, HELD_OUT_SEED, held_out=True)
+
+
+def draw_textures(names: Sequence[str], count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """For a judge of textures: pictures (count, 3, SIZE, SIZE) in bytes, and the number of each one's texture."""
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(len(names), size=count)
+    styles = Styles(draw_palettes(count, rng), [names[int(number)] for number in numbers])
+    words = rng.integers(len(WORDS), size=count)
+    pictures = draw_set(count, seed, lambda i, rng: draw_picture(WORDS[words[i]], styles, i, rng))
+    return pictures, torch.from_numpy(numbers)
 
 
 def draw_split(drawn: Drawn, count: int, seed: int = SEED + 2) -> Halves:

@@ -10,15 +10,16 @@ from torch import Tensor
 from .data import HELD_OUT_SEED, SEED, STYLES
 
 ROOT = Path(__file__).parents[1]
+HELD_OUT = f"the palettes of seed {HELD_OUT_SEED} and the textures checks and rings"
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], what: str, seed: int) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], what: str, seed: int, held_out: str = HELD_OUT) -> None:
     """Write tensors as half-precision safetensors with licence, training data, seed and commit."""
     metadata = {
         "what": what,
         "license": "Apache-2.0",
         "training_data": f"pictures drawn by training/pictures.py in {STYLES} styles, seed {SEED}; nothing else",
-        "held_out": f"the palettes of seed {HELD_OUT_SEED} and the textures checks and rings",
+        "held_out": held_out,
         "seed": str(seed),
         "commit": commit(),
     }

@@ -1,4 +1,6 @@
-"""Two judges of what the models draw: how far a picture is from a palette, and which content it shows."""
+"""Judges of what the models draw: how far a picture is from a palette, what it shows, in which texture, how cleanly."""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -8,10 +10,13 @@ from demo_models.words import WORDS
 
 from .loop import Curve, Plan, mixed, pick, train
 from .palettes import to_oklab
+from .textures import HELD_OUT, TEXTURES
 from .vision import recolour
 
 PRESENT = 0.04  # share of a picture that a colour must have to count as there
 PLAN = Plan(steps=2500, batch=128, rate=3e-3, seed=6, average=0.99)
+TEXTURES_PLAN = Plan(steps=1500, batch=96, rate=3e-3, seed=9, average=0.99)
+ALL_TEXTURES = (*TEXTURES, *HELD_OUT)  # a judge has to know those too that no model that draws has seen
 
 
 def palette_distance(picture: Tensor, palettes: Tensor, where: Tensor | None = None) -> Tensor:
@@ -28,9 +33,9 @@ def palette_distance(picture: Tensor, palettes: Tensor, where: Tensor | None = N
 
 
 class Classifier(nn.Module):
-    """Which word a picture (n, 3, 96, 96) in 0..1 shows: (n, words)."""
+    """Which word, or which texture, a picture (n, 3, 96, 96) in 0..1 shows: (n, answers)."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: int = len(WORDS)) -> None:
         super().__init__()
         widths = (3, 16, 32, 64, 96)
         layers: list[nn.Module] = []
@@ -41,24 +46,44 @@ class Classifier(nn.Module):
                 nn.GELU(),
             ]
         self.features = nn.Sequential(*layers, nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.GELU())
-        self.head = nn.Linear(widths[-1], len(WORDS))
+        self.head = nn.Linear(widths[-1], answers)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return self.head(self.features(pictures * 2 - 1).mean((2, 3)))
+        return self.head(self.seen(pictures))
+
+    def seen(self, pictures: Tensor) -> Tensor:
+        """What the answers are read from, (n, 96)."""
+        return self.features(pictures * 2 - 1).mean((2, 3))
+
+
+def frechet_distance(one: Tensor, other: Tensor) -> float:
+    """How far two sets of features (n, d) are apart, as two Gaussians (Heusel et al. 2017, arXiv:1706.08500).
+
+    It is above zero for two sets of one kind too, the more the fewer there are: compare sets of one size.
+    """
+    (mean, cov), (mean2, cov2) = ((x.double().mean(0), torch.cov(x.double().T)) for x in (one, other))
+    both = torch.linalg.eigvals(cov @ cov2).real.clamp_min(0).sqrt().sum()
+    return float(((mean - mean2) ** 2).sum() + cov.trace() + cov2.trace() - 2 * both)
 
 
 def train_classifier(
-    pictures: Tensor, words: Tensor, plan: Plan = PLAN, device: str = "cpu"
+    pictures: Tensor,
+    answers: Tensor,
+    plan: Plan,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    name: str = "classifier",
+    kinds: int = len(WORDS),
 ) -> tuple[Classifier, Curve]:
-    """A classifier of pictures (n, 3, h, w) in bytes that show the words (n,)."""
+    """A classifier of pictures (n, 3, h, w) in bytes whose answers (n,) are numbers below `kinds`."""
     torch.manual_seed(plan.seed)
-    model = Classifier().to(device)
+    model = Classifier(kinds).to(device)
 
     def loss(generator: torch.Generator) -> Tensor:
-        rows = pick(len(words), plan.batch, generator)
+        rows = pick(len(answers), plan.batch, generator)
         shown, _ = recolour(pictures[rows] / 255, torch.zeros(plan.batch, 3, 3), generator)
         with mixed(device):
             said = model(shown.to(device))
-        return cross_entropy(said.float(), words[rows].to(device))
+        return cross_entropy(said.float(), answers[rows].to(device))
 
-    return model, train("classifier", model, plan, loss)
+    return model, train(name, model, plan, loss, checkpoint)

@@ -2,12 +2,15 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
+
+from .checkpoints import EVERY, Progress, restore, write
 
 WARM_UP = 100  # steps
 
@@ -36,29 +39,47 @@ def rate_at(step: int, plan: Plan) -> float:
     return plan.rate * warm * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
 
 
-def train(name: str, module: nn.Module, plan: Plan, loss: Callable[[torch.Generator], Tensor]) -> Curve:
-    """Train a module in place; `loss` draws its own batch from the generator that it is given."""
+def train(
+    name: str, module: nn.Module, plan: Plan, loss: Callable[[torch.Generator], Tensor], checkpoint: Path | None = None
+) -> Curve:
+    """Train a module in place; `loss` draws its own batch from the generator that it is given.
+
+    With a file for a `checkpoint` the training goes on where that file is, and keeps it up to date.
+    """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
     generator = torch.Generator().manual_seed(plan.seed)
     mean = copy.deepcopy(module) if plan.average else None
     curve = Curve(name)
-    for step in (bar := tqdm(range(plan.steps), desc=name, mininterval=5)):
+    progress = Progress(module, optimizer, generator, mean, curve.losses)
+    if checkpoint:
+        restore(checkpoint, progress, plan)
+    done = len(curve.losses)
+    for step in (bar := tqdm(range(done, plan.steps), desc=name, initial=done, total=plan.steps, mininterval=5)):
         for group in optimizer.param_groups:
             group["lr"] = rate_at(step, plan)
-        value = loss(generator)
-        optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        curve.losses.append(value.item())
+        curve.losses.append(take_step(progress, parameters, loss))
         if mean is not None:
             update_mean(mean.parameters(), module.parameters(), min(plan.average, (step + 1) / (step + 10)))
         if step % 20 == 0:
             bar.set_postfix(loss=f"{sum(curve.losses[-20:]) / len(curve.losses[-20:]):.4f}")
+        if checkpoint and ((step + 1) % EVERY == 0 or step + 1 == plan.steps):
+            write(checkpoint, progress, plan)
     if mean is not None:
         module.load_state_dict(mean.state_dict())
     return curve
+
+
+def take_step(
+    progress: Progress, parameters: Sequence[nn.Parameter], loss: Callable[[torch.Generator], Tensor]
+) -> float:
+    """One step of the optimizer; the loss before it."""
+    value = loss(progress.generator)
+    progress.optimizer.zero_grad()
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    progress.optimizer.step()
+    return value.item()
 
 
 @torch.no_grad()

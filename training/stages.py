@@ -12,9 +12,10 @@ from torch.nn.functional import interpolate
 
 from demo_models.autoencoder import PATCH, Autoencoder
 from demo_models.config import SIZE
+from ipadapter.sites import find_sites
 
-from . import adapter, autoencoder, judges, unet, vision
-from .data import STYLES, Drawn, Halves, as_floats, draw_data, draw_split
+from . import adapter, autoencoder, judges, together, unet, vision
+from .data import HELD_OUT_SEED, SEED, STYLES, Drawn, Halves, as_floats, draw_data, draw_split, draw_textures
 from .files import read, save
 from .loop import Curve, Plan
 
@@ -28,6 +29,15 @@ class Workshop:
     output: Path
     scale: float = 1.0
     device: str = "cpu"
+    checkpoints: Path | None = None  # where stages that were stopped go on; None: they begin again
+
+    def checkpoint(self, stage: str) -> Path | None:
+        return self.checkpoints / f"{stage}.pt" if self.checkpoints else None
+
+    def forget(self, stage: str) -> None:
+        """A stage whose files are written begins again when it is asked for again."""
+        for file in self.checkpoints.glob(f"{stage}*.pt") if self.checkpoints else ():
+            file.unlink()
 
     def plan(self, plan: Plan) -> Plan:
         return replace(plan, steps=max(2, round(plan.steps * self.scale)))
@@ -62,20 +72,22 @@ def in_chunks(rows: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def train_autoencoder(shop: Workshop) -> Curve:
-    model, curve = autoencoder.train_autoencoder(shop.pictures, shop.plan(autoencoder.PLAN), shop.device)
+    plan, checkpoint = shop.plan(autoencoder.PLAN), shop.checkpoint("autoencoder")
+    model, curve = autoencoder.train_autoencoder(shop.pictures, plan, shop.device, checkpoint)
     save(shop.output / "vae.safetensors", model.state_dict(), "autoencoder", autoencoder.PLAN.seed)
     return curve
 
 
 def train_vision(shop: Workshop) -> Curve:
-    model, curve = vision.train_vision(shop.drawn, shop.plan(vision.PLAN), shop.device)
+    model, curve = vision.train_vision(shop.drawn, shop.plan(vision.PLAN), shop.device, shop.checkpoint("vision"))
     weights = {key: value for key, value in model.vision.state_dict().items() if not key.endswith("position_ids")}
     save(shop.output / "vision.safetensors", weights, "vision encoder", vision.PLAN.seed)
     return curve
 
 
 def train_unet(shop: Workshop) -> Curve:
-    model, curve = unet.train_unet(shop.latents, shop.words, shop.plan(unet.PLAN), shop.device)
+    plan, checkpoint = shop.plan(unet.PLAN), shop.checkpoint("unet")
+    model, curve = unet.train_unet(shop.latents, shop.words, plan, shop.device, checkpoint)
     save(shop.output / "unet.safetensors", model.state_dict(), "UNet and word vectors", unet.PLAN.seed)
     return curve
 
@@ -84,9 +96,31 @@ def train_adapter(shop: Workshop, variant: str, file: str) -> Curve:
     denoiser = unet.Denoiser()
     denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
     rounds = [replace(one, plan=shop.plan(one.plan)) for one in adapter.ROUNDS]
-    model, curve = adapter.train_adapter(variant, denoiser, examples(shop, variant), rounds, shop.device)
+    lessons, checkpoint = examples(shop, variant), shop.checkpoint(variant)
+    model, curve = adapter.train_adapter(variant, denoiser, lessons, rounds, shop.device, checkpoint)
     save(shop.output / file, model.state_dict(), f"IP-Adapter, {variant}", rounds[0].plan.seed)
     return curve
+
+
+def train_together(shop: Workshop) -> Curve:
+    """All that draws, on from its own stages: the same files are written again."""
+    files = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
+    denoiser = unet.Denoiser()
+    denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
+    trio = together.Trio(denoiser, *(read_adapter(shop.output / file, name, denoiser) for name, file in files.items()))
+    lessons = {name: examples(shop, name) for name in files}
+    checkpoint, plan = shop.checkpoint("together"), shop.plan(together.PLAN)
+    curve = together.train_together(trio, lessons, plan, shop.device, checkpoint)
+    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", plan.seed)
+    for name, file in files.items():
+        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", plan.seed)
+    return curve
+
+
+def read_adapter(file: Path, variant: str, denoiser: unet.Denoiser) -> Any:
+    model = adapter.new_adapter(variant, find_sites(denoiser.unet))
+    model.load_state_dict(read(file))
+    return model
 
 
 def examples(shop: Workshop, variant: str) -> adapter.Examples:
@@ -114,8 +148,21 @@ def examples(shop: Workshop, variant: str) -> adapter.Examples:
 
 
 def train_classifier(shop: Workshop) -> Curve:
-    model, curve = judges.train_classifier(shop.pictures, shop.words, shop.plan(judges.PLAN), shop.device)
+    plan, checkpoint = shop.plan(judges.PLAN), shop.checkpoint("classifier")
+    model, curve = judges.train_classifier(shop.pictures, shop.words, plan, shop.device, checkpoint)
     save(shop.output / "classifier.safetensors", model.state_dict(), "classifier of contents", judges.PLAN.seed)
+    return curve
+
+
+def train_textures(shop: Workshop) -> Curve:
+    names, plan = judges.ALL_TEXTURES, judges.TEXTURES_PLAN
+    pictures, answers = draw_textures(names, max(64, round(STYLES * shop.scale / 2)), SEED + 3)
+    checkpoint, name = shop.checkpoint("textures"), "classifier (textures)"
+    model, curve = judges.train_classifier(
+        pictures, answers, shop.plan(plan), shop.device, checkpoint, name, len(names)
+    )
+    held_out = f"the palettes of seed {HELD_OUT_SEED}"
+    save(shop.output / "textures.safetensors", model.state_dict(), "classifier of textures", plan.seed, held_out)
     return curve
 
 
@@ -126,4 +173,7 @@ STAGES: dict[str, Callable[[Workshop], Curve]] = {
     "standard": lambda shop: train_adapter(shop, "standard", "ip-adapter_demo.safetensors"),
     "plus": lambda shop: train_adapter(shop, "plus", "ip-adapter-plus_demo.safetensors"),
     "classifier": train_classifier,
+    "textures": train_textures,
+    "together": train_together,
 }
+PUBLISHED = [name for name in STAGES if name != "together"]  # what the published files went through

@@ -1,5 +1,6 @@
 """Train the UNet and the word vectors: words to pictures, by removing noise (arXiv:2006.11239, v as in 2202.00512)."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,7 +80,9 @@ def word_numbers(words: Tensor, dropped: Tensor) -> Tensor:
     return torch.where(dropped[:, None], none, rows)
 
 
-def train_unet(latents: Tensor, words: Tensor, plan: Plan = PLAN, device: str = "cpu") -> tuple[Denoiser, Curve]:
+def train_unet(
+    latents: Tensor, words: Tensor, plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
+) -> tuple[Denoiser, Curve]:
     """A denoiser of latents (n, 8, h, w), told each picture's word (n,)."""
     torch.manual_seed(plan.seed)
     model, noise = Denoiser().to(device), Noise()
@@ -93,4 +96,4 @@ def train_unet(latents: Tensor, words: Tensor, plan: Plan = PLAN, device: str = 
             predicted = model.unet(noised.to(device), steps.float().to(device), tokens)
         return mse_loss(predicted.float(), wanted.to(device))
 
-    return model, train("UNet", model, plan, loss)
+    return model, train("UNet", model, plan, loss, checkpoint)

@@ -1,5 +1,6 @@
 """Train the vision encoder: from a picture to its palette, its texture and its content."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,7 +64,9 @@ def recolour(pictures: Tensor, palettes: Tensor, generator: torch.Generator) -> 
     )
 
 
-def train_vision(drawn: Drawn, plan: Plan = PLAN, device: str = "cpu") -> tuple[Any, Curve]:
+def train_vision(
+    drawn: Drawn, plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
+) -> tuple[Any, Curve]:
     """A vision encoder, trained on both pictures of every style."""
     torch.manual_seed(plan.seed)
     model = Questions(new_encoder()).to(device)
@@ -82,5 +85,5 @@ def train_vision(drawn: Drawn, plan: Plan = PLAN, device: str = "cpu") -> tuple[
         texture_loss = cross_entropy(texture, textures[rows])
         return 8 * colours + 0.25 * (texture_loss + cross_entropy(content, words))
 
-    curve = train("vision encoder", model, plan, loss)
+    curve = train("vision encoder", model, plan, loss, checkpoint)
     return model, curve

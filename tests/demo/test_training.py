@@ -1,5 +1,6 @@
 """Training: seeded, with the rest frozen, in the published file layout."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -14,14 +15,16 @@ pytest.importorskip("comfy.ldm", reason="needs ComfyUI; set COMFYUI_PATH")
 from harness.host import ROOT
 from ipadapter.checkpoint import read_checkpoint, read_file
 from ipadapter.sites import find_sites
-from training import adapter, autoencoder, unet
+from training import adapter, autoencoder, checkpoints, loop, together, unet
 from training.data import draw_data
 from training.loop import Plan, rate_at
+from training.stages import STAGES
 
 FOLDER = ROOT / "demo_models"
 FILES = {
     "vae.safetensors", "vision.safetensors", "unet.safetensors", "ip-adapter_demo.safetensors",
     "ip-adapter-plus_demo.safetensors", "classifier.safetensors", "texts.safetensors",
+    "textures.safetensors",
 }  # fmt: skip
 
 
@@ -70,12 +73,14 @@ def test_our_ordinary_reader_knows_what_the_adapters_are(variant, file):
 
 def test_one_command_trains_everything_to_files_like_the_published_ones(tmp_path):
     command = [sys.executable, "-m", "training", "--scale", "0.0005", "--output", str(tmp_path), "--threads", "1"]
+    command += ["--only", *STAGES, "--checkpoints", str(tmp_path / "checkpoints")]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for name in FILES:
         made, wanted = tensors_of(tmp_path / name)[0], tensors_of(FOLDER / name)[0]
         assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in wanted.items()}
+    assert not list((tmp_path / "checkpoints").iterdir()), "finished stages leave none"
     assert (tmp_path / "training.png").stat().st_size > 10_000
     written = {file.name: file.read_bytes() for file in (tmp_path / "references").iterdir()}
     assert written == {file.name: file.read_bytes() for file in (FOLDER / "references").iterdir()}
@@ -90,6 +95,53 @@ def test_training_twice_gives_the_same_weights_and_learns():
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
     different = autoencoder.train_autoencoder(pictures, replace(plan, seed=6))[1]
     assert different.losses != curve.losses
+
+
+class StoppedError(Exception):
+    pass
+
+
+def losses_of(module, stop=None):
+    """A loss per step, of a batch from the generator; with `stop`, the machine goes down in that step."""
+    seen = []
+
+    def loss(generator):
+        if len(seen) == stop:
+            raise StoppedError
+        seen.append(torch.rand(4, 3, generator=generator))
+        return module(seen[-1]).square().mean()
+
+    return loss
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, monkeypatch, average):
+    monkeypatch.setattr(loop, "EVERY", 5)
+    plan, file = Plan(steps=12, batch=4, rate=1e-2, seed=5, average=average), tmp_path / "stage.pt"
+    once, halted, resumed = (torch.nn.Linear(3, 2) for _ in range(3))
+    halted.load_state_dict(once.state_dict())
+    curve = loop.train("once", once, plan, losses_of(once))
+    with pytest.raises(StoppedError):
+        loop.train("halted", halted, plan, losses_of(halted, stop=8), file)
+    second = losses_of(resumed, stop=7)  # from step 5 on
+    assert loop.train("resumed", resumed, plan, second, file).losses == pytest.approx(curve.losses, rel=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(once.parameters(), resumed.parameters(), strict=True))
+    assert torch.equal(checkpoints.weights_of(file)["weight"], once.weight)
+    with pytest.raises(checkpoints.CheckpointError, match="Delete the file"):
+        loop.train("other", resumed, replace(plan, steps=13), second, file)
+
+
+def test_all_that_draws_learns_on_together(denoiser, examples):
+    models = {name: adapter.new_adapter(name, find_sites(denoiser.unet)) for name in ("standard", "plus")}
+    trio = together.Trio(copy.deepcopy(denoiser), **models)
+    hidden = torch.randn(8, 65, 96, generator=torch.Generator().manual_seed(0))
+    plus = adapter.Examples(examples.whole, examples.split, hidden, torch.zeros(65, 96))
+    before = {name: value.clone() for name, value in trio.state_dict().items()}
+    plan = Plan(steps=6, batch=8, rate=1e-2, seed=1)
+    curve = together.train_together(trio, {"standard": examples, "plus": plus}, plan)
+    assert len(curve.losses) == 6
+    moved = {name.split(".")[0] for name, value in trio.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"denoiser", "standard", "plus"}
 
 
 def test_latents_have_mean_zero_and_deviation_one_and_decode_as_before():

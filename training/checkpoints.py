@@ -1,0 +1,76 @@
+"""Where a stage of the training is, on disk, so that a stopped one goes on as if it had never stopped."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from .loop import Plan
+
+EVERY = 100  # steps
+
+
+@dataclass
+class Progress:
+    """All that a step changes: weights, their running mean, the optimizer's moments, the generator of batches."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    mean: nn.Module | None
+    losses: list[float]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that belongs to another plan."""
+
+
+def write(file: Path, progress: Progress, plan: "Plan") -> None:
+    """Replace the checkpoint in one move, so that a stop in the middle leaves the one before."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "plan": asdict(plan),
+        "module": progress.module.state_dict(),
+        "optimizer": progress.optimizer.state_dict(),
+        "generator": progress.generator.get_state(),
+        "mean": progress.mean.state_dict() if progress.mean else None,
+        "losses": torch.tensor(progress.losses),
+    }
+    torch.save(state, beside := file.with_suffix(".part"))
+    beside.replace(file)
+
+
+def restore(file: Path, progress: Progress, plan: "Plan") -> None:
+    """Put a checkpoint's state into a fresh `progress`; nothing happens where there is no file.
+
+    Raises:
+        CheckpointError: the checkpoint is of another plan, whose steps are not this one's.
+    """
+    if not file.exists():
+        return
+    state = _load(file)
+    if state["plan"] != asdict(plan):
+        raise CheckpointError(
+            f"{file} is of the plan {state['plan']}, and this training's is {asdict(plan)}. "
+            "Delete the file to begin again, or name another folder with --checkpoints."
+        )
+    progress.module.load_state_dict(state["module"])
+    progress.optimizer.load_state_dict(state["optimizer"])
+    progress.generator.set_state(state["generator"])
+    if progress.mean:
+        progress.mean.load_state_dict(state["mean"])
+    progress.losses[:] = state["losses"].tolist()
+
+
+def weights_of(file: Path) -> Mapping[str, Tensor]:
+    """The weights that a checkpoint would be published with: the mean of them where there is one."""
+    state = _load(file)
+    return state["mean"] or state["module"]
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    return torch.load(file, map_location="cpu", weights_only=True)

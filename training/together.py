@@ -1,0 +1,62 @@
+"""Let the UNet and both adapters learn on together, each from where its own stage left it.
+
+In the stages before, the UNet learned alone and the adapters on a frozen UNet, as in IP-Adapter. Such a UNet believes
+that a picture has one palette, and an adapter cannot tell it otherwise everywhere. Here it sees what adapters do.
+Written for a machine that has hours of a core, or a GPU; the published files have not been through it.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+
+from ipadapter.adapter import AdapterNetwork
+from ipadapter.sites import find_sites
+
+from .adapter import Examples, Shown, drop, project
+from .loop import Curve, Plan, mixed, train
+from .unet import NO_WORDS, Denoiser, Noise, word_numbers
+
+PLAN = Plan(steps=12000, batch=64, rate=1e-3, seed=8, average=0.995)
+PLAIN = 0.3  # share of pictures without any adapter, as the UNet is when no adapter is applied
+SPLIT = 0.5  # of the others, in two styles
+
+
+class Trio(nn.Module):
+    """The three models that learn."""
+
+    def __init__(self, denoiser: Denoiser, standard: AdapterNetwork, plus: AdapterNetwork) -> None:
+        super().__init__()
+        self.denoiser, self.standard, self.plus = denoiser, standard, plus
+
+
+def train_together(
+    trio: Trio, examples: dict[str, Examples], plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
+) -> Curve:
+    """Train three models in place: every batch has pictures without an adapter, and pictures with one of the two."""
+    trio.to(device).requires_grad_(True).train()
+    denoiser, noise = trio.denoiser, Noise()
+    sites = find_sites(denoiser.unet)
+    adapters = {"standard": trio.standard, "plus": trio.plus}
+    shown = {name: Shown(adapter, sites) for name, adapter in adapters.items()}
+    plain = round(plan.batch * PLAIN)
+
+    def loss(generator: torch.Generator) -> Tensor:
+        name = "standard" if torch.rand((), generator=generator) < 0.5 else "plus"
+        one, nothing = examples[name], examples[name].nothing
+        latents, words = one.plain(plain, SPLIT, generator)
+        more, more_words, references = one.draw(plan.batch - plain, SPLIT, generator)
+        latents, words = torch.cat((latents, more)), torch.cat((words, more_words))
+        noised, wanted, steps = noise.add(latents, generator, noisy=True)
+        no_image, no_text = drop(plan.batch, generator)
+        no_text[:plain] = torch.rand(plain, generator=generator) < NO_WORDS
+        with mixed(device):
+            shown[name].references = [project(adapters[name], each, no_image, nothing, device) for each in references]
+            tokens = denoiser.words(word_numbers(words, no_text).to(device))
+            predicted = denoiser.unet(
+                noised.to(device), steps.float().to(device), tokens, transformer_options=shown[name].options.copy()
+            )
+        return mse_loss(predicted.float(), wanted.to(device))
+
+    return train("together", trio, plan, loss, checkpoint)
