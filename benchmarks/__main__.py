@@ -38,7 +38,7 @@ def measure(rounds: int, steps: int) -> dict:
     if torch.cuda.is_available():
         from . import gpu
 
-        results["gpu"] = {name: gpu.measure_gpu(family) for name, family in FAMILIES.items()}
+        results["gpu"] = gpu.measure_gpu(FAMILIES)
     return results
 
 
@@ -74,6 +74,8 @@ def report_speed(results: dict, folder: Path, commit: bool) -> None:
 
     (folder / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
     plot.draw(results, folder / "performance.png")
+    if "gpu" in results:
+        plot.draw_gpu(results["gpu"], folder / "performance_gpu.png")
     text = report.tables(results)
     print(text)
     if commit:

@@ -24,6 +24,30 @@ def draw(results: dict[str, Any], file: Path) -> None:
     pyplot.close(figure)
 
 
+def draw_gpu(gpu: dict[str, Any], file: Path) -> None:
+    """Step time of every case against the bare UNet, a panel for each family and mode that could be measured."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    measured = {what: one["steps"] for what, one in gpu.items() if "steps" in one}
+    if not measured:
+        return
+    figure, places = pyplot.subplots(1, len(measured), figsize=(4.2 * len(measured), 4), squeeze=False)
+    for axes, (what, times) in zip(places[0], measured.items(), strict=True):
+        more = {name: 100 * (ratio - 1) for name, ratio in times.items() if name != "bare s"}
+        colours = [OLD if name.startswith("projecting") else NEW for name in more]
+        bars = axes.barh(list(more), list(more.values()), color=colours)
+        axes.bar_label(bars, fmt="%.1f %%")
+        axes.invert_yaxis()
+        axes.set_title(f"{what}: time added to a step, %")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
 def _draw_layers(axes: Any, counts: dict[str, Any]) -> None:
     names = list(REFERENCE)
     places = range(len(names))

@@ -55,7 +55,7 @@ def tiny_model(family: str, seed: int, channels: int = 32, dtype: str = "fp32") 
     """A MODEL as ComfyUI's loader makes it, of random weights: discrete eps sampling, the family's latent format."""
     device = model_management.get_torch_device()
     config = FAMILIES[family][0](unet_config(family, channels, DTYPES[dtype]))
-    if config.unet_config["num_head_channels"] == 64:
+    if config.unet_config["num_head_channels"] == 64 and channels < 320:
         config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))
     config.set_inference_dtype(DTYPES[dtype], manual_cast)

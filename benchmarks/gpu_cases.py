@@ -1,0 +1,97 @@
+"""What is measured at real sizes: image prompts of this pack, and one that projects at every step, beside none."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_extras.nodes_torch_compile import TorchCompileModel
+from torch.profiler import ProfilerActivity, profile
+
+from performance.rig import Rig, half_mask
+
+from .counts import RISING
+from .projecting import follow_projecting
+from .times import StepTimer
+
+Case = Callable[[Rig, ModelPatcher], ModelPatcher]
+LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "hipLaunchKernel", "hipExtModuleLaunchKernel")
+OURS: dict[str, Case] = {
+    "1": lambda rig, model: rig.follow(model),
+    "1 masked": lambda rig, model: rig.follow(model, mask=half_mask()),
+    "1 scheduled": lambda rig, model: rig.follow(model, schedule=RISING),
+    "2": lambda rig, model: rig.chain(model, 2),
+    "2 masked": lambda rig, model: rig.chain(model, 2, mask=half_mask()),
+    "4": lambda rig, model: rig.chain(model, 4),
+    "4 masked": lambda rig, model: rig.chain(model, 4, mask=half_mask()),
+}
+THEIRS: dict[str, Case] = {
+    "projecting": lambda rig, model: follow_projecting(rig, model),
+    "projecting, masked": lambda rig, model: follow_projecting(rig, model, half_mask()),
+}
+CASES = OURS | THEIRS
+COUNTED = ("1", "1 masked", "1 scheduled", "4 masked", "projecting")  # whose launches are counted
+
+
+def time_cases(rig: Rig, rounds: int, steps: int) -> dict[str, float]:
+    """Seconds of the bare step, and how much longer every case takes, as a ratio."""
+    model = rig.bare()
+    return ratios(rig, {"bare": model} | {name: case(rig, model) for name, case in CASES.items()}, rounds, steps)
+
+
+def ratios(rig: Rig, models: Mapping[str, ModelPatcher], rounds: int, steps: int) -> dict[str, float]:
+    """The cases take turns, so that a busy machine slows all of them; the fastest call of each counts."""
+    timers = {name: StepTimer(model) for name, model in models.items()}
+    for _ in range(rounds):
+        for timer in timers.values():
+            rig.sample(timer.model, steps)
+            timer.seconds[-steps] = float("inf")  # the first call loads, arranges and compiles
+    fastest = {name: min(timer.seconds) for name, timer in timers.items()}
+    bare = fastest.pop("bare")
+    return {"bare s": bare} | {name: seconds / bare for name, seconds in fastest.items()}
+
+
+def time_compiled(rig: Rig, backend: str, rounds: int, steps: int) -> dict[str, float]:
+    """The same under TorchCompileModel; a case that projects in Python is left to its graph breaks."""
+    model = rig.bare()
+    cases = {"bare": model} | {name: CASES[name](rig, model) for name in ("1", "1 masked", "projecting")}
+    compiled = {name: TorchCompileModel.execute(one, backend).args[0] for name, one in cases.items()}
+    torch._dynamo.reset()
+    return ratios(rig, compiled, rounds, steps)
+
+
+def launches(rig: Rig) -> dict[str, float]:
+    """Kernels that a bare step launches, and how many more every case launches per layer."""
+    model = rig.bare()
+    bare = count_launches(rig, model)
+    more = {name: (count_launches(rig, CASES[name](rig, model)) - bare) / rig.layers for name in COUNTED}
+    return {"bare": bare} | {f"{name}, per layer": count for name, count in more.items()}
+
+
+def count_launches(rig: Rig, model: ModelPatcher) -> float:
+    """Kernels launched by one step: half the difference between five steps and three."""
+    rig.sample(model, 1)  # loads the model
+    counts = []
+    for steps in (5, 3):
+        with profile(activities=activities()) as seen:
+            rig.sample(model, steps)
+        counts.append(sum(event.count for event in seen.key_averages() if event.key.startswith(LAUNCHES)))
+    return (counts[0] - counts[1]) / 2
+
+
+def activities() -> list[ProfilerActivity]:
+    with_gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
+    return [ProfilerActivity.CPU, *with_gpu]
+
+
+def peaks(rig: Rig) -> dict[str, float]:
+    """The most memory (10^6 bytes) that torch had allocated while sampling; zero without a GPU."""
+    model = rig.bare()
+    return {"bare": peak(rig, model)} | {name: peak(rig, case(rig, model)) for name, case in CASES.items()}
+
+
+def peak(rig: Rig, model: ModelPatcher) -> float:
+    rig.sample(model, 1)  # loads the model
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    rig.sample(model, 2)
+    return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else 0.0

@@ -1,0 +1,76 @@
+"""A plain re-implementation of an IP-Adapter that projects keys and values in every layer and step, to compare with.
+
+Written for this benchmark from the paper (arXiv:2308.06721, equation 5) and from what our specification says of packs
+that work so; it is nobody's code. It draws what this pack draws.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from pack.ipadapter.sites import Site, match_keys
+from pack.nodes.applying.keys_values import storage_type
+from pack.nodes.sampling.attach import sites_of
+from performance.rig import Rig
+
+
+class ProjectingPatch(nn.Module):
+    """Replaces one cross-attention: text, plus weight * mask * attention to tokens that are projected on each call."""
+
+    def __init__(
+        self, key: nn.Linear, value: nn.Linear, positive: Tensor, negative: Tensor, mask: Tensor | None
+    ) -> None:
+        super().__init__()
+        self.key, self.value = key, value
+        self.positive, self.negative, self.mask = positive, negative, mask
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        heads = options["n_heads"]
+        out = optimized_attention(q, k, v, heads)
+        roles = options["cond_or_uncond"]
+        each = len(q) // len(roles)
+        tokens = torch.cat([(self.negative if role else self.positive).repeat(each, 1, 1) for role in roles])
+        seen = optimized_attention(q, self.key(tokens), self.value(tokens), heads)
+        if self.mask is not None:
+            seen = seen * self._mask_on_grid(q, options["activations_shape"])
+        return out + seen
+
+    def _mask_on_grid(self, q: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The mask resized for every layer and repeated over all channels, on every call."""
+        assert self.mask is not None
+        small = interpolate(self.mask[None].to(q), size=tuple(shape[-2:]), mode="bilinear")[0]
+        return small.flatten(1)[..., None].repeat(len(q), 1, q.shape[-1])
+
+
+def follow_projecting(rig: Rig, model: ModelPatcher, mask: Tensor | None = None) -> ModelPatcher:
+    """The model with one image prompt that is projected again in every layer and step; weight 1, all layers."""
+    clone, device = model.clone(), model.load_device
+    network = rig.adapter.network
+    dtype = storage_type(model)
+    sites = sites_of(model)
+    numbers = match_keys(sites, dict(zip(network.config.key_numbers, network.config.channels, strict=True)))
+    with torch.inference_mode():
+        embeds = rig.embeds()
+        positive, negative = (network.project(one).to(device, dtype) for one in (embeds, torch.zeros_like(embeds)))
+        for site, number in zip(sites, numbers, strict=True):
+            key, value = (linear(network, number, part, device, dtype) for part in ("k", "v"))
+            own = None if mask is None else mask.to(device, dtype)
+            _replace(clone, site, ProjectingPatch(key, value, positive, negative, own))
+    return clone
+
+
+def linear(network: nn.Module, number: int, part: str, device: torch.device, dtype: torch.dtype) -> nn.Linear:
+    """A layer of its own, kept on the device while sampling, as such packs keep theirs."""
+    weight: Any = network.get_parameter(f"ip_adapter.{number}.to_{part}_ip.weight")
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device=device, dtype=dtype)
+    layer.weight.data.copy_(weight)
+    return layer
+
+
+def _replace(model: ModelPatcher, site: Site, patch: Callable[..., Tensor]) -> None:
+    model.set_model_attn2_replace(patch, *site.block, site.position)

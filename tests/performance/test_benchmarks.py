@@ -1,0 +1,60 @@
+"""The benchmark for GPUs measures all that it should, tried on the CPU at a tiny size; its rival draws what we draw."""
+
+import json
+import sys
+
+import pytest
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+from benchmarks import gpu, gpu_cases, plot, report
+from benchmarks.projecting import follow_projecting
+from performance.rig import Rig, half_mask
+
+RIG = Rig("sd15")
+TINY = ["--channels", "32", "--size", "8", "--dtype", "fp32", "--rounds", "1", "--steps", "2"]
+BACKEND = "eager"  # traces as the others do, and spares the C++ compiler
+
+
+@pytest.mark.parametrize("mask", [None, half_mask()], ids=["everywhere", "masked"])
+def test_what_projects_at_every_step_draws_the_same_picture(mask):
+    model = RIG.bare()
+    plain, ours, theirs = (
+        RIG.sample(one) for one in (model, RIG.follow(model, mask=mask), follow_projecting(RIG, model, mask))
+    )
+    assert (ours - plain).abs().max() > 0.01
+    # Sums in another order: keys and values are projected for one row, or for all of them at once.
+    assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
+
+
+def test_a_process_of_its_own_measures_a_family_in_a_mode_and_the_report_has_all_of_it(tmp_path):
+    found = gpu.run([sys.executable, "-m", "benchmarks.gpu", "sd15", "normal", *TINY, "--backends", BACKEND])
+    assert set(found) == {"steps", "peak MB", "launches", "compiled"}, found
+    assert set(found["steps"]) == {"bare s", *gpu_cases.CASES} and min(found["steps"].values()) > 0
+    assert set(found["peak MB"]) == {"bare", *gpu_cases.CASES}
+    assert set(found["launches"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
+    assert set(found["compiled"]) == {BACKEND}
+    assert set(found["compiled"][BACKEND]) == {"bare s", "1", "1 masked", "projecting"}
+    text = "\n\n".join(report.gpu_tables("SD1.5, normal", found))
+    assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", BACKEND, "peak"))
+    plot.draw_gpu({"SD1.5, normal": found}, tmp_path / "gpu.png")
+    assert (tmp_path / "gpu.png").stat().st_size > 5000
+
+
+def test_a_mode_that_fails_says_why_in_place_of_its_numbers():
+    failed = gpu.run([sys.executable, "-m", "benchmarks.gpu", "sd15", "no such mode"])
+    assert "no such mode" in failed["failed"]
+    assert "no such mode" in report.gpu_tables("SD1.5", json.loads(json.dumps(failed)))[0]
+
+
+def test_published_widths_have_published_heads():
+    from test_nodes_pack.unets import tiny_model
+
+    sizes = {site.channels // site.heads for site in _sites(tiny_model("sdxl", 1, 320, "fp16"))}
+    assert sizes == {64}
+
+
+def _sites(model):
+    from pack.nodes.sampling.attach import sites_of
+
+    return sites_of(model)
