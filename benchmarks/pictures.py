@@ -1,10 +1,11 @@
-"""What the demo models' pictures follow: drawn through a ComfyUI server, judged by colour and by content."""
+"""What the demo models' pictures follow: drawn through a ComfyUI server, judged by colour, content, texture, shape."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-from demo.measure import Studio, measure, rows
+from demo.measure import measure, rows
+from demo.studio import Studio
 from harness.demo_graph import SAMPLER
 from harness.server import Server
 
@@ -16,7 +17,7 @@ WEIGHTS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 def measure_pictures() -> dict[str, Any]:
     with Server() as one, Server() as other:  # side by side: a server uses one core
-        return measure(Studio([one, other], steps=SAMPLER["steps"]), WEIGHTS)
+        return measure(Studio([one, other]), WEIGHTS)
 
 
 def table(results: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ from .host import ROOT
 from .server import Server
 
 FOLDER = ROOT / "output" / "demo"
-WORDS = ("house", "fish", "star", "tree", "boat", "moon")
+WORDS = ("boat", "moon", "fish", "star", "tree", "house")
+FIRST_WORD = WORDS[0]
 STYLES = ("yellow on rings", "red on strokes", "cream on waves")
 FIRST, SECOND = STYLES[:2]
 WEIGHT_TYPES = (
@@ -25,20 +26,24 @@ WEIGHT_TYPES = (
     "strong middle", "style transfer", "composition", "strong style transfer", "style and composition",
     "style transfer precise", "composition precise",
 )  # fmt: skip
+WEIGHT_TYPE_CAPTION = (
+    "Which layers listen, and how much. Few layers of these models decide colours: types that keep those look "
+    "alike. The last one pushes the reference's style away, so dark and bright change places."
+)
 Rows = dict[str, tuple[str, dict[str, Drawing]]]
 
 
-def follow(words: str = "house", picture: str = FIRST, **more: object) -> Drawing:
+def follow(words: str = FIRST_WORD, picture: str = FIRST, **more: object) -> Drawing:
     return Drawing(words, (Follow(picture, more=dict(more)),))
 
 
 def halves() -> dict[str, Drawing]:
     left, right = Follow(FIRST, half="left"), Follow(SECOND, half="right")
     return {
-        "no reference": Drawing("house"),
-        "left half": Drawing("house", (left,)),
-        "right half": Drawing("house", (right,)),
-        "both": Drawing("house", (left, right)),
+        "no reference": Drawing(FIRST_WORD),
+        "left half": Drawing(FIRST_WORD, (left,)),
+        "right half": Drawing(FIRST_WORD, (right,)),
+        "both": Drawing(FIRST_WORD, (left, right)),
         "both: fish": Drawing("fish", (left, right)),
         "both: mountains": Drawing("mountains", (left, right)),
     }
@@ -72,7 +77,7 @@ ROWS: Rows = {
     }),
     "attn_mask": ("Where it acts: one half, the other, and a reference for each.", halves()),
     "image_negative": ("A noisy copy (IPAdapter Noise) as what to move away from, at weight 0.5.", negatives()),
-    "weight_type": ("Which layers listen, and how much: the same words, seed and reference.", {
+    "weight_type": (WEIGHT_TYPE_CAPTION, {
         name: follow(weight_type=name) for name in WEIGHT_TYPES
     }),
 }  # fmt: skip

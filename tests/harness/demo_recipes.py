@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from .demo_graph import SAMPLER
 from .recipes import part
 
-NOTE = """Press **Run**: four houses in the style of the reference, drawn by tiny models that come with this pack.
+NOTE = """Press **Run**: four boats in the style of the reference, drawn by tiny models that come with this pack.
 
 Then change one thing and run again:
 - another **picture** as the reference, or Load Image in its place;
-- other **words**: fish, tree, star, boat, moon, heart, mountains, circle, triangle;
+- other **words**: moon, fish, tree, star, house, heart, mountains, circle, triangle;
 - **weight** 0 (words only) to 1.5; **end_at** 0.3; **weight_type**;
 - Ctrl+B on Apply IPAdapter takes the reference away.
 
@@ -17,10 +18,7 @@ CLIP Text Encode where its prompts are. Everything between stays as it is."""
 
 
 def try_it() -> dict[str, Any]:
-    sampler = {
-        "seed": 11, "control_after_generate": "fixed", "steps": 16, "cfg": 2.0, "sampler_name": "euler",
-        "scheduler": "normal",
-    }  # fmt: skip
+    sampler = {"seed": 11, "control_after_generate": "fixed"} | SAMPLER
     applied = {
         "ipadapter": ["models", 2],
         "clip_vision": ["models", 1],
@@ -40,7 +38,7 @@ def try_it() -> dict[str, Any]:
         "latent": part(
             "EmptyLatentImage", 340, 400, widgets={"width": 96, "height": 96, "batch_size": 4}, size=[330, 106]
         ),
-        "positive": part("IPAdapterDemoPrompt", 710, 0, widgets={"words": "house"}, title="What to draw"),
+        "positive": part("IPAdapterDemoPrompt", 710, 0, widgets={"words": "boat"}, title="What to draw"),
         "negative": part("IPAdapterDemoPrompt", 710, 110, widgets={"words": ""}, title="Negative: nothing"),
         "sampler": part("KSampler", 710, 220, sampled, widgets=sampler, size=[300, 262]),
         "decode": part("VAEDecode", 710, 540, {"samples": ["sampler", 0], "vae": ["models", 3]}, size=[300, 46]),

@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE, LABEL, GAP = 144, 20, 8
 COLUMNS = 8
+LINE = 18  # pixels of a caption's line
 HEAD = 250  # pixels for a row's title, caption and references
 MARGIN = 20
 
@@ -51,8 +52,10 @@ def _head(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, y: int) -> No
     caption = textwrap.fill(row.caption, 36)
     draw.multiline_text((MARGIN, y + 26), caption, fill="#505050", font=ImageFont.load_default(13))
     side = 80
+    words = 26 + LINE * (caption.count("\n") + 1) + GAP
+    below = max(TILE + LABEL - side, words)  # a row of two lines has room for a long caption
     for number, picture in enumerate(row.references.values()):
-        sheet.paste(_enlarged(picture, side), (MARGIN + number * (side + GAP), y + TILE + LABEL - side))
+        sheet.paste(_enlarged(picture, side), (MARGIN + number * (side + GAP), y + below))
 
 
 def _enlarged(picture: Image.Image, side: int) -> Image.Image:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from harness.demo import FIRST, ROWS, SECOND, make
+from harness.demo import FIRST, FIRST_WORD, ROWS, SECOND, make
 from training.data import draw_held_out
 from training.judges import palette_distance
 from training.references import REFERENCES
@@ -39,7 +39,7 @@ def test_each_weight_type_is_shown():
 
 
 def test_weight_zero_is_words_only(made):
-    assert np.array_equal(picture(made, "weight", "0"), picture(made, "Words only", "house"))
+    assert np.array_equal(picture(made, "weight", "0"), picture(made, "Words only", FIRST_WORD))
 
 
 @pytest.mark.parametrize("name", ["both", "both, fish", "both, mountains"])
