@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..demo_models.words import WORDS, find_words, pad
+from ..demo_models.words import WORDS, embed_prompt, weighted_words
 from . import inputs
 from .loading.adapters import load_adapter
 from .loading.demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_reference, load_vision, load_words
@@ -42,7 +42,9 @@ class IPAdapterDemoLoader(io.ComfyNode):
 class IPAdapterDemoPrompt(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        known = f"One of: {', '.join(WORDS)}. Leave it empty for the negative prompt."
+        known = (
+            f"One of: {', '.join(WORDS)}. (fish:1.5) weighs a word. Leave it empty for the negative prompt."
+        )
         return io.Schema(
             node_id="IPAdapterDemoPrompt",
             display_name="IPAdapter Demo: Prompt",
@@ -59,15 +61,14 @@ class IPAdapterDemoPrompt(io.ComfyNode):
         if words is None:
             return True  # comes from another node
         try:
-            find_words(words)
+            weighted_words(words)
         except ValueError as error:
             return str(error)
         return True
 
     @classmethod
     def execute(cls, words: str) -> io.NodeOutput:
-        tokens = load_words()(pad(find_words(words)).unsqueeze(0))
-        return io.NodeOutput([[tokens, {}]])
+        return io.NodeOutput([[embed_prompt(load_words(), words), {}]])
 
 
 class IPAdapterDemoReference(io.ComfyNode):

@@ -53,7 +53,7 @@ def test_two_halves_with_one_reference_are_one_reference_everywhere(server):
     assert not torch.allclose(both, latent_of(server, Drawing("tree", (left,))), atol=1e-2)
 
 
-@pytest.mark.parametrize("words", ["dragon", "a house in Paris", "star star star star"])
+@pytest.mark.parametrize("words", ["dragon", "a house in Paris", "star star star star", "(star star:1.2) star star"])
 def test_words_that_the_models_do_not_know_are_refused_before_sampling_by_name(server, words):
     with pytest.raises(PromptError, match="know these words: circle, .*mountains") as refused:
         server.run(draw(Drawing(words))[0])
@@ -64,6 +64,13 @@ def test_articles_and_capitals_do_not_matter_and_another_word_does(server):
     plain = latent_of(server, Drawing("house"))
     assert torch.equal(plain, latent_of(server, Drawing("A House,")))
     assert not torch.equal(plain, latent_of(server, Drawing("boat")))
+
+
+def test_a_weight_of_a_word_moves_it_away_from_nothing(server):
+    plain = latent_of(server, Drawing("fish"))
+    assert torch.equal(plain, latent_of(server, Drawing("(fish:1.0)")))
+    assert torch.equal(latent_of(server, Drawing("(fish:0)")), latent_of(server, Drawing("(house:0)")))
+    assert not torch.equal(plain, latent_of(server, Drawing("a (fish:1.5)")))
 
 
 def with_words_from_another_node(words):

@@ -88,10 +88,10 @@ class ComfyPage:
         return self.page.evaluate("async () => (await window.app.graphToPrompt()).output")
 
     def run(self) -> None:
-        """Press Run, and wait for the pictures of the graph's SaveImage."""
+        """Press Run, and wait for the pictures of the graph's SaveImage or contact sheet."""
         self.page.evaluate("window.app.queuePrompt(0, 1)")
-        shown = "window.app.graph.nodes.some(n => n.type === 'SaveImage' && n.imgs?.length)"
-        self.page.wait_for_function(shown, timeout=120_000)
+        shown = "window.app.graph.nodes.some(n => /^(SaveImage|IPAdapterContactSheet)$/.test(n.type) && n.imgs?.length)"
+        self.page.wait_for_function(shown, timeout=600_000)
         self.page.wait_for_timeout(1000)
 
     def screenshot(self, file: Path) -> Path:

@@ -1,10 +1,12 @@
-"""Write workflows/*.json and their pictures: python -m harness.draw_workflows [name ...]
+"""Write workflows/*.json, their pictures and subgraphs/*.json: python -m harness.draw_workflows [name ...]
 
-ComfyUI's own page lays out and saves the graphs, so the files are exactly what a user would have saved.
+ComfyUI's own page makes and saves the graphs, so the files are exactly what a user would have saved. Lessons on the
+demo's models are run, so that their pictures show what came out.
 """
 
 import json
 import sys
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,21 @@ from playwright.sync_api import sync_playwright
 
 from faces.assets import write_face_packs
 
-from . import demo_recipes, face_recipes, measuring_recipes, recipes, schedule_recipes, transformer_recipes
 from .browser import ComfyPage, launch
 from .host import ROOT
+from .layout import measure, place, use_vue_nodes
+from .lesson_pictures import write_examples
+from .lessons import RECIPES
+from .lessons.blueprints import BLUEPRINTS
+from .lessons.files import PACKS
+from .results import save_result
 from .server import Server
+from .subgraph import fold
 
-FOLDER = ROOT / "workflows"
-RECIPES = (
-    demo_recipes.RECIPES | recipes.RECIPES | schedule_recipes.RECIPES | face_recipes.RECIPES
-    | measuring_recipes.RECIPES | transformer_recipes.RECIPES
-)
+FOLDER, BLOCKS = ROOT / "workflows", ROOT / "subgraphs"
+VIEW: Any = {"width": 2000, "height": 1125}  # so that words in wide graphs can be read
 BUILD = """
-recipe => {
+async recipe => {
   const graph = window.app.graph
   graph.clear()
   const made = {}
@@ -31,8 +36,8 @@ recipe => {
     const node = LiteGraph.createNode(part.type)
     if (!node) throw new Error(`no node type ${part.type}`)
     graph.add(node)
-    node.pos = part.at
-    if (part.size) node.setSize(part.size)
+    node.pos = part.at.map(place => place * 1000)
+    if (part.mode) node.mode = part.mode
     if (part.title) node.title = part.title
     if (part.models) node.properties.models = part.models
     for (const [widget, value] of Object.entries(part.widgets || {})) {
@@ -41,43 +46,67 @@ recipe => {
       found.value = value
       found.callback?.(value)
     }
+    const [width, height] = node.computeSize()
+    node.setSize([Math.max(width, part.size[0]), Math.max(height, part.size[1])])
     made[name] = node
   }
   for (const [name, part] of Object.entries(recipe.nodes))
-    for (const [input, [source, slot]] of Object.entries(part.links || {}))
+    for (const [input, [source, slot]] of Object.entries(part.links || {})) {
       if (!made[source].connect(slot, made[name], input)) throw new Error(`${source} -> ${name}.${input}`)
+      if (input.includes('.')) await new Promise(done => setTimeout(done, 100))  // the node grows its next input
+    }
   return graph.serialize()
 }
 """
 
 
-def tidy(workflow: dict[str, Any]) -> dict[str, Any]:
+def tidy(workflow: dict[str, Any], name: str) -> dict[str, Any]:
     """Without what belongs to one visit of the page, so that drawing again changes nothing."""
-    for key in ("id", "revision"):
-        workflow.pop(key, None)
+    workflow.pop("revision", None)
+    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))  # the page keeps what widgets were set to by it
     workflow["extra"] = {}
     return workflow
 
 
-def draw(page: ComfyPage, name: str, target: Path) -> None:
-    workflow = tidy(page.page.evaluate(BUILD, RECIPES[name]))
-    text = json.dumps(workflow, indent=1, sort_keys=False)
-    (target / f"{name}.json").write_text(text + "\n", "utf-8")
+def draw(page: ComfyPage, vue: ComfyPage, name: str, target: Path) -> None:
+    """Write a lesson's graph and its picture. `vue` is a page that draws nodes as Vue components."""
+    workflow = tidy(page.page.evaluate(BUILD, RECIPES[name]), name)
+    place(workflow, measure(vue, workflow))
+    write(workflow, target / f"{name}.json")
     page.load(workflow)
     if RECIPES[name].get("run"):
         page.run()
+        save_result(page, name)
     page.screenshot(target / f"{name}.jpg")
 
 
+def write(workflow: dict[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(workflow, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def draw_blueprint(page: ComfyPage, vue: ComfyPage, name: str) -> None:
+    blueprint = BLUEPRINTS[name]
+    workflow = page.page.evaluate(BUILD, blueprint.canvas.recipe)
+    place(workflow, measure(vue, workflow))
+    write(fold(name, blueprint, workflow), BLOCKS / f"{name}.json")
+
+
 def main() -> None:
-    names = sys.argv[1:] or list(RECIPES)
+    names = sys.argv[1:] or [*RECIPES, *BLUEPRINTS]
+    write_examples()
     with Server() as server, sync_playwright() as playwright:
-        write_face_packs(server.base / "models" / "insightface" / "models", face_recipes.PACKS)
+        write_face_packs(server.base / "models" / "insightface" / "models", PACKS)
         browser = launch(playwright)
+        page, vue = ComfyPage(browser, server.url), use_vue_nodes(ComfyPage(browser, server.url))
+        page.page.set_viewport_size(VIEW)
+        page.page.add_style_tag(content=".p-toast { display: none }")
         for name in names:
-            page = ComfyPage(browser, server.url)  # a page remembers widget values by node id
-            draw(page, name, FOLDER)
-            print(FOLDER / f"{name}.json", *page.errors)
+            server.forget()  # what ComfyUI has kept shows no preview again
+            if name in BLUEPRINTS:
+                draw_blueprint(page, vue, name)
+            else:
+                draw(page, vue, name, FOLDER)
+            print(name, *page.errors, *vue.errors, flush=True)
 
 
 if __name__ == "__main__":

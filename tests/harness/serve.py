@@ -10,6 +10,7 @@ import torch
 
 from .assets import write_photos
 from .host import ROOT
+from .lesson_pictures import write_inputs
 from .process import ComfyUI
 
 BASE = ROOT / ".cache" / "serve"
@@ -34,6 +35,7 @@ def main() -> None:
     server = ComfyUI(BASE, *([] if has_gpu else ["--cpu"]), port=options.port)
     server.make_base()
     write_photos(BASE / "input")
+    write_inputs(BASE / "input")
     shutil.copytree(ROOT / "workflows", BASE / "user" / "default" / "workflows", dirs_exist_ok=True, ignore=PICTURES)
     database = f"sqlite:///{(BASE / 'user' / 'comfyui.db').as_posix()}"
     server.flags += ("--database-url", database, "--extra-model-paths-config", str(share_models(server.host)))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from .assets import write_adapters, write_photos, write_transformers
 from .host import ROOT
+from .lesson_pictures import write_inputs
+from .lessons.files import all_files
 from .process import ComfyUI
-from .recipes import MODELS
 
 FLAGS = (
     "--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attention", "--database-url", "sqlite:///:memory:",
@@ -41,7 +42,8 @@ class Server(ComfyUI):
         write_adapters(self.base / "models" / "ipadapter")
         write_transformers(self.base / "models")
         write_photos(self.base / "input")
-        for name, (_, folder) in MODELS.items():  # so that the page finds the workflows' models
+        write_inputs(self.base / "input")
+        for name, (_, folder) in all_files().items():  # so that the page finds the workflows' models
             file = self.base / "models" / folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()

@@ -1,6 +1,5 @@
 """Every file in subgraphs/ is in the page's node library, opens, and runs inside another graph."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ import torch
 from playwright.sync_api import Browser
 from safetensors.torch import save_file
 
-import synthetic
-from harness.assets import SD15
 from harness.browser import ComfyPage
 from harness.graph import Graph
 from harness.lessons.blueprints import BLUEPRINTS
 from harness.sampling import sample
 from harness.server import Server
 from test_nodes_pack.standins import tiny_clip_vision
+from workflows.pages import read
 
 FOLDER = Path(__file__).parents[2] / "subgraphs"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -47,13 +45,6 @@ sources => {
 @pytest.fixture(scope="module")
 def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
     encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224).get_sd()
-    models = server.base / "models"
-    plus_v2 = synthetic.adapter("FaceID Plus V2", dtype=torch.float16, **SD15, face_hidden=16, rank=4)
-    synthetic.save(plus_v2, models / "ipadapter" / "ip-adapter-faceid-plusv2_sd15.bin")
-    layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
-    halves = {f"{layer}.lora_down.weight": torch.ones(4, 32), f"{layer}.lora_up.weight": torch.ones(32, 4) / 4}
-    (models / "loras").mkdir(exist_ok=True)
-    save_file(halves, models / "loras" / "ip-adapter-faceid-plusv2_sd15_lora.safetensors")
     save_file(encoder, server.base / "models" / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
     tab = ComfyPage(browser, server.url)
     yield tab
@@ -62,7 +53,7 @@ def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
 
 def prompt_of(page: ComfyPage, file: Path) -> dict[str, Any]:
     """The API prompt of a blueprint with everything connected; its ids leave numbers to what is added."""
-    page.load(json.loads(file.read_text("utf-8")))
+    page.load(read(file))
     assert page.missing_nodes() == [] and page.errors == []
     assert page.page.evaluate(CONNECT, SOURCES) == []
     prompt = page.prompt()

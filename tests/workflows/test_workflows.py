@@ -1,9 +1,10 @@
-"""Every file in workflows/ opens in ComfyUI's page, runs, and gives the same bits from the page and from a script."""
+"""Every file in workflows/ opens in ComfyUI's page and runs, from the page and from a script alike."""
 
+import copy
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -12,88 +13,61 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
+from harness.layout import overlaps, use_vue_nodes
+from harness.lessons import RECIPES
+from harness.lessons.files import named
 from harness.server import Server
 from harness.tiny_runs import with_latents_saved, with_stand_ins
+from workflows.pages import api_prompt, latent_of, opened, read
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
-PAGE_ONLY = ("fixed", "image")  # widget values of the page itself: control_after_generate, and the upload button
+LESSONS = [file for file in FILES if file.stem in RECIPES]
 WATCHERS = ("IPAdapterAttentionMap",)  # cannot run where the sampler goes past the recorder
 CHECKPOINTS = ("CheckpointLoaderSimple", "IPAdapterDemoLoader")
 APPLY = (
-    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
-    "IPAdapterEmbeds",
+    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA", "LoraLoaderModelOnly",
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=FILES, ids=lambda file: file.stem)
-def file(request: pytest.FixtureRequest) -> Path:
-    return request.param
+BYPASSED = ("style_reference_and_text", "left_person_only", "same_person", "attention_map", "try_it_no_downloads")
+every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+every_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, server: Server, file: Path) -> Iterator[ComfyPage]:
-    """A tab for each file: opening one takes seconds, and a tab remembers what other files' nodes were set to."""
-    opened = ComfyPage(browser, server.url)
-    yield opened
-    opened.page.close()
+def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    """One tab for all: opening one takes seconds, and every file has an id, by which a tab keeps widgets apart."""
+    tab = ComfyPage(browser, server.url)
+    yield tab
+    tab.page.close()
 
 
-def read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text("utf-8"))
+@pytest.fixture(scope="module")
+def vue(browser: Browser, server: Server, page: ComfyPage) -> Iterator[ComfyPage]:
+    """A tab that draws nodes as Vue components; after `page`, since the server keeps the setting for new tabs."""
+    tab = use_vue_nodes(ComfyPage(browser, server.url))
+    yield tab
+    tab.page.close()
 
 
-def latent_of(server: Server, prompt: dict[str, Any]) -> torch.Tensor:
-    return server.run(with_latents_saved(with_stand_ins(prompt))).tensor("latent")
-
-
-def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
-    """The API prompt of a workflow without groups, reroutes or subgraphs, made without a browser."""
-    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    prompt = {}
-    for node in workflow["nodes"]:
-        if node["type"] not in object_info:
-            continue  # a note, which is the page's own
-        linked = {port["name"]: links[port["link"]] for port in node["inputs"] if port.get("link")}
-        known = [name for names in object_info[node["type"]]["input_order"].values() for name in names]
-        widgets = [port["name"] for port in node["inputs"] if "widget" in port and port["name"] in known]
-        values = [value for value in node.get("widgets_values", ()) if value not in PAGE_ONLY]
-        inputs = dict(zip(widgets, values, strict=True)) | linked
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["type"]}}
-    return prompt
-
-
-def test_it_opens_in_the_page_with_no_missing_node_and_no_complaint(page: ComfyPage, file: Path):
-    page.load(read(file))
-    assert page.missing_nodes() == []
-    assert page.errors == []
-
-
-def test_it_runs_with_stand_ins_and_gives_the_same_bits_without_the_page(page: ComfyPage, server: Server, file: Path):
-    page.load(read(file))
-    prompt = page.prompt()
-    from_page = latent_of(server, prompt)
+@every_file
+def test_it_opens_without_a_complaint_and_runs_from_the_page_as_from_a_script(page, server, file: Path):
+    prompt = opened(page, read(file))
     scripted = api_prompt(read(file), server.call("/object_info"))
     assert {id: node["inputs"] for id, node in prompt.items()} == {id: n["inputs"] for id, n in scripted.items()}
-    assert from_page.isfinite().all()
-    server.forget()
-    again = server.run(with_latents_saved(with_stand_ins(scripted)))
-    assert not again.cached
-    assert torch.equal(from_page, again.tensor("latent"))
+    assert latent_of(server, prompt).isfinite().all()
 
 
-def test_bypassing_its_apply_nodes_leaves_the_model_unpatched(page: ComfyPage, server: Server, file: Path):
-    page.load(read(file))
-    whole = page.prompt()
-    workflow = read(file)
+@pytest.mark.parametrize("name", BYPASSED)
+def test_bypassing_its_apply_nodes_leaves_the_model_unpatched(page: ComfyPage, server: Server, name: str):
+    workflow = read(FOLDER / f"{name}.json")
+    whole = opened(page, workflow)
     for node in workflow["nodes"]:
         if node["type"] in APPLY:
             node["mode"] = 4
-    page.load(workflow)
-    bypassed = page.prompt()
+    bypassed = opened(page, workflow)
     assert not {node["class_type"] for node in bypassed.values()} & set(APPLY)
-    plain = {id: node for id, node in json.loads(json.dumps(whole)).items() if node["class_type"] not in WATCHERS}
+    plain = {id: node for id, node in copy.deepcopy(whole).items() if node["class_type"] not in WATCHERS}
     checkpoint = next(id for id, node in whole.items() if node["class_type"] in CHECKPOINTS)
     next(node for node in plain.values() if node["class_type"] == "KSampler")["inputs"]["model"] = [checkpoint, 0]
     without = latent_of(server, bypassed)
@@ -101,15 +75,79 @@ def test_bypassing_its_apply_nodes_leaves_the_model_unpatched(page: ComfyPage, s
     assert not torch.equal(without, latent_of(server, whole))
 
 
-def test_every_workflow_has_a_picture_of_the_same_name():
-    assert FILES
-    for file in FILES:
-        with Image.open(file.with_suffix(".jpg")) as picture:
-            assert min(picture.size) >= 400
+def test_the_same_bits_come_again_after_everything_was_forgotten(page: ComfyPage, server: Server):
+    prompt = opened(page, read(FOLDER / "two_people_two_references.json"))
+    first = latent_of(server, prompt)
+    server.forget()
+    again = server.run(with_latents_saved(with_stand_ins(prompt)))
+    assert not again.cached
+    assert torch.equal(first, again.tensor("latent"))
 
 
-def test_comfyui_offers_the_workflows_as_templates(server: Server):
+def test_saved_embeds_do_in_the_second_run_what_they_did_in_the_first(page: ComfyPage, server: Server):
+    workflow = read(FOLDER / "encode_mix_save_load_no_downloads.json")
+    first = latent_of(server, opened(page, workflow))
+    later = {node["title"]: node for node in workflow["nodes"] if node.get("title", "").startswith("Later")}
+    assert {node["mode"] for node in later.values()} == {2}
+    for node in later.values():
+        node["mode"] = 0
+    prompt = opened(page, workflow)
+    load, apply = (next(n for n in prompt.values() if n["_meta"]["title"] == title) for title in later)
+    sampler = next(node for node in prompt.values() if node["class_type"] == "KSampler")
+    sampler["inputs"]["model"] = [next(id for id, node in prompt.items() if node is apply), 0]
+    info = server.call("/object_info/IPAdapterLoadEmbeds")["IPAdapterLoadEmbeds"]["input"]["required"]["embeds"]
+    options = info[1]["options"] if info[0] == "COMBO" else info[0]
+    load["inputs"]["embeds"] = max(options)  # a server of many tests has saved more than one
+    applied = [node for node in prompt.values() if node["class_type"] == "IPAdapterEmbeds"]
+    apply["inputs"]["neg_embed"] = next(node for node in applied if node is not apply)["inputs"]["neg_embed"]
+    assert torch.equal(first, latent_of(server, prompt))
+
+
+@every_lesson
+def test_its_nodes_do_not_run_into_each_other_however_they_are_drawn(page, vue, file: Path):
+    for tab in (page, vue):
+        tab.load(read(file))
+        tab.page.wait_for_timeout(500)  # Vue nodes find their height when they are shown
+        assert overlaps(tab) == []
+
+
+@every_lesson
+def test_it_says_on_the_canvas_what_to_try_next_in_english_and_chinese(file: Path):
+    notes = [node["widgets_values"][0] for node in read(file)["nodes"] if node["type"] == "MarkdownNote"]
+    assert len(notes) == 1 and "**Try next**" in notes[0] and "接着试试" in notes[0]
+
+
+@every_file
+def test_every_model_it_names_says_where_it_is_had(file: Path):
+    for node in read(file)["nodes"]:
+        values = node.get("widgets_values") or []
+        files = [value for value in values if isinstance(value, str) and re.search(r"\.(safetensors|bin)$", value)]
+        said = {model["name"]: model for model in node["properties"].get("models", ())}
+        assert set(files) == set(said), f"{node['type']} names {files}, and says of {list(said)} where it is"
+        if file in LESSONS:
+            assert all(named(name) == [said[name]] for name in files)
+        assert all(model["url"].startswith("https://") and model["directory"] for model in said.values())
+
+
+@every_file
+def test_it_has_a_picture_of_the_same_name(file: Path):
+    with Image.open(file.with_suffix(".jpg")) as picture:
+        assert min(picture.size) >= 400
+
+
+def test_every_lesson_is_there_and_comfyui_offers_all_as_templates(server: Server):
+    assert set(RECIPES) <= {file.stem for file in FILES}
     assert set(server.call("/workflow_templates")["ComfyUI-IPAdapter-Atelier"]) == {file.stem for file in FILES}
+
+
+def test_a_lesson_is_what_its_description_says():
+    """A file that was changed by hand would be lost when it is drawn again."""
+    for name, recipe in RECIPES.items():
+        nodes = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))["nodes"]
+        assert [node["type"] for node in nodes] == [part["type"] for part in recipe["nodes"].values()], name
+        for node, part in zip(nodes, recipe["nodes"].values(), strict=True):
+            texts = [value for value in part["widgets"].values() if isinstance(value, str)]
+            assert all(text in node["widgets_values"] for text in texts), f"{name}: draw it again"
 
 
 @pytest.mark.parametrize("template", FILES, ids=lambda file: file.stem)

@@ -1,0 +1,67 @@
+"""Exact places for a graph in columns: far enough apart for both of the page's ways to draw nodes.
+
+Vue nodes are taller than canvas nodes, so places come from what a browser measures, not from a table.
+"""
+
+from typing import Any
+
+from .browser import ComfyPage
+
+GAP = 40  # between neighbours, in pixels of the graph
+TITLE = 30  # a node's title stands above its position
+MEASURE = """
+() => Object.fromEntries([...document.querySelectorAll('[data-node-id]')].map(
+  e => [e.dataset.nodeId, [e.offsetWidth, e.offsetHeight]]))
+"""
+OVERLAPS = """
+title => {
+  const drawn = [...document.querySelectorAll('[data-node-id]')].map(e => {
+    const box = e.getBoundingClientRect()
+    return [e.dataset.nodeId, box.left, box.top, box.right, box.bottom]
+  })
+  const boxes = drawn.length ? drawn : window.app.graph.nodes.map(n =>
+    [`${n.id}`, n.pos[0], n.pos[1] - title, n.pos[0] + n.size[0], n.pos[1] + n.size[1]])
+  const name = id => `${window.app.graph.getNodeById(id).type} ${id}`
+  const found = []
+  boxes.forEach(([a, left, top, right, bottom], i) => boxes.slice(i + 1).forEach(([b, l, t, r, u]) => {
+    if (left < r && l < right && top < u && t < bottom) found.push(`${name(a)} and ${name(b)}`)
+  }))
+  return found
+}
+"""  # where nodes run into each other, in whichever way they are drawn
+
+
+def use_vue_nodes(page: ComfyPage) -> ComfyPage:
+    """Draw nodes as Vue components from now on, at the places that a file says."""
+    for setting, value in (("Comfy.VueNodes.AutoScaleLayout", "false"), ("Comfy.VueNodes.Enabled", "true")):
+        page.page.evaluate(f"window.app.extensionManager.setting.set('{setting}', {value})")
+    page.page.wait_for_timeout(1000)
+    return page
+
+
+def measure(page: ComfyPage, workflow: dict[str, Any]) -> dict[int, tuple[int, int]]:
+    """Width and height of every node of a workflow as Vue components, by its id, titles included."""
+    page.load(workflow)
+    page.page.wait_for_timeout(1500)  # until pictures have come and notes have grown around their text
+    return {int(id): (width, height) for id, (width, height) in page.page.evaluate(MEASURE).items()}
+
+
+def overlaps(page: ComfyPage) -> list[str]:
+    """Pairs of nodes of the open graph that cover each other."""
+    return page.page.evaluate(OVERLAPS, TITLE)
+
+
+def place(workflow: dict[str, Any], measured: dict[int, tuple[int, int]]) -> None:
+    """Give every node its place: columns are the nodes with one x, from top to bottom in the order of y."""
+    columns: dict[float, list[dict[str, Any]]] = {}
+    for node in workflow["nodes"]:
+        columns.setdefault(node["pos"][0], []).append(node)
+    left = 0
+    for _, column in sorted(columns.items()):
+        top, widest = 0, 0
+        for node in sorted(column, key=lambda node: node["pos"][1]):
+            width, height = measured.get(node["id"], (0, 0))
+            node["pos"] = [left, top]
+            widest = max(widest, node["size"][0], width)
+            top += max(node["size"][1] + TITLE, height) + GAP
+        left += widest + GAP

@@ -1,0 +1,61 @@
+"""The files that lessons name, and where each is had."""
+
+from typing import NamedTuple
+
+from ipadapter.catalog import BY_NAME, of_kind
+
+HUB = "https://huggingface.co"
+
+
+PACKS = ("buffalo_l", "auraface")  # folders of face models that the graphs name
+
+
+class File(NamedTuple):
+    url: str
+    folder: str  # in models/
+
+
+CONTROLNETS = "comfyanonymous/ControlNet-v1-1_fp16_safetensors"
+OTHERS = {
+    "v1-5-pruned-emaonly-fp16.safetensors": (
+        "Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors", "checkpoints"
+    ),
+    "sd_xl_base_1.0.safetensors": (
+        "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors", "checkpoints"
+    ),
+    "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
+    "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors": (
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K/resolve/main/open_clip_model.safetensors", "open_clip"
+    ),
+    "open_clip_ViT-L-14_openai.safetensors": (
+        "timm/vit_large_patch14_clip_224.openai/resolve/main/open_clip_model.safetensors", "open_clip"
+    ),
+    **{
+        name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")
+        for name in (
+            "control_v11p_sd15_lineart_fp16.safetensors",
+            "control_v11p_sd15_normalbae_fp16.safetensors",
+            "control_v11p_sd15_openpose_fp16.safetensors",
+        )
+    },
+}  # fmt: skip
+
+
+def all_files() -> dict[str, File]:
+    """Every file that a lesson may name."""
+    published = (file.name for kind in ("adapter", "lora", "encoder") for file in of_kind(kind))
+    return {name: find_file(name) for name in (*OTHERS, *published)}
+
+
+def find_file(name: str) -> File:
+    """Where a file is had, and its folder: adapters, encoders, LoRAs by the pack's own table of what is published."""
+    if name in BY_NAME:
+        return File(BY_NAME[name].url, BY_NAME[name].folder)
+    path, folder = OTHERS[name]
+    return File(f"{HUB}/{path}", folder)
+
+
+def named(name: str) -> list[dict[str, str]]:
+    """What a loader's `properties.models` says, so that ComfyUI offers what is missing."""
+    url, folder = find_file(name)
+    return [{"name": name, "url": url, "directory": folder}]

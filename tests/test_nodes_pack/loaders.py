@@ -1,0 +1,38 @@
+"""Stand-ins for loaders of models that stand beside the checkpoint."""
+
+import zlib
+
+import torch
+from comfy import controlnet, model_management
+from comfy.cldm.cldm import ControlNet
+from comfy_api.latest import io
+
+from . import unets
+
+
+def tiny_control_net(seed: int) -> controlnet.ControlNet:
+    """ComfyUI's own ControlNet, with the layout and the widths of the tiny SD1.5, of random weights."""
+    config = unets.FAMILIES["sd15"][0](unets.unet_config("sd15", 32, torch.float32)).unet_config
+    network = ControlNet(**{name: value for name, value in config.items() if name != "out_channels"}, hint_channels=3)
+    unets.seed_weights(network, seed)
+    return controlnet.ControlNet(network, load_device=model_management.get_torch_device())
+
+
+class TestControlNet(io.ComfyNode):
+    """Stands in for ControlNetLoader; every name gives weights of its own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="TestControlNet",
+            category="testing",
+            inputs=[io.String.Input("control_net_name")],
+            outputs=[io.ControlNet.Output()],
+        )
+
+    @classmethod
+    def execute(cls, control_net_name: str) -> io.NodeOutput:
+        return io.NodeOutput(tiny_control_net(zlib.crc32(control_net_name.encode())))
+
+
+NODES: list[type[io.ComfyNode]] = [TestControlNet]
