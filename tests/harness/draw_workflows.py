@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 
 from faces.assets import write_face_packs
 
-from .browser import ComfyPage, launch
+from .browser import EMPTY, ComfyPage, launch
 from .host import ROOT
 from .layout import measure, place, use_vue_nodes
 from .lesson_pictures import write_examples
@@ -30,7 +30,6 @@ VIEW: Any = {"width": 2000, "height": 1125}  # so that words in wide graphs can 
 BUILD = """
 async recipe => {
   const graph = window.app.graph
-  graph.clear()
   const made = {}
   for (const [name, part] of Object.entries(recipe.nodes)) {
     const node = LiteGraph.createNode(part.type)
@@ -60,17 +59,24 @@ async recipe => {
 """
 
 
-def tidy(workflow: dict[str, Any], name: str) -> dict[str, Any]:
+def build(page: ComfyPage, name: str, recipe: dict[str, Any]) -> dict[str, Any]:
+    """The graph of a recipe, as the page saves it; in a graph of its own, since the page remembers values by node id."""
+    own = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+    page.load(EMPTY | {"id": own})
+    return tidy(page.page.evaluate(BUILD, recipe), own)
+
+
+def tidy(workflow: dict[str, Any], own: str) -> dict[str, Any]:
     """Without what belongs to one visit of the page, so that drawing again changes nothing."""
     workflow.pop("revision", None)
-    workflow["id"] = str(uuid.uuid5(uuid.NAMESPACE_URL, name))  # the page keeps what widgets were set to by it
+    workflow["id"] = own
     workflow["extra"] = {}
     return workflow
 
 
 def draw(page: ComfyPage, vue: ComfyPage, name: str, target: Path) -> None:
     """Write a lesson's graph and its picture. `vue` is a page that draws nodes as Vue components."""
-    workflow = tidy(page.page.evaluate(BUILD, RECIPES[name]), name)
+    workflow = build(page, name, RECIPES[name])
     place(workflow, measure(vue, workflow))
     write(workflow, target / f"{name}.json")
     page.load(workflow)
@@ -86,7 +92,7 @@ def write(workflow: dict[str, Any], file: Path) -> None:
 
 def draw_blueprint(page: ComfyPage, vue: ComfyPage, name: str) -> None:
     blueprint = BLUEPRINTS[name]
-    workflow = page.page.evaluate(BUILD, blueprint.canvas.recipe)
+    workflow = build(page, name, blueprint.canvas.recipe)
     place(workflow, measure(vue, workflow))
     write(fold(name, blueprint, workflow), BLOCKS / f"{name}.json")
 

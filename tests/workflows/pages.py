@@ -28,14 +28,7 @@ def api_prompt(workflow: dict[str, Any], object_info: dict[str, Any]) -> dict[st
         if node["type"] not in object_info or node["id"] in muted:
             continue  # a note, which is the page's own, or what is to be switched on later
         inputs = {port["name"]: links[port["link"]] for port in node["inputs"] if port.get("link") in links}
-        known = {name for names in object_info[node["type"]]["input_order"].values() for name in names}
-        widgets = [port["name"] for port in node["inputs"] if "widget" in port and port["name"] in known]
-        values = list(node.get("widgets_values", ()))
-        if "seed" in widgets:
-            del values[widgets.index("seed") + 1]  # the page's own control_after_generate stands behind a seed
-        if node["type"] == "LoadImage":
-            values.pop()  # its upload button
-        inputs = dict(zip(widgets, values, strict=True)) | inputs
+        inputs = values_of(node, object_info) | inputs
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["type"]}}
     return prompt
 
@@ -45,3 +38,24 @@ def opened(page: ComfyPage, workflow: dict[str, Any]) -> dict[str, Any]:
     page.load(workflow)
     assert page.missing_nodes() == [] and page.errors == []
     return page.prompt()
+
+
+def values_of(node: dict[str, Any], object_info: dict[str, Any]) -> dict[str, Any]:
+    """What the widgets of a saved node are set to, by the names of the node's inputs."""
+    if node["type"] not in object_info:
+        return {}
+    known = {name for names in object_info[node["type"]]["input_order"].values() for name in names}
+    widgets = [port["name"] for port in node["inputs"] if "widget" in port and port["name"] in known]
+    values = list(node.get("widgets_values", ()))
+    if "seed" in widgets:
+        del values[widgets.index("seed") + 1]  # the page's own control_after_generate stands behind a seed
+    if node["type"] == "LoadImage":
+        values.pop()  # its upload button
+    return dict(zip(widgets, values, strict=True))
+
+
+def default_of(info: dict[str, Any], name: str, otherwise: Any) -> Any:
+    """What a widget is set to in a new node: its default, else the first choice, else nothing of its kind."""
+    kind, options, *_ = [*next(group[name] for group in info["input"].values() if name in group), {}]
+    choices = kind if isinstance(kind, list) else options.get("options", [otherwise])
+    return options.get("default", {"STRING": "", "BOOLEAN": False}.get(str(kind), choices[0]))

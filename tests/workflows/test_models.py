@@ -32,7 +32,7 @@ def test_every_model_of_a_workflow_is_offered_from_where_the_table_says(file):
         for model in offered:
             known = BY_NAME.get(model["name"])
             if known is None:  # a checkpoint, which is no file of ours
-                assert model["directory"] in ("checkpoints", "diffusion_models", "text_encoders", "vae"), model
+                assert model["directory"] in ("checkpoints", "controlnet", "diffusion_models", "text_encoders", "vae")
                 assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith(model["name"])
             else:
                 hashed = {"hash": known.sha256, "hash_type": "SHA256"} if known.sha256 else {}

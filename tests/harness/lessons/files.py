@@ -24,12 +24,6 @@ OTHERS = {
         "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors", "checkpoints"
     ),
     "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
-    "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors": (
-        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K/resolve/main/open_clip_model.safetensors", "open_clip"
-    ),
-    "open_clip_ViT-L-14_openai.safetensors": (
-        "timm/vit_large_patch14_clip_224.openai/resolve/main/open_clip_model.safetensors", "open_clip"
-    ),
     **{
         name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")
         for name in (
@@ -43,7 +37,7 @@ OTHERS = {
 
 def all_files() -> dict[str, File]:
     """Every file that a lesson may name."""
-    published = (file.name for kind in ("adapter", "lora", "encoder") for file in of_kind(kind))
+    published = (file.name for kind in ("adapter", "lora", "encoder", "both towers") for file in of_kind(kind))
     return {name: find_file(name) for name in (*OTHERS, *published)}
 
 
@@ -58,4 +52,6 @@ def find_file(name: str) -> File:
 def named(name: str) -> list[dict[str, str]]:
     """What a loader's `properties.models` says, so that ComfyUI offers what is missing."""
     url, folder = find_file(name)
-    return [{"name": name, "url": url, "directory": folder}]
+    known = BY_NAME.get(name)
+    hashed = {"hash": known.sha256, "hash_type": "SHA256"} if known and known.sha256 else {}
+    return [{"name": name, "url": url, "directory": folder} | hashed]
