@@ -60,7 +60,7 @@ async recipe => {
 
 
 def build(page: ComfyPage, name: str, recipe: dict[str, Any]) -> dict[str, Any]:
-    """The graph of a recipe, as the page saves it; in a graph of its own, since the page remembers values by node id."""
+    """The graph of a recipe, as the page saves it; a graph of its own, since the page keeps values by node id."""
     own = str(uuid.uuid5(uuid.NAMESPACE_URL, name))
     page.load(EMPTY | {"id": own})
     return tidy(page.page.evaluate(BUILD, recipe), own)

@@ -65,10 +65,10 @@ def page() -> str:
     blocks = "\n".join(f"- **{name}**: {blueprint.description}" for name, blueprint in BLUEPRINTS.items())
     parts = [
         "# Lessons",
-        "Open them from ComfyUI's template browser (they are listed under this pack), or drop a file on the canvas. Each "
-        "says on the canvas, in English and Chinese, what it shows and what to try next. Those **without downloads** run "
-        "on the models that come with the pack. The graphs, these texts and the pictures are drawn by one program: "
-        "`python -m harness.draw_workflows` in the environment of the tests.",
+        "Open them from ComfyUI's template browser (they are listed under this pack), or drop a file on the canvas. "
+        "Each says on the canvas, in English and Chinese, what it shows and what to try next. Those **without "
+        "downloads** run on the models that come with the pack. The graphs, these texts and the pictures are drawn by "
+        "one program: `python -m harness.draw_workflows` in the environment of the tests.",
         f"In the node library there are blueprints under *IPAdapter*, blocks to build with:\n\n{blocks}",
     ]
     for chapter, names in CHAPTERS.items():

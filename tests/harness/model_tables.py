@@ -1,4 +1,4 @@
-"""Write the tables of files in README.md from the one table of what exists: python tests/harness/model_tables.py
+"""Write the tables of files in docs/model_files.md from the one table of what exists: python tests/harness/model_tables.py
 
 Between the marks nothing is written by hand.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "model_files.md"
 BEGIN, END = "<!-- {} from ipadapter/catalog.py: begin -->\n", "<!-- {} from ipadapter/catalog.py: end -->"
 TITLES = {"sd15": "SD1.5", "sdxl": "SDXL", "kolors": "Kolors", "flux": "Flux", "sd3.5": "SD3.5"}
 
@@ -68,12 +68,12 @@ def main() -> None:
     import conftest  # noqa: F401  # makes the pack importable
     from pack.ipadapter import catalog
 
-    text = README.read_text("utf-8")
+    text = PAGE.read_text("utf-8")
     for name, make in TABLES.items():
         old = BEGIN.format(name) + between(text, name) + END.format(name)
-        assert old in text, f"README.md has no marks for {name}"
+        assert old in text, f"{PAGE.name} has no marks for {name}"
         text = text.replace(old, BEGIN.format(name) + make(catalog) + END.format(name))
-    README.write_text(text, "utf-8")
+    PAGE.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

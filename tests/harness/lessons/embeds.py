@@ -72,7 +72,7 @@ def try_it(k: Kit) -> None:
     )[0]  # fmt: skip
     latent = k.latent(batch=4)
     k.next()
-    words = k.conditions("", "house")
+    words = k.conditions("", "boat")
     k.next()
     picture = k.sample(applied, **words, latent_image=latent, seed=11)
     k.next()
