@@ -1,4 +1,4 @@
-"""Write the tables of files in docs/model_files.md from the one table of what exists: python tests/harness/model_tables.py
+"""Write the tables of docs/model_files.md from the one table of what exists: python tests/harness/model_tables.py
 
 Between the marks nothing is written by hand.
 """
