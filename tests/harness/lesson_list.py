@@ -28,6 +28,7 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "Beginning with a picture": ("image_to_image_with_reference", "inpainting_with_reference"),
     "When, and in which layer": ("start_and_end", "weight_schedule", "layer_sweep", "attention_map", "animation"),
     "Comparing": ("weight_types_side_by_side", "which_weight", "model_comparison"),
+    "Flux and SD3.5": ("flux_style_reference_and_text", "flux_two_regions_two_references", "sd35_reference"),
     "More": ("encode_mix_save_load", "kolors"),
 }  # fmt: skip
 TEN = (

@@ -162,6 +162,7 @@ def test_templates_show_our_workflows_with_their_pictures_and_open_with_a_click(
     assert len(ours) >= 8 and {status for _, status in ours} == {200}  # the first page of cards
     shown = page.page.evaluate("[...document.querySelectorAll('[role=dialog] img')].map(i => [i.src, i.naturalWidth])")
     assert len(shown) >= 8 and all(src.startswith("blob:") and width > 400 for src, width in shown)
+    page.page.locator("[role=dialog] input[type=text], [role=dialog] input[type=search]").first.fill("try_it_no")
     page.page.get_by_text("try_it_no_downloads", exact=True).click()
     page.page.wait_for_function("window.app.graph.nodes.some(node => node.type === 'IPAdapterDemoLoader')")
     assert page.missing_nodes() == []
