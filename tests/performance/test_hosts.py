@@ -17,6 +17,7 @@ from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.sites import find_sites
 from pack.nodes.applying.keys_values import storage_type
 from pack.nodes.loading.adapters import manage
+from packed import pack_linears
 from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins, unets
 
@@ -55,38 +56,11 @@ def test_eight_bit_weights_compute_in_another_type_and_keys_and_values_follow(mo
     assert changes(rig, model) > 0
 
 
-class Packed(torch.nn.Linear):
-    """Two 4-bit weights a byte, as quantised formats keep them: only in_features tells the true width."""
-
-    def __init__(self, linear: torch.nn.Linear) -> None:
-        super().__init__(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
-        self.bias = linear.bias
-        self.scale = linear.weight.detach().abs().amax() / 7
-        levels = (linear.weight.detach() / self.scale).round().clamp(-7, 7).to(torch.int8) + 8
-        packed = (levels[:, 0::2] | levels[:, 1::2] << 4).to(torch.uint8)
-        self.weight = torch.nn.Parameter(packed, requires_grad=False)
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        halves = torch.stack([self.weight & 15, self.weight >> 4], dim=-1).flatten(1)
-        weight = (halves.to(input.dtype) - 8) * self.scale
-        return torch.nn.functional.linear(input, weight, self.bias)
-
-
-def with_linears(model: ModelPatcher, change) -> torch.nn.Module:
-    """The UNet with every Linear of its transformers changed."""
-    unet = model.model.diffusion_model
-    for transformer in [m for m in unet.modules() if hasattr(m, "attn2")]:
-        for parent in list(transformer.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, torch.nn.Linear):
-                    setattr(parent, name, change(child))
-    return unet
-
-
 def test_packed_weights_do_not_hide_the_widths_of_layers():
     model = RIG.bare()
     before = find_sites(model.model.diffusion_model)
-    with_linears(model, Packed)
+    for transformer in [m for m in model.model.diffusion_model.modules() if hasattr(m, "attn2")]:
+        pack_linears(transformer)
     packed = model.model.diffusion_model.input_blocks[1][1].transformer_blocks[0].attn2.to_k
     assert packed.weight.shape[1] == 768 // 2
     assert find_sites(model.model.diffusion_model) == before

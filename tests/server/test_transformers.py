@@ -1,69 +1,25 @@
 """Image prompts on Flux and SD3.5 in a running ComfyUI server, on models that its own loader reads from files."""
 
-from itertools import count
-
 import pytest
 import torch
 
 from harness.client import PromptError
 from harness.graph import Graph
-
-XLABS, INSTANTX = "flux-ip-adapter.safetensors", "instantx-flux-ip-adapter.bin"
-SD35 = "instantx-sd3.5-large-ip-adapter.bin"
-FILES = [XLABS, INSTANTX, SD35]
-RUNS = count()
-RISING = {"shape": "linear up", "low": 0.2, "high": 1.0}
-
-
-def family_of(file):
-    return "sd3.5" if file == SD35 else "flux"
-
-
-def model(g, family):
-    return g.add("UNETLoader", unet_name=f"tiny-{family}.safetensors", weight_dtype="default")[0]
-
-
-def apply(g, m, file=XLABS, image=1, node="IPAdapterAdvanced", **more):
-    inputs = {"weight": 1.0, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0}
-    links = {
-        "model": m, "ipadapter": g.add("IPAdapterModelLoader", ipadapter_file=file)[0],
-        "clip_vision": g.add("TestClipVision", seed=3)[0], "image": g.add("TestImage", seed=image)[0],
-    }  # fmt: skip
-    return g.add(node, **(links | inputs | {"embeds_scaling": "V only"} | more))
-
-
-def sample(g, m, family, cfg=1.0, steps=2, batch=1):
-    positive, negative = (g.add("TestConditioning", family=family, seed=seed, tokens=5) for seed in (10, 20))
-    latent = g.add("EmptySD3LatentImage", width=64, height=96, batch_size=batch)
-    return g.add(
-        "KSampler", model=m, positive=positive[0], negative=negative[0], latent_image=latent[0], seed=5, steps=steps,
-        cfg=cfg, sampler_name="euler", scheduler="simple", denoise=1.0,
-    )  # fmt: skip
-
-
-def latent(server, build, file=XLABS, **sampling):
-    """The latent sampled from the model that `build(graph, model)` makes of a bare one."""
-    g, family, name = Graph(), family_of(file), f"transformer{next(RUNS)}"
-    g.save(name, sample(g, build(g, model(g, family)), family, **sampling)[0])
-    return server.run(g).tensor(name)
-
-
-def bare(g, m):
-    return m
-
-
-def adapted(file=XLABS, **more):
-    return lambda g, m: apply(g, m, file, **more)[0]
-
-
-def solid(g, value):
-    return g.add("SolidMask", value=value, width=64, height=96)[0]
-
-
-def half(g, x):
-    """White in the left half, for x = 0, or in the right one, for x = 32."""
-    white = g.add("SolidMask", value=1.0, width=32, height=96)[0]
-    return g.add("MaskComposite", destination=solid(g, 0.0), source=white, x=x, y=0, operation="add")[0]
+from harness.transformers import (
+    FILES,
+    INSTANTX,
+    SD35,
+    XLABS,
+    adapted,
+    apply,
+    bare,
+    family_of,
+    half,
+    latent,
+    model,
+    sample,
+    solid,
+)
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -1,4 +1,6 @@
-"""Image prompts on Flux and SD3.5 in half precision, and beside weights of 8 bits."""
+"""Image prompts on Flux and SD3.5 in half precision, and beside weights of 8 bits and packed ones."""
+
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.sd
 
 import tiny_transformers as tiny
+from pack.ipadapter.sites import find_sites
+from packed import Packed, change_linears, pack_linears
 from transformer_rig import FAMILY, adapter, embeds, follow, predict, tiny_model
 
 OPTIONS = {
@@ -31,3 +35,32 @@ def test_prompts_follow_the_type_that_a_model_computes_in(kind, precision):
     added = predict(follow(full, loaded, embeds(kind)), family)[1] - predict(full, family)[1]
     error = ((found - none) - added).norm() / added.norm()
     assert error < CLOSE.get(precision, 0.5), error
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_packed_weights_hide_no_width_and_give_the_bits_of_what_they_hold(kind):
+    """As in GGUF's loaders: bytes in the place of weights, a Linear of their own. The judge holds the same numbers."""
+    family, loaded = FAMILY[kind], adapter(kind)
+    packed, plain = tiny_model(family), tiny_model(family)
+    before = find_sites(plain.model.diffusion_model)
+    pack_linears(packed.model.diffusion_model)
+    assert find_sites(packed.model.diffusion_model) == before
+    hold_what_packed_ones_hold(plain.model.diffusion_model)
+    mask = torch.tensor([0.0, 1.0]).repeat_interleave(4).expand(1, 8, 8)
+    strengths: list[dict[str, Any]] = [{"weight": 0.0}, {}, {"mask": mask, "weight": 0.8}]
+    drawn = []
+    for strength in strengths:
+        found, expected = (predict(follow(m, loaded, embeds(kind), **strength), family)[1] for m in (packed, plain))
+        assert torch.equal(found, expected)  # float32, the same products
+        drawn.append(found)
+    assert torch.equal(drawn[0], predict(packed, family)[1])
+    assert all((one - drawn[0]).abs().max() > 1e-3 for one in drawn[1:])
+
+
+def hold_what_packed_ones_hold(model):
+    def rounded(linear):
+        with torch.no_grad():
+            linear.weight.copy_(Packed(linear).unpacked(linear.weight))
+        return linear
+
+    change_linears(model, rounded)
