@@ -5,6 +5,7 @@ import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { DRAWN, Unknown, describe } from "./description.js"
 import { withPictures } from "./pictures.js"
+import { themeOf } from "./theme.js"
 import { say } from "./words.js"
 
 const SCHEDULES = ["IPAdapterWeightSchedule", "IPAdapterCombineSchedules"]
@@ -73,8 +74,7 @@ class Drawing {
   look() {
     let wanted
     try {
-      const theme = document.querySelector("html.dark-theme, body.dark-theme") ? "dark" : "light"
-      wanted = { draw: describe(this.node), family: this.node.properties?.drawn_for ?? FAMILIES[0], theme }
+      wanted = { draw: describe(this.node), family: this.node.properties?.drawn_for ?? FAMILIES[0], theme: themeOf(this.words) }
     } catch (error) {
       if (!(error instanceof Unknown)) throw error
       this.asked?.abort()
