@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import callers, counting, little_memory, loaders, probe, sent, standins, unets, weight_probe
+from . import callers, counting, little_memory, loaders, neighbours, probe, sent, standins, unets, weight_probe
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
@@ -207,6 +207,6 @@ class TestNodes(ComfyExtension):
             TestModel, TestCheckpoint, TestVae, TestConditioning, TestClipVision, TestImage, TestSaveTensor,
             TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
-            *callers.NODES, sent.TestSentPicture, *loaders.NODES, counting.TestCountedStep,
+            *callers.NODES, *neighbours.NODES, sent.TestSentPicture, *loaders.NODES, counting.TestCountedStep,
             little_memory.TestLittleMemory,
         ]  # fmt: skip

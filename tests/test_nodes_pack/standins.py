@@ -14,10 +14,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from .unets import seed_weights
 
-WIDTHS = {"sd15": 768, "sdxl": 2048, "flux": 4096, "sd3.5": 4096}
+WIDTHS = {"sd15": 768, "sdxl": 2048, "sdxl refiner": 1280, "flux": 4096, "sd3.5": 4096}
 WORDS = {"flux": "flux", "sd3.5": "sd3.5", "xl": "sdxl"}
 FORMATS: dict[str, type[latent_formats.LatentFormat]] = {
-    "sd15": latent_formats.SD15, "sdxl": latent_formats.SDXL, "flux": latent_formats.Flux, "sd3.5": latent_formats.SD3,
+    "sd15": latent_formats.SD15, "sdxl": latent_formats.SDXL, "sdxl refiner": latent_formats.SDXL,
+    "flux": latent_formats.Flux, "sd3.5": latent_formats.SD3,
 }  # fmt: skip
 TOKENS = 77
 POOLED = 1280
@@ -46,6 +47,11 @@ class TextStandIn:
         words += [torch.zeros(self.width + POOLED)] * (TOKENS - len(words))
         table = torch.stack(words)
         return [[table[None, :, : self.width], {"pooled_output": table[:, self.width :].mean(0, keepdim=True)}]]
+
+    def encode_from_tokens(self, tokens: list[str], return_pooled: str | bool = False) -> tuple[Tensor, Tensor]:
+        """As GLIGEN's nodes ask for it: the pooled vector before its projection, which is as wide as a token."""
+        table = self.encode_from_tokens_scheduled(tokens)[0][0]
+        return table, table.mean(1)
 
 
 class TextTower:

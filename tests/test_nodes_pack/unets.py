@@ -27,10 +27,16 @@ def _sdxl(depth: list[int], middle: int, output: list[int], **more: Any) -> dict
     )
 
 
+REFINER = SD15 | {
+    "transformer_depth": [0, 0, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+    "use_linear_in_transformer": True, "context_dim": 1280, "adm_in_channels": 2560, "num_classes": "sequential",
+}  # fmt: skip
+
 FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
     "sd15": (supported_models.SD15, SD15),
     "sdxl": (supported_models.SDXL, SDXL),
     "sdxl shallow": (supported_models.SDXL, _sdxl([0, 0, 1, 1, 2, 2], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
+    "sdxl refiner": (supported_models.SDXLRefiner, REFINER),
     "kolors": (supported_models.SDXL, _sdxl([0, 0, 1, 1, 2, 2], 2, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
     "ssd-1b": (supported_models.SSD1B, _sdxl([0, 0, 2, 2, 4, 4], -1, [0, 0, 0, 1, 1, 2, 10, 4, 4])),
     "vega": (supported_models.Segmind_Vega, _sdxl([0, 0, 1, 1, 2, 2], -1, [0, 0, 0, 1, 1, 1, 2, 2, 2])),
@@ -53,14 +59,19 @@ def unet_config(family: str, channels: int, dtype: torch.dtype) -> dict[str, Any
 
 def tiny_model(family: str, seed: int, channels: int = 32, dtype: str = "fp32") -> model_patcher.ModelPatcher:
     """A MODEL as ComfyUI's loader makes it, of random weights: discrete eps sampling, the family's latent format."""
-    device = model_management.get_torch_device()
     config = FAMILIES[family][0](unet_config(family, channels, DTYPES[dtype]))
     if config.unet_config["num_head_channels"] == 64 and channels < 320:
         config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
+    return model_of(config, seed, dtype, text_projection=family == "kolors")
+
+
+def model_of(config: Any, seed: int, dtype: str = "fp32", text_projection: bool = False) -> model_patcher.ModelPatcher:
+    """A MODEL of any of ComfyUI's configurations, of random weights."""
+    device = model_management.get_torch_device()
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))
     config.set_inference_dtype(DTYPES[dtype], manual_cast)
     model = config.get_model({}, "", device=model_management.unet_offload_device())
-    if family == "kolors":  # as Kolors nodes leave it on their models: from the text encoder's width to the UNet's
+    if text_projection:  # as Kolors nodes leave it on their models: from the text encoder's width to the UNet's
         model.diffusion_model.encoder_hid_proj = nn.Linear(4096, 2048, dtype=DTYPES[dtype])
     seed_weights(model.diffusion_model, seed)
     return model_patcher.CoreModelPatcher(model, device, model_management.unet_offload_device())
