@@ -19,6 +19,7 @@ from harness.transformers import (
     model,
     sample,
     solid,
+    text,
 )
 
 
@@ -75,6 +76,32 @@ def test_two_halves_with_two_references_differ_from_either_alone(server, file):
     both = latent(server, halves, file)
     for image in (1, 2):
         assert not torch.equal(both, latent(server, adapted(file, image=image), file))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_two_areas_of_text_have_each_their_part_of_a_mask(server, file):
+    """Disjoint areas never see each other, so each ends as it would without a mask, or without an adapter."""
+
+    side = {"width": 0.5, "height": 1.0, "y": 0.0, "strength": 1.0}
+
+    def areas(build, masked=None):
+        g, family = Graph(), family_of(file)
+        m = build(g, model(g, family), **({} if masked is None else {"attn_mask": half(g, masked)}))
+        parts = [
+            g.add("ConditioningSetAreaPercentage", conditioning=text(g, family, seed), x=x, **side)
+            for seed, x in ((10, 0.0), (11, 0.5))
+        ]
+        both = g.add("ConditioningCombine", conditioning_1=parts[0][0], conditioning_2=parts[1][0])
+        g.save("areas", sample(g, m, family, positive=both[0])[0])
+        return server.run(g).tensor("areas")
+
+    build = lambda g, m, **more: apply(g, m, file, **more)[0]  # noqa: E731
+    none, full, left, right = areas(bare), areas(build), areas(build, 0), areas(build, 32)
+    for x, masked in ((0, left), (4, right)):
+        inside, outside = slice(x, x + 4), slice(4 - x, 8 - x)
+        assert (full - none)[..., inside].abs().max() > 1e-3
+        assert torch.equal(masked[..., inside], full[..., inside])
+        assert torch.equal(masked[..., outside], none[..., outside])
 
 
 @pytest.mark.parametrize(

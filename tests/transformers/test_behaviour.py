@@ -61,6 +61,28 @@ def test_a_mask_covers_just_its_part_of_the_canvas(kind, bare, prompted, height,
     assert torch.equal(masked[..., :middle], full[..., :middle])
 
 
+@pytest.mark.parametrize("references", [0, 1])
+def test_an_area_has_its_part_of_a_mask_and_a_region_inside_it_its_own(kind, bare, prompted, references):
+    """The right half of the canvas is an area; a mask says where in it, and nothing outside of it."""
+    if references and FAMILY[kind] != "flux":
+        return  # only Flux takes reference latents
+    family, height, width, left = FAMILY[kind], 12, 8, 4
+    more = {"reference_latents": [seeded((1, 16, 8, 6), 3)]} if references else {}
+    area = texts(family, 10, area=(height, width - left, 0, left), strength=1.0, **more)
+    run = {"shape": (1, 16, height, width), "positive": area}
+    masks = {name: torch.zeros(1, height, width) for name in ("inside", "outside", "region", "region and outside")}
+    masks["inside"][..., left:] = masks["outside"][..., :left] = masks["region and outside"][..., :left] = 1
+    masks["region"][:, :6, left:] = masks["region and outside"][:, :6, left:] = 1
+    whole = {"layer_weights": LAST[kind]}
+    none, full = (predict(m, family, **run)[1][..., left:] for m in (bare, prompted(**whole)))
+    seen = {name: predict(prompted(**whole, mask=mask), family, **run)[1] for name, mask in masks.items()}
+    seen = {name: v[..., left:] for name, v in seen.items()}
+    assert (full - none).abs().amax(dim=(0, 1, 3)).min() > 1e-4
+    assert torch.equal(seen["inside"], full) and torch.equal(seen["outside"], none)
+    assert torch.equal(seen["region"], torch.cat((full[:, :, :6], none[:, :, 6:]), dim=2))
+    assert torch.equal(seen["region and outside"], seen["region"])
+
+
 def test_negative_rows_of_cfg_see_what_stands_for_nothing(kind, bare, prompted):
     family = FAMILY[kind]
     nothing = follow(bare, adapter(kind), torch.zeros_like(embeds(kind)))
