@@ -3,7 +3,7 @@
 Everything attached is new: nothing reachable from the model that came in is changed.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
@@ -19,6 +19,7 @@ from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
 from . import transformer, unet
 from .call import BUDGET, Decider, ModelCall
 from .compiled import AttentionPatch
+from .replaced import Places
 from .rows import KEY
 
 
@@ -29,11 +30,12 @@ class Binding:
     install: Callable[[ModelPatcher, Site, int, Decider, tuple[ImagePrompt, ...]], None]
     replace_patches: Callable[[ModelPatcher, Callable[[Any], Any]], None]
     idle_patches: Callable[[Sequence[Site]], Sequence[AttentionPatch]]
+    patch_at: Callable[[Mapping[str, Any], Site], Any]
 
 
-_TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches)
+_TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches, transformer.patch_at)
 BINDINGS: dict[str, Binding] = {
-    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches),
+    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches, unet.patch_at),
     "flux": _TRANSFORMER,
     "mmdit": _TRANSFORMER,
 }
@@ -59,6 +61,7 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
         clone.get_model_object("model_sampling"),
         earlier.positions if earlier else WeakKeyDictionary(),
         binding.idle_patches(sites),
+        Places(sites, binding.patch_at),
     )
     for number, site in enumerate(sites):
         reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))

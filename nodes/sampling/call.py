@@ -20,7 +20,7 @@ from ...masks.grid import mask_around, mask_on_grid
 from ...weight_schedules.position import SamplingPosition
 from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs
 from .never_called import Watch
-from .replaced import say_replaced
+from .replaced import Places, say_replaced
 from .rows import KEY, branches_of_conds, guider_notes, read_rows, with_notes
 
 Kept = TypeVar("Kept")
@@ -33,7 +33,7 @@ BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on th
 class ModelCall:
     """What one call of the model needs to know: what its rows are, the weight of every prompt in every layer (None
     while idle), sigma where a prompt depends on it, and the latent's height and width where they are known. Sites that
-    ask for their images are noted.
+    ask for their images are noted, and what kept others from it.
     """
 
     rows: Rows
@@ -41,6 +41,9 @@ class ModelCall:
     sigma: float | None = None
     latent: tuple[int, int] | None = None
     asked: set[int] = field(default_factory=set, compare=False)  # numbers of sites
+    without_attention: dict[int, Any] = field(
+        default_factory=dict, compare=False
+    )  # what ran there, by number of a site
 
     def acts(self) -> bool:
         """Whether any prompt acts in any layer."""
@@ -55,6 +58,7 @@ class Decider:
     model_sampling: Any
     positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)  # by model_sampling; chains share them
     idle: Sequence[AttentionPatch] = ()  # one per site, for graphs that serve whatever prompts reach
+    places: Places = Places()
     watch: Watch = field(default_factory=Watch)
     store: ContentCache = field(default_factory=lambda: ContentCache(BUDGET))  # what sites need while sampling
     looked: bool = True  # whether, in this run, patches of others in the place of ours were looked for
@@ -104,7 +108,7 @@ class Decider:
     ) -> Any:
         """Decide, and hand the decision down to every patch."""
         call = self.decide(options, len(x), executor.class_obj.model_sampling, (x.shape[-2], x.shape[-1]))
-        self.watch.asked(not self.idle and call.acts())  # on UNets, `say_replaced` looks closer
+        self.watch.asked(not self.idle and call.acts())  # on UNets, `say_replaced` is enough
         options = {**options, KEY: {**options.get(KEY, {}), "call": call}}
         if is_compiled(executor.class_obj, options):
             options = patched_everywhere(options, self.idle)
@@ -113,7 +117,8 @@ class Decider:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if not self.looked and (acting := [weights for weights in call.weights.values() if weights is not None]):
             self.looked = True
-            say_replaced([patch.site for patch in self.idle], acting, call.asked, options)
+            if say_replaced(self.places, acting, call.asked, options, call.without_attention):
+                self.watch.answer()  # said with names
         return out
 
     def call_for(self, prompts: Sequence[ImagePrompt], options: dict[str, Any], rows: int) -> ModelCall:

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from ...ipadapter.cache import serial
 from ...ipadapter.sites import Site
+from .replaced import OwnPatch
 
 NAME = "ipadapter_atelier"
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
 _identities = itertools.count(1)
 
 
-class AttentionPatch(ABC):
+class AttentionPatch(OwnPatch, ABC):
     """Replaces one cross-attention, called by the model or by a compiled graph of it."""
 
     def __init__(self, site: Site, number: int) -> None:

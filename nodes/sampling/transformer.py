@@ -16,6 +16,7 @@ from ...ipadapter.transformer_formats import Mechanism
 from .block_attention import BlockAttention, FluxAttention, JointAttention, renorms
 from .call import Decider, ModelCall, acting
 from .compiled import AttentionPatch
+from .replaced import OwnPatch
 
 Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
 Replacement = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
@@ -50,7 +51,16 @@ def block_of(model: ModelPatcher, site: Site) -> Any:
 
 def patches_of(model: ModelPatcher) -> dict[Any, Any]:
     """What replaces blocks of a model, ours and others', by ComfyUI's key."""
-    return model.model_options["transformer_options"].get("patches_replace", {}).get("dit", {})
+    return _replacements(model.model_options["transformer_options"])
+
+
+def patch_at(options: Mapping[str, Any], site: Site) -> Any:
+    """What replaces a block in a model call, from its transformer options; None where nothing does."""
+    return _replacements(options).get(key_of(site))
+
+
+def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
+    return options.get("patches_replace", {}).get("dit", {})
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["BlockPatch"], "BlockPatch"]) -> None:
@@ -73,7 +83,7 @@ ATTENTIONS: dict[Mechanism, type[BlockAttention]] = {
 }
 
 
-class BlockPatch:
+class BlockPatch(OwnPatch):
     """Replaces one block by itself (or by what replaced it before) with image prompts in it."""
 
     def __init__(
@@ -108,7 +118,10 @@ class BlockPatch:
     ) -> dict[str, Any]:
         attention = ATTENTIONS[prompts[0].mechanism](self, prompts, call, args)
         out = self._block(extra)({**args, "transformer_options": attention.options})
-        return {**out, "img": attention.after_block(out["img"])}
+        img = attention.after_block(out["img"])
+        if self.number not in call.asked:
+            call.without_attention[self.number] = self.before or self.module
+        return {**out, "img": img}
 
     def with_prompts(self, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> "BlockPatch":
         """The same patch in the same place, of other prompts."""

@@ -1,6 +1,6 @@
 """Image prompts in a UNet: the patch of a cross-attention, which adds theirs to the attention to the text."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
@@ -21,7 +21,7 @@ Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> None:
     """Let prompts act in a site of a cloned model, beside whatever patch its cross-attention has already."""
     present = patches_of(clone)
-    before = present.get(site.address, present.get(site.block))
+    before = patch_at(clone.model_options["transformer_options"], site)
     if isinstance(before, ImagePromptPatch):
         patch = ImagePromptPatch(site, number, decider, before.prompts + prompts, before.before, before.added)
     elif prompts:
@@ -35,7 +35,17 @@ def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prom
 
 def patches_of(model: ModelPatcher) -> dict[Any, Any]:
     """The patches that replace cross-attentions of a model, ours and others', by ComfyUI's address."""
-    return model.model_options["transformer_options"].get("patches_replace", {}).get("attn2", {})
+    return _replacements(model.model_options["transformer_options"])
+
+
+def patch_at(options: Mapping[str, Any], site: Site) -> Any:
+    """What replaces a cross-attention in a model call, from its transformer options; None where nothing does."""
+    patches = _replacements(options)
+    return patches.get(site.address, patches.get(site.block))
+
+
+def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
+    return options.get("patches_replace", {}).get("attn2", {})
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], "ImagePromptPatch"]) -> None:

@@ -170,6 +170,55 @@ def test_a_model_whose_code_another_pack_replaced_is_said_to_ignore_the_prompts(
     assert "had no effect: the model never called them" in caplog.text
 
 
+def couple(args, extra):
+    """As another pack's replacement of a block that forgets what it replaces."""
+    return extra["original_block"](args)
+
+
+def cached(args, extra):
+    """As another pack's that runs no block: what it kept of an earlier step, here what came in."""
+    return {"img": args["img"]} | ({"txt": args["txt"]} if "txt" in args else {})
+
+
+def in_slots(model, patch, *slots):
+    model = model.clone()
+    for slot in slots:
+        model.set_model_patch_replace(patch, "dit", *slot)
+    return model
+
+
+def noted(caplog, model, family):
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        sample(model, family)
+    return [record.getMessage() for record in caplog.records if "image prompts" in record.getMessage()]
+
+
+def test_what_drops_some_or_all_of_our_blocks_is_named_once_per_run_and_nothing_else_is(kind, bare, prompted, caplog):
+    family = FAMILY[kind]
+    blocks = {"XLabs Flux": 2, "InstantX Flux": 4, "InstantX SD3.5": 2}[kind]
+    slots = [("double_block", 0), ("double_block", 1)] + [("single_block", i) for i in range(2)] * (blocks == 4)
+    for after in (slots[:1], slots):
+        (note,) = noted(caplog, in_slots(prompted(), couple, *after), family)
+        assert f"replaced the image prompts in {len(after)} of {blocks} places" in note and ".couple)" in note
+        assert "Put that node before the IPAdapter nodes" in note
+    (note,) = noted(caplog, prompted(in_slots(bare, cached, slots[0])), family)
+    assert f"runs 1 of {blocks} blocks without their own attention" in note and ".cached)" in note
+    quiet = [
+        prompted(in_slots(bare, couple, *slots)),
+        in_slots(prompted(layer_weights=LAST[kind]), couple, slots[0]),
+        in_slots(prompted(weight=0.0), couple, *slots),
+    ]
+    assert not any(noted(caplog, model, family) for model in quiet)
+
+
+def test_a_block_that_chroma_leaves_out_is_nobody_s_fault(caplog):
+    chroma = model_of("chroma")
+    chroma.model.diffusion_model.skip_mmdit, chroma.model.diffusion_model.skip_dit = [1], [0]
+    prompt = follow(in_slots(chroma, couple, ("double_block", 1)), adapter("InstantX Flux"), embeds("InstantX Flux"))
+    assert not noted(caplog, prompt, "flux")
+
+
 def test_tokens_of_sd35_are_made_once_per_step_and_keys_and_values_once_per_step_and_block(monkeypatch):
     loaded, counts = adapter("InstantX SD3.5"), {"tokens_at": 0, "keys_values": 0}
     for name in counts:
