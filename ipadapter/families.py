@@ -118,8 +118,13 @@ def face_habits(name: str) -> FaceHabits:
     return FAMILIES[name].face if name in FAMILIES else FaceHabits()
 
 
+OTHER_UNETS = {1280: "SDXL's refiner", 1024: "SD2 or Stable Video Diffusion"}  # no adapter was published for them
+
+
 def title_of(text_width: int, structure: str = "unet") -> str:
     """What a person calls a model or adapter whose layers read text of this width."""
+    if structure == "unet" and text_width in OTHER_UNETS:
+        return OTHER_UNETS[text_width]
     family = family_of_model(text_width, False, structure)
     return family.title if family is not None else "another family"
 

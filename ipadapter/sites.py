@@ -30,6 +30,7 @@ class Site:
     channels: int
     context_dim: int  # width of the text that it reads
     patch: int = 1  # latent pixels along the side of a token, where that is the same everywhere
+    along_frames: bool = False  # whether a video model has a second cross-attention at this address, along its frames
 
     @property
     def address(self) -> Address:
@@ -45,12 +46,13 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
     """Every cross-attention of a UNet, in execution order; ModelMismatchError for a UNet that has none."""
     found: list[Site] = []
     for layer, (block, transformer) in enumerate(_transformers(unet)):
-        blocks = transformer.transformer_blocks
+        blocks, video = transformer.transformer_blocks, hasattr(transformer, "time_stack")
         for position, inner in enumerate(blocks):
             if (attention := getattr(inner, "attn2", None)) is not None:
                 width = attention.heads * attention.dim_head
                 text_width = attention.to_k.in_features
-                found.append(Site(layer, block, position, len(blocks), attention.heads, width, text_width))
+                sizes = (len(blocks), attention.heads, width, text_width)
+                found.append(Site(layer, block, position, *sizes, along_frames=video))
     if not found:
         raise ModelMismatchError(
             f"This {type(unet).__name__} has no cross-attention layer, so there is nothing an IP-Adapter could "

@@ -42,9 +42,7 @@ class IPAdapterDemoLoader(io.ComfyNode):
 class IPAdapterDemoPrompt(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        known = (
-            f"One of: {', '.join(WORDS)}. (fish:1.5) weighs a word. Leave it empty for the negative prompt."
-        )
+        known = f"One of: {', '.join(WORDS)}. (fish:1.5) weighs a word. Leave it empty for the negative prompt."
         return io.Schema(
             node_id="IPAdapterDemoPrompt",
             display_name="IPAdapter Demo: Prompt",

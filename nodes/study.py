@@ -51,9 +51,7 @@ class IPAdapterStudy(io.ComfyNode):
                     "latent_image", tooltip="Where every sampling starts. A batch makes steadier scores: 4 or more."
                 ),
                 io.Vae.Input("vae", tooltip="Makes pictures of the sampled latents."),
-                io.String.Input(
-                    "prompt", default="", multiline=True, tooltip=PROMPT
-                ),
+                io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
                 io.String.Input("weights", default="0, 0.25, 0.5, 0.75, 1", tooltip=WEIGHTS),
                 io.String.Input("weight_types", default="linear", tooltip=TYPES),
                 whole("seed", 0, 0, 2**64 - 1, "The same noise for every cell.", control_after_generate=True),

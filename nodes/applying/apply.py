@@ -13,7 +13,7 @@ from torch import Tensor
 from ...ipadapter.attention import SCALINGS
 from ...ipadapter.checks import check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import FAMILIES, Block, structure_of_blocks, title_of
+from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, structure_of_blocks, title_of
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site, layer_blocks, reached
 from ...ipadapter.transformer_formats import REACHES
@@ -161,12 +161,12 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
         return fitting
     is_title = title_of(width, found)
     made_for = FAMILIES[config.family].title if config.family in FAMILIES else title_of(config.context_dim)
+    unserved = is_title in OTHER_UNETS.values()
+    advice = f"No adapter was published for {is_title}: use" if unserved else f"Load an adapter for {is_title}, or"
+    texts = (f" (text {config.context_dim} wide)", f" ({width} wide)") if fitting else ("", "")
     raise ModelMismatchError(
-        f"{adapter.name} was made for {made_for} (text {config.context_dim} wide), and the model is {is_title} "
-        f"({width} wide). Load an adapter for {is_title}, or a {made_for} checkpoint."
-        if fitting
-        else f"{adapter.name} was made for {made_for}, and the model is {is_title}. Load an adapter for {is_title}, or "
-        f"a {made_for} checkpoint."
+        f"{adapter.name} was made for {made_for}{texts[0]}, and the model is {is_title}{texts[1]}. "
+        f"{advice} a {made_for} checkpoint."
     )
 
 

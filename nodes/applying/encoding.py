@@ -69,9 +69,7 @@ def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
     """The embeds that an adapter takes of a reference, combined as asked."""
     config = pipeline.adapter.config
     if reference.combine not in COMBINE:
-        raise AdapterError(
-            f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}."
-        )
+        raise AdapterError(f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}.")
     if config.needs_face:
         return _combined(_face_embeds(pipeline, reference), reference)
     if reference.embeds is not None:

@@ -11,7 +11,7 @@ from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .backend import attend_of
-from .call import Decider
+from .call import Decider, ModelCall
 from .compiled import AttentionPatch
 from .rows import KEY
 
@@ -89,9 +89,8 @@ class ImagePromptPatch(AttentionPatch):
         """The text attention plus that of the image prompts, as decided for this model call."""
         out = self.before(q, k, v, options) if self.before is not None else text_attention(q, k, v, options)
         grid = tuple(options["activations_shape"][-2:])
-        # The temporal attention of video models has other tokens, and no image to look at.
-        if q.shape[1] == grid[0] * grid[1]:
-            call = self.decider.call_for(self.prompts, options, len(q))
+        call = self.decider.call_for(self.prompts, options, len(q))
+        if q.shape[1] == grid[0] * grid[1] and not self._along_frames(call):
             images = self.decider.images(self.prompts, self.site, self.number, call, grid, q)
             text, out = out, decoupled_attention(out, q, images, attend_of(options))
             if observer := options.get(KEY, {}).get("observer"):
@@ -100,6 +99,12 @@ class ImagePromptPatch(AttentionPatch):
             if arguments["sigma_end"] <= float(options["sigmas"][0]) <= arguments["sigma_start"]:
                 out = out + callback(out, q, k, v, options, **arguments)
         return out
+
+    def _along_frames(self, call: ModelCall) -> bool:
+        """Whether this is the attention along the frames of a video model, which has no image to look at: where a level
+        has as many tokens as there are frames, only that it comes second tells it from that of a frame.
+        """
+        return self.site.along_frames and self.number in call.asked
 
     def add(self, callback: Callable[..., Tensor], **arguments: Any) -> None:
         """Stack another pack's attention callback, in the way such packs call it on whatever patch they find."""

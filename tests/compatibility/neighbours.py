@@ -48,6 +48,7 @@ class Neighbour:
     base: tuple[str, dict[str, Any]] = ("TestModel", {"family": "sd15"})
     size: int = 64
     steps: int = 1
+    needs: str = ""  # a node that came with a later release of ComfyUI than the oldest that the pack runs on
 
     @property
     def family(self) -> str:
@@ -206,6 +207,13 @@ def then_refined(w: Wiring, model: Link, scene: Scene) -> Link:
     )[0]  # fmt: skip
 
 
+def two_models(w: Wiring, model: Link, scene: Scene) -> Link:
+    """The positive prompt by the model with image prompts, the negative one by another model."""
+    other = w.graph.add("TestModel", family="sd15", seed=2)[0]
+    links = {"model": model, "model_negative": other, "positive": scene.positive, "negative": scene.negative}
+    return w.add("DualModelGuider", **links)[0]
+
+
 # Models of their own
 
 
@@ -230,6 +238,7 @@ NEIGHBOURS: dict[str, Neighbour] = {
     "Perp-Neg": Neighbour(sampler=guided(perp_neg)),
     "Dual CFG": Neighbour(sampler=guided(dual_cfg("regular"))),
     "Dual CFG, nested": Neighbour(sampler=guided(dual_cfg("nested"))),
+    "Dual Model CFG": Neighbour(sampler=guided(two_models), needs="DualModelGuider"),
     "Differential Diffusion": Neighbour(node("DifferentialDiffusion"), scene=painted_over),
     "Kohya Deep Shrink": Neighbour(
         node("PatchModelAddDownscale", downscale_method="bicubic", upscale_method="bicubic"), size=128

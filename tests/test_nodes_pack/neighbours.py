@@ -71,6 +71,41 @@ class TestConcatModel(io.ComfyNode):
         return io.NodeOutput(unets.model_of(kinds[channels](config), seed))
 
 
+class TestVideoModel(io.ComfyNode):
+    """A tiny UNet of Stable Video Diffusion's kind: behind every attention of a frame, one along the frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _node("TestVideoModel", [io.Int.Input("text_width", default=1024)], io.Model.Output())
+
+    @classmethod
+    def execute(cls, text_width: int) -> io.NodeOutput:
+        config = unets.unet_config("sd15", 32, torch.float32) | {
+            "in_channels": 8, "context_dim": text_width, "adm_in_channels": 768, "num_classes": "sequential",
+            "use_linear_in_transformer": True, "use_temporal_attention": True, "use_temporal_resblock": True,
+            "video_kernel_size": [3, 1, 1], "merge_factor": 0.0, "merge_strategy": "learned_with_images",
+            "extra_ff_mix_layer": True, "use_spatial_context": True,
+            "disable_temporal_crossattention": False,
+        }  # fmt: skip
+        return io.NodeOutput(unets.model_of(supported_models.SVD_img2vid(config), seed=1))
+
+
+class TestUnclipModel(io.ComfyNode):
+    """A tiny SD2.1 that takes image embeds in the place of pooled text, as published unCLIP checkpoints do."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return _node("TestUnclipModel", [], io.Model.Output())
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        config = unets.unet_config("sd15", 32, torch.float32) | {
+            "context_dim": 1024, "use_linear_in_transformer": True, "adm_in_channels": 1536,
+            "num_classes": "sequential",
+        }  # fmt: skip
+        return io.NodeOutput(unets.model_of(supported_models.SD21UnclipL(config), seed=1))
+
+
 class TestGligen(io.ComfyNode):
     """GLIGEN's gated attentions between self-attention and cross-attention, for the tiny SD1.5."""
 
@@ -151,5 +186,6 @@ class TestFrameWindows(io.ComfyNode):
 
 
 NODES: list[type[io.ComfyNode]] = [
-    TestLora, TestHook, TestConcatModel, TestGligen, TestAttentionOverride, TestTextPatches, TestFrameWindows,
+    TestLora, TestHook, TestConcatModel, TestVideoModel, TestUnclipModel, TestGligen,
+    TestAttentionOverride, TestTextPatches, TestFrameWindows,
 ]  # fmt: skip

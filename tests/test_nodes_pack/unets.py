@@ -60,13 +60,13 @@ def unet_config(family: str, channels: int, dtype: torch.dtype) -> dict[str, Any
 def tiny_model(family: str, seed: int, channels: int = 32, dtype: str = "fp32") -> model_patcher.ModelPatcher:
     """A MODEL as ComfyUI's loader makes it, of random weights: discrete eps sampling, the family's latent format."""
     config = FAMILIES[family][0](unet_config(family, channels, DTYPES[dtype]))
-    if config.unet_config["num_head_channels"] == 64 and channels < 320:
-        config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
     return model_of(config, seed, dtype, text_projection=family == "kolors")
 
 
 def model_of(config: Any, seed: int, dtype: str = "fp32", text_projection: bool = False) -> model_patcher.ModelPatcher:
     """A MODEL of any of ComfyUI's configurations, of random weights."""
+    if config.unet_config["num_head_channels"] == 64 and config.unet_config["model_channels"] < 320:
+        config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
     device = model_management.get_torch_device()
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))
     config.set_inference_dtype(DTYPES[dtype], manual_cast)
