@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 import synthetic
+import synthetic_transformers
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
 from pack.weight_schedules.layers import LayerWeights
@@ -19,6 +20,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "SDXL, 4 tokens": {"variant": "SDXL", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 4},
     "SDXL, 16 tokens": {"variant": "plus", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 16},
 }
+TRANSFORMERS = {  # name: published file
+    "Flux, XLabs": "ip_adapter.safetensors",
+    "Flux, XLabs v2": "flux-ip-adapter-v2.safetensors",
+    "Flux, InstantX": "flux.1-dev-ip-adapter.bin",
+    "SD3.5 Large, InstantX": "sd3.5-large-ip-adapter.bin",  # what is kept is of one step
+}
+OF_SITES = ("double_blocks", "ip_adapter")  # what holds the weights that make keys and values
 
 
 def measure_bytes() -> dict[str, dict[str, float]]:
@@ -35,7 +43,23 @@ def measure_bytes() -> dict[str, dict[str, float]]:
             "kept on the device": kept_bytes(kind["channels"], kind["tokens"]) / 1e6,
             "adapter on the device while sampling": sum(model.model_size() for model in needed) / 1e6,
         }
-    return results
+    return results | {name: _transformer(synthetic_transformers.PUBLISHED[file]) for name, file in TRANSFORMERS.items()}
+
+
+def _transformer(sizes: dict[str, Any]) -> dict[str, float]:
+    """Megabytes of an adapter for a transformer; one whose keys and values change with time stays while sampling."""
+    weights = synthetic_transformers.adapter(device="meta", **sizes)
+    half = HALF.itemsize / torch.float32.itemsize
+    whole = half * tensor_bytes(weights)
+    of_sites = half * tensor_bytes([x for key, x in weights.items() if key.split(".")[0] in OF_SITES])
+    kept = kept_bytes([sizes["channels"]] * sizes["blocks"], sizes["tokens"])
+    loaded = whole if sizes["kind"] == "InstantX SD3.5" else 0.0
+    return {
+        "adapter": whole / 1e6,
+        "to_k_ip and to_v_ip": of_sites / 1e6,
+        "kept on the device": kept / 1e6,
+        "adapter on the device while sampling": loaded / 1e6,
+    }
 
 
 def kept_bytes(channels: Sequence[int], tokens: int) -> int:

@@ -6,13 +6,17 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import comfy.ldm.modules.attention as host_attention
+import comfy.samplers
 import torch._dynamo
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 
+import tiny_transformers as tiny
+from benchmarks.memory import kept_bytes
+from pack.nodes.sampling.attach import decider_of
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from test_nodes_pack.counting import count_step, host_reads, products, total
-from transformer_rig import adapter, embeds, follow, sample, tiny_model
+from transformer_rig import FAMILY, adapter, embeds, follow, sample, tiny_model
 
 # Attend, unfold (2) and add; the queries of the picture's rows, and for InstantX in a double block their rows of the
 # attention's output, taken out and put back (4).
@@ -58,6 +62,27 @@ def test_keys_and_values_of_sd35_cost_one_pair_per_step_and_block_and_one_read_o
     assert host_reads(both) == host_reads(first) == 1
     assert products(both) - products(first) == 3  # keys, values and the modulation of one block
     assert total(added(follow(bare, loaded, embeds(kind), weight=0.0), bare, "sd3.5")) == 0
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only_of_sd35(kind):
+    family, loaded, seen = FAMILY[kind], adapter(kind), []
+    model = follow(tiny_model(family), loaded, embeds(kind))
+
+    def look(model_of_step, x, sigmas, extra_args=None, **_):
+        for sigma in sigmas[:2]:
+            model_of_step(x, sigma.expand(len(x)), **(extra_args or {}))
+            seen.append(decider_of(model).store.bytes)
+        return x
+
+    sample(model, family, (1.0, 0.5, 0.0), cfg=3.0, sampler=comfy.samplers.KSAMPLER(look))
+    sizes = tiny.ADAPTERS[kind]
+    tokens = loaded.network.project(embeds(kind)).shape[1] if family == "flux" else 6
+    both_rows = kept_bytes([sizes["channels"]] * sizes["blocks"], tokens) * 2  # float32 here
+    norms = 2 * tiny.HEAD[family] * 4 * sizes["blocks"] if family == "sd3.5" else 0  # SD3.5's own, of queries and keys
+    assert seen == [both_rows + norms, both_rows * (2 if loaded.config.timed else 1) + norms]  # SD3.5's of both steps
+    assert bool(model.model_patches_models()) == (family == "sd3.5")
+    assert decider_of(model).store.bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["XLabs Flux", "InstantX SD3.5"])
