@@ -1,10 +1,12 @@
 """Load a face detector and recogniser from any insightface pack on disk."""
 
+from collections.abc import Hashable
+
 from comfy_api.latest import io
 
 from ..ipadapter.face_models import PROVIDERS
 from . import inputs
-from .loading.face_packs import load_face_models, pack_names
+from .loading.face_packs import fingerprint_of_packs, load_face_models, pack_names
 
 
 def provider_input() -> io.Input:
@@ -32,6 +34,10 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
     @classmethod
     def execute(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
         return io.NodeOutput(load_face_models(provider, model_name))
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: str) -> Hashable:
+        return fingerprint_of_packs()
 
 
 def insightface_output() -> io.Output:

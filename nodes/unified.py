@@ -1,6 +1,6 @@
 """Load by preset: the adapter that fits the model, the encoder that fits the adapter, and what faces need."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
@@ -11,7 +11,8 @@ from . import inputs
 from .appended import AppendedChoice, without_leftovers
 from .face_loader import provider_input
 from .loading.by_preset import PRESETS_OWN, FaceSettings, load_preset
-from .loading.face_packs import pack_names
+from .loading.face_packs import fingerprint_of_packs, pack_names
+from .loading.search import fingerprint_of_preset
 
 
 class PresetLoader(io.ComfyNode):
@@ -42,6 +43,12 @@ class PresetLoader(io.ComfyNode):
     def execute(cls, model: ModelPatcher, preset: str, ipadapter: Any = None, **faces: Any) -> io.NodeOutput:
         settings = FaceSettings(**without_leftovers(cls, faces))
         return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, settings))
+
+    @classmethod
+    def fingerprint_inputs(cls, preset: str | None = None, **_: Any) -> Hashable:
+        if (chosen := cls.presets.get(preset or "")) is None:  # from a link
+            return None
+        return fingerprint_of_preset(chosen), fingerprint_of_packs() if chosen.face_pack else None
 
 
 class IPAdapterUnifiedLoader(PresetLoader):

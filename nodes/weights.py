@@ -10,6 +10,8 @@ from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, prompt_schedul
 from .appended import AppendedWhole, without_leftovers
 from .inputs import Choice, StrategyType
 
+MOST_GIB = 8  # of references of all frames: 2730 of 512 x 512 pixels
+
 
 def frame_number(id: str, default: int, tooltip: str) -> io.Input:
     return io.Int.Input(id, default=default, min=0, max=9999, step=1, tooltip=tooltip)
@@ -34,10 +36,24 @@ def timeline_outputs() -> list[io.Output]:
     ]
 
 
+def check_size(image: Tensor, outputs: list[tuple[int, ...]]) -> None:
+    """Refuse references (n, height, width, 3) that would be repeated until the computer has no memory left."""
+    frames = sum(map(len, outputs))
+    size = frames * image[0].numel() * 4 / 2**30
+    if size > MOST_GIB:
+        raise ValueError(
+            f"{frames} references of {image.shape[2]} x {image.shape[1]} pixels, one or two per frame, would take "
+            f"{size:.0f} GiB, and {MOST_GIB} is the most. Make the pictures smaller first: vision encoders look at 224 "
+            "to 384 pixels. Or make fewer frames."
+        )
+
+
 def timeline_output(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     images = 0 if image is None else len(image)
     made, used = timeline(strategy, images)
     weights = list(made.weights)
+    if image is not None:
+        check_size(image, [numbers for numbers in (made.first, made.second) if numbers is not None])
 
     def pick(numbers: tuple[int, ...] | None) -> Tensor | None:
         return None if image is None or numbers is None else image[list(numbers)]

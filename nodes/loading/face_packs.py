@@ -1,5 +1,6 @@
 """Face packs on disk: where they lie, which there are, and one of them loaded."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import folder_paths
 
 from ...ipadapter.catalog import ADAPTERS
 from ...ipadapter.face_models import fallback_note, find_pack, load_pack
+from ...ipadapter.shared_files import fingerprint
 from ..notices import say_on_node
 
 FOLDER = "insightface"
@@ -23,6 +25,11 @@ def pack_names() -> list[str]:
     """The packs that workflows name, then every other folder that is there."""
     found = {path.name for root in face_roots() for path in root.glob("models/[!.]*") if path.is_dir()}
     return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
+
+
+def fingerprint_of_packs() -> Hashable:
+    """What changes when a network of any pack comes, goes or becomes another one."""
+    return tuple(fingerprint(file) for root in face_roots() for file in sorted(root.glob("models/[!.]*/*.onnx")))
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:

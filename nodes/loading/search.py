@@ -1,5 +1,6 @@
 """Find the files that belong together in ComfyUI's model folders."""
 
+from collections.abc import Hashable
 from pathlib import Path
 
 import folder_paths
@@ -8,23 +9,35 @@ from ...ipadapter import search
 from ...ipadapter.config import AdapterConfig
 from ...ipadapter.families import Family
 from ...ipadapter.presets import Preset
-from ...ipadapter.search import Room, Rooms
+from ...ipadapter.search import ADAPTERS, ENCODERS, LORAS, Room, Rooms
+from ...ipadapter.shared_files import fingerprint
 from .files import model_file
 
 
 def find_adapter(preset_name: str, preset: Preset, family: Family) -> Path:
     """The adapter of a preset for a model family."""
-    return search.find_adapter(preset_name, preset, family, rooms(search.ADAPTERS))
+    return search.find_adapter(preset_name, preset, family, rooms(ADAPTERS))
 
 
 def find_encoder(config: AdapterConfig, adapter_name: str) -> Path:
     """The vision encoder whose embeds an adapter takes."""
-    return search.find_encoder(config, adapter_name, rooms(search.ENCODERS))
+    return search.find_encoder(config, adapter_name, rooms(ENCODERS))
 
 
 def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
     """The LoRA file of a preset, for an adapter whose own file holds none that is complete."""
-    return search.find_lora(preset_name, preset, family, rooms(search.LORAS))
+    return search.find_lora(preset_name, preset, family, rooms(LORAS))
+
+
+def fingerprint_of_preset(preset: Preset) -> Hashable:
+    """What changes when a file that the search for a preset may choose comes, goes or becomes another one."""
+    found = rooms(ADAPTERS, ENCODERS, *([LORAS] if preset.loras else []))
+    paths = [path for folder in (ADAPTERS, ENCODERS) for path in found[folder].files.values()]
+    if preset.loras:
+        loras = found[LORAS].files  # hundreds of them: those alone that are called like one of the preset's
+        names = (name for wanted in preset.loras.values() for name in wanted.matches(list(loras)))
+        paths += [loras[name] for name in names]
+    return tuple(fingerprint(path) for path in paths)
 
 
 def rooms(*folders: str) -> Rooms:

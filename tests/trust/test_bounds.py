@@ -15,6 +15,7 @@ from pack.ipadapter.pictures import LONG, center_crop, prepare_for_encoder, shor
 from pack.ipadapter.tiles import cut_legacy, cut_reference
 from pack.ipadapter.vision import fit_to_square
 from pack.masks.regions import soften, split_by_colour, split_canvas
+from pack.nodes.weights import IPAdapterWeights
 from pack.weight_schedules.layers import WEIGHT_TYPES
 from pack.weight_schedules.schedule import DEEPEST, CombinedSchedule, WeightSchedule
 from pack.weight_schedules.schedule_json import from_json, to_json
@@ -116,6 +117,12 @@ def test_regions_that_would_fill_the_memory_are_refused_with_their_size():
     colours = [(n / 64, 0.0, 0.0) for n in range(64)]
     with pytest.raises(ValueError, match="64 regions"):
         split_by_colour(torch.rand(4, 4, 3), 16384, 16384, colours)
+
+
+def test_references_of_frames_are_counted_before_they_are_repeated():
+    reference = torch.zeros(1, 1024, 1024, 3)
+    with pytest.raises(ValueError, match="9999 references of 1024 x 1024 pixels.* would take 117 GiB, and 8 is the"):
+        IPAdapterWeights.execute(weights="1.0, 0.0", timing="linear", frames=9999, image=reference)
 
 
 def test_many_soft_regions_are_those_of_one_at_a_time():
