@@ -18,12 +18,12 @@ def main() -> None:
 
     from .plot import draw, keep
     from .references import write_references
-    from .stages import PUBLISHED, STAGES, Workshop
+    from .stages import STAGES, Workshop
     from .texts import write_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="where the models go")
-    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=PUBLISHED, help="some models only")
+    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES), help="some models only")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the pictures and steps: 0.01 to try it out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

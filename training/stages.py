@@ -176,4 +176,3 @@ STAGES: dict[str, Callable[[Workshop], Curve]] = {
     "textures": train_textures,
     "together": train_together,
 }
-PUBLISHED = [name for name in STAGES if name != "together"]  # what the published files went through
