@@ -57,5 +57,6 @@ def values_of(node: dict[str, Any], object_info: dict[str, Any]) -> dict[str, An
 def default_of(info: dict[str, Any], name: str, otherwise: Any) -> Any:
     """What a widget is set to in a new node: its default, else the first choice, else nothing of its kind."""
     kind, options, *_ = [*next(group[name] for group in info["input"].values() if name in group), {}]
-    choices = kind if isinstance(kind, list) else options.get("options", [otherwise])
-    return options.get("default", {"STRING": "", "BOOLEAN": False}.get(str(kind), choices[0]))
+    choices = kind if isinstance(kind, list) else options.get("options", [])
+    first = (choices or [otherwise])[0]  # no choices: of files, where there is none yet
+    return options.get("default", {"STRING": "", "BOOLEAN": False}.get(str(kind), first))

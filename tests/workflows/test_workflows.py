@@ -83,9 +83,18 @@ def test_the_same_bits_come_again_after_everything_was_forgotten(page: ComfyPage
     assert torch.equal(first, again.tensor("latent"))
 
 
+def saved_embeds(server: Server) -> list[str]:
+    kind, *more = server.call("/object_info/IPAdapterLoadEmbeds")["IPAdapterLoadEmbeds"]["input"]["required"]["embeds"]
+    return more[0]["options"] if kind == "COMBO" else kind
+
+
 def test_saved_embeds_do_in_the_second_run_what_they_did_in_the_first(page: ComfyPage, server: Server):
     workflow = read(FOLDER / "encode_mix_save_load_no_downloads.json")
-    first = latent_of(server, opened(page, workflow))
+    prompt = opened(page, workflow)
+    save = next(node for node in prompt.values() if node["class_type"] == "IPAdapterSaveEmbeds")
+    save["inputs"]["filename_prefix"] = "of the first run"  # a server of many tests has saved others
+    first = latent_of(server, prompt)
+    (made,) = (name for name in saved_embeds(server) if name.startswith("of the first run"))
     later = {node["title"]: node for node in workflow["nodes"] if node.get("title", "").startswith("Later")}
     assert {node["mode"] for node in later.values()} == {2}
     for node in later.values():
@@ -94,9 +103,7 @@ def test_saved_embeds_do_in_the_second_run_what_they_did_in_the_first(page: Comf
     load, apply = (next(n for n in prompt.values() if n["_meta"]["title"] == title) for title in later)
     sampler = next(node for node in prompt.values() if node["class_type"] == "KSampler")
     sampler["inputs"]["model"] = [next(id for id, node in prompt.items() if node is apply), 0]
-    info = server.call("/object_info/IPAdapterLoadEmbeds")["IPAdapterLoadEmbeds"]["input"]["required"]["embeds"]
-    options = info[1]["options"] if info[0] == "COMBO" else info[0]
-    load["inputs"]["embeds"] = max(options)  # a server of many tests has saved more than one
+    load["inputs"]["embeds"] = made
     applied = [node for node in prompt.values() if node["class_type"] == "IPAdapterEmbeds"]
     apply["inputs"]["neg_embed"] = next(node for node in applied if node is not apply)["inputs"]["neg_embed"]
     assert torch.equal(first, latent_of(server, prompt))
