@@ -46,8 +46,9 @@ class PresetLoader(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, preset: str | None = None, **_: Any) -> Hashable:
-        if (chosen := cls.presets.get(preset or "")) is None:  # from a link
+        if preset is None or preset not in cls.presets:  # None: from a link
             return None
+        chosen = cls.presets[preset]
         return fingerprint_of_preset(chosen), fingerprint_of_packs() if chosen.face_pack else None
 
 

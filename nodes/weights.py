@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, prompt_schedule, timeline
+from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, Timeline, prompt_schedule, timeline
 from .appended import AppendedWhole, without_leftovers
 from .inputs import Choice, StrategyType
 
@@ -36,10 +36,14 @@ def timeline_outputs() -> list[io.Output]:
     ]
 
 
-def check_size(image: Tensor, outputs: list[tuple[int, ...]]) -> None:
-    """Refuse references (n, height, width, 3) that would be repeated until the computer has no memory left."""
-    frames = sum(map(len, outputs))
-    size = frames * image[0].numel() * 4 / 2**30
+def check_size(image: Tensor, made: Timeline) -> None:
+    """Refuse references (n, height, width, 3) that would be repeated until the computer has no memory left.
+
+    Raises:
+        ValueError: the references of all frames would take more than MOST_GIB.
+    """
+    frames = len(made.first or ()) + len(made.second or ())
+    size = frames * image[0].nbytes / 2**30
     if size > MOST_GIB:
         raise ValueError(
             f"{frames} references of {image.shape[2]} x {image.shape[1]} pixels, one or two per frame, would take "
@@ -53,7 +57,7 @@ def timeline_output(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     made, used = timeline(strategy, images)
     weights = list(made.weights)
     if image is not None:
-        check_size(image, [numbers for numbers in (made.first, made.second) if numbers is not None])
+        check_size(image, made)
 
     def pick(numbers: tuple[int, ...] | None) -> Tensor | None:
         return None if image is None or numbers is None else image[list(numbers)]

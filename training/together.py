@@ -20,7 +20,7 @@ from .unet import NO_WORDS, Denoiser, Noise, word_numbers
 
 PLAN = Plan(steps=7500, batch=64, rate=1e-3, seed=8, average=0.995)
 PLAIN = 0.3  # share of pictures without any adapter, as the UNet is when no adapter is applied
-SPLIT = 0.5  # of the others, in two styles
+SPLIT = 0.5  # of these and of the others, in two styles
 
 
 class Trio(nn.Module):

@@ -29,7 +29,8 @@ def pack_names() -> list[str]:
 
 def fingerprint_of_packs() -> Hashable:
     """What changes when a network of any pack comes, goes or becomes another one."""
-    return tuple(fingerprint(file) for root in face_roots() for file in sorted(root.glob("models/[!.]*/*.onnx")))
+    files = (file for root in face_roots() for file in sorted(root.glob("models/[!.]*/*.onnx")))
+    return tuple(fingerprint(file) for file in files if file.is_file())  # no links to nowhere
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:

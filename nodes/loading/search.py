@@ -31,12 +31,10 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
 
 def fingerprint_of_preset(preset: Preset) -> Hashable:
     """What changes when a file that the search for a preset may choose comes, goes or becomes another one."""
-    found = rooms(ADAPTERS, ENCODERS, *([LORAS] if preset.loras else []))
-    paths = [path for folder in (ADAPTERS, ENCODERS) for path in found[folder].files.values()]
+    paths = [path for room in rooms(ADAPTERS, ENCODERS).values() for path in room.files.values()]
     if preset.loras:
-        loras = found[LORAS].files  # hundreds of them: those alone that are called like one of the preset's
-        names = (name for wanted in preset.loras.values() for name in wanted.matches(list(loras)))
-        paths += [loras[name] for name in names]
+        loras = rooms(LORAS)[LORAS].files  # hundreds of them: those alone that are called like one of the preset's
+        paths += [loras[name] for wanted in preset.loras.values() for name in wanted.matches(list(loras))]
     return tuple(fingerprint(path) for path in paths)
 
 

@@ -71,7 +71,11 @@ def test_comfyui_is_told_that_a_file_which_a_loader_may_find_came_or_is_another_
     assert first != without
     assert node.fingerprint_inputs(**widgets) == first
     replace(path, lambda: path.write_bytes(b"two"))
-    assert node.fingerprint_inputs(**widgets) != first
+    second = node.fingerprint_inputs(**widgets)
+    assert second != first
+    path.with_name(f"junk{path.suffix}").mkdir()  # is no file, so nothing that a loader may find
+    folder_paths.filename_list_cache.clear()
+    assert node.fingerprint_inputs(**widgets) == second
 
 
 def test_a_preset_that_comes_by_a_link_is_no_reason_to_run_again():
