@@ -34,6 +34,7 @@ id => {
 }
 """
 WIDTH = "id => { window.app.graph.getNodeById(id).widgets.find(one => one.name === 'width').value = 256 }"
+LIBRARY = "Workspace.ToggleSidebarTab.node-library"
 LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => one.complete && one.naturalWidth)"
 
 
@@ -118,6 +119,21 @@ def test_nodes_are_found_placed_connected_edited_undone_copied_and_bypassed(page
     press(page, "Control+z")
     assert sorted(node["type"] for node in page.page.evaluate(NODES).values()) == types
     drawn(page, mask)  # undo makes every node anew
+    assert page.errors == []
+
+
+def test_a_node_is_dragged_out_of_the_library_to_where_it_is_dropped(page: ComfyPage):
+    page.clear()
+    page.command(LIBRARY)
+    page.page.get_by_placeholder("Search").first.fill("Solid Mask")
+    entry = page.page.get_by_role("treeitem").filter(has_text="IPAdapter Solid Mask").last
+    entry.wait_for(timeout=10_000)
+    entry.drag_to(page.page.locator("#graph-canvas"), target_position={"x": 900, "y": 300})
+    page.page.wait_for_timeout(800)
+    (node,) = page.page.evaluate("window.app.graph.nodes.map(({ id, type, pos }) => ({ id, type, pos: [...pos] }))")
+    assert node["type"] == "IPAdapterSolidMask"
+    drawn(page, node["id"])
+    page.command(LIBRARY)
     assert page.errors == []
 
 
