@@ -51,7 +51,8 @@ def test_padding_is_exactly_square_and_keeps_every_pixel(height, width):
 
 @pytest.mark.parametrize("filter", FILTERS)
 def test_resizing_is_pillows_without_its_rounding_to_bytes(filter):
-    picture = (noise(1, 30, 20, 3) * 255).round() / 255
+    # Of middle tones: before release 13, Pillow cuts what overshoots 0..255 between its two passes, and ours does not.
+    picture = (noise(1, 30, 20, 3) * 100 + 80).round() / 255
     resized = resize(picture, 12, 16, filter)
     bytes_in = Image.fromarray((picture[0].numpy() * 255).round().astype(np.uint8))
     expected = np.asarray(bytes_in.resize((16, 12), FILTERS[filter])) / 255
