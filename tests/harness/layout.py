@@ -7,7 +7,8 @@ from typing import Any
 
 from .browser import ComfyPage
 
-GAP = 40  # between neighbours, in pixels of the graph
+GAP = 40  # between columns, in pixels of the graph
+BELOW = 70  # between nodes of a column: the front end of ComfyUI 0.16 draws Vue nodes up to 60 taller than today's
 TITLE = 30  # a node's title stands above its position
 MEASURE = """
 () => Object.fromEntries([...document.querySelectorAll('[data-node-id]')].map(
@@ -63,5 +64,5 @@ def place(workflow: dict[str, Any], measured: dict[int, tuple[int, int]]) -> Non
             width, height = measured.get(node["id"], (0, 0))
             node["pos"] = [left, top]
             widest = max(widest, node["size"][0], width)
-            top += max(node["size"][1] + TITLE, height) + GAP
+            top += max(node["size"][1] + TITLE, height) + BELOW
         left += widest + GAP

@@ -1,5 +1,6 @@
 """What somebody does with our nodes in the page: find, place, connect, edit, undo, copy, bypass, ask for help."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,7 @@ id => {
 }
 """
 WIDTH = "id => { window.app.graph.getNodeById(id).widgets.find(one => one.name === 'width').value = 256 }"
+SEARCH = re.compile("Add a node|Search Nodes")  # as front ends of 1.45 and of 1.39 say
 LIBRARY = "Workspace.ToggleSidebarTab.node-library"
 LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => one.complete && one.naturalWidth)"
 
@@ -51,9 +53,9 @@ def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> It
 def place(page: ComfyPage, words: str, x: int, y: int) -> int:
     """Find a node by words in the search that a double click opens, and put it there; its id."""
     before = set(page.page.evaluate("window.app.graph.nodes.map(node => node.id)"))
-    search = page.page.get_by_placeholder("Add a node")
+    search = page.page.get_by_placeholder(SEARCH)
     for _ in range(5):  # on a busy machine two clicks may come too far apart to be a double click
-        page.page.mouse.dblclick(700, 800)
+        page.page.mouse.dblclick(x, y)
         page.page.wait_for_timeout(1000)
         if search.is_visible():
             break
@@ -61,8 +63,7 @@ def place(page: ComfyPage, words: str, x: int, y: int) -> int:
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Enter")
     page.page.wait_for_timeout(500)
-    page.page.mouse.move(x, y)
-    page.page.mouse.click(x, y)
+    page.page.mouse.click(x, y)  # where older front ends have put it already
     page.page.wait_for_timeout(500)
     (id,) = set(page.page.evaluate("window.app.graph.nodes.map(node => node.id)")) - before
     return id
@@ -111,12 +112,17 @@ def test_nodes_are_found_placed_connected_edited_undone_copied_and_bypassed(page
     assert sorted(node["type"] for node in nodes.values()) == [*types, "IPAdapterSolidMask"]
     (copy,) = nodes.keys() - {str(latent), str(mask)}
     assert drawn(page, int(copy)) != second
+    page.page.mouse.click(1400, 700)  # on nothing: the page remembers a state when the mouse or a key is let go
+    page.page.wait_for_timeout(500)
 
+    select(page, int(copy))
     press(page, "Control+b")
     assert page.page.evaluate(NODES)[copy]["mode"] == 4
     press(page, "Control+z")
     assert page.page.evaluate(NODES)[copy]["mode"] == 0
-    press(page, "Control+z")
+    for _ in range(2):  # the Vue nodes of front end 1.39 grow when they are shown, which is a step of its own there
+        if copy in page.page.evaluate(NODES):
+            press(page, "Control+z")
     assert sorted(node["type"] for node in page.page.evaluate(NODES).values()) == types
     drawn(page, mask)  # undo makes every node anew
     assert page.errors == []
