@@ -36,6 +36,7 @@ id => {
 """
 WIDTH = "id => { window.app.graph.getNodeById(id).widgets.find(one => one.name === 'width').value = 256 }"
 SEARCH = re.compile("Add a node|Search Nodes")  # as front ends of 1.45 and of 1.39 say
+STEPS = "window.app.extensionManager.workflow.activeWorkflow.changeTracker.undoQueue.length"
 LIBRARY = "Workspace.ToggleSidebarTab.node-library"
 LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => one.complete && one.naturalWidth)"
 
@@ -107,13 +108,14 @@ def test_nodes_are_found_placed_connected_edited_undone_copied_and_bypassed(page
     select(page, mask)
     press(page, "Control+c")
     page.page.mouse.move(1100, 500)
+    before = page.page.evaluate(STEPS)
     press(page, "Control+v")
     nodes = page.page.evaluate(NODES)
     assert sorted(node["type"] for node in nodes.values()) == [*types, "IPAdapterSolidMask"]
     (copy,) = nodes.keys() - {str(latent), str(mask)}
     assert drawn(page, int(copy)) != second
-    page.page.mouse.click(1400, 700)  # on nothing: the page remembers a state when the mouse or a key is let go
-    page.page.wait_for_timeout(500)
+    page.page.mouse.click(400, 800)  # on nothing: the page looks for what changed when the mouse or a key is let go
+    page.page.wait_for_function(f"{STEPS} > {before}", timeout=20_000)
 
     select(page, int(copy))
     press(page, "Control+b")
