@@ -86,9 +86,9 @@ class ComfyUI:
         self.wait_until_ready(port, timeout)
 
     def wait_until_ready(self, port: int, timeout: float) -> None:
-        assert self.process
-        end = time.monotonic() + timeout
-        while time.monotonic() < end and self.process.poll() is None:
+        process, end = self.process, time.monotonic() + timeout
+        assert process
+        while time.monotonic() < end and process.poll() is None:  # whoever stops it from beside takes self.process away
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from demo_models.config import SIZE
@@ -34,3 +35,11 @@ def write_pictures(folder: Path, colours: list[str]) -> list[str]:
     for colour in colours:
         Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
     return [f"{colour}.png" for colour in colours]
+
+
+def write_broken(file: Path) -> None:
+    """A WebP that is broken behind its header, which every ComfyUI refuses: some draw a broken PNG in black."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file, lossless=True)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:64] + b"\xff" * (len(whole) - 64))

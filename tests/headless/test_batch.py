@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from graphs import graph, write_pictures
+from graphs import graph, write_broken, write_pictures
 from PIL import Image
 from pyarrow import parquet
 
@@ -21,9 +21,7 @@ from headless import BatchError, run_batch
 def inputs(tmp_path):
     """A folder with pictures, one of them broken where no header tells, and the graph."""
     write_pictures(tmp_path, ["red", "green", "blue"])
-    whole = (tmp_path / "red.png").read_bytes()
-    at = whole.index(b"IDAT") + 4
-    (tmp_path / "broken.png").write_bytes(whole[:at] + b"\xff" * (len(whole) - at))
+    write_broken(tmp_path / "broken.webp")
     (tmp_path / "graph.json").write_text(json.dumps(graph()))
     return tmp_path
 
@@ -78,11 +76,11 @@ def test_what_a_score_node_measures_is_in_the_table(inputs, server):
 
 
 def test_one_broken_picture_fails_alone_and_is_tried_again_once_it_is_whole(inputs, server):
-    table = [{"image": name, "seed": seed} for seed in (1, 2) for name in ("red.png", "broken.png", "blue.png")][:5]
+    table = [{"image": name, "seed": seed} for seed in (1, 2) for name in ("red.png", "broken.webp", "blue.png")][:5]
     report = run(inputs, server, table[:])
     assert [outcome.row for outcome in report.failed] == [2, 5]
     assert all("LoadImage" in str(outcome.error) for outcome in report.failed)
-    (inputs / "broken.png").write_bytes((inputs / "green.png").read_bytes())
+    (inputs / "broken.webp").write_bytes((inputs / "green.png").read_bytes())
     again = run(inputs, server, table[:])
     assert again.ran == 2 and not again.failed and [row["error"] for row in rows_of(inputs / "out")] == [None] * 5
 

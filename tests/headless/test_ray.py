@@ -13,7 +13,7 @@ import time
 
 import psutil
 import pytest
-from graphs import graph, write_pictures
+from graphs import graph, write_broken, write_pictures
 from PIL import Image
 
 from harness.host import ROOT
@@ -69,13 +69,12 @@ def pixels(folder, outcome):
 
 def test_every_row_ends_once_whatever_breaks_and_as_one_server_makes_it(cluster, server, tmp_path):
     write_pictures(tmp_path, ["red", "green", "blue"])
-    whole = (tmp_path / "red.png").read_bytes()
-    (tmp_path / "broken.png").write_bytes(whole.replace(b"IDAT", b"IDAT" + b"\xff" * 20))
+    write_broken(tmp_path / "broken.webp")
     table = [
         {"image": str(tmp_path / f"{('red', 'green', 'blue')[n % 3]}.png"), "seed": n, "weight": 0.5 + n % 2 / 4}
         for n in range(ROWS)
     ]
-    table[ROWS // 2]["image"] = str(tmp_path / "broken.png")
+    table[ROWS // 2]["image"] = str(tmp_path / "broken.webp")
     saboteur = Saboteur(tmp_path / "many")
     saboteur.start()
     options = {"ray": cluster.address, "flags": FLAGS, "patience": 5, "progress": False}

@@ -64,9 +64,7 @@ def test_a_layer_gives_what_the_reference_gives(case):
     tensors = {key.split(".", 1)[1]: value for key, value in TENSORS.items() if key.split(".", 1)[0] == case["name"]}
     prompt = reference_prompt(case, tensors)
     channels = tensors["q"].shape[-1]
-    site = Site(
-        case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1]
-    )
+    site = Site(case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1])
     patch = ImagePromptPatch(site, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
 
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))

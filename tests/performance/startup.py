@@ -23,4 +23,3 @@ def load_pack() -> tuple[float, int, set[str]]:
     done = subprocess.run([sys.executable, "-c", LOAD], cwd=TESTS, capture_output=True, text=True, check=True)
     seconds, count, *modules = done.stdout.splitlines()[-1].split()
     return float(seconds), int(count), set(modules)
-

@@ -166,4 +166,3 @@ def test_tiles_share_one_adapter_and_need_none_while_sampling(monkeypatch, fresh
     calls.clear()
     RIG.sample(patched)
     assert not calls and patched.model_patches_models() == []
-

@@ -1,10 +1,13 @@
 """What image prompts add to a step on Flux and SD3.5, in operations, and that compiled models follow them."""
 
+import inspect
+
 import pytest
 import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+import comfy.ldm.flux.layers
 import comfy.ldm.modules.attention as host_attention
 import comfy.samplers
 import torch._dynamo
@@ -20,7 +23,10 @@ from transformer_rig import FAMILY, adapter, embeds, follow, sample, tiny_model
 
 # Attend, unfold (2) and add; the queries of the picture's rows, and for InstantX in a double block their rows of the
 # attention's output, taken out and put back (4).
-SINGLE, XLABS, DOUBLE = 4, 5, 8
+# Releases of ComfyUI that do not show queries before their rotation: to float32 and back (2 of two each), pairs, flat,
+# and one product with the rotation.
+BACK = 0 if "attn1_patch" in inspect.getsource(comfy.ldm.flux.layers) else 6
+SINGLE, XLABS, DOUBLE = 4 + BACK, 5 + BACK, 8 + BACK
 FLUX = {"XLabs Flux": 2 * XLABS, "InstantX Flux": 2 * DOUBLE + 2 * SINGLE}
 RISING = WeightSchedule(steps=StepCurve(shape="linear up", low=0.2, high=1.0))
 

@@ -90,9 +90,7 @@ def safetensors_file(tensors: dict[str, Any], data: bytes, format: str) -> bytes
 
 contents = st.one_of(
     st.binary(max_size=200),
-    st.builds(
-        safetensors_file, header, st.binary(max_size=64), st.sampled_from(["ipadapter-atelier embeds", "pt"])
-    ),
+    st.builds(safetensors_file, header, st.binary(max_size=64), st.sampled_from(["ipadapter-atelier embeds", "pt"])),
     st.builds(pickled_archive, st.binary(max_size=60).map(lambda tail: b"\x80\x02" + tail), st.binary(max_size=32)),
     st.builds(lambda tail: b"\x80\x02" + tail, st.binary(max_size=60)),
     st.builds(lambda value: json.dumps(value).encode(), trees),
