@@ -16,7 +16,8 @@ if host := find_comfyui():
 
     args.cpu = True  # before anything imports comfy.model_management, which looks for a GPU
 
-spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py")
-assert spec and spec.loader
-sys.modules["pack"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(sys.modules["pack"])
+if "pack" not in sys.modules:  # pytest has its own name for this file, and a second pack would have lost its modules
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "__init__.py")
+    assert spec and spec.loader
+    sys.modules["pack"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["pack"])
