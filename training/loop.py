@@ -94,8 +94,8 @@ def mixed(device: str) -> Iterator[None]:
     """Matrix products in 16 bits and sums in 32 where the processor multiplies 16 bits itself; else all in 32.
 
     Processors that do not would emulate it: 20 s for a step of all three models, and 1.5 s in 32. On the CPU attention
-    is computed by plain products: with heads of 8 numbers such a step takes 0.72 s of one core so, and 0.88 s with torch's
-    fused attention, whose backward is slow there.
+    is computed by plain products: with heads of 8 numbers such a step takes 0.72 s of one core so, and 0.88 s with
+    torch's fused attention, whose backward is slow there.
     """
     kind = torch.device(device).type
     plain = sdpa_kernel(SDPBackend.MATH) if kind == "cpu" else nullcontext()
