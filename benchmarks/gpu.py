@@ -25,7 +25,6 @@ SIZES = {"sd15": 64, "sdxl": 128}  # latent pixels
 CHANNELS = 320  # of the published UNets
 ROUNDS, STEPS = 5, 10
 BACKENDS = ("inductor", "cudagraphs")  # of torch.compile, as ComfyUI's TorchCompileModel offers them
-COMPILED = ("1", "1 masked", "projecting")  # the cases to compile, beside the bare model
 SPARE = {"sd15": 1.0, "sdxl": 2.5}  # GiB that the mode lowvram leaves for weights and activations
 
 
@@ -62,12 +61,7 @@ MODES: dict[str, Callable[[str], None]] = {"normal": set_normal, "lowvram": set_
 
 
 def measure(
-    rig: "Rig",
-    mode: str,
-    rounds: int = ROUNDS,
-    steps: int = STEPS,
-    backends: Sequence[str] = BACKENDS,
-    compiled: Sequence[str] = COMPILED,
+    rig: "Rig", mode: str, rounds: int = ROUNDS, steps: int = STEPS, backends: Sequence[str] = BACKENDS
 ) -> dict[str, Any]:
     """Step times in any mode; launches, memory and torch.compile where the whole model is on the device."""
     from . import gpu_cases
@@ -75,8 +69,7 @@ def measure(
     results: dict[str, Any] = {"steps": gpu_cases.time_cases(rig, rounds, steps), "peak MB": gpu_cases.peaks(rig)}
     if mode == "normal":
         results["launches"] = gpu_cases.launches(rig)
-        times = {backend: gpu_cases.time_compiled(rig, backend, rounds, steps, compiled) for backend in backends}
-        results["compiled"] = times
+        results["compiled"] = {backend: gpu_cases.time_compiled(rig, backend, rounds, steps) for backend in backends}
     return results
 
 
@@ -107,7 +100,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--backends", nargs="+", default=BACKENDS, help="of torch.compile")
-    parser.add_argument("--compiled", nargs="+", default=COMPILED, help="cases of gpu_cases.CASES")
     options = parser.parse_args()
     from comfy.cli_args import args
 
@@ -117,7 +109,7 @@ def main() -> None:
     from performance.rig import Rig
 
     rig = Rig(options.family, options.channels, options.size or SIZES[options.family], options.dtype)
-    print(json.dumps(measure(rig, options.mode, options.rounds, options.steps, options.backends, options.compiled)))
+    print(json.dumps(measure(rig, options.mode, options.rounds, options.steps, options.backends)))
 
 
 if __name__ == "__main__":
