@@ -93,7 +93,10 @@ class ComfyUI:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return
             time.sleep(0.1)
-        said = self.log_file.read_text("utf-8", "replace")[-3000:]
+        try:
+            said = self.log_file.read_text("utf-8", "replace")[-3000:]
+        except FileNotFoundError:
+            said = "it was stopped before it answered"
         self.stop()
         raise ServerLost(f"ComfyUI in {self.host} did not start:\n{said}")
 
@@ -102,8 +105,8 @@ class ComfyUI:
         return self.base / "comfyui.log"
 
     def stop(self) -> None:
-        if self.process:
-            self.process.kill()  # there is nothing in its folder that anybody keeps
-            self.process.wait()
-            self.process = None
+        process, self.process = self.process, None  # threads may stop it side by side
+        if process:
+            process.kill()  # there is nothing in its folder that anybody keeps
+            process.wait()
             shutil.rmtree(self.base, ignore_errors=True)

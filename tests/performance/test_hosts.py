@@ -10,7 +10,6 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import comfy.ldm.modules.attention as host_attention
 import comfy.ops
-import comfyui_version
 from comfy.model_patcher import ModelPatcher
 
 import synthetic
@@ -76,8 +75,8 @@ def test_little_memory_splits_the_batch_and_gives_the_same_picture(monkeypatch):
     patched.set_model_attn2_output_patch(lambda n, options: (calls.append(options["cond_or_uncond"]), n)[1])
     apart = RIG.sample(patched)
     assert {tuple(labels) for labels in calls} == {(0,), (1,)}
-    # One row rounds otherwise, and CFG amplifies: 0.0014 of 3.8 where the processor knows no AVX-512.
-    torch.testing.assert_close(apart, together, rtol=1e-3, atol=1e-3)
+    # One row rounds otherwise, and CFG amplifies: up to 0.0014 of 3.8, on ComfyUI 0.24 and 0.27 without AVX-512.
+    torch.testing.assert_close(apart, together, rtol=2e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("backend", ["attention_sub_quad", "attention_split", "attention_basic"])
@@ -175,8 +174,9 @@ def test_an_adapter_whose_weights_arrive_late_as_with_dynamic_vram_computes_the_
         return tokens, *network.keys_values(tokens, 1)
 
     expected = tokens_and_keys()
-    if tuple(map(int, comfyui_version.__version__.split("."))) < (0, 30):
-        pytest.skip("ComfyUI before 0.30 loads weights late on Windows only")
+    if not hasattr(comfy.ops.disable_weight_init, "_lazy_load_from_state_dict"):
+        pytest.skip("ComfyUI before 0.24 loads no weights late")
+    monkeypatch.setattr("comfy.model_management.WINDOWS", True)  # before 0.30 no other system does
     monkeypatch.setattr("comfy.memory_management.aimdo_enabled", True)
     assert comfy.ops.manual_cast.Linear(2, 2).weight is None, "this is how such layers start"
     for one, other in zip(tokens_and_keys(), expected, strict=True):
