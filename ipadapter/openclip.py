@@ -1,6 +1,7 @@
 """Vision encoders of OpenCLIP's architectures, built from the tensors of a file; nothing is downloaded."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from .openclip_shapes import AUTO, architecture_of
 from .vision import CLIP_MEAN
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+OLDEST = (3, 3)  # open_clip before it returns hidden states with tokens before rows
 NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # stands where a file brings no text tower
 
 
@@ -56,7 +58,7 @@ class Encoder:
 
 
 def open_clip_package() -> Any:
-    """The package open_clip, which only these encoders need; AdapterError says how to get it."""
+    """The package open_clip, which only these encoders need; AdapterError says how to get it, or a newer one."""
     try:
         import open_clip  # heavy, and not everybody has it
     except ImportError as error:
@@ -64,6 +66,12 @@ def open_clip_package() -> Any:
             "Encoders of OpenCLIP need the Python package open_clip_torch, which cannot be imported "
             f"({error}). Install it where ComfyUI runs: python -m pip install open_clip_torch"
         ) from error
+    version = str(open_clip.__version__)
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
+        raise AdapterError(
+            f"Encoders of OpenCLIP need open_clip_torch {OLDEST[0]}.{OLDEST[1]} or newer, and {version} is installed: "
+            "its hidden states have another order. Where ComfyUI runs: python -m pip install -U open_clip_torch"
+        )
     return open_clip
 
 

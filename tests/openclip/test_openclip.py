@@ -145,3 +145,16 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
     with pytest.raises(AdapterError, match="pip install open_clip_torch"):
         build_encoder(small_openclip().state_dict())
+
+
+@pytest.mark.parametrize("version", ["2.24.0", "3.2.0", "3"])
+def test_an_older_package_is_refused_because_its_hidden_states_have_another_order(monkeypatch, version):
+    monkeypatch.setattr(open_clip, "__version__", version)
+    with pytest.raises(AdapterError, match=f"3.3 or newer, and {version} is installed.*pip install -U open_clip_torch"):
+        build_encoder(small_openclip().state_dict())
+
+
+@pytest.mark.parametrize("version", ["3.3.0", "3.10.0.dev0", "4.0"])
+def test_a_newer_package_is_taken(monkeypatch, version):
+    monkeypatch.setattr(open_clip, "__version__", version)
+    assert build_encoder(small_openclip().state_dict()).name
