@@ -15,8 +15,9 @@ UNET = {
 }  # fmt: skip
 
 # The noise of DDPM (arXiv:2006.11239): it ends where nothing is left of the picture. Stable Diffusion's own ends a
-# little earlier, which leaves a small picture's mean colour to be guessed from the noise.
-NOISE = {"beta_schedule": "linear", "linear_start": 1e-4, "linear_end": 2e-2, "timesteps": 1000}
+# little earlier, which leaves a small picture's mean colour to be guessed from the noise. Betas rise evenly from the
+# first to the last, which ComfyUI calls "sqrt_linear"; by "linear" it means that their square roots do.
+NOISE = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 2e-2, "timesteps": 1000}
 
 VISION = {
     "model_type": "clip_vision_model", "hidden_act": "gelu", "hidden_size": 96, "intermediate_size": 192,

@@ -196,6 +196,15 @@ def test_the_noise_ends_where_nothing_is_left_and_v_gives_the_picture_back():
     assert torch.allclose(signal * noised - amount * v, latents, atol=1e-5)
 
 
+def test_comfyui_samples_by_the_noise_that_the_models_learned_from():
+    """Else every step tells the UNet another noise than there is, and pictures are blotchy."""
+    from pack.nodes.loading.demo_models import load_model
+
+    noise = unet.Noise()
+    found = load_model().model.model_sampling.sigmas
+    torch.testing.assert_close(found, noise.noise / noise.signal, rtol=1e-4, atol=0)  # sums in 32 bits, and in 64
+
+
 def test_the_rate_warms_up_and_goes_to_zero():
     plan = Plan(steps=1000, batch=1, rate=1.0, seed=0)
     assert rate_at(0, plan) == pytest.approx(0.01) and rate_at(999, plan) < 1e-4
