@@ -32,7 +32,7 @@ graph = {
         "class_type": "KSampler",
         "inputs": {
             "model": ["3", 0], "positive": ["4", 0], "negative": ["5", 0], "latent_image": ["6", 0], "seed": 5,
-            "steps": 16, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
+            "steps": 16, "cfg": 1.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0,
         },
     },
     "8": {"class_type": "VAEDecode", "inputs": {"samples": ["7", 0], "vae": ["1", 3]}},

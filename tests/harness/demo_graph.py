@@ -7,7 +7,7 @@ from demo_models.config import SIZE
 
 from .graph import Graph, Link, Node
 
-SAMPLER = {"steps": 16, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+SAMPLER = {"steps": 16, "cfg": 1.5, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
 APPLY = {
     "weight": 0.8, "weight_type": "linear", "combine_embeds": "concat", "start_at": 0.0, "end_at": 1.0,
     "embeds_scaling": "V only",

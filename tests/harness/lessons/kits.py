@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from harness.demo_graph import SAMPLER
+
 from .files import named
 from .lesson import Canvas, Link, Node
 
@@ -171,7 +173,7 @@ class Demo(Kit):
     )
     cell = 96
     size = wide = (96, 96)  # the only size they were trained on
-    sampling = {"steps": 16, "cfg": 2.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+    sampling = SAMPLER
     adapters = {name: name for name in ("standard", "plus")}
     pictures = {
         "style": "yellow on rings", "second": "red on strokes", "person": "yellow on rings",
