@@ -109,11 +109,11 @@ def train_together(shop: Workshop) -> Curve:
     denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
     trio = together.Trio(denoiser, *(read_adapter(shop.output / file, name, denoiser) for name, file in files.items()))
     lessons = {name: examples(shop, name) for name in files}
-    checkpoint, plan = shop.checkpoint("together"), shop.plan(together.PLAN)
-    curve = together.train_together(trio, lessons, plan, shop.device, checkpoint)
-    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", plan.seed)
+    rounds = [replace(one, plan=shop.plan(one.plan)) for one in together.ROUNDS]
+    curve = together.train_together(trio, lessons, rounds, shop.device, shop.checkpoint("together"))
+    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", rounds[0].plan.seed)
     for name, file in files.items():
-        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", plan.seed)
+        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", rounds[0].plan.seed)
     return curve
 
 

@@ -2,9 +2,11 @@
 
 In the stages before, the UNet learned alone and the adapters on a frozen UNet, as in IP-Adapter. Such a UNet believes
 that a picture has one palette, and an adapter cannot tell it otherwise everywhere. Here it sees what adapters do.
-On the CPU it takes an hour and a half of one core.
+On the CPU it takes about three hours of one core.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,7 +20,19 @@ from .adapter import Examples, Shown, drop, project
 from .loop import Curve, Plan, mixed, train
 from .unet import NO_WORDS, Denoiser, Noise, word_numbers
 
-PLAN = Plan(steps=7500, batch=64, rate=1e-3, seed=8, average=0.995)
+
+@dataclass(frozen=True)
+class Round:
+    """A part of the training; `noisy` draws steps of much noise more often."""
+
+    plan: Plan
+    noisy: bool
+
+
+ROUNDS = (
+    Round(Plan(steps=7500, batch=64, rate=1e-3, seed=8, average=0.995), noisy=True),  # where colours are decided
+    Round(Plan(steps=3600, batch=64, rate=1e-3, seed=10, average=0.998), noisy=False),  # where textures are, too
+)
 PLAIN = 0.3  # share of pictures without any adapter, as the UNet is when no adapter is applied
 SPLIT = 0.5  # of these and of the others, in two styles
 
@@ -32,11 +46,26 @@ class Trio(nn.Module):
 
 
 def train_together(
-    trio: Trio, examples: dict[str, Examples], plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
+    trio: Trio,
+    examples: dict[str, Examples],
+    rounds: Sequence[Round] = ROUNDS,
+    device: str = "cpu",
+    checkpoint: Path | None = None,
 ) -> Curve:
-    """Train three models in place: every batch has pictures without an adapter, and pictures with one of the two."""
+    """Train three models in place, round after round."""
+    curve = Curve("together")
+    for number, one in enumerate(rounds, 1):
+        file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
+        curve.losses += train_round(trio, examples, one, device, file).losses
+    return curve
+
+
+def train_round(
+    trio: Trio, examples: dict[str, Examples], one: Round, device: str, checkpoint: Path | None = None
+) -> Curve:
+    """One round; every batch has pictures without an adapter, and pictures with one of the two."""
     trio.to(device).requires_grad_(True).train()
-    denoiser, noise = trio.denoiser, Noise()
+    denoiser, noise, plan = trio.denoiser, Noise(), one.plan
     sites = find_sites(denoiser.unet)
     adapters = {"standard": trio.standard, "plus": trio.plus}
     shown = {name: Shown(adapter, sites) for name, adapter in adapters.items()}
@@ -44,11 +73,11 @@ def train_together(
 
     def loss(generator: torch.Generator) -> Tensor:
         name = "standard" if torch.rand((), generator=generator) < 0.5 else "plus"
-        one, nothing = examples[name], examples[name].nothing
-        latents, words = one.plain(plain, SPLIT, generator)
-        more, more_words, references = one.draw(plan.batch - plain, SPLIT, generator)
+        lesson, nothing = examples[name], examples[name].nothing
+        latents, words = lesson.plain(plain, SPLIT, generator)
+        more, more_words, references = lesson.draw(plan.batch - plain, SPLIT, generator)
         latents, words = torch.cat((latents, more)), torch.cat((words, more_words))
-        noised, wanted, steps = noise.add(latents, generator, noisy=True)
+        noised, wanted, steps = noise.add(latents, generator, one.noisy)
         no_image, no_text = drop(plan.batch, generator)
         no_text[:plain] = torch.rand(plain, generator=generator) < NO_WORDS
         with mixed(device):

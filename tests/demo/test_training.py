@@ -136,8 +136,8 @@ def test_all_that_draws_learns_on_together(denoiser, examples):
     hidden = torch.randn(8, 65, 96, generator=torch.Generator().manual_seed(0))
     plus = adapter.Examples(examples.whole, examples.split, hidden, torch.zeros(65, 96))
     before = {name: value.clone() for name, value in trio.state_dict().items()}
-    plan = Plan(steps=6, batch=8, rate=1e-2, seed=1)
-    curve = together.train_together(trio, {"standard": examples, "plus": plus}, plan)
+    rounds = [together.Round(Plan(steps=3, batch=8, rate=1e-2, seed=seed), noisy=seed == 1) for seed in (1, 2)]
+    curve = together.train_together(trio, {"standard": examples, "plus": plus}, rounds)
     assert len(curve.losses) == 6
     moved = {name.split(".")[0] for name, value in trio.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"denoiser", "standard", "plus"}
