@@ -22,7 +22,7 @@ BENCH = json.loads((ROOT / "demo_models" / "measured.json").read_text())
 @pytest.fixture(scope="module")
 def measured(server, start_server):
     studio = Studio([server, start_server("--disable-metadata")], {"steps": STEPS})
-    return measure(studio, weights=(0.0, 0.4, 0.8))
+    return measure(studio)
 
 
 def least(asked: float, *path: str) -> float:
@@ -41,7 +41,7 @@ def test_the_judges_themselves_are_right(measured):
 @pytest.mark.parametrize("variant", ["standard", "plus"])
 def test_colours_are_the_references(measured, variant):
     assert measured["pictures"] >= 200
-    assert measured["nearest palette"][variant] >= least(95, "nearest palette", variant) >= 75
+    assert measured["nearest palette"][variant] >= least(95, "nearest palette", variant) >= 85
     assert measured["nearest palette"]["no adapter"] < 30  # by chance 12.5
 
 
@@ -52,17 +52,23 @@ def test_content_still_follows_the_words(measured, variant):
 
 def test_the_palette_comes_nearer_with_the_weight(measured):
     distance = measured["distance by weight"]
-    assert distance["0.0"] > distance["0.4"] > distance["0.8"]
+    assert distance["0.0"] > distance["0.4"] > distance["0.8"] > distance["1.0"]
 
 
 def test_a_mask_keeps_the_reference_inside(measured):
-    assert measured["left half"]["inside"] >= least(90, "left half", "inside") >= 60
-    assert measured["left half"]["outside"] >= least(90, "left half", "outside") >= 45
+    assert measured["left half"]["inside"] >= least(90, "left half", "inside") >= 80
+    assert measured["left half"]["outside"] >= least(90, "left half", "outside") >= 80
 
 
 def test_two_references_share_a_picture(measured):
     """By chance: 1.6 %."""
-    assert measured["two halves"]["both match"] >= least(85, "two halves", "both match") >= 45
+    assert measured["two halves"]["both match"] >= least(85, "two halves", "both match") >= 75
+
+
+def test_textures_follow_more_often_than_by_chance(measured):
+    """Far below the 70 % that were asked for (demo_models/README.md); of textures that training showed."""
+    found = {name: right["shown in training"] for name, right in measured["texture"].items()}
+    assert found["plus"] >= least(70, "texture", "plus", "shown in training") > found["no adapter"]
 
 
 def test_plus_comes_nearer_than_standard(measured):
@@ -76,7 +82,7 @@ def test_shapes_are_nearly_as_clean_as_drawn_ones(measured, variant):
 
 
 def test_a_photograph_gives_its_colours(measured):
-    assert measured["photographs"]["plus"] >= least(80, "photographs", "plus") >= 50
+    assert measured["photographs"]["plus"] >= least(80, "photographs", "plus") >= 70
 
 
 def test_the_distance_of_sets_is_zero_for_one_set_and_of_gaussians_what_it_should_be():

@@ -28,7 +28,10 @@ async id => {
   const element = node.widgets.find(one => one.name === "atelier drawing").element
   const [image, words] = [element.querySelector("img"), element.querySelector("p")]
   if (!image.src || image.hidden) return { words: words.textContent }
-  await image.decode()
+  for (let source = null; source !== image.src; ) {  // another picture in the middle is no damaged one: look again
+    source = image.src
+    await image.decode().catch(error => { if (image.src === source) throw error })
+  }
   const copy = document.createElement("canvas")
   Object.assign(copy, { width: image.naturalWidth, height: image.naturalHeight })
   copy.getContext("2d").drawImage(image, 0, 0)
