@@ -86,7 +86,8 @@ def noise_and_negative(k: Kit) -> None:
     words = k.conditions("a still life with flowers, oil painting", "star")
     latent = k.latent()
     k.next()
-    pictures = [k.sample(model, **words, latent_image=latent) for model in (plain, against)]
+    guidance = max(4.0, k.sampling["cfg"])  # a negative acts by guidance, of which the demo has little
+    pictures = [k.sample(model, **words, latent_image=latent, cfg=guidance) for model in (plain, against)]
     k.sheet(pictures, ["without", "with the noisy copy"])
 
 
