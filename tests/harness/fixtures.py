@@ -11,7 +11,10 @@ from .browser import HINT as NO_BROWSER, ComfyPage, browser_path, launch
 from .host import HINT, find_comfyui
 from .server import Server
 
-SLOW = ("demo", "performance", "headless", "faces", "openclip", "workflows")  # folders that --quick leaves out
+SLOW = (  # folders and files that --quick leaves out
+    "demo", "performance", "headless", "faces", "openclip", "workflows", "trust/test_graphs.py",
+    "model_doctor/test_server.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,9 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--quick"):
         return
-    slow = [item for item in items if item.path.parent.name in SLOW or "start_server" in item.fixturenames]  # type: ignore[attr-defined]
+    slow = [item for item in items if is_slow(item)]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in set(slow)]
+
+
+def is_slow(item: pytest.Item) -> bool:
+    folder = item.path.parent.name
+    return folder in SLOW or f"{folder}/{item.path.name}" in SLOW or "start_server" in item.fixturenames  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
