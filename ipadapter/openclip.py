@@ -16,7 +16,7 @@ from .openclip_shapes import AUTO, architecture_of
 from .vision import CLIP_MEAN
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-OLDEST = (3, 3)  # open_clip before it returns hidden states with tokens before rows
+OLDEST = (3, 3)  # open_clip: 2.24 gives hidden states with tokens before rows, and nothing between was tried
 NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # stands where a file brings no text tower
 
 
@@ -70,7 +70,7 @@ def open_clip_package() -> Any:
     if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < OLDEST:
         raise AdapterError(
             f"Encoders of OpenCLIP need open_clip_torch {OLDEST[0]}.{OLDEST[1]} or newer, and {version} is installed: "
-            "its hidden states have another order. Where ComfyUI runs: python -m pip install -U open_clip_torch"
+            "old ones give hidden states in another order. Where ComfyUI runs: python -m pip install -U open_clip_torch"
         )
     return open_clip
 

@@ -19,7 +19,7 @@ from ipadapter.resampler import ResamplerSizes
 from ipadapter.sites import Site, checkpoint_order, find_sites, match_keys
 from masks.grid import mask_on_grid
 
-from .loop import Curve, Plan, mixed, pick, train
+from .loop import Curve, Plan, mixed, pick, train, train_rounds
 from .unet import Denoiser, Noise, word_numbers
 
 NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # what is dropped, as in the paper
@@ -171,11 +171,12 @@ def train_adapter(
     """An adapter for the frozen denoiser."""
     torch.manual_seed(rounds[0].plan.seed)
     adapter = new_adapter(variant, find_sites(denoiser.unet)).to(device)
-    curve = Curve(f"adapter ({variant})")
-    for number, one in enumerate(rounds, 1):
-        file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
-        curve.losses += train_round(adapter, denoiser.to(device), examples, one, device, curve.name, file).losses
-    return adapter, curve
+    name, denoiser = f"adapter ({variant})", denoiser.to(device)
+
+    def learn(one: Round, file: Path | None) -> Curve:
+        return train_round(adapter, denoiser, examples, one, device, name, file)
+
+    return adapter, train_rounds(name, rounds, learn, checkpoint)
 
 
 def train_round(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from .checkpoints import EVERY, Progress, restore, write
 
+R = TypeVar("R")  # a round of training
 WARM_UP = 100  # steps
 
 
@@ -69,6 +71,17 @@ def train(
             write(checkpoint, progress, plan)
     if mean is not None:
         module.load_state_dict(mean.state_dict())
+    return curve
+
+
+def train_rounds(
+    name: str, rounds: Sequence[R], train_round: Callable[[R, Path | None], Curve], checkpoint: Path | None
+) -> Curve:
+    """Train round after round, each with a checkpoint of its own; the losses of all as one curve."""
+    curve = Curve(name)
+    for number, one in enumerate(rounds, 1):
+        file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
+        curve.losses += train_round(one, file).losses
     return curve
 
 

@@ -17,7 +17,7 @@ from ipadapter.adapter import AdapterNetwork
 from ipadapter.sites import find_sites
 
 from .adapter import Examples, Shown, drop, project
-from .loop import Curve, Plan, mixed, train
+from .loop import Curve, Plan, mixed, train, train_rounds
 from .unet import NO_WORDS, Denoiser, Noise, word_numbers
 
 
@@ -53,11 +53,9 @@ def train_together(
     checkpoint: Path | None = None,
 ) -> Curve:
     """Train three models in place, round after round."""
-    curve = Curve("together")
-    for number, one in enumerate(rounds, 1):
-        file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
-        curve.losses += train_round(trio, examples, one, device, file).losses
-    return curve
+    return train_rounds(
+        "together", rounds, lambda one, file: train_round(trio, examples, one, device, file), checkpoint
+    )
 
 
 def train_round(

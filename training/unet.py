@@ -57,7 +57,10 @@ class Noise:
     """The noise schedule: at step t a picture is signal[t] * latents + noise[t] * noise."""
 
     def __init__(self) -> None:
-        betas = torch.linspace(NOISE["linear_start"], NOISE["linear_end"], NOISE["timesteps"], dtype=torch.float64)
+        from comfy.ldm.modules.diffusionmodules.util import make_beta_schedule  # by which ComfyUI samples
+
+        start, end = NOISE["linear_start"], NOISE["linear_end"]
+        betas = make_beta_schedule(NOISE["beta_schedule"], NOISE["timesteps"], start, end)
         kept = torch.cumprod(1 - betas, dim=0)
         self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
 
