@@ -151,10 +151,12 @@ def find_browser() -> str:
 def check(environment: dict[str, str], arguments: list[str]) -> None:
     """Run every check to its end, so that one run tells everything; pytest alone when it is given arguments.
 
-    Whole runs share the test files out among processes of one thread each: over tiny tensors, threads only wait.
+    Whole runs share the test files out among processes of one thread each: over tiny tensors, threads only wait. Files
+    keep their order (tests/harness/fixtures.py), or the longest could come last, when nothing is left beside them.
     """
     environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1", "OMP_NUM_THREADS": "1"}
-    shared = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile"] if arguments in ([], ["--quick"]) else []
+    processes = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder"]
+    shared = processes if arguments in ([], ["--quick"]) else []
     steps: dict[str, tuple[list[str | Path], dict[str, str]]] = {
         "style (ruff)": (["ruff", "check", "."], environment),
         "types (pyright)": (["pyright", "--pythonpath", PYTHON], dict(os.environ)),

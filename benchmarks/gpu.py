@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from performance.rig import Rig
 
 ROOT = Path(__file__).parents[1]
-SIZES = {"sd15": 64, "sdxl": 128}  # latent pixels
+SIZES = {"sd15": 64, "sdxl": 128, "koala shallow": 8}  # latent pixels; the last to try it out
 CHANNELS = 320  # of the published UNets
 ROUNDS, STEPS = 5, 10
 BACKENDS = ("inductor", "cudagraphs")  # of torch.compile, as ComfyUI's TorchCompileModel offers them

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .errors import AdapterError
 from .openclip_layout import Tensors, has_text, to_openclip
-from .openclip_shapes import AUTO, architecture_of
+from .openclip_shapes import AUTO, architecture_of, without_values
 from .vision import CLIP_MEAN
 
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -126,7 +126,7 @@ def _towers(open_clip: Any, model: dict[str, Any], named: Tensors, words: bool) 
     """Both towers with their tensors. They are built without values first: that takes no memory and no time."""
     keywords = {key: value for key, value in model.items() if key in ("embed_dim", "vision_cfg", "text_cfg")}
     quick = bool(model.get("quick_gelu"))
-    with torch.device("meta"):
+    with without_values():
         clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
     _fill(clip.visual, named, "visual.")
     if any(buffer.is_meta for buffer in clip.visual.buffers()):  # tables that no file holds: they need a real one

@@ -1,12 +1,14 @@
 """Tell an OpenCLIP architecture from the shapes of its tensors."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from .errors import AdapterError
 from .openclip_layout import Tensors, has_text
@@ -16,6 +18,22 @@ Config = dict[str, Any]
 HEAD_WIDTH = 64  # OpenCLIP's own where a configuration names none
 # Where several fit, these are the rarer ones. 378 and 384 pixels make the same patches of 14.
 _RARE = ("quickgelu", "worldwide", "nllb", "i18n", "378", "roberta", "mt5", "CLIPA")
+# What fills tensors with first values, or is part of it.
+_FILLS = {"uniform_", "normal_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_"}
+
+
+class _Unfilled(TorchFunctionMode):
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ in _FILLS and args and torch.is_tensor(args[0]) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Modules made here have shapes and no values, and no time goes into first ones: 20 s for one of timm's towers."""
+    with torch.device("meta"), _Unfilled():
+        yield
 
 
 def architectures() -> list[str]:
@@ -116,6 +134,7 @@ def _text_fits(config: Config, named: Tensors) -> bool:
 def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
     """All others, by building them without values and comparing every shape; their configurations hold no numbers."""
     shapes = {name.removeprefix("visual."): t.shape for name, t in named.items() if name.startswith("visual.")}
+    sizes = {size for shape in shapes.values() for size in shape}
     for name in architectures():
         config = open_clip.get_model_config(name)
         vision = config["vision_cfg"]
@@ -123,9 +142,11 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
             continue
         if ("timm_model_name" in vision) != any(shape.startswith("trunk.") for shape in shapes):
             continue
+        if config["embed_dim"] not in sizes:
+            continue
         if has_text(named) and _spoken_sizes(config) and not _text_fits(config, named):
             continue
-        with torch.device("meta"):
+        with without_values():
             text = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
             visual = open_clip.CustomTextCLIP(config["embed_dim"], vision, text).visual
         if {key: value.shape for key, value in visual.state_dict().items()} == shapes:

@@ -1,12 +1,14 @@
 """Make the pack importable as `pack`, whatever its folder is called, and offer a running ComfyUI as `server`."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 
 from harness.host import find_comfyui
 
 ROOT = Path(__file__).parents[1]
+logging.getLogger("torch.__trace").setLevel(logging.ERROR)  # pytest would have torch write down all that it compiles
 pytest_plugins = ["harness.fixtures"]
 
 if host := find_comfyui():

@@ -19,7 +19,7 @@ def main() -> None:
     from .plot import draw, keep
     from .references import write_references
     from .stages import STAGES, Workshop
-    from .texts import write_texts
+    from .texts import EACH, write_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="where the models go")
@@ -41,9 +41,9 @@ def main() -> None:
     for name in options.only:
         curves = keep(STAGES[name](shop), options.output / "training.json")
         shop.forget(name)
-        draw(curves, options.output / "training.png")
+    draw(curves, options.output / "training.png")
     write_references(options.output / "references")
-    write_texts(options.output)
+    write_texts(options.output, max(8, round(EACH * options.scale)))
 
 
 if __name__ == "__main__":

@@ -39,12 +39,17 @@ class Workshop:
         for file in self.checkpoints.glob(f"{stage}*.pt") if self.checkpoints else ():
             file.unlink()
 
+    @property
+    def styles(self) -> int:
+        return max(64, round(STYLES * self.scale))
+
     def plan(self, plan: Plan) -> Plan:
-        return replace(plan, steps=max(2, round(plan.steps * self.scale)))
+        """That share of the steps, in batches that a small set of pictures can fill."""
+        return replace(plan, steps=max(2, round(plan.steps * self.scale)), batch=min(plan.batch, self.styles // 8))
 
     @cached_property
     def drawn(self) -> Drawn:
-        return draw_data(max(64, round(STYLES * self.scale)))
+        return draw_data(self.styles)
 
     @cached_property
     def halves(self) -> Halves:

@@ -45,6 +45,6 @@ def load_encoder(folder: Path) -> Any:
     return encoder
 
 
-def write_texts(folder: Path) -> None:
-    vectors = word_vectors(seen(load_encoder(folder), EACH, SEED))
+def write_texts(folder: Path, each: int = EACH) -> None:
+    vectors = word_vectors(seen(load_encoder(folder), each, SEED))
     save(folder / "texts.safetensors", {"words": vectors}, "words in the space of the vision encoder", SEED)

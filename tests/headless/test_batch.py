@@ -107,7 +107,7 @@ def test_nothing_is_run_while_something_is_wrong(inputs, server):
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(inputs, server, how):
-    lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 16}) for seed in range(12)]
+    lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 8}) for seed in range(12)]
     (inputs / "table.jsonl").write_text("\n".join(lines))
     command = [sys.executable, "-m", "headless", str(inputs / "graph.json"), str(inputs / "table.jsonl")]
     command += ["-o", str(inputs / "out"), "--server", server.url]

@@ -96,7 +96,7 @@ def test_every_row_ends_once_whatever_breaks_and_as_one_server_makes_it(cluster,
     print(f"\n{ROWS} rows: {took:.0f} s; {len(servers)} actors, {tried} rows tried again, {len(many.failed)} failed")
 
 
-def test_a_killed_driver_leaves_nothing_running_and_the_next_does_the_rest(cluster, tmp_path):
+def test_a_killed_driver_leaves_nothing_running_and_the_next_does_the_rest(cluster, server, tmp_path):
     write_pictures(tmp_path, ["red"])
     (tmp_path / "graph.json").write_text(json.dumps(graph(steps=16)))
     rows = [json.dumps({"image": "red.png", "seed": seed}) for seed in range(24)]
@@ -115,8 +115,7 @@ def test_a_killed_driver_leaves_nothing_running_and_the_next_does_the_rest(clust
     assert alive == []
     done = saboteur.journal.read_text().count("\n")
     table = [json.loads(row) | {"image": str(tmp_path / "red.png")} for row in rows]
-    options = {"ray": cluster.address, "workers": 2, "flags": FLAGS, "progress": False}
-    report = run_batch(tmp_path / "graph.json", table, tmp_path / "out", **options)
+    report = run_batch(tmp_path / "graph.json", table, tmp_path / "out", servers=[server.url], progress=False)
     assert done < 24 and report.ran == 24 - done and not report.failed
     lines = [json.loads(line)["row"] for line in saboteur.journal.read_text().splitlines()]
     assert sorted(lines) == list(range(1, 25))

@@ -1,5 +1,6 @@
 """Small encoders with random weights, in both layouts that encoders are published in."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,11 @@ def transformers_clip(tensors: Tensors, activation: str = "gelu") -> CLIPModel:
     return model
 
 
-def siglip(seed: int = 0) -> tuple[SiglipVisionModel, Tensors]:
+@cache
+def siglip() -> tuple[SiglipVisionModel, Tensors]:
     """transformers' SigLIP of a published size, ViT-B-16 at 224 pixels, with its pooling head."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model = SiglipVisionModel(SiglipVisionConfig()).eval()
         for parameter in model.parameters():
             parameter.data = torch.randn_like(parameter) * (0.02 if parameter.ndim > 1 else 0.1)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import comfy.context_windows
@@ -20,11 +20,14 @@ from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
-LAYERS = {"sd15": 16, "sdxl": 70}
+LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "koala shallow": 6}
 EMBEDS = 32
+XL: dict[str, Any] = {"variant": "SDXL", "context": 2048}
 KINDS: dict[str, dict[str, Any]] = {
     "sd15": {"variant": "standard", "context": 768, "channels": synthetic.sd15_channels},
-    "sdxl": {"variant": "SDXL", "context": 2048, "channels": synthetic.sdxl_channels},
+    "sdxl": XL | {"channels": synthetic.sdxl_channels},
+    "sdxl shallow": XL | {"channels": partial(synthetic.sdxl_channels, depths=(1, 2))},
+    "koala shallow": XL | {"channels": lambda base: [base * m for m in (2, 4, 4, 4, 2, 2)]},
 }
 
 
@@ -77,7 +80,7 @@ class Rig:
 
     def sample(self, model: ModelPatcher, steps: int = 2, frames: int = 1, **more: Any) -> Tensor:
         """A latent from KSampler's own function; CFG 7, so that a model call has both rows."""
-        width = standins.WIDTHS[self.family]
+        width = KINDS[self.family]["context"]
         conditionings = [
             [[standins.seeded((1, 77, width), seed), {"pooled_output": standins.seeded((1, standins.POOLED), seed)}]]
             for seed in (10, 20)

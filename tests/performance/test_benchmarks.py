@@ -28,16 +28,16 @@ def test_what_projects_at_every_step_draws_the_same_picture(mask):
 
 
 def test_a_process_of_its_own_measures_a_family_in_a_mode_and_the_report_has_all_of_it(tmp_path):
-    found = gpu.run([sys.executable, "-m", "benchmarks.gpu", "sd15", "normal", *TINY, "--backends", BACKEND])
+    found = gpu.run([sys.executable, "-m", "benchmarks.gpu", "koala shallow", "normal", *TINY, "--backends", BACKEND])
     assert set(found) == {"steps", "peak MB", "launches", "compiled"}, found
     assert set(found["steps"]) == {"bare s", *gpu_cases.CASES} and min(found["steps"].values()) > 0
     assert set(found["peak MB"]) == {"bare", *gpu_cases.CASES}
     assert set(found["launches"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
     assert set(found["compiled"]) == {BACKEND}
     assert set(found["compiled"][BACKEND]) == {"bare s", "1", "1 masked", "projecting"}
-    text = "\n\n".join(report.gpu_tables("SD1.5, normal", found))
+    text = "\n\n".join(report.gpu_tables("Tiny, normal", found))
     assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", BACKEND, "peak"))
-    plot.draw_gpu({"SD1.5, normal": found}, tmp_path / "gpu.png")
+    plot.draw_gpu({"Tiny, normal": found}, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").stat().st_size > 5000
 
 

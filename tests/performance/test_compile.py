@@ -12,7 +12,7 @@ from torch._dynamo.utils import counters
 
 from performance.rig import Rig, half_mask, patches_of
 
-RIG = Rig("sd15")
+RIG = Rig("koala shallow")  # the fewest layers: tracing takes a second for each
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def test_one_graph_serves_all_prompts_weights_pictures_and_steps():
     for changed in (
         RIG.follow(model, weight=0.3),
         RIG.follow(model, seed=9),
-        RIG.follow(model, weight_type="style transfer"),
+        RIG.follow(model, layer_weights="0-2:1"),
         RIG.follow(model, mask=half_mask()),
         RIG.follow(model, start_at=0.4, end_at=0.7),
         RIG.follow(first, seed=9, scaling="K+V"),
@@ -63,7 +63,7 @@ def test_one_graph_serves_all_prompts_weights_pictures_and_steps():
 def test_foreign_patches_before_and_after_ours_are_followed():
     model = RIG.bare()
     theirs = model.clone()
-    theirs.set_model_attn2_replace(lambda q, k, v, options: torch.zeros_like(q), "input", 1)
+    theirs.set_model_attn2_replace(lambda q, k, v, options: torch.zeros_like(q), "input", 3)
     assert same(RIG.follow(theirs)) and same(RIG.follow(theirs, weight=0.5))
 
     def halved(weight: float):
@@ -78,9 +78,9 @@ def test_foreign_patches_before_and_after_ours_are_followed():
 def test_a_graph_called_around_the_samplers_says_so():
     patched = RIG.follow(RIG.bare())
     unet = torch.compile(patched.model.diffusion_model, backend="eager")
-    x, text = torch.zeros(2, 4, 8, 8), torch.zeros(2, 77, 768)
+    x, text, y = torch.zeros(2, 4, 8, 8), torch.zeros(2, 77, 2048), torch.zeros(2, 2816)
     with pytest.raises(RuntimeError, match="Sample it with a ComfyUI sampler"):
-        unet(x, torch.zeros(2), text, transformer_options=dict(patched.model_options["transformer_options"]))
+        unet(x, torch.zeros(2), text, y=y, transformer_options=dict(patched.model_options["transformer_options"]))
 
 
 def test_cuda_graphs_leave_the_image_attention_out():

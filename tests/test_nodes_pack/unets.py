@@ -44,6 +44,10 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
         supported_models.KOALA_700M,
         _sdxl([0, 2, 5], -2, [0, 0, 2, 2, 5, 5], num_res_blocks=[1, 1, 1]),
     ),
+    "koala shallow": (
+        supported_models.KOALA_700M,
+        _sdxl([0, 1, 1], -2, [0, 0, 1, 1, 1, 1], num_res_blocks=[1, 1, 1]),
+    ),
 }
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
