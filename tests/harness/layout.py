@@ -34,10 +34,14 @@ title => {
 
 def use_vue_nodes(page: ComfyPage) -> ComfyPage:
     """Draw nodes as Vue components from now on, at the places that a file says."""
-    for setting, value in (("Comfy.VueNodes.AutoScaleLayout", "false"), ("Comfy.VueNodes.Enabled", "true")):
-        page.page.evaluate(f"window.app.extensionManager.setting.set('{setting}', {value})")
-    page.page.wait_for_timeout(1000)
+    page.set("Comfy.VueNodes.AutoScaleLayout", False)
+    page.set("Comfy.VueNodes.Enabled", True)
     return page
+
+
+def use_canvas_nodes(page: ComfyPage) -> None:
+    page.set("Comfy.VueNodes.Enabled", False)
+    page.set("Comfy.VueNodes.AutoScaleLayout", True)
 
 
 def measure(page: ComfyPage, workflow: dict[str, Any]) -> dict[int, tuple[int, int]]:

@@ -8,6 +8,7 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.overrides import TorchFunctionMode
 
 from openclip.files import SMALL, close, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout
 from pack.ipadapter.errors import AdapterError
@@ -93,6 +94,27 @@ def test_published_architectures_are_told_from_their_shapes(name):
         model = open_clip.CustomTextCLIP(**_keywords(name))
     tensors = model.state_dict()
     assert architecture_of(open_clip, {key: t for key, t in tensors.items() if not key.startswith("logit")})[0] == name
+
+
+class Called(TorchFunctionMode):
+    """What torch is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_an_architecture_is_told_without_filling_any_tensor():
+    """First values are thrown away, and take timm 20 seconds for a SigLIP."""
+    tensors, _ = to_openclip(siglip()[1])
+    with Called() as called:
+        assert architecture_of(open_clip, tensors)[0] == "ViT-B-16-SigLIP"
+    # The functions of torch.nn.init are called; what they call is not.
+    assert "kaiming_uniform_" in called.names and not called.names & {"erfinv_", "clamp_", "fill_", "zero_"}
 
 
 def _keywords(name):

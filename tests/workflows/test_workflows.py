@@ -4,6 +4,7 @@ import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
-from harness.layout import overlaps, use_vue_nodes
+from harness.layout import overlaps
 from harness.lessons import RECIPES
 from harness.lessons.files import named
 from harness.server import Server
@@ -42,17 +43,16 @@ def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
 
 
 @pytest.fixture(scope="module")
-def vue(browser: Browser, server: Server, page: ComfyPage) -> Iterator[ComfyPage]:
-    """A tab that draws nodes as Vue components; after `page`, since the server keeps the setting for new tabs."""
-    tab = use_vue_nodes(ComfyPage(browser, server.url))
-    yield tab
-    tab.page.close()
+def known(server: Server) -> dict[str, Any]:
+    """What the server says of its nodes."""
+    return server.call("/object_info")
 
 
 @every_file
-def test_it_opens_without_a_complaint_and_runs_from_the_page_as_from_a_script(page, server, file: Path):
+def test_it_opens_without_a_complaint_and_runs_from_the_page_as_from_a_script(page, server, known, file: Path):
     prompt = opened(page, read(file))
-    scripted = api_prompt(read(file), server.call("/object_info"))
+    assert overlaps(page) == []
+    scripted = api_prompt(read(file), known)
     assert {id: node["inputs"] for id, node in prompt.items()} == {id: n["inputs"] for id, n in scripted.items()}
     assert latent_of(server, prompt).isfinite().all()
 
@@ -110,14 +110,6 @@ def test_saved_embeds_do_in_the_second_run_what_they_did_in_the_first(page: Comf
 
 
 @every_lesson
-def test_its_nodes_do_not_run_into_each_other_however_they_are_drawn(page, vue, file: Path):
-    for tab in (page, vue):
-        tab.load(read(file))
-        tab.page.wait_for_timeout(500)  # Vue nodes find their height when they are shown
-        assert overlaps(tab) == []
-
-
-@every_lesson
 def test_it_says_on_the_canvas_what_to_try_next_in_english_and_chinese(file: Path):
     notes = [node["widgets_values"][0] for node in read(file)["nodes"] if node["type"] == "MarkdownNote"]
     assert len(notes) == 1 and "**Try next**" in notes[0] and "接着试试" in notes[0]
@@ -147,14 +139,14 @@ def test_every_lesson_is_there_and_comfyui_offers_all_as_templates(server: Serve
 
 
 @every_lesson
-def test_a_lesson_is_what_its_description_says_with_defaults_for_the_rest(server: Server, file: Path):
+def test_a_lesson_is_what_its_description_says_with_defaults_for_the_rest(known: dict[str, Any], file: Path):
     """A file that was changed by hand would be lost when it is drawn again."""
-    nodes, info = read(file)["nodes"], server.call("/object_info")
+    nodes = read(file)["nodes"]
     parts = list(RECIPES[file.stem]["nodes"].values())
     assert [node["type"] for node in nodes] == [part["type"] for part in parts]
     for node, part in zip(nodes, parts, strict=True):
-        for name, value in values_of(node, info).items():
-            wanted = part["widgets"].get(name, default_of(info[node["type"]], name, value))
+        for name, value in values_of(node, known).items():
+            wanted = part["widgets"].get(name, default_of(known[node["type"]], name, value))
             assert value == wanted, f"{node['type']}.{name}: draw it again"
 
 

@@ -1,0 +1,30 @@
+"""A lesson's nodes stand beside each other as Vue components too, which are taller than canvas nodes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from harness.browser import ComfyPage
+from harness.layout import overlaps, use_canvas_nodes, use_vue_nodes
+from harness.lessons import RECIPES
+from harness.server import Server
+from workflows.pages import read
+
+FOLDER = Path(__file__).parents[2] / "workflows"
+
+
+@pytest.fixture(scope="module")
+def vue(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    tab = use_vue_nodes(ComfyPage(browser, server.url))
+    yield tab
+    use_canvas_nodes(tab)  # the server keeps the setting for new tabs
+    tab.page.close()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_its_nodes_do_not_run_into_each_other(vue: ComfyPage, name: str):
+    vue.load(read(FOLDER / f"{name}.json"))
+    vue.page.wait_for_timeout(500)  # Vue nodes find their height when they are shown
+    assert overlaps(vue) == []
