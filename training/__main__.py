@@ -38,6 +38,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     shop = Workshop(options.output, options.scale, options.device, options.checkpoints)
     options.output.mkdir(parents=True, exist_ok=True)
+    curves = {}
     for name in options.only:
         curves = keep(STAGES[name](shop), options.output / "training.json")
         shop.forget(name)
