@@ -35,10 +35,6 @@ def measure(rounds: int, steps: int) -> dict:
         measured = times.time_steps(Rig(FAMILIES[name], channels, size), rounds, steps)
         what = f"{size}x{size} latents, {channels} channels"
         results["steps"][name] = {"what": what, "times": measured}
-    if torch.cuda.is_available():
-        from . import gpu
-
-        results["gpu"] = gpu.measure_gpu(FAMILIES)
     return results
 
 
@@ -53,7 +49,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often every case is timed")
     parser.add_argument("--steps", type=int, default=3, help="steps a round; the first is not timed")
     parser.add_argument("--commit", action="store_true", help="put the results into docs/ instead of output/")
-    parser.add_argument("--only", choices=["speed", "pictures"], help="only what prompts cost, or what pictures follow")
+    parser.add_argument(
+        "--only", nargs="+", choices=["speed", "gpu", "pictures"], default=["speed", "gpu", "pictures"],
+        help="what prompts cost, the same at real sizes on a GPU if there is one, what pictures follow",
+    )  # fmt: skip
+    parser.add_argument("--limit", type=float, default=900, help="seconds for one family and mode on the GPU")
     options = parser.parse_args()
     from comfy.cli_args import args
 
@@ -61,9 +61,13 @@ def main() -> None:
     args.use_pytorch_cross_attention = True  # what GPUs use; the default on a bare CPU is slower and counts the same
     folder = DOCS if options.commit else ROOT / "output" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
-    if options.only != "pictures":
+    if "speed" in options.only:
         report_speed(measure(options.rounds, options.steps), folder, options.commit)
-    if options.only != "speed":
+    if "gpu" in options.only and torch.cuda.is_available():
+        from . import gpu
+
+        report_gpu(gpu.measure_gpu(FAMILIES, options.limit), folder, options.commit)
+    if "pictures" in options.only:
         from . import pictures
 
         pictures.report(pictures.measure_pictures(), options.commit, folder)
@@ -74,13 +78,23 @@ def report_speed(results: dict, folder: Path, commit: bool) -> None:
 
     (folder / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
     plot.draw(results, folder / "performance.png")
-    if "gpu" in results:
-        plot.draw_gpu(results["gpu"], folder / "performance_gpu.png")
     text = report.tables(results)
     print(text)
     if commit:
         report.put_between_marks(DOCS / "performance.md", text)
     print(f"\nJSON and plot are in {folder}")
+
+
+def report_gpu(results: dict, folder: Path, commit: bool) -> None:
+    """In files of its own, because another machine than the one of the other numbers may have measured it."""
+    from . import plot, report
+
+    (folder / "performance_gpu.json").write_text(json.dumps(results, indent=1) + "\n")
+    plot.draw_gpu(results, folder / "performance_gpu.png")
+    text = report.gpu_tables(results)
+    print(text)
+    if commit:
+        report.put_between_marks(DOCS / "performance.md", text, report.GPU_MARKS)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """python -m benchmarks.gpu FAMILY MODE: one family of UNets at real sizes, in one way of keeping it in memory.
 
 `python atelier.py bench` starts it for every family and mode where there is a GPU, each in a process of its own,
-because ComfyUI decides about memory when it is imported. The last line of output is the result as JSON.
+because ComfyUI decides about memory when it is imported. Every line of output that begins with a brace is the result so
+far, as JSON.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 SIZES = {"sd15": 64, "sdxl": 128, "koala shallow": 8}  # latent pixels; the last to try it out
 CHANNELS = 320  # of the published UNets
-ROUNDS, STEPS = 5, 10
+ROUNDS, STEPS = 4, 8
 BACKENDS = ("inductor", "cudagraphs")  # of torch.compile, as ComfyUI's TorchCompileModel offers them
 SPARE = {"sd15": 1.0, "sdxl": 2.5}  # GiB that the mode lowvram leaves for weights and activations
 
@@ -57,37 +58,66 @@ def set_dynamic(family: str) -> None:
     memory.aimdo_enabled = True
 
 
-MODES: dict[str, Callable[[str], None]] = {"normal": set_normal, "lowvram": set_lowvram, "dynamic": set_dynamic}
+def set_compiled(family: str) -> None:
+    """Under torch.compile; a process of its own, so that a compiler that fails spares the other numbers."""
+
+
+MODES: dict[str, Callable[[str], None]] = {
+    "normal": set_normal, "compiled": set_compiled, "lowvram": set_lowvram, "dynamic": set_dynamic,
+}  # fmt: skip
+WAYS: dict[str, Sequence[str]] = {
+    "normal": ["normal"],
+    "lowvram": ["lowvram"],
+    "dynamic VRAM": ["dynamic"],
+    **{f"torch.compile, {backend}": ["compiled", "--backend", backend] for backend in BACKENDS},
+}
 
 
 def measure(
-    rig: "Rig", mode: str, rounds: int = ROUNDS, steps: int = STEPS, backends: Sequence[str] = BACKENDS
-) -> dict[str, Any]:
-    """Step times in any mode; launches, memory and torch.compile where the whole model is on the device."""
+    rig: "Rig", mode: str, rounds: int = ROUNDS, steps: int = STEPS, backend: str = BACKENDS[0]
+) -> Iterator[dict[str, Any]]:
+    """What is known after every part: step times, then, without torch.compile, memory and launches."""
     from . import gpu_cases
 
-    results: dict[str, Any] = {"steps": gpu_cases.time_cases(rig, rounds, steps), "peak MB": gpu_cases.peaks(rig)}
+    model = rig.bare()
+    if mode == "compiled":
+        yield {"steps": gpu_cases.time_compiled(rig, model, backend, rounds, steps)}
+        return
+    yield (results := {"steps": gpu_cases.time_cases(rig, model, rounds, steps)})
+    yield (results := results | {"peak MB": gpu_cases.peaks(rig, model)})
     if mode == "normal":
-        results["launches"] = gpu_cases.launches(rig)
-        results["compiled"] = {backend: gpu_cases.time_compiled(rig, backend, rounds, steps) for backend in backends}
+        yield results | {"launches": gpu_cases.launches(rig, model)}
+
+
+def measure_gpu(families: dict[str, str], limit: float) -> dict[str, Any]:
+    """Every family in every way, at most `limit` seconds each; one that failed says why in place of its numbers."""
+    results: dict[str, Any] = {"device": device_name()}
+    for way, options in WAYS.items():
+        for name, family in families.items():
+            results[f"{name}, {way}"] = run([sys.executable, "-m", "benchmarks.gpu", family, *options], limit)
     return results
 
 
-def measure_gpu(families: dict[str, str]) -> dict[str, Any]:
-    """Every family in every mode; a mode that failed says why in place of its numbers."""
-    return {
-        f"{name}, {mode}": run([sys.executable, "-m", "benchmarks.gpu", family, mode])
-        for name, family in families.items()
-        for mode in MODES
-    }
+def device_name() -> str:
+    memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
+    return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, torch {torch.__version__}"
 
 
-def run(command: list[str]) -> dict[str, Any]:
+def run(command: list[str], limit: float | None = None) -> dict[str, Any]:
+    """The last line that a process wrote as JSON, also of one that had to be stopped or broke off."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        return {"failed": (done.stderr.strip().splitlines() or ["no message"])[-1]}
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        out, errors = process.communicate(timeout=limit)
+        failed = (errors.strip().splitlines() or ["no message"])[-1] if process.returncode else ""
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, _ = process.communicate()
+        failed = f"stopped after {limit:.0f} s"
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    return (json.loads(lines[-1]) if lines else {}) | ({"failed": failed} if failed else {})
 
 
 def main() -> None:
@@ -99,7 +129,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="fp16", choices=["fp16", "bf16", "fp32"])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--backends", nargs="+", default=BACKENDS, help="of torch.compile")
+    parser.add_argument("--backend", default=BACKENDS[0], help="of torch.compile, in the mode `compiled`")
     options = parser.parse_args()
     from comfy.cli_args import args
 
@@ -108,8 +138,10 @@ def main() -> None:
     MODES[options.mode](options.family)
     from performance.rig import Rig
 
-    rig = Rig(options.family, options.channels, options.size or SIZES[options.family], options.dtype)
-    print(json.dumps(measure(rig, options.mode, options.rounds, options.steps, options.backends)))
+    size, drawn_on = options.size or SIZES[options.family], "cpu" if args.cpu else "cuda"
+    rig = Rig(options.family, options.channels, size, options.dtype, drawn_on=drawn_on)
+    for results in measure(rig, options.mode, options.rounds, options.steps, options.backend):
+        print(json.dumps(results), flush=True)
 
 
 if __name__ == "__main__":

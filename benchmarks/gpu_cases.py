@@ -32,9 +32,8 @@ CASES = OURS | THEIRS
 COUNTED = ("1", "1 masked", "1 scheduled", "4 masked", "projecting")  # whose launches are counted
 
 
-def time_cases(rig: Rig, rounds: int, steps: int) -> dict[str, float]:
+def time_cases(rig: Rig, model: ModelPatcher, rounds: int, steps: int) -> dict[str, float]:
     """Seconds of the bare step, and how much longer every case takes, as a ratio."""
-    model = rig.bare()
     return ratios(rig, {"bare": model} | {name: case(rig, model) for name, case in CASES.items()}, rounds, steps)
 
 
@@ -50,18 +49,16 @@ def ratios(rig: Rig, models: Mapping[str, ModelPatcher], rounds: int, steps: int
     return {"bare s": bare} | {name: seconds / bare for name, seconds in fastest.items()}
 
 
-def time_compiled(rig: Rig, backend: str, rounds: int, steps: int) -> dict[str, float]:
-    """The same under TorchCompileModel; a case that projects in Python is left to its graph breaks."""
-    model = rig.bare()
-    cases = {"bare": model} | {name: CASES[name](rig, model) for name in ("1", "1 masked", "projecting")}
+def time_compiled(rig: Rig, model: ModelPatcher, backend: str, rounds: int, steps: int) -> dict[str, float]:
+    """The same under TorchCompileModel, for some of the cases: compiling takes minutes."""
+    cases = {"bare": model} | {name: CASES[name](rig, model) for name in ("1", "1 masked")}
     compiled = {name: TorchCompileModel.execute(one, backend).args[0] for name, one in cases.items()}
     torch._dynamo.reset()
     return ratios(rig, compiled, rounds, steps)
 
 
-def launches(rig: Rig) -> dict[str, float]:
+def launches(rig: Rig, model: ModelPatcher) -> dict[str, float]:
     """Kernels that a bare step launches, and how many more every case launches per layer."""
-    model = rig.bare()
     bare = count_launches(rig, model)
     more = {name: (count_launches(rig, CASES[name](rig, model)) - bare) / rig.layers for name in COUNTED}
     return {"bare": bare} | {f"{name}, per layer": count for name, count in more.items()}
@@ -83,9 +80,8 @@ def activities() -> list[ProfilerActivity]:
     return [ProfilerActivity.CPU, *with_gpu]
 
 
-def peaks(rig: Rig) -> dict[str, float]:
+def peaks(rig: Rig, model: ModelPatcher) -> dict[str, float]:
     """The most memory (10^6 bytes) that torch had allocated while sampling; zero without a GPU."""
-    model = rig.bare()
     return {"bare": peak(rig, model)} | {name: peak(rig, case(rig, model)) for name, case in CASES.items()}
 
 

@@ -34,8 +34,11 @@ def draw_gpu(gpu: dict[str, Any], file: Path) -> None:
     measured = {what: one["steps"] for what, one in gpu.items() if "steps" in one}
     if not measured:
         return
-    figure, places = pyplot.subplots(1, len(measured), figsize=(4.2 * len(measured), 4), squeeze=False)
-    for axes, (what, times) in zip(places[0], measured.items(), strict=True):
+    rows = -(-len(measured) // 2)
+    figure, places = pyplot.subplots(rows, 2, figsize=(10, 3 * rows), squeeze=False)
+    for axes in places.flat[len(measured) :]:
+        axes.set_visible(False)
+    for axes, (what, times) in zip(places.flat, measured.items(), strict=False):
         more = {name: 100 * (ratio - 1) for name, ratio in times.items() if name != "bare s"}
         colours = [OLD if name.startswith("projecting") else NEW for name in more]
         bars = axes.barh(list(more), list(more.values()), color=colours)

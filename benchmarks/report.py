@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 MARKS = "<!-- measured -->", "<!-- end of measured -->"
+GPU_MARKS = "<!-- measured on a GPU -->", "<!-- end of measured on a GPU -->"
 Results = dict[str, Any]
+GPU_PARTS = (
+    ("steps", "Step time: seconds of the bare UNet, then every case as a ratio to it", 4),
+    ("launches", "Kernel launches of a bare step, and how many more a layer has", 2),
+    ("peak MB", "The most memory that torch had allocated while sampling, 10^6 bytes", 1),
+)
 
 
 def table(rows: Mapping[Any, Any], corner: str = "", digits: int = 2) -> str:
@@ -46,25 +52,27 @@ def tables(results: Results) -> str:
         table(results["frames"], "frames"),
     ]
     parts += [f"**Loading the pack**: {results['import']:.2f} s on top of ComfyUI's own start."]
-    for what, one in results.get("gpu", {}).items():
-        parts += gpu_tables(what, one)
     return "\n\n".join(parts)
 
 
-def gpu_tables(what: str, measured: Results) -> list[str]:
-    """One family in one way of keeping it in memory."""
-    if "failed" in measured:
-        return [f"**{what}, on the GPU, real sizes**: not measured. {measured['failed']}"]
-    rival = '"projecting" is a plain re-implementation that projects keys and values in every layer and step'
-    parts = [f"**{what}, on the GPU, real sizes, fp16**: {rival}"]
-    parts += [table(measured["steps"], "step: seconds of bare, then ratios to it", 4)]
-    parts += [table(measured["peak MB"], "peak, 10^6 bytes", 1)]
-    if "launches" in measured:
-        parts += [table(measured["launches"], "kernel launches"), table(measured["compiled"], "torch.compile", 4)]
-    return parts
+def gpu_tables(results: Results) -> str:
+    """Every family in every way that was measured on a GPU, as Markdown; what failed says why."""
+    measured = {what: one for what, one in results.items() if isinstance(one, Mapping)}
+    parts = [f"Measured on {results['device']}."]
+    for part, title, digits in GPU_PARTS:
+        if rows := {what: one[part] for what, one in measured.items() if part in one}:
+            parts += [f"**{title}**", _by_case(rows, digits)]
+    parts += [f"**{what}**: not all was measured. {one['failed']}" for what, one in measured.items() if "failed" in one]
+    return "\n\n".join(parts)
 
 
-def put_between_marks(file: Path, text: str) -> None:
-    before, rest = file.read_text("utf-8").split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    file.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", "utf-8")
+def _by_case(rows: Mapping[str, Mapping[str, Any]], digits: int) -> str:
+    """Cases down, families and ways across; a case that a way did not measure is left empty."""
+    cases = list(dict.fromkeys(case for row in rows.values() for case in row))
+    return table({case: {what: row.get(case, "") for what, row in rows.items()} for case in cases}, "case", digits)
+
+
+def put_between_marks(file: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
+    before, rest = file.read_text("utf-8").split(marks[0])
+    _, after = rest.split(marks[1])
+    file.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", "utf-8")

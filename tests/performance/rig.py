@@ -51,9 +51,10 @@ class Rig:
     size: int = 8
     dtype: str = "fp32"
     tokens: int = 4
+    drawn_on: str = "cpu"  # the random weights
 
     def bare(self) -> ModelPatcher:
-        return unets.tiny_model(self.family, 1, self.channels, self.dtype)
+        return unets.tiny_model(self.family, 1, self.channels, self.dtype, self.drawn_on)
 
     @property
     def layers(self) -> int:

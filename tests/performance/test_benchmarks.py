@@ -27,30 +27,37 @@ def test_what_projects_at_every_step_draws_the_same_picture(mask):
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
 
-def test_a_process_of_its_own_measures_a_family_in_a_mode_and_the_report_has_all_of_it(tmp_path):
-    found = gpu.run([sys.executable, "-m", "benchmarks.gpu", "koala shallow", "normal", *TINY, "--backends", BACKEND])
-    assert set(found) == {"steps", "peak MB", "launches", "compiled"}, found
+def test_processes_of_their_own_measure_a_family_in_a_way_and_the_report_has_all_of_it(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.gpu", "koala shallow"]
+    found, compiled = gpu.run([*command, "normal", *TINY]), gpu.run([*command, "compiled", *TINY, "--backend", BACKEND])
+    assert set(found) == {"steps", "peak MB", "launches"}, found
     assert set(found["steps"]) == {"bare s", *gpu_cases.CASES} and min(found["steps"].values()) > 0
     assert set(found["peak MB"]) == {"bare", *gpu_cases.CASES}
     assert set(found["launches"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
-    assert set(found["compiled"]) == {BACKEND}
-    assert set(found["compiled"][BACKEND]) == {"bare s", "1", "1 masked", "projecting"}
-    text = "\n\n".join(report.gpu_tables("Tiny, normal", found))
-    assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", BACKEND, "peak"))
-    plot.draw_gpu({"Tiny, normal": found}, tmp_path / "gpu.png")
+    assert set(compiled) == {"steps"} and set(compiled["steps"]) == {"bare s", "1", "1 masked"}, compiled
+    results = {"device": "a GPU of 1 GiB", "Tiny, normal": found, "Tiny, compiled": compiled}
+    text = report.gpu_tables(results)
+    assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", "Tiny, compiled", "1 GiB"))
+    plot.draw_gpu(results, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").stat().st_size > 5000
 
 
 def test_a_mode_that_fails_says_why_in_place_of_its_numbers():
     failed = gpu.run([sys.executable, "-m", "benchmarks.gpu", "sd15", "no such mode"])
     assert "no such mode" in failed["failed"]
-    assert "no such mode" in report.gpu_tables("SD1.5", json.loads(json.dumps(failed)))[0]
+    assert "no such mode" in report.gpu_tables({"device": "a GPU", "SD1.5": json.loads(json.dumps(failed))})
+
+
+def test_a_mode_that_takes_too_long_keeps_what_it_had_measured():
+    slow = 'import time; print(\'{"steps": {"bare s": 1.0}}\', flush=True); time.sleep(60)'
+    stopped = gpu.run([sys.executable, "-c", slow], limit=5)
+    assert stopped == {"steps": {"bare s": 1.0}, "failed": "stopped after 5 s"}
 
 
 def test_published_widths_have_published_heads(monkeypatch):
     from test_nodes_pack import unets
 
-    monkeypatch.setattr(unets, "seed_weights", lambda module, seed: None)  # billions of numbers, and none is looked at
+    monkeypatch.setattr(unets, "seed_weights", lambda *_: None)  # billions of numbers, and none is looked at
     sizes = {site.channels // site.heads for site in _sites(unets.tiny_model("sdxl", 1, 320, "fp16"))}
     assert sizes == {64}
 

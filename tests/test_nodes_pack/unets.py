@@ -61,14 +61,18 @@ def unet_config(family: str, channels: int, dtype: torch.dtype) -> dict[str, Any
     }  # fmt: skip
 
 
-def tiny_model(family: str, seed: int, channels: int = 32, dtype: str = "fp32") -> model_patcher.ModelPatcher:
+def tiny_model(
+    family: str, seed: int, channels: int = 32, dtype: str = "fp32", drawn_on: str = "cpu"
+) -> model_patcher.ModelPatcher:
     """A MODEL as ComfyUI's loader makes it, of random weights: discrete eps sampling, the family's latent format."""
     config = FAMILIES[family][0](unet_config(family, channels, DTYPES[dtype]))
-    return model_of(config, seed, dtype, text_projection=family == "kolors")
+    return model_of(config, seed, dtype, text_projection=family == "kolors", drawn_on=drawn_on)
 
 
-def model_of(config: Any, seed: int, dtype: str = "fp32", text_projection: bool = False) -> model_patcher.ModelPatcher:
-    """A MODEL of any of ComfyUI's configurations, of random weights."""
+def model_of(
+    config: Any, seed: int, dtype: str = "fp32", text_projection: bool = False, drawn_on: str = "cpu"
+) -> model_patcher.ModelPatcher:
+    """A MODEL of any of ComfyUI's configurations, of random weights; a GPU draws billions of them in a second."""
     if config.unet_config["num_head_channels"] == 64 and config.unet_config["model_channels"] < 320:
         config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
     device = model_management.get_torch_device()
@@ -77,16 +81,16 @@ def model_of(config: Any, seed: int, dtype: str = "fp32", text_projection: bool 
     model = config.get_model({}, "", device=model_management.unet_offload_device())
     if text_projection:  # as Kolors nodes leave it on their models: from the text encoder's width to the UNet's
         model.diffusion_model.encoder_hid_proj = nn.Linear(4096, 2048, dtype=DTYPES[dtype])
-    seed_weights(model.diffusion_model, seed)
+    seed_weights(model.diffusion_model, seed, drawn_on)
     return model_patcher.CoreModelPatcher(model, device, model_management.unet_offload_device())
 
 
 @torch.no_grad()
-def seed_weights(module: nn.Module, seed: int) -> None:
+def seed_weights(module: nn.Module, seed: int, drawn_on: str = "cpu") -> None:
     """Fill every parameter from a generator of its own, scaled so that activations keep their size."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(drawn_on).manual_seed(seed)
     for name, parameter in module.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
+        noise = torch.randn(parameter.shape, generator=generator, device=drawn_on)
         if parameter.ndim > 1:
             value = noise / max(1, parameter[0].numel()) ** 0.5
         else:
