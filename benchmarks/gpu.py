@@ -8,6 +8,7 @@ far, as JSON.
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -76,7 +77,7 @@ WAYS: dict[str, Sequence[str]] = {
 def measure(
     rig: "Rig", mode: str, rounds: int = ROUNDS, steps: int = STEPS, backend: str = BACKENDS[0]
 ) -> Iterator[dict[str, Any]]:
-    """What is known after every part: step times, then, without torch.compile, memory and launches."""
+    """What is known after every part: step times, then, without torch.compile, kernels and memory."""
     from . import gpu_cases
 
     model = rig.bare()
@@ -84,9 +85,9 @@ def measure(
         yield {"steps": gpu_cases.time_compiled(rig, model, backend, rounds, steps)}
         return
     yield (results := {"steps": gpu_cases.time_cases(rig, model, rounds, steps)})
-    yield (results := results | {"peak MB": gpu_cases.peaks(rig, model)})
     if mode == "normal":
-        yield results | {"launches": gpu_cases.launches(rig, model)}
+        yield (results := results | gpu_cases.kernels(rig, model))
+    yield results | {"peak MB": gpu_cases.peaks(rig, model)}
 
 
 def measure_gpu(families: dict[str, str], limit: float) -> dict[str, Any]:
@@ -111,13 +112,22 @@ def run(command: list[str], limit: float | None = None) -> dict[str, Any]:
     )
     try:
         out, errors = process.communicate(timeout=limit)
-        failed = (errors.strip().splitlines() or ["no message"])[-1] if process.returncode else ""
+        failed = f"exit code {process.returncode}, {_cause(errors)}" if process.returncode else ""
     except subprocess.TimeoutExpired:
         process.kill()
         out, _ = process.communicate()
         failed = f"stopped after {limit:.0f} s"
     lines = [line for line in out.splitlines() if line.startswith("{")]
     return (json.loads(lines[-1]) if lines else {}) | ({"failed": failed} if failed else {})
+
+
+def _cause(errors: str) -> str:
+    """The last line that names an error; libraries that are closed later may write more after it."""
+    lines = errors.strip().splitlines() or ["no message"]
+    return next(
+        (line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception|Interrupt)\b|.*: error:", line)),
+        lines[-1],
+    )
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_torch_compile import TorchCompileModel
+from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from performance.rig import Rig, half_mask
@@ -14,7 +15,6 @@ from .projecting import follow_projecting
 from .times import StepTimer
 
 Case = Callable[[Rig, ModelPatcher], ModelPatcher]
-LAUNCHES = ("cudaLaunchKernel", "cuLaunchKernel", "hipLaunchKernel", "hipExtModuleLaunchKernel")
 OURS: dict[str, Case] = {
     "1": lambda rig, model: rig.follow(model),
     "1 masked": lambda rig, model: rig.follow(model, mask=half_mask()),
@@ -29,7 +29,7 @@ THEIRS: dict[str, Case] = {
     "projecting, masked": lambda rig, model: follow_projecting(rig, model, half_mask()),
 }
 CASES = OURS | THEIRS
-COUNTED = ("1", "1 masked", "1 scheduled", "4 masked", "projecting")  # whose launches are counted
+COUNTED = ("1", "1 masked", "1 scheduled", "4 masked", "projecting")  # whose kernels are counted
 
 
 def time_cases(rig: Rig, model: ModelPatcher, rounds: int, steps: int) -> dict[str, float]:
@@ -57,27 +57,34 @@ def time_compiled(rig: Rig, model: ModelPatcher, backend: str, rounds: int, step
     return ratios(rig, compiled, rounds, steps)
 
 
-def launches(rig: Rig, model: ModelPatcher) -> dict[str, float]:
-    """Kernels that a bare step launches, and how many more every case launches per layer."""
-    bare = count_launches(rig, model)
-    more = {name: (count_launches(rig, CASES[name](rig, model)) - bare) / rig.layers for name in COUNTED}
-    return {"bare": bare} | {f"{name}, per layer": count for name, count in more.items()}
+def kernels(rig: Rig, model: ModelPatcher) -> dict[str, dict[str, float]]:
+    """How many kernels a bare step runs and how long they keep the GPU busy; what every case adds a layer, and as a
+    ratio. Unlike step times, both do not depend on how fast the host launches kernels.
+    """
+    bare, busy = run_kernels(rig, model)
+    counts: dict[str, float] = {"bare": bare}
+    seconds: dict[str, float] = {"bare s": busy}
+    for name in COUNTED:
+        count, time = run_kernels(rig, CASES[name](rig, model))
+        counts[f"{name}, per layer"] = (count - bare) / rig.layers
+        seconds[name] = time / busy if busy else 0.0
+    return {"kernels": counts, "busy": seconds}
 
 
-def count_launches(rig: Rig, model: ModelPatcher) -> float:
-    """Kernels launched by one step: three steps less two, so that what is done once drops out."""
+def run_kernels(rig: Rig, model: ModelPatcher) -> tuple[int, float]:
+    """Kernels of one step and their seconds: three steps less two, so that what is done once drops out."""
     rig.sample(model, 1)  # loads the model
-    counts = []
-    for steps in (3, 2):
-        with profile(activities=activities()) as seen:
-            rig.sample(model, steps)
-        counts.append(sum(event.count for event in seen.key_averages() if event.key.startswith(LAUNCHES)))
-    return counts[0] - counts[1]
+    three, two = (profiled(rig, model, steps) for steps in (3, 2))
+    return three[0] - two[0], three[1] - two[1]
 
 
-def activities() -> list[ProfilerActivity]:
-    with_gpu = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
-    return [ProfilerActivity.CPU, *with_gpu]
+def profiled(rig: Rig, model: ModelPatcher, steps: int) -> tuple[int, float]:
+    """Kernels that ran on the GPU, and the sum of their seconds; none without a GPU."""
+    seen_on = ProfilerActivity.CUDA if torch.cuda.is_available() else ProfilerActivity.CPU
+    with profile(activities=[seen_on]) as seen:
+        rig.sample(model, steps)
+    ran = [event for event in seen.events() or () if event.device_type == DeviceType.CUDA]
+    return len(ran), sum(event.time_range.elapsed_us() for event in ran) / 1e6
 
 
 def peaks(rig: Rig, model: ModelPatcher) -> dict[str, float]:

@@ -9,7 +9,8 @@ GPU_MARKS = "<!-- measured on a GPU -->", "<!-- end of measured on a GPU -->"
 Results = dict[str, Any]
 GPU_PARTS = (
     ("steps", "Step time: seconds of the bare UNet, then every case as a ratio to it", 4),
-    ("launches", "Kernel launches of a bare step, and how many more a layer has", 2),
+    ("busy", "Seconds that the GPU is busy in a step of the bare UNet, then every case as a ratio to it", 4),
+    ("kernels", "Kernels of a bare step, and how many more a layer has", 2),
     ("peak MB", "The most memory that torch had allocated while sampling, 10^6 bytes", 1),
 )
 

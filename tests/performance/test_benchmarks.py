@@ -30,10 +30,11 @@ def test_what_projects_at_every_step_draws_the_same_picture(mask):
 def test_processes_of_their_own_measure_a_family_in_a_way_and_the_report_has_all_of_it(tmp_path):
     command = [sys.executable, "-m", "benchmarks.gpu", "koala shallow"]
     found, compiled = gpu.run([*command, "normal", *TINY]), gpu.run([*command, "compiled", *TINY, "--backend", BACKEND])
-    assert set(found) == {"steps", "peak MB", "launches"}, found
+    assert set(found) == {"steps", "peak MB", "kernels", "busy"}, found
     assert set(found["steps"]) == {"bare s", *gpu_cases.CASES} and min(found["steps"].values()) > 0
     assert set(found["peak MB"]) == {"bare", *gpu_cases.CASES}
-    assert set(found["launches"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
+    assert set(found["kernels"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
+    assert set(found["busy"]) == {"bare s", *gpu_cases.COUNTED}
     assert set(compiled) == {"steps"} and set(compiled["steps"]) == {"bare s", "1", "1 masked"}, compiled
     results = {"device": "a GPU of 1 GiB", "Tiny, normal": found, "Tiny, compiled": compiled}
     text = report.gpu_tables(results)
