@@ -79,9 +79,9 @@ class ComfyUI(Client):
         self.make_base()
         command = [sys.executable, "-s", str(self.host / "main.py"), "--port", str(self.port)]
         command += ["--base-directory", str(self.base), *FLAGS, *self.flags]
-        environment = (
-            os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(self.environment)
-        )
+        # Bytecode is kept, whatever the surroundings say: ComfyUI takes seconds to compile.
+        common = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}
+        environment = os.environ | common | dict(self.environment)
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.host
