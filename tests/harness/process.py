@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from .client import Client
 from .host import HINT, ROOT, find_comfyui
+from .nursery import Forked
 
 PACK = "ComfyUI-IPAdapter-Atelier"
 BROKEN = ("IMPORT FAILED", "Error while calling comfy_entrypoint", "Cannot import")
@@ -37,6 +38,12 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
+def whole_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Ours without the tests' modules, and a server's own; bytecode is kept, for ComfyUI takes seconds to compile."""
+    common = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}
+    return os.environ | common | dict(own)
+
+
 class ComfyUI(Client):
     """A ComfyUI server; use it in a `with` block."""
 
@@ -50,7 +57,7 @@ class ComfyUI(Client):
         self.base = base
         self.flags = flags
         self.port = port or free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
         super().__init__(f"http://127.0.0.1:{self.port}", base / "output", base / "temp")
 
     def __enter__(self) -> Self:
@@ -77,19 +84,19 @@ class ComfyUI(Client):
 
     def start(self) -> None:
         self.make_base()
-        command = [sys.executable, "-s", str(self.host / "main.py"), "--port", str(self.port)]
-        command += ["--base-directory", str(self.base), *FLAGS, *self.flags]
-        # Bytecode is kept, whatever the surroundings say: ComfyUI takes seconds to compile.
-        common = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}
-        environment = os.environ | common | dict(self.environment)
-        with self.log_file.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd=self.host
-            )
+        arguments = [str(self.host / "main.py"), "--port", str(self.port)]
+        self.process = self.launch([*arguments, "--base-directory", str(self.base), *FLAGS, *self.flags])
         self.wait_until_ready()
         for line in self.log.splitlines():
             if "custom_nodes" in line and any(words in line for words in BROKEN):  # not ComfyUI's own optional nodes
                 raise RuntimeError(f"ComfyUI could not load a node pack: {line}\n{self.log}")
+
+    def launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
+        with self.log_file.open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-s", *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=whole_environment(self.environment), cwd=self.host,
+            )  # fmt: skip
 
     def wait_until_ready(self, timeout: float = 240) -> None:
         end = time.monotonic() + timeout

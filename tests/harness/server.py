@@ -2,14 +2,18 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from .assets import write_adapters, write_photos, write_transformers
 from .host import ROOT
 from .lesson_pictures import write_inputs
 from .lessons.files import all_files
-from .process import ComfyUI
+from .nursery import Forked, Nursery
+from .process import ComfyUI, whole_environment
 
 FLAGS = (
     "--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attention", "--database-url", "sqlite:///:memory:",
@@ -36,6 +40,12 @@ class Server(ComfyUI):
         kept = [flag for flag in FLAGS if not (other_cache and flag.startswith("--cache-"))]
         super().__init__(Path(tempfile.mkdtemp(prefix="atelier-")), *kept, *flags)
 
+    def launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
+        """Forked where that is safe, unless its environment is its own: packages read theirs when they are imported."""
+        if sys.platform != "linux" or self.environment != Server.environment:
+            return super().launch(arguments)
+        return nursery_of(self.host).start(arguments, whole_environment(self.environment), self.log_file)
+
     def make_base(self) -> None:
         super().make_base()
         self.add_pack("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")
@@ -55,3 +65,8 @@ class Server(ComfyUI):
     def stop(self) -> None:
         super().stop()
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+@cache
+def nursery_of(host: Path) -> Nursery:
+    return Nursery(host, whole_environment(Server.environment))
