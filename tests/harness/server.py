@@ -1,5 +1,6 @@
 """The ComfyUI of the tests: on the CPU, with stand-ins for models, and nothing of yours in it."""
 
+import atexit
 import json
 import shutil
 import subprocess
@@ -49,10 +50,7 @@ class Server(ComfyUI):
     def make_base(self) -> None:
         super().make_base()
         self.add_pack("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")
-        write_adapters(self.base / "models" / "ipadapter")
-        write_transformers(self.base / "models")
-        write_photos(self.base / "input")
-        write_inputs(self.base / "input")
+        shutil.copytree(stand_ins(), self.base, dirs_exist_ok=True)
         for name, (_, folder) in all_files().items():  # so that the page finds the workflows' models
             file = self.base / "models" / folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +63,20 @@ class Server(ComfyUI):
     def stop(self) -> None:
         super().stop()
         shutil.rmtree(self.base, ignore_errors=True)
+
+
+@cache
+def stand_ins() -> Path:
+    """The models and pictures of every test server, made once: a second of a processor each time."""
+    base = Path(tempfile.mkdtemp(prefix="atelier-stand-ins-"))
+    atexit.register(shutil.rmtree, base, ignore_errors=True)
+    for folder in ("models/ipadapter", "input"):
+        (base / folder).mkdir(parents=True)
+    write_adapters(base / "models" / "ipadapter")
+    write_transformers(base / "models")
+    write_photos(base / "input")
+    write_inputs(base / "input")
+    return base
 
 
 @cache
