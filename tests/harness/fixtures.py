@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from .browser import HINT as NO_BROWSER, ComfyPage, browser_path, launch
 from .host import HINT, find_comfyui
-from .server import Server
+from .server import Server, open_nursery
 
 SLOW = (  # folders and files that --quick leaves out
     "demo", "performance", "headless", "faces", "openclip", "workflows", "trust/test_graphs.py",
@@ -19,6 +19,12 @@ SLOW = (  # folders and files that --quick leaves out
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests that need neither a server nor minutes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One nursery for a whole run, however many processes it has."""
+    if not hasattr(config, "workerinput") and (nursery := open_nursery()):
+        config.add_cleanup(nursery.close)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,25 +1,27 @@
 """Servers as forks of one process that has imported their packages.
 
 A ComfyUI takes ten seconds of a processor to start, eight of them to import PyTorch and other packages, which are the
-same in every one. So one process imports them, and servers begin as copies of it. ComfyUI itself is imported in the
-copy, by its own main.py, which finds arguments, environment, folder and paths as `python -s main.py` does. It differs
-in one thing: ComfyUI warns in its log that PyTorch was there before it, because a device is chosen by the environment
-that PyTorch is imported in. On the CPU there is none to choose.
+same in every one. So one process imports them for a whole run of the tests, and servers begin as copies of it. ComfyUI
+itself is imported in the copy, by its own main.py, which finds arguments, environment, folder and paths as
+`python -s main.py` does. It differs in one thing: ComfyUI warns in its log that PyTorch was there before it, because a
+device is chosen by the environment that PyTorch is imported in. On the CPU there is none to choose.
 """
 
-import atexit
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from multiprocessing import Pipe
+from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
-CRADLE = Path(__file__).with_name("cradle.py")
+PROCESS = Path(__file__).with_name("nursery_process.py")
 # What most of a start is spent on. None of them starts threads, which a copy would be without, or looks for a GPU.
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "transformers.models", "scipy.integrate", "scipy.stats", "sqlalchemy",
@@ -28,18 +30,31 @@ PACKAGES = (
 
 
 class Nursery:
-    """The first process; it ends, and its copies with it, when the process that made it ends."""
+    """The process that imports packages, once somebody connects to its address."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], packages: Sequence[str] = PACKAGES) -> None:
-        self.connection, theirs = Pipe()
+        self.place = Path(tempfile.mkdtemp(prefix="atelier-nursery-"))  # nobody else may ask it to run things
+        self.address = str(self.place / "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.address)
+            listener.listen()
+            self.process = subprocess.Popen(
+                [sys.executable, "-s", str(PROCESS), str(listener.fileno()), str(folder), *packages],
+                stdin=subprocess.PIPE, env=environment, pass_fds=[listener.fileno()],  # the pipe closes when we end
+                start_new_session=True,  # Ctrl+C is for pytest, which stops the servers
+            )  # fmt: skip
+
+    def close(self) -> None:
+        self.process.communicate()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+class Forks:
+    """What one process has forked; all that runs ends when it ends."""
+
+    def __init__(self, address: str) -> None:
+        self.connection = Client(address)
         self.one_at_a_time = threading.Lock()
-        self.process = subprocess.Popen(
-            [sys.executable, "-s", str(CRADLE), str(theirs.fileno()), str(folder), *packages],
-            stdin=subprocess.DEVNULL, env=environment, pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl+C is for pytest, which stops the servers
-        )  # fmt: skip
-        theirs.close()
-        atexit.register(self.close)
 
     def ask(self, request: Any) -> Any:
         with self.one_at_a_time:
@@ -47,25 +62,21 @@ class Nursery:
             return self.connection.recv()
 
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> "Forked":
-        """Run a Python file with arguments in the folder of this nursery."""
+        """Run a Python file with arguments in the folder of the nursery."""
         return Forked(self, self.ask((list(arguments), dict(environment), str(log))))
-
-    def close(self) -> None:
-        self.connection.close()
-        self.process.wait()
 
 
 class Forked:
-    """A process of a nursery: as much of subprocess.Popen as is asked of a server."""
+    """A process: as much of subprocess.Popen as is asked of a server's."""
 
-    def __init__(self, nursery: Nursery, pid: int) -> None:
-        self.nursery = nursery
+    def __init__(self, forks: Forks, pid: int) -> None:
+        self.forks = forks
         self.pid = pid
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:
-            self.returncode = self.nursery.ask(self.pid)
+            self.returncode = self.forks.ask(self.pid)
         return self.returncode
 
     def wait(self, timeout: float = float("inf")) -> int:

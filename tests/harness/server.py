@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,15 +11,16 @@ from functools import cache
 from pathlib import Path
 
 from .assets import write_adapters, write_photos, write_transformers
-from .host import ROOT
+from .host import ROOT, find_comfyui
 from .lesson_pictures import write_inputs
 from .lessons.files import all_files
-from .nursery import Forked, Nursery
+from .nursery import Forked, Forks, Nursery
 from .process import ComfyUI, whole_environment
 
 FLAGS = (
     "--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attention", "--database-url", "sqlite:///:memory:",
 )  # fmt: skip
+ADDRESS = "ATELIER_NURSERY"
 # A page that opens on the graph: no tour, no template browser.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
@@ -42,10 +44,10 @@ class Server(ComfyUI):
         super().__init__(Path(tempfile.mkdtemp(prefix="atelier-")), *kept, *flags)
 
     def launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
-        """Forked where that is safe, unless its environment is its own: packages read theirs when they are imported."""
-        if sys.platform != "linux" or self.environment != Server.environment:
+        """A fork where there is a nursery, unless the environment is its own: packages read theirs when imported."""
+        if (forks := forks_of_this_process()) is None or self.environment != Server.environment:
             return super().launch(arguments)
-        return nursery_of(self.host).start(arguments, whole_environment(self.environment), self.log_file)
+        return forks.start(arguments, whole_environment(self.environment), self.log_file)
 
     def make_base(self) -> None:
         super().make_base()
@@ -79,6 +81,15 @@ def stand_ins() -> Path:
     return base
 
 
+def open_nursery() -> Nursery | None:
+    """For the servers of this process and of those that it starts; None where forking is unsafe or unknown."""
+    if sys.platform != "linux" or (host := find_comfyui()) is None:
+        return None
+    nursery = Nursery(host, whole_environment(Server.environment))
+    os.environ[ADDRESS] = nursery.address
+    return nursery
+
+
 @cache
-def nursery_of(host: Path) -> Nursery:
-    return Nursery(host, whole_environment(Server.environment))
+def forks_of_this_process() -> Forks | None:
+    return Forks(os.environ[ADDRESS]) if ADDRESS in os.environ else None

@@ -13,7 +13,7 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("servers are forked on Linux only", allow_module_level=True)
 
-from harness.nursery import Nursery
+from harness.nursery import Forks, Nursery
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1"}
 PROBE = """
@@ -49,30 +49,37 @@ def nursery(folder):
     nursery.close()
 
 
-def start_asleep(nursery, folder):
+@pytest.fixture
+def forks(nursery):
+    forks = Forks(nursery.address)
+    yield forks
+    forks.connection.close()
+
+
+def start_asleep(forks, folder):
     log = folder / "sleeper.log"
-    process = nursery.start([str(folder / "sleeper.py")], ENVIRONMENT, log)
+    process = forks.start([str(folder / "sleeper.py")], ENVIRONMENT, log)
     while not (log.exists() and log.read_text()):
         time.sleep(0.01)
     return process
 
 
-def test_a_forked_process_finds_all_that_a_plain_one_finds(nursery, folder):
+def test_a_forked_process_finds_all_that_a_plain_one_finds(forks, folder):
     command = [str(folder / "main.py"), "--port", "1"]
     environment = ENVIRONMENT | {"ITS_OWN": "1"}
     with (folder / "plain.log").open("wb") as log:
         plain = [sys.executable, "-s", *command]
         streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
         done = subprocess.run(plain, env=environment, cwd=folder, **streams)
-    assert done.returncode == nursery.start(command, environment, folder / "forked.log").wait(20) == 3
+    assert done.returncode == forks.start(command, environment, folder / "forked.log").wait(20) == 3
     plain, forked = ((folder / f"{name}.log").read_text().splitlines() for name in ("plain", "forked"))
     plain[0] = plain[0].replace("plain.log", "forked.log")
     assert json.loads(forked[0]) == json.loads(plain[0]) and forked[1:] == plain[1:] == ["to standard error"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_it_and_its_code_says_which(nursery, folder, number):
-    process = start_asleep(nursery, folder)
+def test_a_signal_ends_it_and_its_code_says_which(forks, folder, number):
+    process = start_asleep(forks, folder)
     assert process.poll() is None
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.01)
@@ -81,9 +88,13 @@ def test_a_signal_ends_it_and_its_code_says_which(nursery, folder, number):
 
 
 def test_nothing_is_left_when_the_tests_have_ended(nursery, folder):
-    process = psutil.Process(start_asleep(nursery, folder).pid)
-    assert process.is_running()
-    nursery.connection.close()  # as the system does when pytest is killed
-    assert nursery.process.wait(20) == 0
-    _, alive = psutil.wait_procs([process], timeout=20)
-    assert alive == []
+    ended, goes_on = (Forks(nursery.address) for _ in range(2))  # two processes of pytest
+    first, second = (psutil.Process(start_asleep(forks, folder).pid) for forks in (ended, goes_on))
+    everything = psutil.Process(nursery.process.pid).children(recursive=True)
+    assert {first, second} < set(everything)
+    ended.connection.close()  # as the system does when a process is killed
+    first.wait(20)
+    assert second.is_running()
+    goes_on.connection.close()
+    nursery.close()
+    assert psutil.wait_procs(everything, timeout=20)[1] == []

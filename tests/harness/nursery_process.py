@@ -1,6 +1,7 @@
-"""The process of a nursery (nursery.py): python -s cradle.py CONNECTION FOLDER PACKAGE...
+"""The process of a nursery (nursery.py): python -s nursery_process.py LISTENER FOLDER PACKAGE...
 
-It imports packages, and then forks a process for everything that is to be run, which goes on as `python -s FILE` does.
+It imports packages, and forks a process for everyone who connects. That one, on request, forks processes which go on as
+`python -s FILE` does in that folder.
 """
 
 import contextlib
@@ -8,7 +9,9 @@ import gc
 import importlib
 import os
 import runpy
+import select
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -24,8 +27,20 @@ def import_packages(names: Sequence[str]) -> None:
     gc.freeze()  # a collection would write to the memory that all processes share, and so copy it
 
 
+def wait_for_clients(listener: socket.socket, packages: Sequence[str]) -> Connection | None:
+    """In every fork, the connection that it is for. In the first process: None, when the one that started it ended."""
+    select.select([listener, sys.stdin], [], [])  # it may be that nobody ever asks
+    import_packages(packages)
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        client, _ = listener.accept()
+        if os.fork() == 0:
+            return Connection(client.detach())
+        client.close()
+    return None
+
+
 def wait_for_requests(asked: Connection) -> Request | None:
-    """What this process is to be, in every new one. In the first: None, when the tests have ended, however they did.
+    """In every fork, what it is to be. In the process of the connection: None, when the client ended, however it did.
 
     A request is answered with the id of the new process, and the id of a process with its exit code or None.
     """
@@ -49,10 +64,9 @@ def wait_for_requests(asked: Connection) -> Request | None:
 
 
 def become(arguments: list[str], environment: dict[str, str], log: str) -> None:
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(file, 1)
-    os.dup2(file, 2)
-    os.close(file)
+    with open(os.devnull) as nothing, open(log, "wb") as file:
+        for number, stream in enumerate((nothing, file, file)):
+            os.dup2(stream.fileno(), number)
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = arguments
@@ -60,14 +74,16 @@ def become(arguments: list[str], environment: dict[str, str], log: str) -> None:
 
 
 def main() -> None:
-    connection, folder, *packages = sys.argv[1:]
+    number, folder, *packages = sys.argv[1:]
     os.chdir(folder)
     sys.path[0] = folder  # as for a file in it
-    import_packages(packages)
-    with Connection(int(connection)) as asked:
-        request = wait_for_requests(asked)
-    if request:
-        become(*request)
+    with socket.socket(fileno=int(number)) as listener:
+        client = wait_for_clients(listener, packages)
+    if client:
+        with client:
+            request = wait_for_requests(client)
+        if request:
+            become(*request)
 
 
 if __name__ == "__main__":
