@@ -155,6 +155,7 @@ def check(environment: dict[str, str], arguments: list[str]) -> None:
     keep their order (tests/harness/fixtures.py), or the longest could come last, when nothing is left beside them.
     """
     environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles ComfyUI and the tests anew
     processes = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder"]
     shared = processes if arguments in ([], ["--quick"]) else []
     steps: dict[str, tuple[list[str | Path], dict[str, str]]] = {
