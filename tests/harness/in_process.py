@@ -22,13 +22,25 @@ def conditioning(seed: int, **more: Any) -> list[list[Any]]:
 
 
 def sample(
-    model: Any, shape: tuple[int, ...] = (1, 4, 8, 8), steps: int = 1, guider: Any = None, positive: Any = None
+    model: Any,
+    shape: tuple[int, ...] = (1, 4, 8, 8),
+    steps: int = 1,
+    guider: Any = None,
+    positive: Any = None,
+    start: float | None = None,
 ) -> Tensor:
-    """The latent of that shape after some steps of euler, with a CFG of 4 unless a guider says otherwise."""
+    """The latent of that shape after some steps of euler, with a CFG of 4 unless a guider says otherwise.
+
+    With a start, 0..1 of sampling, a single step leads from there to the end.
+    """
     if guider is None:
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive or conditioning(10), conditioning(20))
         guider.set_cfg(4.0)
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
+    sampling = model.get_model_object("model_sampling")
+    if start is None:
+        sigmas = comfy.samplers.calculate_sigmas(sampling, "normal", steps)
+    else:
+        sigmas = torch.tensor([sampling.percent_to_sigma(start), 0.0])
     with torch.inference_mode():
         return guider.sample(seeded(shape, 5), torch.zeros(shape), comfy.samplers.ksampler("euler"), sigmas, seed=5)

@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 from pack.nodes.applying.caches import forget
-from trust.graphs import Bench, apply_nodes, random_graph, run_cold
+from trust.graphs import VARIANTS, Bench, apply_nodes, bare_model, random_graph, run_cold
 
 GRAPHS = [random_graph(seed) for seed in range(100)]
 
@@ -22,13 +22,19 @@ def test_a_hundred_random_graphs_give_the_same_bits_warm_and_cold():
     bench = Bench()
     warm = [bench.run(graph) for graph in GRAPHS]  # each finds what those before it left in caches and on the model
     assert torch.get_rng_state().equal(before)
-    latents = 0
-    for number, (graph, found) in enumerate(zip(GRAPHS, warm, strict=True)):
-        cold = run_cold(graph)
+    latents, acting, bare = 0, 0, bare_model()
+    alone = Bench(bare.clone()).run((VARIANTS[0], []))
+    assert torch.is_tensor(alone)
+    for number in reversed(range(len(GRAPHS))):  # what a graph left on the bare model shows: here, others came before
+        cold, found = run_cold(GRAPHS[number], bare), warm[number]
         if isinstance(cold, str):
             assert found == cold, number
         else:
             latents += 1
-            assert torch.is_tensor(found) and found.equal(cold), (number, graph)
-    assert latents >= 80  # the others are refused, a start behind its end say
+            acting += not cold.equal(alone)
+            assert torch.is_tensor(found) and found.equal(cold), (number, GRAPHS[number])
+    assert min(latents, acting) >= 80  # others are refused, a start behind its end say, or have no weight
     forget()
+    new = bare_model().model.state_dict()
+    for used in (bench.model.model.state_dict(), bare.model.state_dict()):
+        assert used.keys() == new.keys() and all(used[name].equal(new[name]) for name in new)
