@@ -96,7 +96,8 @@ class Rig:
 
     def count(self, model: ModelPatcher, **more: Any) -> Counter[str]:
         """The operations of one step."""
-        return counting.count_step(lambda steps: self.sample(model, steps, **more))
+        scheduler = {"scheduler": counting.SCHEDULER}
+        return counting.count_step(lambda steps: self.sample(model, steps, **(scheduler | more)))
 
 
 def added(with_prompts: Counter[str], bare: Counter[str]) -> Counter[str]:
