@@ -96,8 +96,8 @@ class Rig:
 
     def count(self, model: ModelPatcher, **more: Any) -> Counter[str]:
         """The operations of one step."""
-        scheduler = {"scheduler": counting.SCHEDULER}
-        return counting.count_step(lambda steps: self.sample(model, steps, **(scheduler | more)))
+        inputs: dict[str, Any] = {"scheduler": counting.SCHEDULER} | more
+        return counting.count_step(lambda steps: self.sample(model, steps, **inputs))
 
 
 def added(with_prompts: Counter[str], bare: Counter[str]) -> Counter[str]:
