@@ -23,6 +23,7 @@ TINY_RUN: dict[str, dict[str, Any]] = {
     "EmptyLatentImage": {"width": 128, "height": 64, "batch_size": 1},
     "IPAdapterWeights": {"frames": 3},
 }
+SMALL = {"upscale_method": "area", "width": 128, "height": 64, "crop": "disabled"}  # what is scaled to that
 # Loader, and what takes its place; None keeps the inputs that the loader had.
 STAND_INS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "CheckpointLoaderSimple": ("TestCheckpoint", None),
@@ -68,7 +69,17 @@ def with_stand_ins(prompt: Prompt) -> Prompt:
         node["inputs"] = node["inputs"] if inputs is None else dict(inputs)
         tiny = {} if demo and kind == "EmptyLatentImage" else TINY_RUN.get(kind, {})  # the demo's is tiny already
         node["inputs"] |= {name: value for name, value in tiny.items() if name in node["inputs"]}
-    return with_open_ends(prompt)
+    return with_open_ends(prompt if demo else with_small_pictures(prompt))
+
+
+def with_small_pictures(prompt: Prompt) -> Prompt:
+    """Pictures are made as small as an empty canvas is before they are encoded and painted over."""
+    for id, node in list(prompt.items()):
+        if node["class_type"] == "VAEEncode":
+            inputs = {"image": node["inputs"]["pixels"], **SMALL}
+            prompt[f"small {id}"] = {"class_type": "ImageScale", "inputs": inputs, "_meta": {"title": "ImageScale"}}
+            node["inputs"]["pixels"] = [f"small {id}", 0]
+    return prompt
 
 
 def with_open_ends(prompt: Prompt) -> Prompt:
