@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -66,15 +66,21 @@ def server(start_server: Callable[..., Server]) -> Server:
     return start_server()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless Chromium; not for the session, because Playwright keeps an event loop running while it is open."""
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A headless Chromium; not for a session, because Playwright keeps an event loop running while it is open."""
     if browser_path() is None:
         if os.environ.get("ATELIER_NEEDS_SERVER"):
             pytest.fail(NO_BROWSER)
         pytest.skip(NO_BROWSER)
     with sync_playwright() as playwright:
         yield launch(playwright)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture

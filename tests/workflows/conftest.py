@@ -1,8 +1,13 @@
-"""The models that some workflows ask for."""
+"""The models that some workflows ask for, and the tab in which all of them are opened."""
+
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from faces.assets import write_face_packs
+from harness.browser import ComfyPage
+from harness.fixtures import open_browser
 from harness.lessons.files import PACKS
 from harness.server import Server
 from harness.tiny_runs import write_lesson_models
@@ -12,3 +17,18 @@ from harness.tiny_runs import write_lesson_models
 def lesson_models(server: Server) -> None:
     write_face_packs(server.base / "models" / "insightface" / "models", PACKS)
     write_lesson_models(server.base / "models")
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """For all files of this folder: none of them needs an event loop beside Playwright's."""
+    with open_browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+    """One tab for all: opening one takes seconds, and every file has an id, by which a tab keeps widgets apart."""
+    tab = ComfyPage(browser, server.url)
+    yield tab
+    tab.page.close()

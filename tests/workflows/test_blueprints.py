@@ -1,12 +1,10 @@
 """Every file in subgraphs/ is in the page's node library, opens, and runs inside another graph."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser
 from safetensors.torch import save_file
 
 from harness.browser import ComfyPage
@@ -42,13 +40,10 @@ sources => {
 """
 
 
-@pytest.fixture(scope="module")
-def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+@pytest.fixture(scope="module", autouse=True)
+def vision_model(server: Server) -> None:
     encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224).get_sd()
     save_file(encoder, server.base / "models" / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
-    tab = ComfyPage(browser, server.url)
-    yield tab
-    tab.page.close()
 
 
 def prompt_of(page: ComfyPage, file: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.server import Server
@@ -58,13 +57,13 @@ SET = "([id, name, value]) => { window.app.graph.getNodeById(id).widgets.find(w 
 
 
 @pytest.fixture(scope="module", params=list(RENDERERS))
-def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
-    """A tab in one of the page's two ways to show nodes."""
-    opened = ComfyPage(browser, server.url)
-    opened.set("Comfy.VueNodes.Enabled", RENDERERS[request.param])
-    yield opened
-    opened.set("Comfy.VueNodes.Enabled", False)
-    opened.page.close()
+def page(page: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
+    """The tab in one of its two ways to show nodes."""
+    page.clear()
+    page.set("Comfy.VueNodes.Enabled", RENDERERS[request.param])
+    yield page
+    page.clear()
+    page.set("Comfy.VueNodes.Enabled", False)
 
 
 def add(page: ComfyPage, type: str, at: tuple[int, int] = (0, 0), **values: Any) -> int:

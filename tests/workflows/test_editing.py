@@ -4,11 +4,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.process import PACK
-from harness.server import Server
 
 NODES = "Object.fromEntries(window.app.graph.nodes.map(node => [node.id, { type: node.type, mode: node.mode }]))"
 SLOT = """
@@ -49,13 +47,13 @@ LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => on
 
 
 @pytest.fixture(scope="module", params=["canvas", "vue"])
-def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
-    """A tab in one of the page's two ways to show nodes."""
-    opened = ComfyPage(browser, server.url)
-    opened.set("Comfy.VueNodes.Enabled", request.param == "vue")
-    yield opened
-    opened.set("Comfy.VueNodes.Enabled", False)
-    opened.page.close()
+def page(page: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
+    """The tab in one of its two ways to show nodes."""
+    page.clear()
+    page.set("Comfy.VueNodes.Enabled", request.param == "vue")
+    yield page
+    page.clear()
+    page.set("Comfy.VueNodes.Enabled", False)
 
 
 def place(page: ComfyPage, words: str, x: int, y: int) -> int:

@@ -4,23 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.layout import overlaps, use_canvas_nodes, use_vue_nodes
 from harness.lessons import RECIPES
-from harness.server import Server
 from workflows.pages import read
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 
 
 @pytest.fixture(scope="module")
-def vue(browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    tab = use_vue_nodes(ComfyPage(browser, server.url))
-    yield tab
-    use_canvas_nodes(tab)  # the server keeps the setting for new tabs
-    tab.page.close()
+def vue(page: ComfyPage) -> Iterator[ComfyPage]:
+    page.clear()
+    yield use_vue_nodes(page)
+    page.clear()
+    use_canvas_nodes(page)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -4,12 +4,10 @@ A saved workflow holds widget values by position; a node that got a widget later
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.graph import Graph
@@ -126,26 +124,18 @@ RUNNABLE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    """One tab for all: opening it takes seconds, and a workflow replaces the one before."""
-    opened = ComfyPage(browser, server.url)
-    yield opened
-    opened.page.close()
-
-
-def opened(tab: ComfyPage, revision: str) -> dict[str, Any]:
+def opened(page: ComfyPage, revision: str) -> dict[str, Any]:
     """The API prompt that the page makes of a workflow of that time."""
     node, sockets, widgets, _ = REVISIONS[revision]
-    tab.load(saved(node, sockets, widgets))
-    assert tab.missing_nodes() == [] and tab.errors == []
-    return tab.prompt()
+    page.load(saved(node, sockets, widgets))
+    assert page.missing_nodes() == [] and page.errors == []
+    return page.prompt()
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(tab: ComfyPage, server, revision):
+def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(page: ComfyPage, server, revision):
     node, sockets, _, expected = REVISIONS[revision]
-    prompt = opened(tab, revision)
+    prompt = opened(page, revision)
     inputs = prompt["1"]["inputs"]
     assert {name: inputs[name] for name in expected} == expected
     for slot, socket in enumerate(sockets.split()):
@@ -156,9 +146,9 @@ def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(
 
 
 @pytest.mark.parametrize("revision", RUNNABLE)
-def test_an_old_workflow_runs(tab: ComfyPage, server: Server, revision: str):
+def test_an_old_workflow_runs(page: ComfyPage, server: Server, revision: str):
     g = Graph()
-    g.prompt |= json.loads(json.dumps(opened(tab, revision)))
+    g.prompt |= json.loads(json.dumps(opened(page, revision)))
     g.save("latent", sample(g, ["1", 0])[0])
     latent = server.run(g).tensor("latent")
     assert latent.shape == (1, 4, 8, 8) and latent.isfinite().all()

@@ -3,11 +3,9 @@ their place.
 """
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.client import PromptError
@@ -30,17 +28,10 @@ EARLIER_PACK = (
 )
 
 
-@pytest.fixture(scope="module")
-def tab(browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    opened = ComfyPage(browser, server.url)
-    yield opened
-    opened.page.close()
-
-
-def opened(tab: ComfyPage, form: tuple[str, str, list[Any]], sources: dict[str, Any] = SOURCES) -> Graph:
-    tab.load(saved(*form, sources))
+def opened(page: ComfyPage, form: tuple[str, str, list[Any]], sources: dict[str, Any] = SOURCES) -> Graph:
+    page.load(saved(*form, sources))
     g = Graph()
-    g.prompt |= json.loads(json.dumps(tab.prompt()))
+    g.prompt |= json.loads(json.dumps(page.prompt()))
     return g
 
 
@@ -49,8 +40,8 @@ def refused(server: Server, g: Graph, message: str) -> None:
         server.submit(g.prompt)
 
 
-def test_the_encoder_of_october_2023_says_what_to_put_in_its_place(tab: ComfyPage, server: Server):
-    g = opened(tab, FIRST_ENCODER)
+def test_the_encoder_of_october_2023_says_what_to_put_in_its_place(page: ComfyPage, server: Server):
+    g = opened(page, FIRST_ENCODER)
     g.add("PreviewAny", source=["1", 0])
     refused(server, g, "encoder of October 2023 to March 2024.* a new IPAdapter Encoder for each picture")
     inputs = g.prompt["1"]["inputs"]
@@ -59,9 +50,9 @@ def test_the_encoder_of_october_2023_says_what_to_put_in_its_place(tab: ComfyPag
     refused(server, g, "encoder of October 2023 to March 2024")
 
 
-def test_its_first_value_is_no_weight_of_zero_when_only_the_wires_are_new(tab: ComfyPage, server: Server):
+def test_its_first_value_is_no_weight_of_zero_when_only_the_wires_are_new(page: ComfyPage, server: Server):
     form = ("IPAdapterEncoder", "ipadapter:IPADAPTER image:IMAGE clip_vision:CLIP_VISION", FIRST_ENCODER[2])
-    g = opened(tab, form)
+    g = opened(page, form)
     assert isinstance(g.prompt["1"]["inputs"]["weight"], bool)
     g.add("PreviewAny", source=["1", 0])
     refused(server, g, "its weight is the square of the old one")
@@ -76,10 +67,10 @@ def test_a_weight_of_today_is_checked_as_ever(server: Server, weight: Any, messa
     refused(server, g, message)
 
 
-def test_clip_vision_output_of_september_2023_says_what_to_connect(tab: ComfyPage, server: Server):
+def test_clip_vision_output_of_september_2023_says_what_to_connect(page: ComfyPage, server: Server):
     """The page shows its encoder as missing, and replaces it by the node that we name."""
     replaced = {"CLIP_VISION_OUTPUT": ("CLIPVisionEncode", 0, ["center"])}
-    g = opened(tab, SEPTEMBER, SOURCES | replaced)
+    g = opened(page, SEPTEMBER, SOURCES | replaced)
     g.save("latent", sample(g, ["1", 0])[0])
     refused(server, g, "clip_vision_output. Connect Load CLIP Vision to clip_vision and the picture to image")
 
@@ -93,9 +84,9 @@ def test_clip_vision_encode_of_september_2023_is_comfyui_s_own(server: Server):
     assert "comfy.clip_vision.Output" in server.run(g).outputs[text.id]["text"][0]
 
 
-def test_a_face_loader_on_clip_vision_stays_connected(tab: ComfyPage):
+def test_a_face_loader_on_clip_vision_stays_connected(page: ComfyPage):
     """That it runs is in faces/test_server.py."""
-    g = opened(tab, DECEMBER)
+    g = opened(page, DECEMBER)
     source = g.prompt["1"]["inputs"]["clip_vision"][0]
     assert g.prompt[source]["class_type"] == "IPAdapterInsightFaceLoader" and g.prompt["1"]["inputs"]["weight"] == 0.8
 
@@ -110,8 +101,8 @@ def test_a_link_of_another_type_is_refused_as_ever(server: Server):
     refused(server, g, "clip_vision takes CLIP_VISION, and IMAGE is connected")
 
 
-def test_the_node_of_an_earlier_pack_is_recognised_and_named(tab: ComfyPage, server: Server):
-    g = opened(tab, EARLIER_PACK)
+def test_the_node_of_an_earlier_pack_is_recognised_and_named(page: ComfyPage, server: Server):
+    g = opened(page, EARLIER_PACK)
     g.save("latent", sample(g, ["1", 0])[0])
     refused(server, g, "laksjdjf's IPAdapter-ComfyUI.*Use IPAdapter Model Loader with that file and IPAdapter Advanced")
 
@@ -121,9 +112,9 @@ def test_the_node_of_an_earlier_pack_is_recognised_and_named(tab: ComfyPage, ser
 )
 @pytest.mark.parametrize("add_weight", [False, True])
 def test_the_first_filters_are_pillow_s_and_their_flag_does_no_harm(
-    tab: ComfyPage, server: Server, first: str, today: str, add_weight: bool
+    page: ComfyPage, server: Server, first: str, today: str, add_weight: bool
 ):
-    g = opened(tab, ("PrepImageForClipVision", "image:IMAGE", [first, "center", add_weight]))
+    g = opened(page, ("PrepImageForClipVision", "image:IMAGE", [first, "center", add_weight]))
     assert g.prompt["1"]["inputs"]["interpolation"] == first
     g.save("first", ["1", 0])
     widgets = {"crop_position": "center", "sharpening": 0.0}

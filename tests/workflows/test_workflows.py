@@ -2,7 +2,6 @@
 
 import copy
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -10,7 +9,6 @@ from urllib.request import urlopen
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.layout import overlaps
@@ -32,14 +30,6 @@ APPLY = (
 BYPASSED = ("style_reference_and_text", "left_person_only", "same_person", "attention_map", "try_it_no_downloads")
 every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 every_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    """One tab for all: opening one takes seconds, and every file has an id, by which a tab keeps widgets apart."""
-    tab = ComfyPage(browser, server.url)
-    yield tab
-    tab.page.close()
 
 
 @pytest.fixture(scope="module")
