@@ -27,8 +27,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
+def tab(browser: Browser, server: Server) -> Iterator[ComfyPage]:
     """One tab for all: opening one takes seconds, and every file has an id, by which a tab keeps widgets apart."""
-    tab = ComfyPage(browser, server.url)
-    yield tab
-    tab.page.close()
+    opened = ComfyPage(browser, server.url)
+    yield opened
+    opened.page.close()
+
+
+@pytest.fixture
+def page(tab: ComfyPage) -> ComfyPage:
+    """The tab, drawing nodes on a canvas. One fixture of this name would be made anew for every parameter of others."""
+    return tab

@@ -57,13 +57,13 @@ SET = "([id, name, value]) => { window.app.graph.getNodeById(id).widgets.find(w 
 
 
 @pytest.fixture(scope="module", params=list(RENDERERS))
-def page(page: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
+def page(tab: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
     """The tab in one of its two ways to show nodes."""
-    page.clear()
-    page.set("Comfy.VueNodes.Enabled", RENDERERS[request.param])
-    yield page
-    page.clear()
-    page.set("Comfy.VueNodes.Enabled", False)
+    tab.clear()
+    tab.set("Comfy.VueNodes.Enabled", RENDERERS[request.param])
+    yield tab
+    tab.clear()
+    tab.set("Comfy.VueNodes.Enabled", False)
 
 
 def add(page: ComfyPage, type: str, at: tuple[int, int] = (0, 0), **values: Any) -> int:

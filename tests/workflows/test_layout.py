@@ -14,11 +14,11 @@ FOLDER = Path(__file__).parents[2] / "workflows"
 
 
 @pytest.fixture(scope="module")
-def vue(page: ComfyPage) -> Iterator[ComfyPage]:
-    page.clear()
-    yield use_vue_nodes(page)
-    page.clear()
-    use_canvas_nodes(page)
+def vue(tab: ComfyPage) -> Iterator[ComfyPage]:
+    tab.clear()
+    yield use_vue_nodes(tab)
+    tab.clear()
+    use_canvas_nodes(tab)
 
 
 @pytest.mark.parametrize("name", RECIPES)
