@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from .browser import HINT as NO_BROWSER, ComfyPage, browser_path, launch
+from .browser import HINT as NO_BROWSER, browser_path, launch
 from .host import HINT, find_comfyui
 from .server import Server, open_nursery
 
@@ -81,11 +81,3 @@ def open_browser() -> Iterator[Browser]:
 def browser() -> Iterator[Browser]:
     with open_browser() as opened:
         yield opened
-
-
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[ComfyPage]:
-    """A tab of its own on the running server."""
-    opened = ComfyPage(browser, server.url)
-    yield opened
-    opened.page.close()

@@ -1,4 +1,4 @@
-"""The models that some workflows ask for, and the tab in which all of them are opened."""
+"""The models that some workflows ask for, and the tab in which they are opened."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """Saved widget values of every revision of every node land on their inputs, and so do prompts of scripts from then.
 
-Wired workflows of those revisions, and that they run, are in workflows/test_old_workflows.py.
+Wired workflows of those revisions, and that they run, are in test_old_workflows.py.
 """
 
 import json
