@@ -72,8 +72,9 @@ class ComfyPage:
         self.page.wait_for_timeout(500)
 
     def clear(self) -> None:
-        """An empty graph, and no errors so far."""
+        """An empty graph seen from its origin, and no errors so far."""
         self.load(EMPTY)
+        self.page.evaluate("window.app.canvas.ds.reset()")  # nodes outside of the view have no drawings
         self.errors.clear()
 
     def set(self, setting: str, value: Any) -> None:
