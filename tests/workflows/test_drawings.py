@@ -32,7 +32,8 @@ async id => {
     await image.decode().catch(error => { if (image.src === source) throw error })
   }
   // The page lays a new node out in one of its next frames, and a busy machine has few.
-  for (let frame = 0; frame < 60 && !image.getBoundingClientRect().width; frame++) await new Promise(requestAnimationFrame)
+  const laidOut = () => image.getBoundingClientRect().width > 0
+  for (let frame = 0; frame < 60 && !laidOut(); frame++) await new Promise(requestAnimationFrame)
   const copy = document.createElement("canvas")
   Object.assign(copy, { width: image.naturalWidth, height: image.naturalHeight })
   copy.getContext("2d").drawImage(image, 0, 0)
