@@ -7,11 +7,15 @@ import argparse
 import json
 import os
 import platform
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import conftest  # noqa: F401  # ComfyUI on the path, and the pack as `pack`
+
+from . import plot, report
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,40 +65,44 @@ def main() -> None:
     args.use_pytorch_cross_attention = True  # what GPUs use; the default on a bare CPU is slower and counts the same
     folder = DOCS if options.commit else ROOT / "output" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
+    if options.only == ["gpu"] and not torch.cuda.is_available():
+        parser.error("--only gpu measures on a GPU, and torch finds none here")
     if "speed" in options.only:
-        report_speed(measure(options.rounds, options.steps), folder, options.commit)
+        keep(measure(options.rounds, options.steps), SPEED, folder, options.commit)
     if "gpu" in options.only and torch.cuda.is_available():
         from . import gpu
 
-        report_gpu(gpu.measure_gpu(FAMILIES, options.limit), folder, options.commit)
+        keep(gpu.measure_gpu(FAMILIES, options.limit), GPU, folder, options.commit)
     if "pictures" in options.only:
         from . import pictures
 
         pictures.report(pictures.measure_pictures(), options.commit, folder)
 
 
-def report_speed(results: dict, folder: Path, commit: bool) -> None:
-    from . import plot, report
+@dataclass(frozen=True)
+class Report:
+    """A part of the results: its files, its plot, its tables and where docs/performance.md has them."""
 
-    (folder / "performance.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot.draw(results, folder / "performance.png")
-    text = report.tables(results)
+    name: str
+    draw: Callable[[dict, Path], None]
+    tables: Callable[[dict], str]
+    marks: tuple[str, str]
+
+
+SPEED = Report("performance", plot.draw, report.tables, report.MARKS)
+# In files of its own, because another machine than the one of the other numbers may have measured it.
+GPU = Report("performance_gpu", plot.draw_gpu, report.gpu_tables, report.GPU_MARKS)
+
+
+def keep(results: dict, part: Report, folder: Path, commit: bool) -> None:
+    """Write JSON and plot, print the tables, and with `commit` put them into docs/performance.md."""
+    (folder / f"{part.name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    part.draw(results, folder / f"{part.name}.png")
+    text = part.tables(results)
     print(text)
     if commit:
-        report.put_between_marks(DOCS / "performance.md", text)
+        report.put_between_marks(DOCS / "performance.md", text, part.marks)
     print(f"\nJSON and plot are in {folder}")
-
-
-def report_gpu(results: dict, folder: Path, commit: bool) -> None:
-    """In files of its own, because another machine than the one of the other numbers may have measured it."""
-    from . import plot, report
-
-    (folder / "performance_gpu.json").write_text(json.dumps(results, indent=1) + "\n")
-    plot.draw_gpu(results, folder / "performance_gpu.png")
-    text = report.gpu_tables(results)
-    print(text)
-    if commit:
-        report.put_between_marks(DOCS / "performance.md", text, report.GPU_MARKS)
 
 
 if __name__ == "__main__":

@@ -59,12 +59,8 @@ def set_dynamic(family: str) -> None:
     memory.aimdo_enabled = True
 
 
-def set_compiled(family: str) -> None:
-    """Under torch.compile; a process of its own, so that a compiler that fails spares the other numbers."""
-
-
 MODES: dict[str, Callable[[str], None]] = {
-    "normal": set_normal, "compiled": set_compiled, "lowvram": set_lowvram, "dynamic": set_dynamic,
+    "normal": set_normal, "compiled": set_normal, "lowvram": set_lowvram, "dynamic": set_dynamic,
 }  # fmt: skip
 WAYS: dict[str, Sequence[str]] = {
     "normal": ["normal"],
@@ -92,11 +88,12 @@ def measure(
 
 def measure_gpu(families: dict[str, str], limit: float) -> dict[str, Any]:
     """Every family in every way, at most `limit` seconds each; one that failed says why in place of its numbers."""
-    results: dict[str, Any] = {"device": device_name()}
-    for way, options in WAYS.items():
-        for name, family in families.items():
-            results[f"{name}, {way}"] = run([sys.executable, "-m", "benchmarks.gpu", family, *options], limit)
-    return results
+    measured = {
+        f"{name}, {way}": run([sys.executable, "-m", "benchmarks.gpu", family, *options], limit)
+        for way, options in WAYS.items()
+        for name, family in families.items()
+    }
+    return {"device": device_name(), "measured": measured}
 
 
 def device_name() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_extras.nodes_torch_compile import TorchCompileModel
-from torch._C._autograd import DeviceType
+from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
 from torch.profiler import ProfilerActivity, profile
 
 from performance.rig import Rig, half_mask

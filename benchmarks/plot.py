@@ -31,7 +31,7 @@ def draw_gpu(gpu: dict[str, Any], file: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    measured = {what: one["steps"] for what, one in gpu.items() if "steps" in one}
+    measured = {what: one["steps"] for what, one in gpu["measured"].items() if "steps" in one}
     if not measured:
         return
     rows = -(-len(measured) // 2)

@@ -7,6 +7,7 @@ from typing import Any
 MARKS = "<!-- measured -->", "<!-- end of measured -->"
 GPU_MARKS = "<!-- measured on a GPU -->", "<!-- end of measured on a GPU -->"
 Results = dict[str, Any]
+RIVAL = '"projecting" is a plain re-implementation that projects keys and values in every layer and step.'
 GPU_PARTS = (
     ("steps", "Step time: seconds of the bare UNet, then every case as a ratio to it", 4),
     ("busy", "Seconds that the GPU is busy in a step of the bare UNet, then every case as a ratio to it", 4),
@@ -58,8 +59,8 @@ def tables(results: Results) -> str:
 
 def gpu_tables(results: Results) -> str:
     """Every family in every way that was measured on a GPU, as Markdown; what failed says why."""
-    measured = {what: one for what, one in results.items() if isinstance(one, Mapping)}
-    parts = [f"Measured on {results['device']}."]
+    measured: Mapping[str, Results] = results["measured"]
+    parts = [f"Measured on {results['device']}. {RIVAL}"]
     for part, title, digits in GPU_PARTS:
         if rows := {what: one[part] for what, one in measured.items() if part in one}:
             parts += [f"**{title}**", _by_case(rows, digits)]

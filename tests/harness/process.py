@@ -39,9 +39,8 @@ def free_port() -> int:
 
 
 def whole_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Ours without the tests' modules, and a server's own; bytecode is kept, for ComfyUI takes seconds to compile."""
-    common = {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}
-    return os.environ | common | dict(own)
+    """Ours without the tests' modules, and a server's own."""
+    return os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(own)
 
 
 class ComfyUI(Client):

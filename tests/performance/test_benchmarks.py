@@ -36,7 +36,7 @@ def test_processes_of_their_own_measure_a_family_in_a_way_and_the_report_has_all
     assert set(found["kernels"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
     assert set(found["busy"]) == {"bare s", *gpu_cases.COUNTED}
     assert set(compiled) == {"steps"} and set(compiled["steps"]) == {"bare s", "1", "1 masked"}, compiled
-    results = {"device": "a GPU of 1 GiB", "Tiny, normal": found, "Tiny, compiled": compiled}
+    results = {"device": "a GPU of 1 GiB", "measured": {"Tiny, normal": found, "Tiny, compiled": compiled}}
     text = report.gpu_tables(results)
     assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", "Tiny, compiled", "1 GiB"))
     plot.draw_gpu(results, tmp_path / "gpu.png")
@@ -46,7 +46,14 @@ def test_processes_of_their_own_measure_a_family_in_a_way_and_the_report_has_all
 def test_a_mode_that_fails_says_why_in_place_of_its_numbers():
     failed = gpu.run([sys.executable, "-m", "benchmarks.gpu", "sd15", "no such mode"])
     assert "no such mode" in failed["failed"]
-    assert "no such mode" in report.gpu_tables({"device": "a GPU", "SD1.5": json.loads(json.dumps(failed))})
+    assert "no such mode" in report.gpu_tables(
+        {"device": "a GPU", "measured": {"SD1.5": json.loads(json.dumps(failed))}}
+    )
+
+
+def test_a_mode_that_breaks_off_is_asked_for_its_error_and_not_for_what_a_library_says_on_its_way_out():
+    broken = "import sys; sys.exit('Traceback:\\nValueError: too small\\naimdo: VERBOSE: closed')"
+    assert gpu.run([sys.executable, "-c", broken]) == {"failed": "exit code 1, ValueError: too small"}
 
 
 def test_a_mode_that_takes_too_long_keeps_what_it_had_measured():

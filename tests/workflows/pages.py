@@ -1,6 +1,7 @@
 """What tests of workflows and blueprints share: reading a file, running it with stand-ins, turning it into a prompt."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ from harness.tiny_runs import with_latents_saved, with_stand_ins
 
 def read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text("utf-8"))
+
+
+def drawing_nodes(tab: ComfyPage, way: str) -> Iterator[ComfyPage]:
+    """For a fixture: the tab in one of its two ways to draw nodes, "canvas" or "vue", and on its canvas afterwards."""
+    tab.clear()
+    tab.set("Comfy.VueNodes.Enabled", way == "vue")
+    yield tab
+    tab.clear()
+    tab.set("Comfy.VueNodes.Enabled", False)
 
 
 def latent_of(server: Server, prompt: dict[str, Any]) -> torch.Tensor:

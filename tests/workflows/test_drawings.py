@@ -19,8 +19,8 @@ from pack.masks.regions import draw_regions, soften, split_canvas
 from pack.weight_schedules.draw import THEMES, draw_schedule
 from pack.weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
 from pack.weight_schedules.steps import StepCurve
+from workflows.pages import drawing_nodes
 
-RENDERERS = {"canvas": False, "vue": True}
 SHOWN = """
 async id => {
   const node = window.app.graph.getNodeById(id)
@@ -59,14 +59,9 @@ LINK = """
 SET = "([id, name, value]) => { window.app.graph.getNodeById(id).widgets.find(w => w.name === name).value = value }"
 
 
-@pytest.fixture(scope="module", params=list(RENDERERS))
+@pytest.fixture(scope="module", params=["canvas", "vue"])
 def page(tab: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
-    """The tab in one of its two ways to show nodes."""
-    tab.clear()
-    tab.set("Comfy.VueNodes.Enabled", RENDERERS[request.param])
-    yield tab
-    tab.clear()
-    tab.set("Comfy.VueNodes.Enabled", False)
+    yield from drawing_nodes(tab, request.param)
 
 
 def add(page: ComfyPage, type: str, at: tuple[int, int] = (0, 0), **values: Any) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from harness.browser import ComfyPage
 from harness.process import PACK
+from workflows.pages import drawing_nodes
 
 NODES = "Object.fromEntries(window.app.graph.nodes.map(node => [node.id, { type: node.type, mode: node.mode }]))"
 SLOT = """
@@ -48,12 +49,7 @@ LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => on
 
 @pytest.fixture(scope="module", params=["canvas", "vue"])
 def page(tab: ComfyPage, request: pytest.FixtureRequest) -> Iterator[ComfyPage]:
-    """The tab in one of its two ways to show nodes."""
-    tab.clear()
-    tab.set("Comfy.VueNodes.Enabled", request.param == "vue")
-    yield tab
-    tab.clear()
-    tab.set("Comfy.VueNodes.Enabled", False)
+    yield from drawing_nodes(tab, request.param)
 
 
 def place(page: ComfyPage, words: str, x: int, y: int) -> int:
@@ -169,7 +165,8 @@ def test_a_click_on_a_number_draws_the_node_again(page: ComfyPage):
 def test_help_is_one_page_and_its_picture_and_no_question_is_answered_with_404(page: ComfyPage):
     page.clear()
     uncached = {"cacheDisabled": True}  # or the picture that was seen in the other way to draw is not asked for again
-    page.page.context.new_cdp_session(page.page).send("Network.setCacheDisabled", uncached)
+    cache = page.page.context.new_cdp_session(page.page)
+    cache.send("Network.setCacheDisabled", uncached)
     asked: list[tuple[str, int]] = []
     page.page.on("response", lambda answer: asked.append((answer.url, answer.status)))
     mask, button = place(page, "IPAdapter Solid Mask", 500, 150), page.page.locator("[data-testid='info-button']").first
@@ -181,6 +178,7 @@ def test_help_is_one_page_and_its_picture_and_no_question_is_answered_with_404(p
     button.click()
     page.page.get_by_role("heading", name="Common mistakes").wait_for(timeout=10_000)
     page.page.wait_for_timeout(1000)
+    cache.detach()  # other files use the tab too
     ours = [(url.rsplit("/docs/", 1)[1], status) for url, status in asked if f"/{PACK}/docs/" in url]
     assert ours[0] == ("IPAdapterSolidMask/en.md", 200)
     assert len(ours) == 2 and ours[1][0].startswith("pictures/") and ours[1][1] == 200
