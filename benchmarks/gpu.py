@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 SIZES = {"sd15": 64, "sdxl": 128, "koala shallow": 8}  # latent pixels; the last to try it out
 CHANNELS = 320  # of the published UNets
 ROUNDS, STEPS = 4, 8
+SLOW_ROUNDS, SLOW_STEPS = 2, 4  # where weights travel to the GPU in every step
 BACKENDS = ("inductor", "cudagraphs")  # of torch.compile, as ComfyUI's TorchCompileModel offers them
 SPARE = {"sd15": 1.0, "sdxl": 2.5}  # GiB that the mode lowvram leaves for weights and activations
 
@@ -62,6 +63,7 @@ def set_dynamic(family: str) -> None:
 MODES: dict[str, Callable[[str], None]] = {
     "normal": set_normal, "compiled": set_normal, "lowvram": set_lowvram, "dynamic": set_dynamic,
 }  # fmt: skip
+SLOW = ("lowvram", "dynamic")
 WAYS: dict[str, Sequence[str]] = {
     "normal": ["normal"],
     "lowvram": ["lowvram"],
@@ -77,6 +79,8 @@ def measure(
     from . import gpu_cases
 
     model = rig.bare()
+    if mode in SLOW:
+        rounds, steps = min(rounds, SLOW_ROUNDS), min(steps, SLOW_STEPS)
     if mode == "compiled":
         yield {"steps": gpu_cases.time_compiled(rig, model, backend, rounds, steps)}
         return
@@ -119,8 +123,8 @@ def run(command: list[str], limit: float | None = None) -> dict[str, Any]:
 
 
 def _cause(errors: str) -> str:
-    """The last line that names an error; libraries that are closed later may write more after it."""
-    lines = errors.strip().splitlines() or ["no message"]
+    """The last line that names an error; what Python and libraries write while they are closed comes after it."""
+    lines = errors.split("Exception ignored")[0].strip().splitlines() or ["no message"]
     return next(
         (line for line in reversed(lines) if re.match(r"[\w.]*(Error|Exception|Interrupt)\b|.*: error:", line)),
         lines[-1],

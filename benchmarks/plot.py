@@ -25,31 +25,41 @@ def draw(results: dict[str, Any], file: Path) -> None:
 
 
 def draw_gpu(gpu: dict[str, Any], file: Path) -> None:
-    """Step time of every case against the bare UNet, a panel for each family and mode that could be measured."""
+    """What every case adds to the bare UNet: to a step, in every way that was measured, and to the GPU's work."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    measured = {what: one["steps"] for what, one in gpu["measured"].items() if "steps" in one}
-    if not measured:
+    panels = {
+        f"{what}: {title}": one[part]
+        for part, title in (("busy", "work added to the GPU"), ("steps", "time added to a step"))
+        for what, one in gpu["measured"].items()
+        if part in one
+    }
+    if not panels:
         return
-    rows = -(-len(measured) // 2)
+    rows = -(-len(panels) // 2)
     figure, places = pyplot.subplots(rows, 2, figsize=(10, 3 * rows), squeeze=False)
-    for axes in places.flat[len(measured) :]:
+    for axes in places.flat[len(panels) :]:
         axes.set_visible(False)
-    for axes, (what, times) in zip(places.flat, measured.items(), strict=False):
-        more = {name: 100 * (ratio - 1) for name, ratio in times.items() if name != "bare s"}
-        colours = [OLD if name.startswith("projecting") else NEW for name in more]
-        bars = axes.barh(list(more), list(more.values()), color=colours)
-        axes.bar_label(bars, fmt="%.1f %%")
-        axes.invert_yaxis()
-        axes.margins(x=0.2)
-        axes.set_title(f"{what}: time added to a step")
-        axes.spines[["top", "right"]].set_visible(False)
+    for axes, (title, ratios) in zip(places.flat, panels.items(), strict=False):
+        _draw_added(axes, title, ratios)
     figure.tight_layout()
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+def _draw_added(axes: Any, title: str, ratios: dict[str, float]) -> None:
+    """Ratios to the bare UNet as percent on top of it."""
+    more = {name: 100 * (ratio - 1) for name, ratio in ratios.items() if name != "bare s"}
+    colours = [OLD if name.startswith("projecting") else NEW for name in more]
+    bars = axes.barh(list(more), list(more.values()), color=colours)
+    axes.bar_label(bars, fmt="%.1f %%")
+    axes.invert_yaxis()
+    axes.margins(x=0.2)
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_layers(axes: Any, counts: dict[str, Any]) -> None:

@@ -54,6 +54,8 @@ def test_a_mode_that_fails_says_why_in_place_of_its_numbers():
 def test_a_mode_that_breaks_off_is_asked_for_its_error_and_not_for_what_a_library_says_on_its_way_out():
     broken = "import sys; sys.exit('Traceback:\\nValueError: too small\\naimdo: VERBOSE: closed')"
     assert gpu.run([sys.executable, "-c", broken]) == {"failed": "exit code 1, ValueError: too small"}
+    late = broken.replace("aimdo", "Exception ignored in: <function f>\\nImportError: shutting down\\naimdo")
+    assert gpu.run([sys.executable, "-c", late]) == {"failed": "exit code 1, ValueError: too small"}
 
 
 def test_a_mode_that_takes_too_long_keeps_what_it_had_measured():
