@@ -11,10 +11,12 @@ from demo_models.config import SIZE
 from demo_models.words import WORDS
 
 from .palettes import draw_palettes
-from .pictures import Styles, draw_halves, draw_picture, draw_set, draw_styles
+from .pictures import Styles, draw_halves, draw_many_styles, draw_picture, draw_set, draw_styles
 
 STYLES = 16384  # palettes; each also gets a texture and two pictures
 SEED = 20261122
+MANY_STYLES = 40960  # with many more textures, for the last round
+MANY_SEED = 20261126
 HELD_OUT_SEED = 7
 HELD_OUT_STYLES = 256
 
@@ -46,7 +48,17 @@ class Halves:
 def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> Drawn:
     """Pictures of `count` styles; seeds of held-out sets differ from the training set's, so no palette is in both."""
     rng = np.random.default_rng(seed)
-    styles = draw_styles(count, rng, held_out)
+    return _draw_pictures(draw_styles(count, rng, held_out), seed, rng)
+
+
+def draw_many(count: int = MANY_STYLES, seed: int = MANY_SEED) -> Drawn:
+    """Pictures of styles with many more textures; both pictures of a style have the very same."""
+    rng = np.random.default_rng(seed)
+    return _draw_pictures(draw_many_styles(count, rng, seed), seed, rng)
+
+
+def _draw_pictures(styles: Styles, seed: int, rng: np.random.Generator) -> Drawn:
+    count = len(styles)
     words = torch.from_numpy(rng.integers(len(WORDS), size=count))
     other_words = torch.from_numpy(rng.integers(len(WORDS), size=count))
     pictures = draw_set(count, seed, lambda i, rng: draw_picture(WORDS[words[i]], styles, i, rng))

@@ -7,18 +7,24 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .data import HELD_OUT_SEED, SEED, STYLES
+from .data import HELD_OUT_SEED, MANY_SEED, MANY_STYLES, SEED, STYLES
 
 ROOT = Path(__file__).parents[1]
 HELD_OUT = f"the palettes of seed {HELD_OUT_SEED} and the textures checks and rings"
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], what: str, seed: int, held_out: str = HELD_OUT) -> None:
+DRAWN = f"pictures drawn by training/pictures.py in {STYLES} styles, seed {SEED}"
+MANY = f", then in {MANY_STYLES} with many more textures, seed {MANY_SEED}"
+
+
+def save(
+    path: Path, tensors: Mapping[str, Tensor], what: str, seed: int, held_out: str = HELD_OUT, many: bool = False
+) -> None:
     """Write tensors as half-precision safetensors with licence, training data, seed and commit."""
     metadata = {
         "what": what,
         "license": "Apache-2.0",
-        "training_data": f"pictures drawn by training/pictures.py in {STYLES} styles, seed {SEED}; nothing else",
+        "training_data": f"{DRAWN}{MANY if many else ''}; nothing else",
         "held_out": held_out,
         "seed": str(seed),
         "commit": commit(),

@@ -11,18 +11,26 @@ from torch import Tensor
 from demo_models.config import SIZE
 
 from .contents import CONTENTS, place
+from .more_textures import MORE_TEXTURES
 from .palettes import draw_palettes
 from .textures import HELD_OUT, TEXTURES
 
 FINER = 2  # drawn larger and averaged, which smooths the edges
+EVERY_TEXTURE = TEXTURES | MORE_TEXTURES | HELD_OUT
+FEW = 0.45  # share of the styles that have one of the first textures where there are more
 
 
 @dataclass(frozen=True)
 class Styles:
-    """n styles: a palette in sRGB (n, 3, 3) of ground, figure and accent, and the name of a texture."""
+    """n styles: a palette in sRGB (n, 3, 3) of ground, figure and accent, and the name of a texture.
+
+    With a `seed` all pictures of a style have the very same texture, so that looking at one tells all about another's;
+    without, stripes are drawn anew in every picture, in another direction say.
+    """
 
     palettes: Tensor
     textures: Sequence[str]
+    seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.textures)
@@ -35,6 +43,13 @@ def draw_styles(count: int, rng: np.random.Generator, held_out: bool = False) ->
     return Styles(draw_palettes(count, rng), [str(name) for name in drawn])
 
 
+def draw_many_styles(count: int, rng: np.random.Generator, seed: int) -> Styles:
+    """Styles with the textures of `draw_styles` and many more, the same in all pictures of a style."""
+    palettes = draw_palettes(count, rng)
+    drawn = [rng.choice(list(TEXTURES) if rng.random() < FEW else list(MORE_TEXTURES)) for _ in range(count)]
+    return Styles(palettes, [str(name) for name in drawn], seed)
+
+
 def draw_figure(word: str, rng: np.random.Generator) -> np.ndarray:
     """Figure and details of a content, (2, side, side) in 0..1, in the finer size."""
     side = SIZE * FINER
@@ -44,8 +59,10 @@ def draw_figure(word: str, rng: np.random.Generator) -> np.ndarray:
     return np.stack([np.asarray(mask, dtype=np.float32) / 255 for mask in masks])
 
 
-def draw_texture(name: str, rng: np.random.Generator) -> np.ndarray:
-    return (TEXTURES | HELD_OUT)[name](SIZE * FINER, rng)
+def draw_texture(styles: Styles, index: int, rng: np.random.Generator) -> np.ndarray:
+    """The texture of a style, (side, side) in 0..1, in the finer size."""
+    own = rng if styles.seed is None else np.random.default_rng((styles.seed, index))
+    return EVERY_TEXTURE[styles.textures[index]](SIZE * FINER, own)
 
 
 def paint(figure: np.ndarray, texture: np.ndarray, palette: Tensor) -> Tensor:
@@ -61,7 +78,7 @@ def paint(figure: np.ndarray, texture: np.ndarray, palette: Tensor) -> Tensor:
 
 def draw_picture(word: str, styles: Styles, index: int, rng: np.random.Generator) -> Tensor:
     """One picture, (3, SIZE, SIZE) in 0..1."""
-    return paint(draw_figure(word, rng), draw_texture(styles.textures[index], rng), styles.palettes[index])
+    return paint(draw_figure(word, rng), draw_texture(styles, index, rng), styles.palettes[index])
 
 
 def draw_halves(word: str, styles: Styles, pair: tuple[int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -70,7 +87,7 @@ def draw_halves(word: str, styles: Styles, pair: tuple[int, int], rng: np.random
     Without such pictures a model learns that a picture has one palette, and no mask could give it two.
     """
     figure = draw_figure(word, rng)
-    first, second = (paint(figure, draw_texture(styles.textures[i], rng), styles.palettes[i]) for i in pair)
+    first, second = (paint(figure, draw_texture(styles, i, rng), styles.palettes[i]) for i in pair)
     split = round(SIZE * rng.uniform(0.35, 0.65))
     where = torch.zeros(SIZE, SIZE, dtype=torch.bool)
     where[:, :split] = True

@@ -1,6 +1,6 @@
 """The models in the order in which they are trained; each stage reads the files of those before it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,8 @@ from demo_models.autoencoder import PATCH, Autoencoder
 from demo_models.config import SIZE
 from ipadapter.sites import find_sites
 
-from . import adapter, autoencoder, judges, together, unet, vision
-from .data import HELD_OUT_SEED, SEED, STYLES, Drawn, Halves, as_floats, draw_data, draw_split, draw_textures
+from . import adapter, autoencoder, data, judges, together, unet, vision
+from .data import Drawn, Halves, as_floats
 from .files import read, save
 from .loop import Curve, Plan
 
@@ -30,6 +30,7 @@ class Workshop:
     scale: float = 1.0
     device: str = "cpu"
     checkpoints: Path | None = None  # where stages that were stopped go on; None: they begin again
+    many: bool = False  # more styles, with many more textures
 
     def checkpoint(self, stage: str) -> Path | None:
         return self.checkpoints / f"{stage}.pt" if self.checkpoints else None
@@ -41,7 +42,7 @@ class Workshop:
 
     @property
     def styles(self) -> int:
-        return max(64, round(STYLES * self.scale))
+        return max(64, round((data.MANY_STYLES if self.many else data.STYLES) * self.scale))
 
     def plan(self, plan: Plan) -> Plan:
         """That share of the steps, in batches that a small set of pictures can fill."""
@@ -49,11 +50,11 @@ class Workshop:
 
     @cached_property
     def drawn(self) -> Drawn:
-        return draw_data(self.styles)
+        return data.draw_many(self.styles) if self.many else data.draw_data(self.styles)
 
     @cached_property
     def halves(self) -> Halves:
-        return draw_split(self.drawn, round(len(self.drawn) * SPLIT_SHARE))
+        return data.draw_split(self.drawn, round(len(self.drawn) * SPLIT_SHARE))
 
     @cached_property
     def pictures(self) -> Tensor:
@@ -107,19 +108,28 @@ def train_adapter(shop: Workshop, variant: str, file: str) -> Curve:
     return curve
 
 
-def train_together(shop: Workshop) -> Curve:
-    """All that draws, on from its own stages: the same files are written again."""
+def train_together(
+    shop: Workshop, stage: str = "together", rounds: Sequence[together.Round] = together.ROUNDS
+) -> Curve:
+    """All that draws, on from where it is: the same files are written again."""
     files = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
     denoiser = unet.Denoiser()
     denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
     trio = together.Trio(denoiser, *(read_adapter(shop.output / file, name, denoiser) for name, file in files.items()))
     lessons = {name: examples(shop, name) for name in files}
-    rounds = [replace(one, plan=shop.plan(one.plan)) for one in together.ROUNDS]
-    curve = together.train_together(trio, lessons, rounds, shop.device, shop.checkpoint("together"))
-    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", rounds[0].plan.seed)
+    planned = [replace(one, plan=shop.plan(one.plan)) for one in rounds]
+    curve = together.train_together(trio, lessons, planned, shop.device, shop.checkpoint(stage), stage)
+    seed = rounds[0].plan.seed
+    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", seed, many=shop.many)
     for name, file in files.items():
-        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", rounds[0].plan.seed)
+        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", seed, many=shop.many)
     return curve
+
+
+def train_many(shop: Workshop) -> Curve:
+    """The same on pictures of many more textures."""
+    many = Workshop(shop.output, shop.scale, shop.device, shop.checkpoints, many=True)
+    return train_together(many, "many textures", together.MANY_ROUNDS)
 
 
 def read_adapter(file: Path, variant: str, denoiser: unet.Denoiser) -> Any:
@@ -161,12 +171,12 @@ def train_classifier(shop: Workshop) -> Curve:
 
 def train_textures(shop: Workshop) -> Curve:
     names, plan = judges.ALL_TEXTURES, judges.TEXTURES_PLAN
-    pictures, answers = draw_textures(names, max(64, round(STYLES * shop.scale / 2)), SEED + 3)
+    pictures, answers = data.draw_textures(names, max(64, round(data.STYLES * shop.scale / 2)), data.SEED + 3)
     checkpoint, name = shop.checkpoint("textures"), "classifier (textures)"
     model, curve = judges.train_classifier(
         pictures, answers, shop.plan(plan), shop.device, checkpoint, name, len(names)
     )
-    held_out = f"the palettes of seed {HELD_OUT_SEED}"
+    held_out = f"the palettes of seed {data.HELD_OUT_SEED}"
     save(shop.output / "textures.safetensors", model.state_dict(), "classifier of textures", plan.seed, held_out)
     return curve
 
@@ -180,4 +190,5 @@ STAGES: dict[str, Callable[[Workshop], Curve]] = {
     "classifier": train_classifier,
     "textures": train_textures,
     "together": train_together,
+    "many textures": train_many,
 }

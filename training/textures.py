@@ -9,17 +9,17 @@ from PIL import Image, ImageDraw
 Texture = Callable[[int, np.random.Generator], np.ndarray]  # (size, generator) -> (size, size)
 
 
-def _along(size: int, angle: float) -> np.ndarray:
+def along(size: int, angle: float) -> np.ndarray:
     """How far each pixel lies in a direction, in sides of the picture."""
     y, x = np.mgrid[:size, :size] / size
     return x * math.cos(angle) + y * math.sin(angle)
 
 
-def _bands(distance: np.ndarray, count: float, share: float, phase: float) -> np.ndarray:
+def bands(distance: np.ndarray, count: float, share: float, phase: float) -> np.ndarray:
     return ((distance * count + phase) % 1 < share).astype(np.float32)
 
 
-def _shapes(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> np.ndarray:
+def shapes(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> np.ndarray:
     mask = Image.new("L", (size, size))
     draw(ImageDraw.Draw(mask))
     return np.asarray(mask, dtype=np.float32) / 255
@@ -27,19 +27,19 @@ def _shapes(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> np.ndarra
 
 def stripes(size: int, rng: np.random.Generator) -> np.ndarray:
     angle = rng.choice([0, math.pi / 4, math.pi / 2, 3 * math.pi / 4])
-    return _bands(_along(size, angle), rng.uniform(5, 8), 0.4, rng.random())
+    return bands(along(size, angle), rng.uniform(5, 8), 0.4, rng.random())
 
 
 def dots(size: int, rng: np.random.Generator) -> np.ndarray:
     count, shift = rng.uniform(5, 7), rng.random(2)
-    x, y = (_along(size, angle) * count + s for angle, s in zip((0, math.pi / 2), shift, strict=True))
+    x, y = (along(size, angle) * count + s for angle, s in zip((0, math.pi / 2), shift, strict=True))
     return (np.hypot(x % 1 - 0.5, y % 1 - 0.5) < 0.34).astype(np.float32)
 
 
 def waves(size: int, rng: np.random.Generator) -> np.ndarray:
-    across, along = _along(size, math.pi / 2), _along(size, 0)
-    bend = 0.035 * np.sin(2 * math.pi * (along * rng.uniform(2.5, 3.5) + rng.random()))
-    return _bands(across + bend, rng.uniform(5, 7), 0.42, rng.random())
+    across, right = along(size, math.pi / 2), along(size, 0)
+    bend = 0.035 * np.sin(2 * math.pi * (right * rng.uniform(2.5, 3.5) + rng.random()))
+    return bands(across + bend, rng.uniform(5, 7), 0.42, rng.random())
 
 
 def strokes(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -51,17 +51,17 @@ def strokes(size: int, rng: np.random.Generator) -> np.ndarray:
             reach = (math.cos(angle) * length, math.sin(angle) * length)
             mask.line([x - reach[0], y - reach[1], x + reach[0], y + reach[1]], fill=255, width=round(size * 0.05))
 
-    return _shapes(size, draw)
+    return shapes(size, draw)
 
 
 def gradient(size: int, rng: np.random.Generator) -> np.ndarray:
-    slope = _along(size, rng.uniform(0, 2 * math.pi))
+    slope = along(size, rng.uniform(0, 2 * math.pi))
     return ((slope - slope.min()) / (slope.max() - slope.min())).astype(np.float32) ** 1.5
 
 
 def lattice(size: int, rng: np.random.Generator) -> np.ndarray:
     turn, count, shift = rng.choice([0, math.pi / 4]), rng.uniform(4, 6), rng.random(2)
-    lines = [_bands(_along(size, turn + i * math.pi / 2), count, 0.22, shift[i]) for i in range(2)]
+    lines = [bands(along(size, turn + i * math.pi / 2), count, 0.22, shift[i]) for i in range(2)]
     return np.maximum(*lines)
 
 
@@ -71,24 +71,24 @@ def confetti(size: int, rng: np.random.Generator) -> np.ndarray:
             turns, radius = rng.random() * 2 * math.pi + np.arange(3) * 2 * math.pi / 3, size * 0.06
             mask.polygon([(x + radius * math.cos(t), y + radius * math.sin(t)) for t in turns], fill=255)
 
-    return _shapes(size, draw)
+    return shapes(size, draw)
 
 
 def bricks(size: int, rng: np.random.Generator) -> np.ndarray:
-    rows = _along(size, math.pi / 2) * rng.uniform(5, 6.5) + rng.random()
-    columns = _along(size, 0) * rng.uniform(3, 4) + 0.5 * (np.floor(rows) % 2)
+    rows = along(size, math.pi / 2) * rng.uniform(5, 6.5) + rng.random()
+    columns = along(size, 0) * rng.uniform(3, 4) + 0.5 * (np.floor(rows) % 2)
     return np.maximum(rows % 1 < 0.24, columns % 1 < 0.14).astype(np.float32)
 
 
 def checks(size: int, rng: np.random.Generator) -> np.ndarray:
     count, shift = rng.uniform(3, 4.5), rng.random(2)
-    row, column = (np.floor(2 * (_along(size, i * math.pi / 2) * count + shift[i])) for i in range(2))
+    row, column = (np.floor(2 * (along(size, i * math.pi / 2) * count + shift[i])) for i in range(2))
     return ((row + column) % 2).astype(np.float32)
 
 
 def rings(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
-    return _bands(np.hypot(x, y), rng.uniform(5, 7), 0.4, rng.random())
+    return bands(np.hypot(x, y), rng.uniform(5, 7), 0.4, rng.random())
 
 
 TEXTURES: dict[str, Texture] = {

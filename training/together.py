@@ -2,7 +2,7 @@
 
 In the stages before, the UNet learned alone and the adapters on a frozen UNet, as in IP-Adapter. Such a UNet believes
 that a picture has one palette, and an adapter cannot tell it otherwise everywhere. Here it sees what adapters do.
-On the CPU it takes about three hours of one core.
+On the CPU it takes about three hours of one core, and the round on many textures half a day more.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,9 @@ ROUNDS = (
     Round(Plan(steps=7500, batch=64, rate=1e-3, seed=8, average=0.995), noisy=True),  # where colours are decided
     Round(Plan(steps=3600, batch=64, rate=1e-3, seed=10, average=0.998), noisy=False),  # where textures are, too
 )
+MANY_ROUNDS = (
+    Round(Plan(steps=3529, batch=512, rate=1.2e-3, seed=12, average=0.999), noisy=False),  # on many textures
+)
 PLAIN = 0.3  # share of pictures without any adapter, as the UNet is when no adapter is applied
 SPLIT = 0.5  # of these and of the others, in two styles
 
@@ -51,15 +54,21 @@ def train_together(
     rounds: Sequence[Round] = ROUNDS,
     device: str = "cpu",
     checkpoint: Path | None = None,
+    name: str = "together",
 ) -> Curve:
     """Train three models in place, round after round."""
     return train_rounds(
-        "together", rounds, lambda one, file: train_round(trio, examples, one, device, file), checkpoint
+        name, rounds, lambda one, file: train_round(trio, examples, one, device, file, name), checkpoint
     )
 
 
 def train_round(
-    trio: Trio, examples: dict[str, Examples], one: Round, device: str, checkpoint: Path | None = None
+    trio: Trio,
+    examples: dict[str, Examples],
+    one: Round,
+    device: str,
+    checkpoint: Path | None = None,
+    name: str = "together",
 ) -> Curve:
     """One round; every batch has pictures without an adapter, and pictures with one of the two."""
     trio.to(device).requires_grad_(True).train()
@@ -70,8 +79,8 @@ def train_round(
     plain = round(plan.batch * PLAIN)
 
     def loss(generator: torch.Generator) -> Tensor:
-        name = "standard" if torch.rand((), generator=generator) < 0.5 else "plus"
-        lesson, nothing = examples[name], examples[name].nothing
+        variant = "standard" if torch.rand((), generator=generator) < 0.5 else "plus"
+        lesson, nothing = examples[variant], examples[variant].nothing
         latents, words = lesson.plain(plain, SPLIT, generator)
         more, more_words, references = lesson.draw(plan.batch - plain, SPLIT, generator)
         latents, words = torch.cat((latents, more)), torch.cat((words, more_words))
@@ -79,11 +88,13 @@ def train_round(
         no_image, no_text = drop(plan.batch, generator)
         no_text[:plain] = torch.rand(plain, generator=generator) < NO_WORDS
         with mixed(device):
-            shown[name].references = [project(adapters[name], each, no_image, nothing, device) for each in references]
+            shown[variant].references = [
+                project(adapters[variant], each, no_image, nothing, device) for each in references
+            ]
             tokens = denoiser.words(word_numbers(words, no_text).to(device))
             predicted = denoiser.unet(
-                noised.to(device), steps.float().to(device), tokens, transformer_options=shown[name].options.copy()
+                noised.to(device), steps.float().to(device), tokens, transformer_options=shown[variant].options.copy()
             )
         return mse_loss(predicted.float(), wanted.to(device))
 
-    return train("together", trio, plan, loss, checkpoint)
+    return train(name, trio, plan, loss, checkpoint)

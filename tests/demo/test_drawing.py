@@ -6,10 +6,11 @@ import torch
 
 from demo_models.words import WORDS
 from training.contents import CONTENTS
-from training.data import draw_data, draw_held_out, draw_split
+from training.data import MANY_SEED, MANY_STYLES, draw_data, draw_held_out, draw_many, draw_split
 from training.judges import palette_distance
+from training.more_textures import MORE_TEXTURES
 from training.palettes import FIGURE_APART, draw_palettes, to_oklab, to_srgb
-from training.pictures import draw_figure
+from training.pictures import EVERY_TEXTURE, FINER, draw_figure, draw_texture
 from training.textures import HELD_OUT, TEXTURES
 
 
@@ -37,9 +38,21 @@ def test_no_held_out_palette_or_texture_is_in_the_training_set(drawn):
     held_out = draw_held_out()
     assert set(drawn.styles.textures) <= set(TEXTURES) and not set(TEXTURES) & set(HELD_OUT)
     assert set(held_out.styles.textures) & set(HELD_OUT) == set(HELD_OUT)
-    rng = np.random.default_rng(20261122)
-    training = draw_palettes(16384, rng).flatten(1)
-    assert torch.cdist(held_out.styles.palettes.flatten(1), training).min() > 0.005
+    for seed, count in ((20261122, 16384), (MANY_SEED, MANY_STYLES)):
+        training = draw_palettes(count, np.random.default_rng(seed)).flatten(1)
+        assert torch.cdist(held_out.styles.palettes.flatten(1), training).min() > 0.005
+
+
+def test_styles_of_many_textures_have_the_same_one_in_all_their_pictures_and_none_that_is_held_out():
+    many, rng = draw_many(80), np.random.default_rng(0)
+    assert not set(EVERY_TEXTURE) - set(TEXTURES) - set(MORE_TEXTURES) - set(HELD_OUT)
+    assert set(many.styles.textures) & set(MORE_TEXTURES) and not set(many.styles.textures) & set(HELD_OUT)
+    for i in range(4):
+        first, again = (draw_texture(many.styles, i, rng) for _ in range(2))
+        assert np.array_equal(first, again) and first.shape == (96 * FINER, 96 * FINER)
+    # Figures hide most of the ground in the middle, so the textures are compared along the edge.
+    same = [(many.pictures[i, :, 0] == many.others[i, :, 0]).float().mean() for i in range(80)]
+    assert torch.stack(same).mean() > 0.9
 
 
 def test_the_colours_of_a_palette_are_told_apart():
@@ -68,9 +81,9 @@ def test_a_word_draws_a_figure_that_no_other_word_draws(word):
         assert np.abs(figures[word] - figures[other]).mean() > 0.02
 
 
-@pytest.mark.parametrize("name", TEXTURES | HELD_OUT)
+@pytest.mark.parametrize("name", EVERY_TEXTURE)
 def test_a_texture_shows_both_colours_and_is_never_twice_the_same(name):
-    one, other = ((TEXTURES | HELD_OUT)[name](192, np.random.default_rng(seed)) for seed in (1, 2))
+    one, other = (EVERY_TEXTURE[name](192, np.random.default_rng(seed)) for seed in (1, 2))
     assert one.min() == 0 and one.max() == 1 and 0.1 < one.mean() < 0.7
     assert not np.array_equal(one, other)
 

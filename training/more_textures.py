@@ -1,0 +1,122 @@
+"""More textures for what draws to learn from, so that following a reference pays more than knowing a few by heart.
+
+Checks and rings, which judge what was learned, are not among them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import ImageDraw
+
+from .textures import Texture, along, bands, shapes
+
+
+def _turned(size: int, rng: np.random.Generator, angles: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """How far each pixel lies along and across a direction, any or one of some."""
+    angle = rng.choice(angles) if angles else rng.uniform(0, math.pi)
+    return along(size, angle), along(size, angle + math.pi / 2)
+
+
+def _cells(size: int, rng: np.random.Generator, count: float, angles: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Where in its cell of a grid each pixel lies, -0.5..0.5 both ways."""
+    x, y = (one * count + rng.random() for one in _turned(size, rng, angles))
+    return x % 1 - 0.5, y % 1 - 0.5
+
+
+def _shifted_rows(size: int, rng: np.random.Generator, count: float, flat: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel lies in cells of which every second row is moved by a half, 0..1 both ways."""
+    y = along(size, math.pi / 2) * count * flat + rng.random()
+    x = along(size, 0) * count + rng.random() + 0.5 * (np.floor(y) % 2)
+    return x % 1, y % 1
+
+
+def zigzag(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = _turned(size, rng, [0, math.pi / 2])
+    bend = 0.16 * np.abs((x * rng.uniform(3, 5) + rng.random()) % 1 - 0.5)
+    return bands(y + bend, rng.uniform(5, 7), 0.42, rng.random())
+
+
+def crosses(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = map(np.abs, _cells(size, rng, rng.uniform(4, 6), [0, math.pi / 4]))
+    return (((x < 0.1) & (y < 0.36)) | ((y < 0.1) & (x < 0.36))).astype(np.float32)
+
+
+def squares(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = map(np.abs, _cells(size, rng, rng.uniform(4, 6), [0, math.pi / 4]))
+    return ((x < 0.27) & (y < 0.27)).astype(np.float32)
+
+
+def triangles(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = _cells(size, rng, rng.uniform(4, 5.5), [0, math.pi / 2])
+    return (np.abs(x) < 0.45 * (y + 0.5)).astype(np.float32)
+
+
+def scales(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = _shifted_rows(size, rng, rng.uniform(4, 5.5), 1)
+    return (np.abs(np.hypot(x - 0.5, y) - 0.42) < 0.1).astype(np.float32)
+
+
+def plaid(size: int, rng: np.random.Generator) -> np.ndarray:
+    lines = [bands(one, rng.uniform(3, 4.5), 0.5, rng.random()) for one in _turned(size, rng, [0, math.pi / 4])]
+    return (lines[0] + lines[1]) / 2
+
+
+def spots(size: int, rng: np.random.Generator) -> np.ndarray:
+    def draw(mask: ImageDraw.ImageDraw) -> None:
+        places, radii = rng.random((22, 2)) * size, rng.uniform(0.03, 0.09, 22) * size
+        for (x, y), radius in zip(places, radii, strict=True):
+            mask.ellipse([x - radius, y - radius, x + radius, y + radius], fill=255)
+
+    return shapes(size, draw)
+
+
+def rays(size: int, rng: np.random.Generator) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
+    return bands(np.arctan2(y, x) / (2 * math.pi), int(rng.integers(9, 15)), 0.45, rng.random())
+
+
+def frames(size: int, rng: np.random.Generator) -> np.ndarray:
+    middle, (x, y) = rng.uniform(-0.2, 0.2, 2), _turned(size, rng, [0, math.pi / 4])
+    apart = np.maximum(np.abs(x - x.mean() - middle[0]), np.abs(y - y.mean() - middle[1]))
+    return bands(apart, rng.uniform(5, 7), 0.4, rng.random())
+
+
+def weave(size: int, rng: np.random.Generator) -> np.ndarray:
+    count = rng.uniform(6, 8.4)
+    x, y = (along(size, i * math.pi / 2) * count + rng.random() for i in range(2))
+    over = (np.floor(x) + np.floor(y)) % 2 < 1
+    return np.where(over, (x * 2.5) % 1 < 0.4, (y * 2.5) % 1 < 0.4).astype(np.float32)
+
+
+def honeycomb(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = _shifted_rows(size, rng, rng.uniform(4, 5.5), 1.15)
+    return (np.hypot(x - 0.5, y - 0.5) > 0.4).astype(np.float32)
+
+
+def blotches(size: int, rng: np.random.Generator) -> np.ndarray:
+    hills = np.zeros((size, size))
+    for _ in range(9):
+        slope, count = along(size, rng.uniform(0, 2 * math.pi)), rng.uniform(3, 6)
+        hills += np.cos(2 * math.pi * (count * slope + rng.random()))
+    return (hills > 0.6).astype(np.float32)
+
+
+def halftone(size: int, rng: np.random.Generator) -> np.ndarray:
+    slope = along(size, rng.uniform(0, 2 * math.pi))
+    slope = (slope - slope.min()) / (slope.max() - slope.min())
+    x, y = _cells(size, rng, rng.uniform(5, 7), [0])
+    return (np.hypot(x, y) < 0.1 + 0.38 * slope).astype(np.float32)
+
+
+def arcs(size: int, rng: np.random.Generator) -> np.ndarray:
+    x, y = _turned(size, rng)
+    bend = rng.uniform(0.5, 1.1) * (x - x.mean()) ** 2
+    return bands(y + bend, rng.uniform(5, 7), 0.42, rng.random())
+
+
+MORE_TEXTURES: dict[str, Texture] = {
+    "zigzag": zigzag, "crosses": crosses, "squares": squares, "triangles": triangles, "scales": scales,
+    "plaid": plaid, "spots": spots, "rays": rays, "frames": frames, "weave": weave, "honeycomb": honeycomb,
+    "blotches": blotches, "halftone": halftone, "arcs": arcs,
+}  # fmt: skip
