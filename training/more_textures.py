@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import ImageDraw
 
+from .curves import CURVES
 from .textures import Texture, along, bands, shapes
+from .tilings import TILINGS
 
 
 def _turned(size: int, rng: np.random.Generator, angles: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -118,5 +120,5 @@ def arcs(size: int, rng: np.random.Generator) -> np.ndarray:
 MORE_TEXTURES: dict[str, Texture] = {
     "zigzag": zigzag, "crosses": crosses, "squares": squares, "triangles": triangles, "scales": scales,
     "plaid": plaid, "spots": spots, "rays": rays, "frames": frames, "weave": weave, "honeycomb": honeycomb,
-    "blotches": blotches, "halftone": halftone, "arcs": arcs,
+    "blotches": blotches, "halftone": halftone, "arcs": arcs, **TILINGS, **CURVES,
 }  # fmt: skip

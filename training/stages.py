@@ -14,12 +14,15 @@ from demo_models.autoencoder import PATCH, Autoencoder
 from demo_models.config import SIZE
 from ipadapter.sites import find_sites
 
-from . import adapter, autoencoder, data, judges, together, unet, vision
+from . import adapter, autoencoder, critics, data, judges, together, unet, vision, whole
 from .data import Drawn, Halves, as_floats
 from .files import read, save
 from .loop import Curve, Plan
+from .more_textures import MORE_TEXTURES
+from .textures import TEXTURES
 
 SPLIT_SHARE = 0.75  # pictures in two styles, per style
+ADAPTERS = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
 
 
 @dataclass
@@ -39,6 +42,9 @@ class Workshop:
         """A stage whose files are written begins again when it is asked for again."""
         for file in self.checkpoints.glob(f"{stage}*.pt") if self.checkpoints else ():
             file.unlink()
+
+    def with_many_textures(self) -> "Workshop":
+        return replace(self, many=True)
 
     @property
     def styles(self) -> int:
@@ -98,13 +104,13 @@ def train_unet(shop: Workshop) -> Curve:
     return curve
 
 
-def train_adapter(shop: Workshop, variant: str, file: str) -> Curve:
+def train_adapter(shop: Workshop, variant: str) -> Curve:
     denoiser = unet.Denoiser()
     denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
     rounds = [replace(one, plan=shop.plan(one.plan)) for one in adapter.ROUNDS]
     lessons, checkpoint = examples(shop, variant), shop.checkpoint(variant)
     model, curve = adapter.train_adapter(variant, denoiser, lessons, rounds, shop.device, checkpoint)
-    save(shop.output / file, model.state_dict(), f"IP-Adapter, {variant}", rounds[0].plan.seed)
+    save(shop.output / ADAPTERS[variant], model.state_dict(), f"IP-Adapter, {variant}", rounds[0].plan.seed)
     return curve
 
 
@@ -112,24 +118,53 @@ def train_together(
     shop: Workshop, stage: str = "together", rounds: Sequence[together.Round] = together.ROUNDS
 ) -> Curve:
     """All that draws, on from where it is: the same files are written again."""
-    files = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
-    denoiser = unet.Denoiser()
-    denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
-    trio = together.Trio(denoiser, *(read_adapter(shop.output / file, name, denoiser) for name, file in files.items()))
-    lessons = {name: examples(shop, name) for name in files}
+    trio = read_trio(shop)
+    lessons = {name: examples(shop, name) for name in ADAPTERS}
     planned = [replace(one, plan=shop.plan(one.plan)) for one in rounds]
     curve = together.train_together(trio, lessons, planned, shop.device, shop.checkpoint(stage), stage)
-    seed = rounds[0].plan.seed
-    save(shop.output / "unet.safetensors", denoiser.state_dict(), "UNet and word vectors", seed, many=shop.many)
-    for name, file in files.items():
-        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", seed, many=shop.many)
+    save_trio(shop, trio, rounds[0].plan.seed)
     return curve
+
+
+def read_trio(shop: Workshop) -> together.Trio:
+    denoiser = unet.Denoiser()
+    denoiser.load_state_dict(read(shop.output / "unet.safetensors"))
+    adapters = {name: read_adapter(shop.output / file, name, denoiser) for name, file in ADAPTERS.items()}
+    return together.Trio(denoiser, **adapters)
+
+
+def save_trio(shop: Workshop, trio: together.Trio, seed: int) -> None:
+    save(shop.output / "unet.safetensors", trio.denoiser.state_dict(), "UNet and word vectors", seed, many=shop.many)
+    for name, file in ADAPTERS.items():
+        save(shop.output / file, getattr(trio, name).state_dict(), f"IP-Adapter, {name}", seed, many=shop.many)
 
 
 def train_many(shop: Workshop) -> Curve:
     """The same on pictures of many more textures."""
-    many = Workshop(shop.output, shop.scale, shop.device, shop.checkpoints, many=True)
-    return train_together(many, "many textures", together.MANY_ROUNDS)
+    return train_together(shop.with_many_textures(), "many textures", together.MANY_ROUNDS)
+
+
+def train_whole(shop: Workshop) -> Curve:
+    """All that draws, from whole drawings and what critics say of them."""
+    many = shop.with_many_textures()
+    names = [*TEXTURES, *MORE_TEXTURES]
+    kinds = torch.tensor([names.index(name) for name in many.drawn.styles.textures])
+    autoencoder = Autoencoder()
+    autoencoder.load_state_dict(read(shop.output / "vae.safetensors"))
+    told_by = [train_critic(shop, seed, names, autoencoder) for seed in critics.SEEDS]
+    lessons = whole.lessons_of({name: examples(many, name) for name in ADAPTERS}, kinds, told_by, many.drawn.others)
+    trio, plan = read_trio(shop), shop.plan(whole.PLAN)
+    curve = whole.train_whole(trio, lessons, told_by, autoencoder, plan, shop.device, shop.checkpoint("whole drawings"))
+    save_trio(many, trio, whole.PLAN.seed)
+    return curve
+
+
+def train_critic(shop: Workshop, seed: int, names: Sequence[str], autoencoder: Autoencoder) -> judges.Classifier:
+    """A critic of textures, of which only this stage has need."""
+    pictures, answers = data.draw_textures(names, max(64, round(12000 * shop.scale)), data.MANY_SEED + seed)
+    rounds = [replace(one, plan=shop.plan(one.plan)) for one in critics.rounds(seed)]
+    checkpoint = shop.checkpoint(f"whole drawings, critic {seed}")
+    return critics.train_critic(pictures, answers, len(names), autoencoder, rounds, shop.device, checkpoint)[0]
 
 
 def read_adapter(file: Path, variant: str, denoiser: unet.Denoiser) -> Any:
@@ -185,10 +220,11 @@ STAGES: dict[str, Callable[[Workshop], Curve]] = {
     "autoencoder": train_autoencoder,
     "vision": train_vision,
     "unet": train_unet,
-    "standard": lambda shop: train_adapter(shop, "standard", "ip-adapter_demo.safetensors"),
-    "plus": lambda shop: train_adapter(shop, "plus", "ip-adapter-plus_demo.safetensors"),
+    "standard": lambda shop: train_adapter(shop, "standard"),
+    "plus": lambda shop: train_adapter(shop, "plus"),
     "classifier": train_classifier,
     "textures": train_textures,
     "together": train_together,
     "many textures": train_many,
+    "whole drawings": train_whole,
 }

@@ -70,31 +70,35 @@ def train_round(
     checkpoint: Path | None = None,
     name: str = "together",
 ) -> Curve:
-    """One round; every batch has pictures without an adapter, and pictures with one of the two."""
+    """One round, of removing noise."""
     trio.to(device).requires_grad_(True).train()
-    denoiser, noise, plan = trio.denoiser, Noise(), one.plan
-    sites = find_sites(denoiser.unet)
-    adapters = {"standard": trio.standard, "plus": trio.plus}
-    shown = {name: Shown(adapter, sites) for name, adapter in adapters.items()}
-    plain = round(plan.batch * PLAIN)
+    return train(name, trio, one.plan, Denoising(trio, examples, one.plan.batch, device, one.noisy), checkpoint)
 
-    def loss(generator: torch.Generator) -> Tensor:
+
+class Denoising:
+    """The loss of removing noise; every batch has pictures without an adapter, and pictures with one of the two."""
+
+    def __init__(self, trio: Trio, examples: dict[str, Examples], batch: int, device: str, noisy: bool = False) -> None:
+        self.denoiser, self.examples, self.device, self.noisy = trio.denoiser, examples, device, noisy
+        self.noise, self.plain, self.batch = Noise(), round(batch * PLAIN), batch
+        self.adapters = {"standard": trio.standard, "plus": trio.plus}
+        sites = find_sites(trio.denoiser.unet)
+        self.shown = {name: Shown(adapter, sites) for name, adapter in self.adapters.items()}
+
+    def __call__(self, generator: torch.Generator) -> Tensor:
         variant = "standard" if torch.rand((), generator=generator) < 0.5 else "plus"
-        lesson, nothing = examples[variant], examples[variant].nothing
+        lesson, shown, plain = self.examples[variant], self.shown[variant], self.plain
         latents, words = lesson.plain(plain, SPLIT, generator)
-        more, more_words, references = lesson.draw(plan.batch - plain, SPLIT, generator)
+        more, more_words, references = lesson.draw(self.batch - plain, SPLIT, generator)
         latents, words = torch.cat((latents, more)), torch.cat((words, more_words))
-        noised, wanted, steps = noise.add(latents, generator, one.noisy)
-        no_image, no_text = drop(plan.batch, generator)
+        noised, wanted, steps = self.noise.add(latents, generator, self.noisy)
+        no_image, no_text = drop(self.batch, generator)
         no_text[:plain] = torch.rand(plain, generator=generator) < NO_WORDS
-        with mixed(device):
-            shown[variant].references = [
-                project(adapters[variant], each, no_image, nothing, device) for each in references
+        with mixed(self.device):
+            shown.references = [
+                project(self.adapters[variant], each, no_image, lesson.nothing, self.device) for each in references
             ]
-            tokens = denoiser.words(word_numbers(words, no_text).to(device))
-            predicted = denoiser.unet(
-                noised.to(device), steps.float().to(device), tokens, transformer_options=shown[variant].options.copy()
-            )
-        return mse_loss(predicted.float(), wanted.to(device))
-
-    return train(name, trio, plan, loss, checkpoint)
+            tokens = self.denoiser.words(word_numbers(words, no_text).to(self.device))
+            steps, options = steps.float().to(self.device), shown.options.copy()
+            predicted = self.denoiser.unet(noised.to(self.device), steps, tokens, transformer_options=options)
+        return mse_loss(predicted.float(), wanted.to(self.device))

@@ -12,11 +12,12 @@ from safetensors import safe_open
 
 pytest.importorskip("comfy.ldm", reason="needs ComfyUI; set COMFYUI_PATH")
 
+from demo_models.autoencoder import Autoencoder
 from harness.host import ROOT
 from ipadapter.checkpoint import read_checkpoint, read_file
 from ipadapter.sites import find_sites
-from training import adapter, autoencoder, checkpoints, loop, together, unet
-from training.data import draw_data
+from training import adapter, autoencoder, checkpoints, critics, judges, loop, together, unet, whole
+from training.data import draw_data, draw_textures
 from training.loop import Plan, rate_at
 
 FOLDER = ROOT / "demo_models"
@@ -141,6 +142,64 @@ def test_all_that_draws_learns_on_together(denoiser, examples):
     assert len(curve.losses) == 6
     moved = {name.split(".")[0] for name, value in trio.state_dict().items() if not torch.equal(value, before[name])}
     assert moved == {"denoiser", "standard", "plus"}
+
+
+@pytest.fixture
+def lessons(examples):
+    """Styles of two textures, as two critics that know nothing see them."""
+    hidden = torch.randn(8, 65, 96, generator=torch.Generator().manual_seed(0))
+    plus = adapter.Examples(examples.whole, examples.split, hidden, torch.zeros(65, 96))
+    told_by = [judges.Classifier(2) for _ in range(2)]
+    others = torch.randint(256, (8, 3, 96, 96), dtype=torch.uint8)
+    kinds = torch.arange(8) % 2
+    return whole.lessons_of({"standard": examples, "plus": plus}, kinds, told_by, others), told_by
+
+
+def test_all_that_draws_learns_from_whole_drawings_and_what_judges_them_does_not(denoiser, lessons):
+    models = {name: adapter.new_adapter(name, find_sites(denoiser.unet)) for name in ("standard", "plus")}
+    trio, decoder = together.Trio(copy.deepcopy(denoiser), **models), Autoencoder()
+    frozen = {**decoder.state_dict(), **lessons[1][0].state_dict()}
+    before = {name: value.clone() for name, value in (trio.state_dict() | frozen).items()}
+    plan = Plan(steps=6, batch=8, rate=1e-3, seed=2)
+    learned, told_by = lessons
+    assert len(whole.train_whole(trio, learned, told_by, decoder, plan).losses) == 6
+    moved = {name for name, value in (trio.state_dict() | frozen).items() if not torch.equal(value, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"denoiser", "standard", "plus"}
+
+
+def test_a_masked_drawing_and_its_whole_twin_differ_in_nothing_but_the_mask(lessons):
+    batch = whole.draw_batch(lessons[0], following=5, masked=2, generator=torch.Generator().manual_seed(0))
+    for part in (batch.noise, batch.words, batch.styles, batch.features):
+        assert len(part) == 7 and torch.equal(part[:2], part[2:4])
+    assert torch.equal(batch.masks[:2], batch.where * batch.masks[2:4])
+    assert (batch.masks[2:] >= whole.LEAST).all() and (batch.where[:, :, 6:] == 0).all()
+    assert batch.steps[0] == 999 and len(batch.steps) == whole.STEPS and (batch.steps.diff() < 0).all()
+
+
+def test_a_whole_drawing_follows_the_noise_that_its_steps_predict(denoiser):
+    """A UNet that always knows the picture leads any noise to it."""
+    noise, picture = unet.Noise(), torch.randn(2, 8, 12, 12, generator=torch.Generator().manual_seed(4))
+    drawing = whole.Drawing(denoiser, adapter.new_adapter("plus", find_sites(denoiser.unet)), "cpu")
+
+    def know(latents, numbers, step, references):
+        signal, amount = noise.signal[step], noise.noise[step]
+        return (signal * latents - picture) / amount
+
+    drawing._predict = know
+    steps = whole.draw_steps(torch.Generator().manual_seed(0))
+    made = drawing(torch.randn(picture.shape), torch.tensor([0, 1]), steps, [])
+    torch.testing.assert_close(made, picture, rtol=1e-4, atol=1e-4)  # six steps of sums in 32 bits
+
+
+def test_a_critic_learns_from_clear_pictures_first_and_twice_the_same():
+    pictures, answers = draw_textures(["stripes", "dots"], 64, seed=1)
+    torch.manual_seed(0)
+    decoder, plan = Autoencoder(), Plan(steps=20, batch=16, rate=3e-3, seed=1)
+    rounds = [critics.Round(plan, unclear=0), critics.Round(replace(plan, seed=2), unclear=0.5)]
+    (one, curve), (other, again) = (critics.train_critic(pictures, answers, 2, decoder, rounds) for _ in range(2))
+    assert len(curve.losses) == 40 and curve.losses == again.losses
+    unclear = critics.blur(pictures[:8] / 255, decoder, torch.Generator().manual_seed(0))
+    assert unclear.shape == (8, 3, 96, 96) and not unclear.requires_grad
 
 
 def test_latents_have_mean_zero_and_deviation_one_and_decode_as_before():
