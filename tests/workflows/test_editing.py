@@ -42,7 +42,6 @@ DROPPED = """
   return [node.id, node.type, node.pos[0] - x / scale + offset[0], node.pos[1] - y / scale + offset[1], more.length]
 }
 """
-VERSION = "window.__COMFYUI_FRONTEND_VERSION__"
 LIBRARY = "Workspace.ToggleSidebarTab.node-library"
 LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => one.complete && one.naturalWidth)"
 
@@ -79,6 +78,16 @@ def select(page: ComfyPage, id: int) -> None:
 def press(page: ComfyPage, keys: str) -> None:
     page.page.keyboard.press(keys)
     page.page.wait_for_timeout(800)
+
+
+def undo_until_gone(page: ComfyPage, id: str, most: int = 3) -> None:
+    """Pasting is one step, or two: nodes that grow when they are shown are a step of their own. A busy page also misses
+    a key while it makes its nodes anew.
+    """
+    for _ in range(most):
+        press(page, "Control+z")
+        if id not in page.page.evaluate(NODES):
+            return
 
 
 def drawn(page: ComfyPage, id: int, *, besides: str | None = None) -> str:
@@ -123,9 +132,7 @@ def test_nodes_are_found_placed_connected_edited_undone_copied_and_bypassed(page
     assert page.page.evaluate(NODES)[copy]["mode"] == 4
     press(page, "Control+z")
     assert page.page.evaluate(NODES)[copy]["mode"] == 0
-    press(page, "Control+z")
-    if page.page.evaluate(VERSION).startswith("1.39.") and copy in page.page.evaluate(NODES):
-        press(page, "Control+z")  # its Vue nodes may grow when they are shown, which is a step of its own there
+    undo_until_gone(page, copy)
     assert sorted(node["type"] for node in page.page.evaluate(NODES).values()) == types
     drawn(page, mask)  # undo makes every node anew
     assert page.errors == []
