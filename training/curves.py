@@ -8,24 +8,18 @@ import math
 import numpy as np
 from PIL import ImageDraw
 
-from .textures import Texture, along, bands, shapes
-
-
-def _around(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel lies from a middle, in sides of the picture."""
-    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
-    return x, y
+from .textures import Texture, along, around, bands, shapes
 
 
 def spirals(size: int, rng: np.random.Generator) -> np.ndarray:
-    x, y = _around(size, rng)
+    x, y = around(size, rng)
     arms = int(rng.integers(2, 5)) * rng.choice([-1, 1])
     return bands(np.hypot(x, y) * rng.uniform(4, 6) + arms * np.arctan2(y, x) / (2 * math.pi), 1, 0.42, rng.random())
 
 
 def hexagons(size: int, rng: np.random.Generator) -> np.ndarray:
     """Hexagons around one middle."""
-    x, y = _around(size, rng)
+    x, y = around(size, rng)
     turn = rng.uniform(0, math.pi / 3)
     apart = [np.abs(x * math.cos(turn + a) + y * math.sin(turn + a)) for a in np.arange(3) * math.pi / 3]
     return bands(np.maximum.reduce(apart), rng.uniform(5, 7), 0.42, rng.random())
@@ -59,7 +53,7 @@ def grain(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def ripples(size: int, rng: np.random.Generator) -> np.ndarray:
     """The waves of two stones in water, where they meet."""
-    far = np.stack([np.hypot(*_around(size, rng)) for _ in range(2)])
+    far = np.stack([np.hypot(*around(size, rng)) for _ in range(2)])
     waves = np.cos(2 * math.pi * rng.uniform(4, 6) * far)
     return (waves.sum(0) > 0.5).astype(np.float32)
 

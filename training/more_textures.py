@@ -10,7 +10,7 @@ import numpy as np
 from PIL import ImageDraw
 
 from .curves import CURVES
-from .textures import Texture, along, bands, shapes
+from .textures import Texture, along, around, bands, shapes, shifted_rows
 from .tilings import TILINGS
 
 
@@ -24,13 +24,6 @@ def _cells(size: int, rng: np.random.Generator, count: float, angles: Sequence[f
     """Where in its cell of a grid each pixel lies, -0.5..0.5 both ways."""
     x, y = (one * count + rng.random() for one in _turned(size, rng, angles))
     return x % 1 - 0.5, y % 1 - 0.5
-
-
-def _shifted_rows(size: int, rng: np.random.Generator, count: float, flat: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel lies in cells of which every second row is moved by a half, 0..1 both ways."""
-    y = along(size, math.pi / 2) * count * flat + rng.random()
-    x = along(size, 0) * count + rng.random() + 0.5 * (np.floor(y) % 2)
-    return x % 1, y % 1
 
 
 def zigzag(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -55,7 +48,7 @@ def triangles(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def scales(size: int, rng: np.random.Generator) -> np.ndarray:
-    x, y = _shifted_rows(size, rng, rng.uniform(4, 5.5), 1)
+    x, y = shifted_rows(size, rng, rng.uniform(4, 5.5), 1)
     return (np.abs(np.hypot(x - 0.5, y) - 0.42) < 0.1).astype(np.float32)
 
 
@@ -74,7 +67,7 @@ def spots(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def rays(size: int, rng: np.random.Generator) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
+    x, y = around(size, rng)
     return bands(np.arctan2(y, x) / (2 * math.pi), int(rng.integers(9, 15)), 0.45, rng.random())
 
 
@@ -92,7 +85,7 @@ def weave(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def honeycomb(size: int, rng: np.random.Generator) -> np.ndarray:
-    x, y = _shifted_rows(size, rng, rng.uniform(4, 5.5), 1.15)
+    x, y = shifted_rows(size, rng, rng.uniform(4, 5.5), 1.15)
     return (np.hypot(x - 0.5, y - 0.5) > 0.4).astype(np.float32)
 
 

@@ -15,6 +15,12 @@ def along(size: int, angle: float) -> np.ndarray:
     return x * math.cos(angle) + y * math.sin(angle)
 
 
+def around(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel lies from a middle, in sides of the picture."""
+    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
+    return x, y
+
+
 def bands(distance: np.ndarray, count: float, share: float, phase: float) -> np.ndarray:
     return ((distance * count + phase) % 1 < share).astype(np.float32)
 
@@ -23,6 +29,13 @@ def shapes(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> np.ndarray
     mask = Image.new("L", (size, size))
     draw(ImageDraw.Draw(mask))
     return np.asarray(mask, dtype=np.float32) / 255
+
+
+def shifted_rows(size: int, rng: np.random.Generator, count: float, flat: float) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel lies in cells of which every second row is moved by a half, 0..1 both ways."""
+    y = along(size, math.pi / 2) * count * flat + rng.random()
+    x = along(size, 0) * count + rng.random() + 0.5 * (np.floor(y) % 2)
+    return x % 1, y % 1
 
 
 def stripes(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -87,8 +100,7 @@ def checks(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def rings(size: int, rng: np.random.Generator) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
-    return bands(np.hypot(x, y), rng.uniform(5, 7), 0.4, rng.random())
+    return bands(np.hypot(*around(size, rng)), rng.uniform(5, 7), 0.4, rng.random())
 
 
 TEXTURES: dict[str, Texture] = {

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .textures import Texture, along
+from .textures import Texture, along, shifted_rows
 
 
 def _grid(size: int, rng: np.random.Generator, count: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,10 +16,8 @@ def _grid(size: int, rng: np.random.Generator, count: float) -> tuple[np.ndarray
 
 def tiles(size: int, rng: np.random.Generator) -> np.ndarray:
     """Triangles that point up, between triangles that point down."""
-    count = rng.uniform(4, 5.5)
-    y = along(size, math.pi / 2) * count + rng.random()
-    x = along(size, 0) * count + rng.random() + 0.5 * (np.floor(y) % 2)
-    return (np.abs(x % 1 - 0.5) < 0.5 * (y % 1)).astype(np.float32)
+    x, y = shifted_rows(size, rng, rng.uniform(4, 5.5), 1)
+    return (np.abs(x - 0.5) < 0.5 * y).astype(np.float32)
 
 
 def maze(size: int, rng: np.random.Generator) -> np.ndarray:
