@@ -43,7 +43,9 @@ class Workshop:
         for file in self.checkpoints.glob(f"{stage}*.pt") if self.checkpoints else ():
             file.unlink()
 
+    @cached_property
     def with_many_textures(self) -> "Workshop":
+        """The same with many more textures, drawn once for both stages that need them."""
         return replace(self, many=True)
 
     @property
@@ -141,12 +143,12 @@ def save_trio(shop: Workshop, trio: together.Trio, seed: int) -> None:
 
 def train_many(shop: Workshop) -> Curve:
     """The same on pictures of many more textures."""
-    return train_together(shop.with_many_textures(), "many textures", together.MANY_ROUNDS)
+    return train_together(shop.with_many_textures, "many textures", together.MANY_ROUNDS)
 
 
 def train_whole(shop: Workshop) -> Curve:
     """All that draws, from whole drawings and what critics say of them."""
-    many = shop.with_many_textures()
+    many = shop.with_many_textures
     names = [*TEXTURES, *MORE_TEXTURES]
     kinds = torch.tensor([names.index(name) for name in many.drawn.styles.textures])
     autoencoder = Autoencoder()
