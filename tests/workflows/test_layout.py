@@ -24,5 +24,6 @@ def vue(tab: ComfyPage) -> Iterator[ComfyPage]:
 @pytest.mark.parametrize("name", RECIPES)
 def test_its_nodes_do_not_run_into_each_other(vue: ComfyPage, name: str):
     vue.load(read(FOLDER / f"{name}.json"))
-    vue.page.wait_for_timeout(500)  # Vue nodes find their height when they are shown
+    vue.page.wait_for_timeout(300)  # web/live looks five times a second for nodes to draw, which grow by their drawing
+    vue.settle()
     assert overlaps(vue) == []
