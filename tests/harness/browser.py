@@ -106,7 +106,7 @@ class ComfyPage:
         """Change a setting of the page, as its settings dialog does; it stays for the server's next pages."""
         command = "([id, value]) => window.app.extensionManager.setting.set(id, value)"
         self.page.evaluate(command, [setting, value])
-        self.page.wait_for_timeout(500)
+        self.settle()
 
     def missing_nodes(self) -> list[str]:
         """Types in the open graph that the server does not know."""

@@ -44,7 +44,7 @@ LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter_sd15_light_v11.bin": ("light", SD15),
     "ip-adapter-full-face_sd15.safetensors": ("full face", SD15),
     "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | {"face_hidden": 16, "rank": 4}),
-    "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL | {"dim": 1280}),
+    "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048}),
 }
 

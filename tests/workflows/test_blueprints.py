@@ -1,5 +1,8 @@
 """Every file in subgraphs/ is in the page's node library, opens, and runs inside another graph."""
 
+import copy
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,40 +49,46 @@ def vision_model(server: Server) -> None:
     save_file(encoder, server.base / "models" / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
 
 
-def prompt_of(page: ComfyPage, file: Path) -> dict[str, Any]:
-    """The API prompt of a blueprint with everything connected; its ids leave numbers to what is added."""
-    page.load(read(file))
-    assert page.missing_nodes() == [] and page.errors == []
-    assert page.page.evaluate(CONNECT, SOURCES) == []
-    prompt = page.prompt()
-    for node in prompt.values():
-        links = {name: value for name, value in node["inputs"].items() if isinstance(value, list)}
-        node["inputs"] |= {name: [f"page {source}", slot] for name, (source, slot) in links.items()}
-    return {f"page {id}": node for id, node in prompt.items()}
+@pytest.fixture(scope="module")
+def prompt_of(tab: ComfyPage) -> Callable[[Path], dict[str, Any]]:
+    """The API prompt of a blueprint with everything connected, opened once; its ids leave numbers to what is added."""
+
+    @cache
+    def prompt_of(file: Path) -> dict[str, Any]:
+        tab.load(read(file))
+        assert tab.missing_nodes() == [] and tab.errors == []
+        assert tab.page.evaluate(CONNECT, SOURCES) == []
+        prompt = tab.prompt()
+        for node in prompt.values():
+            links = {name: value for name, value in node["inputs"].items() if isinstance(value, list)}
+            node["inputs"] |= {name: [f"page {source}", slot] for name, (source, slot) in links.items()}
+        return {f"page {id}": node for id, node in prompt.items()}
+
+    return prompt_of
 
 
 def run(server: Server, prompt: dict[str, Any], weight: float | None = None) -> torch.Tensor:
     """What is sampled from the model that leaves the blueprint's last apply node."""
     g = Graph()
-    g.prompt |= prompt
+    g.prompt |= copy.deepcopy(prompt)
     applied = [id for id, node in prompt.items() if node["class_type"] in ("IPAdapterAdvanced", "IPAdapterFaceID")]
     for id in applied if weight is not None else ():
-        prompt[id]["inputs"]["weight"] = weight
+        g.prompt[id]["inputs"]["weight"] = weight
     g.save("latent", sample(g, [applied[-1], 0])[0])
     return server.run(g).tensor("latent")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_it_opens_and_acts_on_the_model_as_its_weight_says(page: ComfyPage, server: Server, file: Path):
-    prompt = prompt_of(page, file)
+def test_it_opens_and_acts_on_the_model_as_its_weight_says(prompt_of, server: Server, file: Path):
+    prompt = prompt_of(file)
     followed = run(server, prompt)
     assert followed.isfinite().all()
     assert not torch.equal(followed, run(server, prompt, weight=0.0))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_its_widgets_hold_the_values_that_its_description_says(page: ComfyPage, file: Path):
-    prompt = prompt_of(page, file)
+def test_its_widgets_hold_the_values_that_its_description_says(prompt_of, file: Path):
+    prompt = prompt_of(file)
     inputs = [(node["class_type"], node["inputs"]) for node in prompt.values()]
     for part in BLUEPRINTS[file.stem].canvas.nodes.values():
         wanted = part["widgets"].items()

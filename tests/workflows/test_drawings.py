@@ -56,6 +56,12 @@ LINK = """
   graph.getNodeById(source).connect(slot, graph.getNodeById(target), name)
 }
 """
+SAYS = """
+([id, words]) => {
+  const { element } = window.app.graph.getNodeById(id).widgets.find(one => one.name === "atelier drawing")
+  return element.querySelector("p").textContent.includes(words)
+}
+"""
 SET = "([id, name, value]) => { window.app.graph.getNodeById(id).widgets.find(w => w.name === name).value = value }"
 
 
@@ -112,7 +118,7 @@ def test_a_schedule_is_drawn_again_after_every_edit_for_either_family_in_either_
     page.set("Comfy.ColorPalette", "dark")
     wait_for(page, id, heat_map(edited, "SDXL"))
     page.page.evaluate(SET, [id, "layer_text", "3:a"])
-    page.page.wait_for_timeout(1000)
+    page.page.wait_for_function(SAYS, arg=[id, "3:a"], timeout=20_000)
     assert "3:a" in str(shown(page, id))
     assert page.errors == []
 

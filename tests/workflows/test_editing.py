@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
+from playwright.sync_api import TimeoutError
 
 from harness.browser import ComfyPage
 from harness.process import PACK
@@ -42,6 +44,7 @@ DROPPED = """
   return [node.id, node.type, node.pos[0] - x / scale + offset[0], node.pos[1] - y / scale + offset[1], more.length]
 }
 """
+CARDS = "[...document.querySelectorAll('[role=dialog] img')].map(i => [i.src, i.naturalWidth])"
 LIBRARY = "Workspace.ToggleSidebarTab.node-library"
 LOADED = "[...document.images].filter(one => one.src.includes(%r)).map(one => one.complete && one.naturalWidth)"
 
@@ -57,15 +60,16 @@ def place(page: ComfyPage, words: str, x: int, y: int) -> int:
     search = page.page.get_by_placeholder(SEARCH)
     for _ in range(5):  # on a busy machine two clicks may come too far apart to be a double click
         page.page.mouse.dblclick(x, y)
-        page.page.wait_for_timeout(1000)
-        if search.is_visible():
+        with suppress(TimeoutError):
+            search.wait_for(timeout=1000)
             break
     search.fill(words)
     page.page.wait_for_timeout(1000)
     page.page.keyboard.press("Enter")
     page.page.wait_for_timeout(500)
     page.page.mouse.click(x, y)  # where older front ends have put it already
-    page.page.wait_for_timeout(500)
+    page.page.wait_for_function("before => window.app.graph.nodes.length > before", arg=len(before), timeout=10_000)
+    page.settle()
     (id,) = set(page.page.evaluate("window.app.graph.nodes.map(node => node.id)")) - before
     return id
 
@@ -200,10 +204,11 @@ def test_templates_show_our_workflows_with_their_pictures_and_open_with_a_click(
     tab.page.on("response", lambda answer: answers.append((answer.url, answer.status)))
     tab.command("Comfy.BrowseTemplates")
     tab.page.get_by_text(PACK, exact=True).first.click()
-    tab.page.wait_for_timeout(3000)
+    tab.page.wait_for_function(f"{CARDS}.filter(([, width]) => width).length >= 8", timeout=20_000)
+    tab.settle()
     ours = [(url, status) for url, status in answers if f"/workflow_templates/{PACK}/" in url]
     assert len(ours) >= 8 and {status for _, status in ours} == {200}  # the first page of cards
-    shown = tab.page.evaluate("[...document.querySelectorAll('[role=dialog] img')].map(i => [i.src, i.naturalWidth])")
+    shown = tab.page.evaluate(CARDS)
     assert len(shown) >= 8 and all(src.startswith("blob:") and width > 400 for src, width in shown)
     tab.page.locator("[role=dialog] input[type=text], [role=dialog] input[type=search]").first.fill("try_it_no")
     tab.page.get_by_text("try_it_no_downloads", exact=True).click()

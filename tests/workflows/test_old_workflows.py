@@ -3,7 +3,9 @@
 A saved workflow holds widget values by position; a node that got a widget later has a longer list today.
 """
 
-import json
+import copy
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -124,18 +126,24 @@ RUNNABLE = [
 ]  # fmt: skip
 
 
-def opened(page: ComfyPage, revision: str) -> dict[str, Any]:
-    """The API prompt that the page makes of a workflow of that time."""
-    node, sockets, widgets, _ = REVISIONS[revision]
-    page.load(saved(node, sockets, widgets))
-    assert page.missing_nodes() == [] and page.errors == []
-    return page.prompt()
+@pytest.fixture(scope="module")
+def opened(tab: ComfyPage) -> Callable[[str], dict[str, Any]]:
+    """`opened(revision)` is the API prompt that the page makes of a workflow of that time; it is opened once."""
+
+    @cache
+    def prompt(revision: str) -> dict[str, Any]:
+        node, sockets, widgets, _ = REVISIONS[revision]
+        tab.load(saved(node, sockets, widgets))
+        assert tab.missing_nodes() == [] and tab.errors == []
+        return tab.prompt()
+
+    return prompt
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(page: ComfyPage, server, revision):
+def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(opened, server, revision):
     node, sockets, _, expected = REVISIONS[revision]
-    prompt = opened(page, revision)
+    prompt = opened(revision)
     inputs = prompt["1"]["inputs"]
     assert {name: inputs[name] for name in expected} == expected
     for slot, socket in enumerate(sockets.split()):
@@ -146,9 +154,9 @@ def test_an_old_widget_list_lands_on_its_inputs_and_new_ones_get_their_defaults(
 
 
 @pytest.mark.parametrize("revision", RUNNABLE)
-def test_an_old_workflow_runs(page: ComfyPage, server: Server, revision: str):
+def test_an_old_workflow_runs(opened, server: Server, revision: str):
     g = Graph()
-    g.prompt |= json.loads(json.dumps(opened(page, revision)))
+    g.prompt |= copy.deepcopy(opened(revision))
     g.save("latent", sample(g, ["1", 0])[0])
     latent = server.run(g).tensor("latent")
     assert latent.shape == (1, 4, 8, 8) and latent.isfinite().all()
