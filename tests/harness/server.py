@@ -37,6 +37,7 @@ class Server(ComfyUI):
 
     # The same sums in the same order on every machine, and no threads waiting for each other over tiny tensors.
     environment = {"OMP_NUM_THREADS": "1"}
+    read_late: frozenset[str] = frozenset()  # what of it is read when it is needed: a fork may have its own
 
     def __init__(self, *flags: str) -> None:
         other_cache = any(flag.startswith("--cache-") for flag in flags)  # ComfyUI takes one of them only
@@ -45,7 +46,8 @@ class Server(ComfyUI):
 
     def launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
         """A fork where there is a nursery, unless the environment is its own: packages read theirs when imported."""
-        if (forks := forks_of_this_process()) is None or self.environment != Server.environment:
+        read_early = {name: value for name, value in self.environment.items() if name not in self.read_late}
+        if (forks := forks_of_this_process()) is None or read_early != Server.environment:
             return super().launch(arguments)
         return forks.start(arguments, whole_environment(self.environment), self.log_file)
 

@@ -49,6 +49,7 @@ def bare(environment):
             (self.base / "models" / "ipadapter").mkdir(parents=True)
 
     Bare.environment = Server.environment | environment
+    Bare.read_late = frozenset(environment)  # when something is fetched; test_terminal.py starts processes with them
     with Bare() as server:
         yield server
 
