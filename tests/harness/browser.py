@@ -35,6 +35,15 @@ async () => {
 }
 """
 
+# Each stays open beside the next, and a hundred of them make every one half as dear again.
+OPEN = """
+async workflow => {
+  await window.app.loadGraphData(workflow)
+  const tabs = window.app.extensionManager.workflow
+  for (const one of [...tabs.openWorkflows]) if (one.path !== tabs.activeWorkflow.path) await tabs.closeWorkflow(one)
+}
+"""
+
 GRAPH_AREA = """
 () => {
   const nodes = window.app.graph.nodes, ds = window.app.canvas.ds, margin = 20
@@ -83,9 +92,9 @@ class ComfyPage:
             self.errors.append(f"{message.text} ({place})")
 
     def load(self, workflow: dict[str, Any]) -> None:
-        """Open a workflow as dropping its file on the page does."""
+        """Open a workflow as dropping its file on the page does, and close what was open."""
         self.errors.clear()
-        self.page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+        self.page.evaluate(OPEN, workflow)
         self.settle()
 
     def settle(self) -> None:
