@@ -12,6 +12,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no_token"))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr("pack.model_files.transfer.PAUSE", 0.0)
         yield hub
 
 
