@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.graph import Link
+from harness.sampling import TOKENS
 from harness.wiring import Wiring
 
 
@@ -18,9 +19,13 @@ class Scene:
     steps: int
 
 
+def prompt(w: Wiring, family: str, seed: int) -> Link:
+    return w.graph.add("TestConditioning", family=family, seed=seed, tokens=TOKENS)[0]
+
+
 def scene_of(w: Wiring, size: int, steps: int) -> Scene:
     width = "sd15" if w.family == "sd15" else "sdxl"
-    positive, negative = (w.graph.add("TestConditioning", family=width, seed=seed)[0] for seed in (10, 20))
+    positive, negative = (prompt(w, width, seed) for seed in (10, 20))
     latent = w.graph.add("EmptyLatentImage", width=size, height=size, batch_size=1)[0]
     return Scene(positive, negative, latent, steps)
 
@@ -85,27 +90,27 @@ def control_net(w: Wiring, scene: Scene) -> Scene:
 
 
 def area(w: Wiring, scene: Scene) -> Scene:
-    part = w.graph.add("TestConditioning", family="sd15", seed=30)[0]
+    part = prompt(w, "sd15", 30)
     left = w.add("ConditioningSetArea", conditioning=part, width=64, height=128, x=64, y=0, strength=1.0)[0]
     both = w.graph.add("ConditioningCombine", conditioning_1=scene.positive, conditioning_2=left)[0]
     return Scene(both, scene.negative, scene.latent, scene.steps)
 
 
 def masked(w: Wiring, scene: Scene) -> Scene:
-    part = w.graph.add("TestConditioning", family="sd15", seed=30)[0]
+    part = prompt(w, "sd15", 30)
     left = w.add("ConditioningSetMask", conditioning=part, mask=w.left_half())[0]
     both = w.graph.add("ConditioningCombine", conditioning_1=scene.positive, conditioning_2=left)[0]
     return Scene(both, scene.negative, scene.latent, scene.steps)
 
 
 def combined(w: Wiring, scene: Scene) -> Scene:
-    other = w.graph.add("TestConditioning", family="sd15", seed=30)[0]
+    other = prompt(w, "sd15", 30)
     both = w.graph.add("ConditioningCombine", conditioning_1=scene.positive, conditioning_2=other)[0]
     return Scene(both, scene.negative, scene.latent, scene.steps)
 
 
 def in_time(w: Wiring, scene: Scene) -> Scene:
-    other = w.graph.add("TestConditioning", family="sd15", seed=30)[0]
+    other = prompt(w, "sd15", 30)
     early = w.graph.add("ConditioningSetTimestepRange", conditioning=scene.positive, start=0.0, end=0.4)[0]
     late = w.graph.add("ConditioningSetTimestepRange", conditioning=other, start=0.4, end=1.0)[0]
     both = w.graph.add("ConditioningCombine", conditioning_1=early, conditioning_2=late)[0]
@@ -176,14 +181,14 @@ def guided(make: Callable[[Wiring, Link, Scene], Link]) -> Callable[[Wiring, Lin
 
 
 def perp_neg(w: Wiring, model: Link, scene: Scene) -> Link:
-    empty = w.graph.add("TestConditioning", family="sd15", seed=40)[0]
+    empty = prompt(w, "sd15", 40)
     links = {"model": model, "positive": scene.positive, "negative": scene.negative, "empty_conditioning": empty}
     return w.add("PerpNegGuider", **links)[0]
 
 
 def dual_cfg(style: str) -> Callable[[Wiring, Link, Scene], Link]:
     def make(w: Wiring, model: Link, scene: Scene) -> Link:
-        other = w.graph.add("TestConditioning", family="sd15", seed=30)[0]
+        other = prompt(w, "sd15", 30)
         links = {"model": model, "cond1": scene.positive, "cond2": other, "negative": scene.negative}
         return w.add("DualCFGGuider", style=style, **links)[0]
 
@@ -199,7 +204,7 @@ def then_refined(w: Wiring, model: Link, scene: Scene) -> Link:
         return_with_leftover_noise="enable", **links, **steps,
     )[0]  # fmt: skip
     refiner = w.graph.add("TestModel", family="sdxl refiner", seed=2)[0]
-    texts = [w.graph.add("TestConditioning", family="sdxl refiner", seed=seed)[0] for seed in (10, 20)]
+    texts = [prompt(w, "sdxl refiner", seed) for seed in (10, 20)]
     links = {"positive": texts[0], "negative": texts[1]}
     return w.graph.add(
         "KSamplerAdvanced", model=refiner, latent_image=first, add_noise="disable", start_at_step=1, end_at_step=2,

@@ -34,31 +34,29 @@ def pictures(w: Wiring, *seeds: int) -> Link:
     return batch
 
 
-@pytest.mark.parametrize("windows", WINDOWS.values(), ids=WINDOWS)
-def test_another_reference_for_a_frame_changes_that_frame_alone(server, windows):
-    w = Wiring(server, batch=FRAMES)
-    usual = w.add("IPAdapterBatch", image=pictures(w, 1, 2, 3, 4, 5), weight=1.0)[0]
-    other = w.add("IPAdapterBatch", image=pictures(w, 1, 2, 3, 9, 5), weight=1.0)[0]
-    for name, model in {"usual": usual, "other": other}.items():
-        w.graph.save(name, sample(w.graph, windows(w, model), batch=FRAMES, steps=2)[0])
-    result = server.run(w.graph)
-    one, two = result.tensor("usual"), result.tensor("other")
-    assert [bool((one[frame] != two[frame]).any()) for frame in range(FRAMES)] == [False, False, False, True, False]
-
-
-@pytest.mark.parametrize("windows", WINDOWS.values(), ids=WINDOWS)
-def test_windows_are_as_without_us_at_weight_0_and_before_or_behind(server, windows):
-    w = Wiring(server, batch=FRAMES)
+@pytest.fixture(scope="module", params=WINDOWS.values(), ids=WINDOWS)
+def latents(request, server):
+    """Every way to sample with and without windows and references, each under its name."""
+    w, windows = Wiring(server, batch=FRAMES), request.param
     batch = pictures(w, 1, 2, 3, 4, 5)
     models = {
         "alone": windows(w, w.model),
         "idle": windows(w, w.add("IPAdapterBatch", image=batch, start_at=0.4, end_at=0.6)[0]),
         "behind": windows(w, w.add("IPAdapterBatch", image=batch)[0]),
         "before": w.add("IPAdapterBatch", image=batch, model=windows(w, w.model))[0],
+        "other": windows(w, w.add("IPAdapterBatch", image=pictures(w, 1, 2, 3, 9, 5))[0]),
     }
     for name, model in models.items():
         w.graph.save(name, sample(w.graph, model, batch=FRAMES, steps=2)[0])
     result = server.run(w.graph)
-    latents = {name: result.tensor(name) for name in models}
+    return {name: result.tensor(name) for name in models}
+
+
+def test_another_reference_for_a_frame_changes_that_frame_alone(latents):
+    one, two = latents["behind"], latents["other"]
+    assert [bool((one[frame] != two[frame]).any()) for frame in range(FRAMES)] == [False, False, False, True, False]
+
+
+def test_windows_are_as_without_us_at_weight_0_and_before_or_behind(latents):
     assert latents["idle"].equal(latents["alone"])
     assert latents["before"].equal(latents["behind"]) and not latents["before"].equal(latents["alone"])

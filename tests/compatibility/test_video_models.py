@@ -3,6 +3,7 @@
 from collections import Counter
 
 from harness.graph import Link
+from harness.sampling import TOKENS
 from harness.wiring import Wiring
 
 
@@ -12,7 +13,7 @@ def operations(server, frames: int, prompt: bool) -> Counter[str]:
     w.model = w.graph.add("TestVideoModel", text_width=768)[0]
     model: Link = w.add("IPAdapterAdvanced")[0] if prompt else w.model
     links = {
-        name: w.graph.add("TestConditioning", family="sd15", seed=seed)[0]
+        name: w.graph.add("TestConditioning", family="sd15", seed=seed, tokens=TOKENS)[0]
         for name, seed in (("positive", 10), ("negative", 20))
     }
     latent = w.graph.add("EmptyLatentImage", width=64, height=64, batch_size=frames)[0]

@@ -4,13 +4,15 @@ from typing import Any
 
 from .graph import Graph, Link, Node
 
+TOKENS = 8  # of a prompt: every attention reads them, and 77 tell no more
+
 
 def sample(
     g: Graph, model: Link, family: str = "sd15", size: tuple[int, int] = (64, 64), batch: int = 1, **more: Any
 ) -> Node:
     """A KSampler of two steps on seeded conditionings; size is (width, height) in pixels, `more` changes its inputs."""
     width = "sd15" if family == "sd15" else "sdxl"
-    positive, negative = (g.add("TestConditioning", family=width, seed=seed) for seed in (10, 20))
+    positive, negative = (g.add("TestConditioning", family=width, seed=seed, tokens=TOKENS) for seed in (10, 20))
     latent = g.add("EmptyLatentImage", width=size[0], height=size[1], batch_size=batch)
     inputs = {"seed": 5, "steps": 2, "cfg": 7.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
     links = {"model": model, "positive": positive[0], "negative": negative[0], "latent_image": latent[0]}

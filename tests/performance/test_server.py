@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from harness.graph import Graph
-from harness.sampling import apply
+from harness.sampling import TOKENS, apply
 
 CASES = {"sd15": ("ip-adapter_sd15.safetensors", 16), "sdxl": ("ip-adapter_sdxl_vit-h.safetensors", 70)}
 
@@ -25,7 +25,7 @@ def test_a_step_costs_six_operations_a_layer_and_four_for_a_second_adapter(serve
         "range": apply(g, bare[0], image=1, file=file, end_at=0.999),
         "idle": apply(g, bare[0], image=1, file=file, start_at=1.0),
     }
-    positive, negative = (g.add("TestConditioning", family=family, seed=seed) for seed in (10, 20))
+    positive, negative = (g.add("TestConditioning", family=family, seed=seed, tokens=TOKENS) for seed in (10, 20))
     latent = g.add("EmptyLatentImage", width=64, height=64, batch_size=1)
     steps = {
         name: g.add(
