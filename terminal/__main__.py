@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from .fetching import fetch_file, fetch_preset
@@ -58,7 +59,11 @@ def fetch(options: argparse.Namespace) -> None:
     print(*paths, sep="\n")
 
 
-if __name__ == "__main__":
-    options = parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser().parse_args(arguments)
     load_pack()
     {"doctor": doctor, "fetch": fetch}[options.task](options)
+
+
+if __name__ == "__main__":
+    main()
