@@ -40,7 +40,7 @@ class TestModel(io.ComfyNode):
 
 
 class TestCheckpoint(io.ComfyNode):
-    """Stands in for CheckpointLoaderSimple; a name with `xl` in it gives an SDXL-shaped model."""
+    """Stands in for CheckpointLoaderSimple; `xl` in a name gives an SDXL-shaped model, `shallow` fewer layers of it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -50,7 +50,8 @@ class TestCheckpoint(io.ComfyNode):
     @classmethod
     def execute(cls, ckpt_name: str) -> io.NodeOutput:
         family = standins.family_of(ckpt_name)
-        model = unets.tiny_model(family, seed=1) if family in unets.FAMILIES else tiny_transformer(family)
+        shape = f"{family} shallow" if "shallow" in ckpt_name else family
+        model = unets.tiny_model(shape, seed=1) if shape in unets.FAMILIES else tiny_transformer(family)
         return io.NodeOutput(model, standins.TextStandIn(family), standins.VaeStandIn(family))
 
 
