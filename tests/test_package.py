@@ -13,8 +13,8 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
-from harness.process import PACK, ComfyUI
-from harness.server import FLAGS, SETTINGS
+from harness.process import PACK
+from harness.server import Server
 from test_atelier import atelier
 
 ROOT = Path(__file__).parents[1]
@@ -92,31 +92,23 @@ def test_it_passes_what_comfy_node_validate_asks(unpacked: Path):
         assert re.search(rf'^{name} = "\S+"$', text, re.MULTILINE), name
 
 
-class Fresh(ComfyUI):
+class Fresh(Server):
     """A ComfyUI that has the package, and nothing else."""
 
-    environment = {"OMP_NUM_THREADS": "1"}  # threads wait for each other over tiny tensors
-
-    def __init__(self, base: Path, package: Path) -> None:
-        super().__init__(base, *FLAGS)
+    def __init__(self, package: Path) -> None:
+        super().__init__()
         self.package = package
 
     def add_pack(self, name: str, source: Path) -> None:
         super().add_pack(name, self.package)
 
-    def make_base(self) -> None:
-        super().make_base()
-        user = self.base / "user" / "default"
-        for folder in ("workflows", "subgraphs"):
-            (user / folder).mkdir(parents=True)
-        (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+    def add_stand_ins(self) -> None:
+        pass
 
 
 @pytest.mark.usefixtures("start_server")  # skips without ComfyUI
-def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(
-    browser: Browser, unpacked: Path, tmp_path: Path
-):
-    with Fresh(tmp_path, unpacked) as server:
+def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(browser: Browser, unpacked: Path):
+    with Fresh(unpacked) as server:
         page = ComfyPage(browser, server.url)
         page.load(json.loads((unpacked / WORKFLOW).read_text("utf-8")))
         assert page.missing_nodes() == []
@@ -125,6 +117,6 @@ def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(
         page.page.close()
         errors = re.findall(r"Traceback.*\n(?:[ \t].*\n)*", server.log)
         assert [error for error in errors if DATABASE not in error] == []
-    (picture, *_) = (tmp_path / "output").rglob("*.png")
-    with Image.open(picture) as opened:
-        assert len(opened.convert("RGB").getcolors(2**24) or []) > 100  # a drawing, and no plain colour
+        (picture, *_) = server.output.rglob("*.png")
+        with Image.open(picture) as opened:
+            assert len(opened.convert("RGB").getcolors(2**24) or []) > 100  # a drawing, and no plain colour

@@ -53,16 +53,20 @@ class Server(ComfyUI):
 
     def make_base(self) -> None:
         super().make_base()
+        self.add_stand_ins()
+        user = self.base / "user" / "default"
+        for name in ("workflows", "subgraphs"):  # the page lists both, and complains when they are not there
+            (user / name).mkdir(parents=True)
+        (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+
+    def add_stand_ins(self) -> None:
+        """The nodes and models that stand for real ones, and pictures."""
         self.add_pack("atelier_test_nodes", ROOT / "tests" / "test_nodes_pack")
         shutil.copytree(stand_ins(), self.base, dirs_exist_ok=True)
         for name, (_, folder) in all_files().items():  # so that the page finds the workflows' models
             file = self.base / "models" / folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
-        user = self.base / "user" / "default"
-        for name in ("workflows", "subgraphs"):  # the page lists both, and complains when they are not there
-            (user / name).mkdir(parents=True)
-        (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
 
     def stop(self) -> None:
         super().stop()
