@@ -34,10 +34,10 @@ def pictures(w: Wiring, *seeds: int) -> Link:
     return batch
 
 
-@pytest.fixture(scope="module", params=WINDOWS.values(), ids=WINDOWS)
+@pytest.fixture(scope="module", params=WINDOWS)
 def latents(request, server):
     """Every way to sample with and without windows and references, each under its name."""
-    w, windows = Wiring(server, batch=FRAMES), request.param
+    w, windows = Wiring(server, batch=FRAMES), WINDOWS[request.param]
     batch = pictures(w, 1, 2, 3, 4, 5)
     models = {
         "alone": windows(w, w.model),

@@ -21,7 +21,7 @@ from harness.host import ROOT
 from headless import run_batch
 
 ray = pytest.importorskip("ray", reason="Ray is an extra; it is in tests/requirements.txt")
-ROWS = int(os.environ.get("ATELIER_ROWS", "12"))
+ROWS = int(os.environ.get("ATELIER_ROWS", "16"))
 NODES = int(os.environ.get("ATELIER_NODES", "2"))
 FLAGS = ["--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attention"]  # those of the tests' own server
 
@@ -30,11 +30,10 @@ FLAGS = ["--cpu", "--cache-classic", "--force-fp32", "--use-pytorch-cross-attent
 def cluster():
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "num_gpus": 1}  # Ray counts GPUs as it is told to; ComfyUI gets --cpu
     unseen = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
-    cluster = Cluster(initialize_head=True, head_node_args=node | unseen)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1} | unseen)
     for _ in range(NODES - 1):
-        cluster.add_node(**node)
+        cluster.add_node(num_cpus=1, num_gpus=1)  # Ray counts GPUs as it is told to; ComfyUI gets --cpu
     yield cluster
     ray.shutdown()
     cluster.shutdown()
