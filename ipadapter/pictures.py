@@ -1,6 +1,7 @@
 """Crop, resize and sharpen reference pictures. Pictures are (n, height, width, channels), floats from 0 to 1."""
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -85,10 +86,11 @@ def sharpen(images: Tensor, amount: float) -> Tensor:
     around = {(y, x): planes[..., y : y + height, x : x + width] for y in range(3) for x in range(3)}
     middle = around[1, 1]
     sides = [around[place] for place in ((0, 1), (1, 0), (1, 2), (2, 1))]
-    corners = torch.stack([around[place] for place in ((0, 0), (0, 2), (2, 0), (2, 2))])
-    cross = torch.stack([*sides, middle])
-    lowest = cross.amin(0).clamp(min=0) + corners.amin(0).clamp(min=0)
-    highest = cross.amax(0).clamp(max=1) + corners.amax(0).clamp(max=1)
+    cross = [*sides, middle]
+    corners = [around[place] for place in ((0, 0), (0, 2), (2, 0), (2, 2))]
+    # Pair by pair: to stack the nine first would copy the picture as often, and takes several times as long.
+    lowest = reduce(torch.minimum, cross).clamp(min=0) + reduce(torch.minimum, corners).clamp(min=0)
+    highest = reduce(torch.maximum, cross).clamp(max=1) + reduce(torch.maximum, corners).clamp(max=1)
     headroom = (torch.minimum(lowest, 2 - highest) / highest).sqrt()
     gain = -headroom * (1 / 8 + amount * (1 / 5 - 1 / 8))
     sharp = (sum(sides) * gain + middle) / (1 + 4 * gain)
