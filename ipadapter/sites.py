@@ -188,9 +188,17 @@ def _transformers(unet: Any) -> Iterator[tuple[Block, Any]]:
     ]
     for name, modules in groups:
         for number, module in enumerate(modules):
-            for child in module.modules() if module is not None else ():
-                if hasattr(child, "transformer_blocks"):
-                    yield (name, number), child
+            for transformer in _outermost_transformers(module) if module is not None else ():
+                yield (name, number), transformer
+
+
+def _outermost_transformers(module: Any) -> Iterator[Any]:
+    """A block's transformers. What is inside of one is left alone: most modules of a UNet are."""
+    if hasattr(module, "transformer_blocks"):
+        yield module
+    else:
+        for child in module.children():
+            yield from _outermost_transformers(child)
 
 
 def _places(sites: Sequence[Site]) -> dict[Site, Place]:
