@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -149,11 +150,17 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
             continue
         if has_text(named) and _spoken_sizes(config) and not _text_fits(config, named):
             continue
-        with without_values():
-            text = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
-            visual = open_clip.CustomTextCLIP(config["embed_dim"], vision, text).visual
-        if {key: value.shape for key, value in visual.state_dict().items()} == shapes:
+        if visual_shapes(open_clip, name) == shapes:
             yield name, config
+
+
+@cache
+def visual_shapes(open_clip: Any, name: str) -> dict[str, torch.Size]:
+    """The shapes of a vision tower of OpenCLIP; kept, since other files are compared with the same towers."""
+    config, text = open_clip.get_model_config(name), {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
+    with without_values():
+        visual = open_clip.CustomTextCLIP(config["embed_dim"], config["vision_cfg"], text).visual
+    return {key: value.shape for key, value in visual.state_dict().items()}
 
 
 def _is_siglip(vision: Config) -> bool:

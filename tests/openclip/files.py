@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, SiglipVisionConfig, SiglipVisionModel
 
+from pack.ipadapter.openclip_shapes import without_values
+
 VISION = {"image_size": 32, "layers": 3, "width": 128, "patch_size": 8}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
 SMALL = {"embed_dim": 32, "vision_cfg": VISION, "text_cfg": TEXT}
@@ -79,11 +81,14 @@ def transformers_clip(tensors: Tensors, activation: str = "gelu") -> CLIPModel:
 @cache
 def siglip() -> tuple[SiglipVisionModel, Tensors]:
     """transformers' SigLIP of a published size, ViT-B-16 at 224 pixels, with its pooling head."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with without_values():
         model = SiglipVisionModel(SiglipVisionConfig()).eval()
-        for parameter in model.parameters():
-            parameter.data = torch.randn_like(parameter) * (0.02 if parameter.ndim > 1 else 0.1)
+    model.to_empty(device="cpu")
+    for buffer in model.buffers():  # they count the patches
+        buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        parameter.data.normal_(0, 0.02 if parameter.ndim > 1 else 0.1, generator=generator)
     tensors = {
         name if name.startswith("vision_model.") else f"vision_model.{name}": tensor
         for name, tensor in model.state_dict().items()

@@ -14,7 +14,7 @@ from openclip.files import SMALL, close, pictures, save, siglip, small_openclip,
 from pack.ipadapter.errors import AdapterError
 from pack.ipadapter.openclip import build_encoder, read_config, see
 from pack.ipadapter.openclip_layout import to_openclip
-from pack.ipadapter.openclip_shapes import architecture_of, without_values
+from pack.ipadapter.openclip_shapes import architecture_of, visual_shapes, without_values
 
 
 def pixels(size=32):
@@ -72,8 +72,10 @@ def test_siglip_has_its_pooling_head():
 
 def test_siglip_in_openclips_layout_is_open_clips():
     tensors, _ = to_openclip(siglip()[1])
-    own: Any = open_clip.create_model("ViT-B-16-SigLIP", pretrained=None)
-    own.visual.load_state_dict({name.removeprefix("visual."): tensor for name, tensor in tensors.items()})
+    with without_values():
+        own: Any = open_clip.CustomTextCLIP(**_keywords("ViT-B-16-SigLIP"))
+    visual = {name.removeprefix("visual."): tensor for name, tensor in tensors.items()}
+    own.visual.load_state_dict(visual, assign=True)
     encoder = build_encoder(tensors)
     assert encoder.activation == "gelu" and encoder.layout == "OpenCLIP"
     with torch.no_grad():
@@ -111,15 +113,20 @@ class Called(TorchFunctionMode):
 def test_an_architecture_is_told_without_filling_any_tensor():
     """First values are thrown away, and take timm 20 seconds for a SigLIP."""
     tensors, _ = to_openclip(siglip()[1])
+    visual_shapes.cache_clear()
     with Called() as called:
         assert architecture_of(open_clip, tensors)[0] == "ViT-B-16-SigLIP"
     # The functions of torch.nn.init are called; what they call is not.
     assert "kaiming_uniform_" in called.names and not called.names & {"erfinv_", "clamp_", "fill_", "zero_"}
+    with Called() as called:
+        architecture_of(open_clip, tensors)
+    assert "kaiming_uniform_" not in called.names, "the towers are not built again"
 
 
 def _keywords(name):
     config: Any = open_clip.get_model_config(name)
     text = {key: value for key, value in config["text_cfg"].items() if key != "hf_tokenizer_name"}
+    text["layers"] = 1  # of a text tower only its vocabulary, width and longest text are looked at
     return {"embed_dim": config["embed_dim"], "vision_cfg": config["vision_cfg"], "text_cfg": text}
 
 
