@@ -1,6 +1,5 @@
 """Noise predictions of a patched ComfyUI UNet equal those of diffusers' UNet and IP-Adapter with the same weights."""
 
-import copy
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -50,11 +49,7 @@ class Used:
     face_strength: float = 1.0
 
     def checkpoint(self, unet, seed):
-        channels = judge.channels_of(unet)
-        sizes = SIZES | {"context": unet.config.cross_attention_dim, "channels": channels}
-        if self.variant.startswith("FaceID Plus"):
-            sizes["heads"] = 0
-        return synthetic.adapter(self.variant, seed=seed, **sizes)
+        return _checkpoint(self.variant, unet.config.cross_attention_dim, tuple(judge.channels_of(unet)), seed)
 
     def embeds(self, seed):
         """Features of the pictures and of what the negative prompt sees, one after another."""
@@ -62,6 +57,14 @@ class Used:
         count = self.images + 1
         hidden = randn(count, *shape, seed=seed) if shape else None
         return hidden, randn(count, 512, seed=seed + 1) if self.variant.startswith("FaceID") else None
+
+
+@cache  # both sides take the same tensors, and change none
+def _checkpoint(variant, context, channels, seed):
+    sizes = SIZES | {"context": context, "channels": list(channels)}
+    if variant.startswith("FaceID Plus"):
+        sizes["heads"] = 0
+    return synthetic.adapter(variant, seed=seed, **sizes)
 
 
 def mask(side):
@@ -122,9 +125,12 @@ def _places(use):
 
 
 def by_diffusers(family, used):
-    unet = copy.deepcopy(models(family)[0])
-    if used:
-        judge.load(unet, [use.checkpoint(unet, seed=i) for i, use in enumerate(used)])
+    unet = models(family)[0]
+    with judge.loaded(unet, [use.checkpoint(unet, seed=i) for i, use in enumerate(used)]):
+        return _noise_of(unet, family, used)
+
+
+def _noise_of(unet, family, used):
     judge.set_scales(unet, [use.weight for use in used])
     given = []
     for i, use in enumerate(used):
@@ -178,6 +184,7 @@ PAIRS = [("sd15", case) for case in CASES] + [("sdxl shallow", case) for case in
 def _forget_models():
     yield
     without_adapters.cache_clear()
+    _checkpoint.cache_clear()
     models.cache_clear()  # while ComfyUI is still there to unload them
 
 
