@@ -30,7 +30,7 @@ def adapter():
     return manage(read_checkpoint(state_dict, "tiny.safetensors"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # no test changes it: that would show in the others
 def model():
     return unets.tiny_model("sd15", seed=1)
 

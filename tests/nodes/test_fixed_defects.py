@@ -49,7 +49,7 @@ def vision():
     return standins.tiny_clip_vision(seed=3, hidden=64, projection=48, image_size=224)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")  # no test changes it: that would show in the others
 def model():
     return unets.tiny_model("sd15", seed=1)
 
