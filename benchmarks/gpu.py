@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from performance.rig import Rig
 
 ROOT = Path(__file__).parents[1]
-SIZES = {"sd15": 64, "sdxl": 128, "koala shallow": 8}  # latent pixels; the last to try it out
+SIZES = {"sd15": 64, "sdxl": 128, "two layers": 8}  # latent pixels; the last to try it out
 CHANNELS = 320  # of the published UNets
 ROUNDS, STEPS = 4, 8
 SLOW_ROUNDS, SLOW_STEPS = 2, 4  # where weights travel to the GPU in every step

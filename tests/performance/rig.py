@@ -9,6 +9,7 @@ from typing import Any
 import comfy.context_windows
 import comfy.utils
 import torch
+from comfy import supported_models
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -20,15 +21,21 @@ from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
-LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "koala shallow": 6}
+LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "two layers": 2}
 EMBEDS = 32
 XL: dict[str, Any] = {"variant": "SDXL", "context": 2048}
 KINDS: dict[str, dict[str, Any]] = {
     "sd15": {"variant": "standard", "context": 768, "channels": synthetic.sd15_channels},
     "sdxl": XL | {"channels": synthetic.sdxl_channels},
     "sdxl shallow": XL | {"channels": partial(synthetic.sdxl_channels, depths=(1, 2))},
-    "koala shallow": XL | {"channels": lambda base: [base * m for m in (2, 4, 4, 4, 2, 2)]},
+    "two layers": XL | {"channels": lambda base: [2 * base, base]},
 }
+# The least that has layers of two widths on two grids, one on the way in and one on the way out.
+TWO_LAYERS = unets.SDXL | {
+    "num_res_blocks": [0, 1], "channel_mult": [1, 2], "transformer_depth": [1], "transformer_depth_middle": -2,
+    "transformer_depth_output": [1, 0, 0],
+}  # fmt: skip
+unets.FAMILIES["two layers"] = (supported_models.KOALA_700M, TWO_LAYERS)
 
 
 @cache
@@ -97,7 +104,7 @@ class Rig:
     def count(self, model: ModelPatcher, **more: Any) -> Counter[str]:
         """The operations of one step."""
         inputs: dict[str, Any] = {"scheduler": counting.SCHEDULER} | more
-        return counting.count_step(lambda steps: self.sample(model, steps, **inputs))
+        return counting.count_step(model, lambda steps: self.sample(model, steps, **inputs))
 
 
 def added(with_prompts: Counter[str], bare: Counter[str]) -> Counter[str]:

@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+from comfy.cli_args import args
+
 from benchmarks import gpu, gpu_cases, plot, report
 from benchmarks.projecting import follow_projecting
 from performance.rig import Rig, half_mask
@@ -27,9 +29,20 @@ def test_what_projects_at_every_step_draws_the_same_picture(mask):
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
 
 
-def test_processes_of_their_own_measure_a_family_in_a_way_and_the_report_has_all_of_it(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu", "koala shallow"]
-    found, compiled = gpu.run([*command, "normal", *TINY]), gpu.run([*command, "compiled", *TINY, "--backend", BACKEND])
+def measured_here(monkeypatch, capsys, *options):
+    """What `python -m benchmarks.gpu` prints last, without a process that would import ComfyUI for it once more."""
+    monkeypatch.setattr(args, "use_pytorch_cross_attention", args.use_pytorch_cross_attention)  # which it turns on
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *options])
+    gpu.main()
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_a_family_is_measured_in_a_way_by_a_process_of_its_own_and_the_report_has_all_of_it(
+    tmp_path, monkeypatch, capsys
+):
+    found = measured_here(monkeypatch, capsys, "two layers", "normal", *TINY)
+    command = [sys.executable, "-m", "benchmarks.gpu", "two layers", "compiled", *TINY, "--backend", BACKEND]
+    compiled = gpu.run(command)
     assert set(found) == {"steps", "peak MB", "kernels", "busy"}, found
     assert set(found["steps"]) == {"bare s", *gpu_cases.CASES} and min(found["steps"].values()) > 0
     assert set(found["peak MB"]) == {"bare", *gpu_cases.CASES}
@@ -60,8 +73,8 @@ def test_a_mode_that_breaks_off_is_asked_for_its_error_and_not_for_what_a_librar
 
 def test_a_mode_that_takes_too_long_keeps_what_it_had_measured():
     slow = 'import time; print(\'{"steps": {"bare s": 1.0}}\', flush=True); time.sleep(60)'
-    stopped = gpu.run([sys.executable, "-c", slow], limit=5)
-    assert stopped == {"steps": {"bare s": 1.0}, "failed": "stopped after 5 s"}
+    stopped = gpu.run([sys.executable, "-c", slow], limit=2)
+    assert stopped == {"steps": {"bare s": 1.0}, "failed": "stopped after 2 s"}
 
 
 def test_published_widths_have_published_heads(monkeypatch):

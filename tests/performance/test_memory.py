@@ -21,6 +21,7 @@ from performance.rig import Rig, decider_of, half_mask, in_windows
 from test_nodes_pack import standins
 
 RIG = Rig("sd15")
+SMALL = Rig("two layers", size=4)  # for batches: what is kept grows with their frames, in every layer alike
 MEGABYTE = 10**6
 
 
@@ -59,15 +60,14 @@ def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
 
 @pytest.mark.parametrize("frames", [40, 200])
 def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch, frames):
-    monkeypatch.setattr(keys_values, "BUDGET", 100_000)
+    monkeypatch.setattr(keys_values, "BUDGET", 10_000)
     monkeypatch.setattr(keys_values, "KEYS_VALUES", ContentCache(0))
-    small = Rig("sd15", size=4)
-    patched = in_windows(small.follow(small.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
+    patched = in_windows(SMALL.follow(SMALL.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
     store = decider_of(patched).store
-    store.max_bytes = 400_000
+    store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
-    assert prompt.models == (small.adapter.patcher,)
-    assert patched.model_patches_models() == [small.adapter.patcher] * small.layers
+    assert prompt.models == (SMALL.adapter.patcher,)
+    assert patched.model_patches_models() == [SMALL.adapter.patcher] * SMALL.layers
     pictures: list[int] = []
     most = 0
     compute = AdapterNetwork.keys_values
@@ -79,8 +79,8 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
         return compute(self, tokens, number, *more)
 
     monkeypatch.setattr(AdapterNetwork, "keys_values", watched)
-    small.sample(patched, steps=1, frames=frames)
-    windows = len(pictures) / (2 * small.layers)  # positive and negative, every layer
+    SMALL.sample(patched, steps=1, frames=frames)
+    windows = len(pictures) / (2 * SMALL.layers)  # positive and negative, every layer
     assert windows == windows_of(frames)
     assert max(pictures) <= 16 + 1, "a window's pictures, and the anchor frame that ComfyUI puts before it"
     assert 0 < most <= store.max_bytes
@@ -98,10 +98,8 @@ def windows_of(frames: int) -> int:
 
 
 def test_per_window_keys_and_values_give_the_picture_that_kept_ones_give(monkeypatch):
-    small = Rig("sd15", size=4)
-
     def picture():
-        return small.sample(in_windows(small.follow(small.bare(), images=40, per_frame=True)), steps=1, frames=40)
+        return SMALL.sample(in_windows(SMALL.follow(SMALL.bare(), images=40, per_frame=True)), steps=1, frames=40)
 
     kept = picture()
     monkeypatch.setattr(keys_values, "BUDGET", 0)

@@ -1,6 +1,7 @@
 """What image prompts add to a step of ComfyUI's KSampler, in operations. Counts, never seconds.
 
-SDXL has two transformers here where it has ten: a layer costs the same in all of them. test_server.py counts all 70.
+SDXL has two transformers here where it has ten, and the less usual backends two layers in all: a layer costs the same
+in all of them. test_server.py counts all 16 and 70.
 """
 
 import pytest
@@ -19,8 +20,8 @@ from test_nodes_pack.counting import host_reads, products, total
 PER_LAYER = 6  # fold q (2), attention, unfold (2), add
 FURTHER = 4  # the same q serves every prompt
 SIGMA = 2  # once per model call: pick sigma and read it
-BACKENDS = ["attention_sub_quad", "attention_pytorch", "attention_split"]  # the first is ComfyUI's on a bare CPU
-CASES = [("sd15", backend) for backend in BACKENDS] + [("sdxl shallow", "attention_pytorch")]
+FAMILIES = [(family, "attention_pytorch") for family in ("sd15", "sdxl shallow")]
+CASES = FAMILIES + [("two layers", backend) for backend in ("attention_sub_quad", "attention_split")]
 RISING = WeightSchedule(steps=StepCurve(shape="linear up", low=0.2, high=1.0))
 
 
@@ -58,6 +59,7 @@ def test_every_further_adapter_on_a_layer_costs_four(counted, prompts):
     assert products(counts) == host_reads(counts) == 0
 
 
+@pytest.mark.parametrize("counted", FAMILIES, indirect=True, ids=str)
 @pytest.mark.parametrize("weight_type", ["style transfer", "composition", "style transfer precise"])
 def test_layers_that_a_weight_type_leaves_out_cost_nothing(counted, weight_type):
     model = counted.rig.follow(counted.model, weight_type=weight_type)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,9 @@ SCHEDULER = "sgm_uniform"  # the second of two steps is at the middle of samplin
 PRODUCTS = ("aten.linear", "aten.mm.", "aten.bmm", "aten.addmm", "aten.matmul", "aten.baddbmm")
 
 
+_name = cache(str)  # of an operation: torch spells it anew each time
+
+
 class Operations(TorchDispatchMode):
     """Counts operations by name while it is entered; under inference mode, as ComfyUI samples, none is split up."""
 
@@ -23,7 +27,7 @@ class Operations(TorchDispatchMode):
         self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.counts[str(func)] += 1
+        self.counts[_name(func)] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -40,17 +44,20 @@ def products(counts: Counter[str]) -> float:
     return sum(count for name, count in counts.items() if name.startswith(PRODUCTS))
 
 
-def count_step(sample: Callable[[int], Any]) -> Counter[str]:
-    """Operations of the second step: two steps less one, so that what is done once drops out."""
-    with torch.inference_mode():
-        sample(1)  # loads the model
-    runs = []
-    for steps in (2, 1):
-        with torch.inference_mode(), Operations() as operations:
-            sample(steps)
-        runs.append(operations.counts)
-    runs[0].subtract(runs[1])
-    return Counter({name: count for name, count in runs[0].items() if count})
+def count_step(model: Any, sample: Callable[[int], Any]) -> Counter[str]:
+    """Operations of the second of two steps, from the end of one model call to the end of the next: what is done once,
+    loading the model for one, drops out.
+    """
+    calls: list[Counter[str]] = []
+    with torch.inference_mode(), Operations() as operations:
+        diffusion_model = model.get_model_object("diffusion_model")
+        hook = diffusion_model.register_forward_hook(lambda *_: calls.append(operations.counts.copy()))
+        try:
+            sample(2)
+        finally:
+            hook.remove()
+    first, second = calls
+    return second - first
 
 
 class TestCountedStep(io.ComfyNode):
@@ -65,8 +72,9 @@ class TestCountedStep(io.ComfyNode):
     @classmethod
     def execute(cls, model: Any, positive: Any, negative: Any, latent_image: Any) -> io.NodeOutput:
         counts = count_step(
+            model,
             lambda steps: HOST_NODES.common_ksampler(
                 model, 5, steps, 7.0, "euler", SCHEDULER, positive, negative, latent_image
-            )
+            ),
         )
         return io.NodeOutput(ui={"counts": [dict(counts)]})

@@ -36,8 +36,8 @@ def steps_of(model, family):
 
 
 def added(model, bare, family):
-    counts = count_step(steps_of(model, family))
-    counts.subtract(count_step(steps_of(bare, family)))
+    counts = count_step(model, steps_of(model, family))
+    counts.subtract(count_step(bare, steps_of(bare, family)))
     return counts
 
 
