@@ -6,7 +6,6 @@ Everything attached is new: nothing reachable from the model that came in is cha
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -54,12 +53,10 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model that also attends to image prompts, at every site that they reach."""
     clone = model.clone()
-    earlier = decider_of(model)
     binding, sites = _binding(clone), sites_of(clone)
     decider = Decider(
         (*attached_prompts(model), *prompts),
         clone.get_model_object("model_sampling"),
-        earlier.positions if earlier else WeakKeyDictionary(),
         binding.idle_patches(sites),
         Places(sites, binding.patch_at),
     )

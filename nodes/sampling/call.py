@@ -7,7 +7,7 @@ for the keys, values and masks that act in it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, proxy
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ Kept = TypeVar("Kept")
 Grid = tuple[int, int]  # rows and columns of a level's tokens
 Around = tuple[int, int]  # tokens before and behind those of the grid, which are no place in the picture
 BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on the device while it samples
+_POSITIONS: WeakKeyDictionary[Any, SamplingPosition] = WeakKeyDictionary()  # by the model_sampling of a host's model
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ class Decider:
 
     prompts: tuple[ImagePrompt, ...]
     model_sampling: Any
-    positions: WeakKeyDictionary = field(default_factory=WeakKeyDictionary)  # by model_sampling; chains share them
     idle: Sequence[AttentionPatch] = ()  # one per site, for graphs that serve whatever prompts reach
     places: Places = Places()
     watch: Watch = field(default_factory=Watch)
@@ -65,7 +65,7 @@ class Decider:
 
     def __post_init__(self) -> None:
         """Look up what needs the host's noise schedule now: on a GPU, every look-up waits for the device."""
-        position = self._position(self.model_sampling)
+        position = position_of(self.model_sampling)
         for prompt in self.prompts:
             for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
                 position.sigma(percent)
@@ -134,7 +134,7 @@ class Decider:
         self, options: dict[str, Any], rows: int, model_sampling: Any, latent: tuple[int, int] | None = None
     ) -> ModelCall:
         """Read sigma at most once, and only where a prompt depends on it."""
-        position = self._position(model_sampling)
+        position = position_of(model_sampling)
         needed = any(prompt.depends_on_sigma for prompt in self.prompts) and "sigmas" in options
         sigma = float(options["sigmas"][0]) if needed else None
         weights = {prompt: _weights(prompt, position, sigma) for prompt in self.prompts}
@@ -219,10 +219,15 @@ class Decider:
 
         return self.keep(key, make)
 
-    def _position(self, model_sampling: Any) -> SamplingPosition:
-        if model_sampling not in self.positions:
-            self.positions[model_sampling] = SamplingPosition(model_sampling.percent_to_sigma)
-        return self.positions[model_sampling]
+
+def position_of(model_sampling: Any) -> SamplingPosition:
+    """The sampling positions of a noise schedule, made once for all that is ever applied to its model: a thousand
+    look-ups, each of which a GPU answers late.
+    """
+    if model_sampling not in _POSITIONS:
+        schedule = proxy(model_sampling)  # a strong reference would keep it for ever
+        _POSITIONS[model_sampling] = SamplingPosition(lambda percent: schedule.percent_to_sigma(percent))
+    return _POSITIONS[model_sampling]
 
 
 def acting(prompts: Sequence[ImagePrompt], site: Site, call: ModelCall) -> list[ImagePrompt]:

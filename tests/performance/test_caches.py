@@ -22,7 +22,7 @@ from performance.rig import Rig, decider_of, half_mask, patches_of
 from test_nodes_pack import standins
 from test_nodes_pack.counting import Operations, products
 
-RIG = Rig("sd15")
+RIG, SMALL = Rig("sd15"), Rig("two layers")
 CHANGES = [
     {"weight": 0.3},
     {"weight_type": "style transfer"},
@@ -119,12 +119,12 @@ def test_every_cache_has_a_bound_and_keeps_to_it(monkeypatch, fresh, work):
 
 
 def test_two_hundred_applies_leave_no_more_behind_than_one_hundred(monkeypatch, fresh):
-    monkeypatch.setattr(caches.KEYS_VALUES, "max_bytes", 400_000)
-    model = RIG.bare()
+    monkeypatch.setattr(caches.KEYS_VALUES, "max_bytes", 30_000)
+    model = SMALL.bare()
     seen: weakref.WeakSet = weakref.WeakSet()
 
     def apply(number: int) -> None:
-        patched = RIG.follow(model, number % 50, weight=1 + number / 1000, mask=half_mask() * 0.5)
+        patched = SMALL.follow(model, number % 50, weight=1 + number / 1000, mask=half_mask() * 0.5)
         seen.update([patched, decider_of(patched), *attached_prompts(patched), *patches_of(patched)])
 
     for number in range(100):
@@ -136,8 +136,25 @@ def test_two_hundred_applies_leave_no_more_behind_than_one_hundred(monkeypatch, 
     gc.collect()
     assert not seen
     assert (cache.live_serials(), len(caches.TOKENS)) == after_hundred
-    assert caches.KEYS_VALUES.bytes <= 400_000
+    assert caches.KEYS_VALUES.bytes <= 30_000
     assert not patches_of(model) and not model.wrappers and not model.callbacks
+
+
+def test_the_noise_schedule_of_a_model_is_looked_up_once_and_kept_as_long_as_the_model(monkeypatch):
+    model = RIG.bare()
+    schedule = model.get_model_object("model_sampling")
+    asked, look_up = [], type(schedule).percent_to_sigma
+    monkeypatch.setattr(type(schedule), "percent_to_sigma", lambda self, at: asked.append(at) or look_up(self, at))
+    rising = WeightSchedule(steps=StepCurve(shape="linear up"))
+    RIG.follow(model, schedule=rising, start_at=0.1)
+    assert len(asked) > 1000
+    asked.clear()
+    RIG.follow(model, seed=2, schedule=rising, start_at=0.1)
+    assert not asked
+    there = weakref.ref(schedule)
+    del model, schedule
+    gc.collect()
+    assert there() is None
 
 
 def test_sampling_leaves_nothing_on_the_device(fresh):
