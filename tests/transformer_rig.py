@@ -1,5 +1,6 @@
 """Tiny transformers with image prompts, sampled in this process by ComfyUI's own guider."""
 
+from functools import cache
 from typing import Any
 
 import comfy.model_management
@@ -25,8 +26,13 @@ FAMILY = {"XLabs Flux": "flux", "InstantX Flux": "flux", "InstantX SD3.5": "sd3.
 
 
 def tiny_model(family: str, seed: int = 0, **sizes: int) -> ModelPatcher:
-    """A MODEL as Load Diffusion Model makes it of a file with these tensors."""
-    return comfy.sd.load_diffusion_model_state_dict(tiny.STATES[family](seed, **sizes))
+    """A MODEL as Load Diffusion Model makes it of a file with these tensors, which it copies."""
+    return comfy.sd.load_diffusion_model_state_dict(dict(_tensors(family, seed, **sizes)))
+
+
+@cache
+def _tensors(family: str, seed: int, **sizes: int) -> dict[str, Tensor]:
+    return tiny.STATES[family](seed, **sizes)
 
 
 def model_of(family: str, seed: int = 0) -> ModelPatcher:

@@ -1,5 +1,6 @@
 """Presets for Flux and SD3.5, and the pooling head of SigLIP, which lies in the vision model's own file."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,36 @@ PRESETS = {  # what each is made of: adapter, its file, its encoder's file
 }
 
 
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
-    for name in ("ipadapter", "clip_vision"):
-        (tmp_path / name).mkdir()
-        entry = ([str(tmp_path / name)], {".safetensors", ".bin"})
+FOLDERS = ("ipadapter", "clip_vision")
+
+
+def look_in(monkeypatch, folder: Path) -> None:
+    for name in FOLDERS:
+        entry = ([str(folder / name)], {".safetensors", ".bin"})
         monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    """Empty folders of models."""
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    look_in(monkeypatch, tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Folders with every adapter and encoder that presets are made of."""
+    folder = tmp_path_factory.mktemp("published")
+    for name in FOLDERS:
+        (folder / name).mkdir()
+    for kind, file, _ in PRESETS.values():
+        write(folder / "ipadapter", kind, file)
+    write_encoders(folder / "clip_vision")
+    yield folder
+    shutil.rmtree(folder)
 
 
 def write(folder: Path, kind: str, name: str) -> None:
@@ -60,12 +83,10 @@ def write_encoders(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_brings_the_adapter_and_the_encoder_that_fits_it(folders, monkeypatch, preset):
+def test_a_preset_brings_the_adapter_and_the_encoder_that_fits_it(published, monkeypatch, preset):
     kind, name, encoder = PRESETS[preset]
     monkeypatch.setattr(comfy.clip_vision, "load", lambda path: type("Encoder", (), {"path": path})())
-    for other, file, _ in PRESETS.values():
-        write(folders / "ipadapter", other, file)
-    write_encoders(folders / "clip_vision")
+    look_in(monkeypatch, published)
     model = tiny_model("sd3.5" if kind.endswith("SD3.5") else "flux")
     pipeline = IPAdapterUnifiedLoaderCommunity.execute(model, preset).result[1]
     assert Path(pipeline["ipadapter"]["file"]).name == name
