@@ -109,9 +109,9 @@ def test_the_demos_words_are_told_from_each_other(models):
     parts = demo(g)
     prompt = g.add("IPAdapterDemoPrompt", words="star")
     empty = g.add("IPAdapterDemoPrompt", words="")
-    latent = g.add("EmptyLatentImage", width=96, height=96, batch_size=4)
+    latent = g.add("EmptyLatentImage", width=96, height=96, batch_size=2)
     sampled = g.add(
-        "KSampler", model=parts[0], positive=prompt[0], negative=empty[0], latent_image=latent[0], seed=1, steps=8,
+        "KSampler", model=parts[0], positive=prompt[0], negative=empty[0], latent_image=latent[0], seed=1, steps=4,
         cfg=2.0, sampler_name="euler", scheduler="normal", denoise=1.0,
     )  # fmt: skip
     images = g.add("VAEDecode", samples=sampled[0], vae=parts[3])
@@ -129,7 +129,7 @@ def study(g: Graph, prompt: str = "house", **more: object) -> Node:
     links = {"model": parts[0], "ipadapter": parts[2], "scorer": parts[1], "clip_vision": parts[1], "vae": parts[3]}
     links |= {"positive": positive[0], "negative": negative[0], "latent_image": latent[0]}
     links["references"] = g.add("IPAdapterDemoReference", picture="navy on stripes")[0]
-    numbers = {"weights": "1, 0, 0.5", "weight_types": "linear, style transfer", "seed": 3, "steps": 6, "cfg": 2.0}
+    numbers = {"weights": "1, 0, 0.5", "weight_types": "linear, style transfer", "seed": 3, "steps": 4, "cfg": 2.0}
     choices = {"sampler_name": "euler", "scheduler": "normal", "cell": 96, "prompt": prompt}
     return g.add("IPAdapterStudy", **(links | numbers | choices | more))
 
