@@ -112,8 +112,9 @@ def test_every_cache_has_a_bound_and_keeps_to_it(monkeypatch, fresh, work):
     assert sum(one.max_bytes for one in caches.CONTENT_CACHES) <= 1024 * 2**20
     for one in caches.CONTENT_CACHES:
         monkeypatch.setattr(one, "max_bytes", 400_000)
+    model = RIG.bare()
     for seed in range(12):
-        follow(RIG.bare(), clip_vision, picture(seed))
+        follow(model, clip_vision, picture(seed))
         assert all(one.bytes <= one.max_bytes for one in caches.CONTENT_CACHES)
     assert len(caches.KEYS_VALUES) < 12
 

@@ -30,9 +30,9 @@ def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, b
     widths = synthetic.sdxl_channels()
     rows = Rows((NEGATIVE, POSITIVE), frames=1)
     kept = 0
+    prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
     for width in set(widths):
         pair = (torch.zeros(1, tokens, width, dtype=torch.float16),) * 2
-        prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
         object.__setattr__(prompt, "keys_values", lambda *_, pair=pair: keys_values.KeysValues(pair, pair))
         arranged = arrange(prompt, 0, 0, rows, width // 64, 1.0)
         kept += sum(x.nbytes for x in arranged) * widths.count(width)
