@@ -55,7 +55,7 @@ def channels_of(unet: UNet2DConditionModel) -> list[int]:
 def load(unet: UNet2DConditionModel, adapters: Sequence[dict[str, dict[str, Tensor]]]) -> None:
     """Give a UNet adapters in their published layout, by diffusers' own reader of it."""
     plain = [{group: dict(tensors) for group, tensors in adapter.items()} for adapter in adapters]
-    unet._load_ip_adapter_weights(plain, low_cpu_mem_usage=False)
+    unet._load_ip_adapter_weights(plain, low_cpu_mem_usage=True)  # no first values for what is read
 
 
 @contextmanager
