@@ -6,7 +6,7 @@ All references are in styles that no model was trained on. Every picture shows a
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from demo_models.words import WORDS
 from harness.client import Client
 from harness.demo_graph import APPLY, half_mask, sample
 from harness.graph import Graph, Link, Node
-from training.data import draw_held_out
+from training.data import Drawn, draw_held_out
 
 EACH = 20  # pictures per word
 Wire = Callable[[Graph, Node, list[Link]], Link]  # graph, models and references to the model to sample with
@@ -50,6 +50,12 @@ def _apply(g: Graph, models: Node, model: Link, image: Link, weight: float, half
     return g.add("IPAdapterBatch", **settings | inputs | {"weight": weight, "encode_batch_size": 0})[0]
 
 
+@cache
+def held_out() -> Drawn:
+    """The styles that no model was trained on, which take more than a second to draw; nobody changes them."""
+    return draw_held_out()
+
+
 @dataclass(frozen=True)
 class Group:
     """A word, the held-out pictures whose style it is drawn in, and the next word's, for the other half."""
@@ -65,7 +71,7 @@ class Studio:
 
     servers: Sequence[Client]
     sampler: Mapping[str, Any] = field(default_factory=dict)  # what differs from the demo's own
-    drawn: Any = field(default_factory=draw_held_out)
+    drawn: Any = field(default_factory=held_out)
 
     @cached_property
     def groups(self) -> list[Group]:

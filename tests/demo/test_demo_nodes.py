@@ -5,11 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
+from demo.studio import held_out
 from harness.client import PromptError
 from harness.demo_graph import SIZE, Drawing, Follow, apply, draw, half_mask, sample
 from harness.graph import Graph
 from harness.host import ROOT
-from training.data import draw_held_out
 
 FOLLOWED = Follow("navy on stripes")
 SHOWN = {"layers": "all", "start": 0.0, "end": 1.0, "contrast": "share", "opacity": 0.5}
@@ -97,7 +97,7 @@ def test_the_reference_node_shows_the_picture_that_comes_with_the_pack(server):
 
 
 def test_the_vae_brings_a_drawn_picture_back(server):
-    pictures = draw_held_out().pictures[:8].movedim(1, -1)
+    pictures = held_out().pictures[:8].movedim(1, -1)
     name = server.output.parent / "input" / "drawn.png"
     frames = [Image.fromarray(picture.numpy()) for picture in pictures]
     frames[0].save(name, save_all=True, append_images=frames[1:])

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from demo.studio import held_out
 from demo_models.words import WORDS
 from training.contents import CONTENTS
-from training.data import MANY_SEED, MANY_STYLES, draw_data, draw_held_out, draw_many, draw_split
+from training.data import MANY_SEED, MANY_STYLES, draw_data, draw_many, draw_split
 from training.judges import palette_distance
 from training.more_textures import MORE_TEXTURES
 from training.palettes import FIGURE_APART, draw_palettes, to_oklab, to_srgb
@@ -35,12 +36,12 @@ def test_both_pictures_of_a_style_hold_its_colours_and_not_the_same_drawing(draw
 
 
 def test_no_held_out_palette_or_texture_is_in_the_training_set(drawn):
-    held_out = draw_held_out()
+    unseen = held_out()
     assert set(drawn.styles.textures) <= set(TEXTURES) and not set(TEXTURES) & set(HELD_OUT)
-    assert set(held_out.styles.textures) & set(HELD_OUT) == set(HELD_OUT)
+    assert set(unseen.styles.textures) & set(HELD_OUT) == set(HELD_OUT)
     for seed, count in ((20261122, 16384), (MANY_SEED, MANY_STYLES)):
         training = draw_palettes(count, np.random.default_rng(seed)).flatten(1)
-        assert torch.cdist(held_out.styles.palettes.flatten(1), training).min() > 0.005
+        assert torch.cdist(unseen.styles.palettes.flatten(1), training).min() > 0.005
 
 
 def test_styles_of_many_textures_have_the_same_one_in_all_their_pictures_and_none_that_is_held_out():

@@ -1,10 +1,12 @@
 """Tiny UNets of ComfyUI's own classes, with the block layout of published models and seeded weights."""
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
 from comfy import model_management, model_patcher, supported_models
-from torch import nn
+from torch import Tensor, nn
 
 # Layouts as in comfy.model_detection.unet_config_from_diffusers_unet; only the widths are ours.
 SD15 = {
@@ -49,6 +51,8 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
         _sdxl([0, 1, 1], -2, [0, 0, 1, 1, 1, 1], num_res_blocks=[1, 1, 1]),
     ),
 }
+Layout = tuple[torch.Size, torch.dtype, bool]  # of a parameter; True: a weight of a norm or of a layer
+MOST_KEPT = 2**24  # numbers of a model whose weights are kept: 64 MB
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -88,11 +92,21 @@ def model_of(
 @torch.no_grad()
 def seed_weights(module: nn.Module, seed: int, drawn_on: str = "cpu") -> None:
     """Fill every parameter from a generator of its own, scaled so that activations keep their size."""
+    layout = tuple((p.shape, p.dtype, name.endswith("weight")) for name, p in module.named_parameters())
+    small = sum(shape.numel() for shape, _, _ in layout) < MOST_KEPT
+    for parameter, value in zip(module.parameters(), (_kept if small else _drawn)(seed, drawn_on, layout), strict=True):
+        parameter.copy_(value)
+
+
+def _drawn(seed: int, drawn_on: str, layout: tuple[Layout, ...]) -> Iterator[Tensor]:
     generator = torch.Generator(drawn_on).manual_seed(seed)
-    for name, parameter in module.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator, device=drawn_on)
-        if parameter.ndim > 1:
-            value = noise / max(1, parameter[0].numel()) ** 0.5
-        else:
-            value = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
-        parameter.copy_(value.to(parameter.dtype))
+    for shape, dtype, is_weight in layout:
+        noise = torch.randn(shape, generator=generator, device=drawn_on)
+        fan_in = max(1, shape[1:].numel())
+        yield (noise / fan_in**0.5 if len(shape) > 1 else 0.1 * noise + float(is_weight)).to(dtype)
+
+
+@lru_cache(maxsize=4)
+def _kept(seed: int, drawn_on: str, layout: tuple[Layout, ...]) -> list[Tensor]:
+    """Tests ask for the same model again and again, and copying is ten times as fast as drawing."""
+    return list(_drawn(seed, drawn_on, layout))
