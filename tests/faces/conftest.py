@@ -39,8 +39,10 @@ def photo() -> Callable[[str], Tensor]:
 def faces_server(server):
     """The server with small FaceID adapters of every variant, a face pack and photos of people."""
     for seed, (file, (variant, _, sizes, *_)) in enumerate(VARIANTS.items()):
+        if (target := server.base / "models" / "ipadapter" / file).exists():  # of the last module
+            continue
         nested = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes | FACE)
-        synthetic.save(nested, server.base / "models" / "ipadapter" / file)
+        synthetic.save(nested, target)
     assets.write_face_packs(server.base / "models" / "insightface" / "models", ("buffalo_l", assets.PACK))
     for name in PHOTOS:
         source = assets.PHOTOS[name]()

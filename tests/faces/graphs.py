@@ -7,7 +7,7 @@ from harness.assets import SD15, SHALLOW
 from harness.graph import Graph
 from harness.sampling import sample
 
-FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4, "depth": 1}
+FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
 VARIANTS = {  # file -> variant, family of TestModel, sizes, side and kind of the crop
     "faceid_sd15.bin": ("FaceID", "sd15", SD15, 224, "aligned"),
     "faceid-plus_sd15.bin": ("FaceID Plus", "sd15", SD15, 224, "aligned"),
