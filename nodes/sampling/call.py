@@ -27,7 +27,8 @@ Kept = TypeVar("Kept")
 Grid = tuple[int, int]  # rows and columns of a level's tokens
 Around = tuple[int, int]  # tokens before and behind those of the grid, which are no place in the picture
 BUDGET = 256 * 2**20  # bytes of arranged K/V and masks that a model keeps on the device while it samples
-_POSITIONS: WeakKeyDictionary[Any, SamplingPosition] = WeakKeyDictionary()  # by the model_sampling of a host's model
+# By the model_sampling of a host's model: its sigmas when they were looked up, and what was found.
+_POSITIONS: WeakKeyDictionary[Any, tuple[Any, SamplingPosition]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Decider:
 
     def __post_init__(self) -> None:
         """Look up what needs the host's noise schedule now: on a GPU, every look-up waits for the device."""
-        position = position_of(self.model_sampling)
+        position = position_of(self.model_sampling, applying=True)
         for prompt in self.prompts:
             for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
                 position.sigma(percent)
@@ -220,14 +221,18 @@ class Decider:
         return self.keep(key, make)
 
 
-def position_of(model_sampling: Any) -> SamplingPosition:
+def position_of(model_sampling: Any, applying: bool = False) -> SamplingPosition:
     """The sampling positions of a noise schedule, made once for all that is ever applied to its model: a thousand
-    look-ups, each of which a GPU answers late.
+    look-ups, each of which a GPU answers late. Other packs may set other sigmas in place, which applying notices;
+    while the model samples, they are others only because they were moved to its device.
     """
-    if model_sampling not in _POSITIONS:
+    sigmas = getattr(model_sampling, "sigmas", None)
+    looked_up, position = _POSITIONS.get(model_sampling, (None, None))
+    if position is None or (applying and looked_up is not sigmas):
         schedule = proxy(model_sampling)  # a strong reference would keep it for ever
-        _POSITIONS[model_sampling] = SamplingPosition(lambda percent: schedule.percent_to_sigma(percent))
-    return _POSITIONS[model_sampling]
+        position = SamplingPosition(lambda percent: schedule.percent_to_sigma(percent))
+        _POSITIONS[model_sampling] = sigmas, position
+    return position
 
 
 def acting(prompts: Sequence[ImagePrompt], site: Site, call: ModelCall) -> list[ImagePrompt]:

@@ -152,6 +152,9 @@ def test_the_noise_schedule_of_a_model_is_looked_up_once_and_kept_as_long_as_the
     asked.clear()
     RIG.follow(model, seed=2, schedule=rising, start_at=0.1)
     assert not asked
+    schedule.set_sigmas(schedule.sigmas * 2)  # as some packs do, in place
+    RIG.follow(model, schedule=rising, start_at=0.1)
+    assert len(asked) > 1000
     there = weakref.ref(schedule)
     del model, schedule
     gc.collect()
