@@ -1,5 +1,6 @@
 """Pytest fixtures: `server`, and `start_server` for servers with other flags."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         slow = []
     items[:] = [*slow, *quick]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What was imported until now stays to the end: nothing of it has to be looked at again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_slow(item: pytest.Item) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import comfy.context_windows
 import comfy.utils
 import torch
-from comfy import supported_models
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -30,12 +29,6 @@ KINDS: dict[str, dict[str, Any]] = {
     "sdxl shallow": XL | {"channels": partial(synthetic.sdxl_channels, depths=(1, 2))},
     "two layers": XL | {"channels": lambda base: [2 * base, base]},
 }
-# The least that has layers of two widths on two grids, one on the way in and one on the way out.
-TWO_LAYERS = unets.SDXL | {
-    "num_res_blocks": [0, 1], "channel_mult": [1, 2], "transformer_depth": [1], "transformer_depth_middle": -2,
-    "transformer_depth_output": [1, 0, 0],
-}  # fmt: skip
-unets.FAMILIES["two layers"] = (supported_models.KOALA_700M, TWO_LAYERS)
 
 
 @cache

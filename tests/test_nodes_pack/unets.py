@@ -46,9 +46,10 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
         supported_models.KOALA_700M,
         _sdxl([0, 2, 5], -2, [0, 0, 2, 2, 5, 5], num_res_blocks=[1, 1, 1]),
     ),
-    "koala shallow": (
+    # The least that has layers of two widths on two grids, one on the way in and one on the way out.
+    "two layers": (
         supported_models.KOALA_700M,
-        _sdxl([0, 1, 1], -2, [0, 0, 1, 1, 1, 1], num_res_blocks=[1, 1, 1]),
+        _sdxl([1], -2, [1, 0, 0], num_res_blocks=[0, 1], channel_mult=[1, 2]),
     ),
 }
 Layout = tuple[torch.Size, torch.dtype, bool]  # of a parameter; True: a weight of a norm or of a layer
