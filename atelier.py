@@ -149,6 +149,7 @@ def find_browser() -> str:
 
 
 def start_pyright() -> subprocess.Popen[str]:
+    """Begin to check the types; what it says waits for `communicate`."""
     command = [PYTHON, "-m", "pyright", "--pythonpath", PYTHON]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

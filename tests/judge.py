@@ -62,12 +62,14 @@ def load(unet: UNet2DConditionModel, adapters: Sequence[dict[str, dict[str, Tens
 def loaded(unet: UNet2DConditionModel, adapters: Sequence[dict[str, dict[str, Tensor]]]) -> Iterator[None]:
     """Adapters on a UNet for a while; it is as it was afterwards, which takes less time than a copy of it."""
     before = unet.attn_processors
-    if adapters:
-        load(unet, adapters)
-    yield
-    unet.encoder_hid_proj = None  # first: a resampler has attentions as well
-    unet.register_to_config(encoder_hid_dim_type=None)
-    unet.set_attn_processor(before)
+    try:
+        if adapters:
+            load(unet, adapters)
+        yield
+    finally:  # or one case that breaks would break all that come after it
+        unet.encoder_hid_proj = None  # first: a resampler has attentions as well
+        unet.register_to_config(encoder_hid_dim_type=None)
+        unet.set_attn_processor(before)
 
 
 def set_scales(unet: UNet2DConditionModel, scales: Sequence[float]) -> None:
