@@ -37,6 +37,7 @@ class Sizes:
     pooled: int = 1024  # width of the vision encoder's pooled embeds
     hidden: int = 1280  # width of its hidden states; never 512, which is a face's width
     dim: int = 0  # width inside a resampler
+    inner: int = 0  # of its feed-forward layers; published ones are four times as wide as it
     heads: int = 0
     tokens: int = 0
     face_hidden: int = 0
@@ -64,17 +65,20 @@ class Maker:
     def norm(self, name: str, dim: int) -> dict[str, Tensor]:
         return {f"{name}.weight": self(dim) + 1, f"{name}.bias": self(dim)}
 
-    def resampler(self, prefix: str, into: int, dim: int, out: int, heads: int, depth: int) -> dict[str, Tensor]:
+    def resampler(
+        self, prefix: str, into: int, dim: int, out: int, heads: int, depth: int, inner: int = 0
+    ) -> dict[str, Tensor]:
         group = self.linear(f"{prefix}proj_in", into, dim) | self.linear(f"{prefix}proj_out", dim, out)
         group |= self.norm(f"{prefix}norm_out", out)
+        inner = inner or dim * 4
         for i in range(depth):
             attention, feed = f"{prefix}layers.{i}.0", f"{prefix}layers.{i}.1"
             group |= self.norm(f"{attention}.norm1", dim) | self.norm(f"{attention}.norm2", dim)
             group |= self.linear(f"{attention}.to_q", dim, heads * 64, bias=False)
             group |= self.linear(f"{attention}.to_kv", dim, heads * 128, bias=False)
             group |= self.linear(f"{attention}.to_out", heads * 64, dim, bias=False)
-            group |= self.norm(f"{feed}.0", dim) | self.linear(f"{feed}.1", dim, dim * 4, bias=False)
-            group |= self.linear(f"{feed}.3", dim * 4, dim, bias=False)
+            group |= self.norm(f"{feed}.0", dim) | self.linear(f"{feed}.1", dim, inner, bias=False)
+            group |= self.linear(f"{feed}.3", inner, dim, bias=False)
         return group
 
 
@@ -85,7 +89,8 @@ def _standard(make: Maker, s: Sizes) -> dict[str, Tensor]:
 def _plus(make: Maker, s: Sizes, into: int = 0) -> dict[str, Tensor]:
     dim = s.dim or (1280 if s.context == 2048 else s.context)
     latents = {"latents": make(1, s.tokens or 16, dim)}
-    return latents | make.resampler("", into or s.hidden, dim, s.context, s.heads or max(1, dim // 64), s.depth)
+    heads = s.heads or max(1, dim // 64)
+    return latents | make.resampler("", into or s.hidden, dim, s.context, heads, s.depth, s.inner)
 
 
 def _kolors_plus(make: Maker, s: Sizes) -> dict[str, Tensor]:
@@ -113,7 +118,9 @@ def _portrait(make: Maker, s: Sizes) -> dict[str, Tensor]:
 
 def _face_plus(make: Maker, s: Sizes) -> dict[str, Tensor]:
     heads = s.heads or max(1, s.context // 64)
-    return _face(make, s) | make.resampler("perceiver_resampler.", s.hidden, s.context, s.context, heads, s.depth)
+    return _face(make, s) | make.resampler(
+        "perceiver_resampler.", s.hidden, s.context, s.context, heads, s.depth, s.inner
+    )
 
 
 def _kolors_face(make: Maker, s: Sizes) -> dict[str, Tensor]:

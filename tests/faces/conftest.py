@@ -12,9 +12,9 @@ from torch import Tensor
 
 import synthetic
 from faces import assets
-from faces.graphs import FACE, PHOTOS, VARIANTS
+from faces.graphs import PHOTOS, VARIANTS, sample
+from harness.assets import FACE
 from harness.graph import Graph
-from harness.sampling import sample
 from pack.ipadapter import face_models
 
 
@@ -52,8 +52,9 @@ def faces_server(server):
 
 @pytest.fixture(scope="module")
 def bare(faces_server):
-    """The latent of a family without any adapter."""
+    """The latent of a family without any adapter, sampled once: no adapter may change it later."""
 
+    @functools.cache
     def latent(family, batch=1):
         g = Graph()
         g.save("latent", sample(g, g.add("TestModel", family=family, seed=1)[0], family, batch=batch)[0])

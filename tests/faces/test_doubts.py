@@ -5,8 +5,8 @@ import torch
 
 import synthetic
 from faces import assets
-from faces.graphs import FACE, VARIANTS, picture, run
-from harness.assets import SD15
+from faces.graphs import VARIANTS, picture, run
+from harness.assets import FACE, SD15
 from harness.client import PromptError
 from harness.graph import Graph
 

@@ -1,7 +1,5 @@
 """What each FaceID variant makes of a face: the vector, the crop, and what the negative prompt sees."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -10,7 +8,7 @@ from torch.nn.functional import gelu, layer_norm, linear
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import synthetic
-from harness.assets import SD15, SHALLOW
+from harness.assets import FACE, SD15, SHALLOW
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.face_crops import box_crop
 from pack.ipadapter.faces import FaceChoice, detect
@@ -20,7 +18,6 @@ from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors
 from pack.nodes.loading.adapters import Pipeline, manage
 from test_nodes_pack import standins, unets
 
-FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4}
 RAW = {"FaceID": False, "FaceID Plus": False, "FaceID portrait": False, "FaceID portrait unnorm": True}
 
 

@@ -131,6 +131,7 @@ def test_embeds_and_boxes_equal_insightface_s_own_get(analysis, photo):
 
 
 def test_a_face_can_be_chosen_by_score_by_size_and_from_the_left(analysis, photo):
+    looked_at = ContentCache(1 << 20)  # nine choices from one look, as nodes choose
     group = photo("six people")
     found = detect(analysis, group[0])
     areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
@@ -143,7 +144,8 @@ def test_a_face_can_be_chosen_by_score_by_size_and_from_the_left(analysis, photo
     everybody = [torch.from_numpy(face.normed_embedding) for face in analysis.get(_bgr(group[0]))]
     for order, faces in wanted.items():
         for index in (0, 1, 5):
-            chosen = face_features(analysis, group, 224, choice=FaceChoice(order, index)).embeds[0]
+            choice = FaceChoice(order, index)
+            chosen = face_features(analysis, group, 224, choice=choice, cache=looked_at).embeds[0]
             # torch takes the norm here and numpy there
             torch.testing.assert_close(chosen, everybody[faces[index]], rtol=1e-6, atol=1e-7)
     assert len({tuple(faces.tolist()) for faces in wanted.values()}) == 3, "the orders must differ to prove anything"
@@ -154,35 +156,41 @@ def test_a_face_number_that_no_image_has_is_an_error_that_says_so(analysis, phot
         face_features(analysis, photo("astronaut"), 224, choice=FaceChoice(index=2))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def looked_at():
+    """What was found in pictures, as nodes keep it: looking for a face that is not there takes seven detections."""
+    return ContentCache(1 << 20)
+
+
+@pytest.fixture(scope="module")
 def film(photo):
     """Four frames; the second and the fourth show no face."""
     black = torch.zeros(1, 512, 512, 3)
     return torch.cat([photo("astronaut"), black, photo("hopper")[:, :512], black])
 
 
-def test_the_error_names_every_image_without_a_face(analysis, film):
+def test_the_error_names_every_image_without_a_face(analysis, film, looked_at):
     with pytest.raises(FaceError, match="image 2, 4 of 4"):
-        face_features(analysis, film, 224)
+        face_features(analysis, film, 224, cache=looked_at)
 
 
-def test_images_without_a_face_can_be_skipped(analysis, film):
-    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="skip the image"))
+def test_images_without_a_face_can_be_skipped(analysis, film, looked_at):
+    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="skip the image"), cache=looked_at)
     assert faces.kept == (0, 2)
     assert faces.embeds.shape == (2, 512) and faces.crops.shape == (2, 224, 224, 3)
 
 
-def test_images_without_a_face_can_use_the_neighbour_s(analysis, film):
-    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="use the neighbour's"))
+def test_images_without_a_face_can_use_the_neighbour_s(analysis, film, looked_at):
+    faces = face_features(analysis, film, 224, choice=FaceChoice(missing="use the neighbour's"), cache=looked_at)
     assert faces.kept == (0, 0, 2, 2)
     torch.testing.assert_close(faces.crops[1], faces.crops[0], rtol=0, atol=0)
     torch.testing.assert_close(faces.embeds[3], faces.embeds[2], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("missing", ["error", "skip the image", "use the neighbour's"])
-def test_a_batch_without_any_face_is_always_an_error(analysis, missing):
+def test_a_batch_without_any_face_is_always_an_error(analysis, looked_at, missing):
     with pytest.raises(FaceError, match="image 1, 2 of 2"):
-        face_features(analysis, torch.zeros(2, 64, 48, 3), 224, choice=FaceChoice(missing=missing))
+        face_features(analysis, torch.zeros(2, 64, 48, 3), 224, choice=FaceChoice(missing=missing), cache=looked_at)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3)])
@@ -210,7 +218,7 @@ def test_something_else_on_the_socket_is_named(photo):
         face_features({}, photo("astronaut"), 224)
 
 
-def test_insightface_073_and_the_current_one_give_the_same_faces(analysis, photo, face_root, tmp_path):
+def test_insightface_073_and_the_current_one_give_the_same_faces(embeds, face_root):
     program = Path(__file__).with_name("print_faces.py")
     pack = face_root / "models" / assets.PACK
     pictures = ["astronaut", "hopper", "person_a_1"]
@@ -222,8 +230,7 @@ def test_insightface_073_and_the_current_one_give_the_same_faces(analysis, photo
     version, *rows = (json.loads(line[5:]) for line in result.stdout.splitlines() if line.startswith("json "))
     assert version == "0.7.3"
     for name, row in zip(pictures, rows, strict=True):
-        faces = face_features(analysis, photo(name), 224)
-        torch.testing.assert_close(torch.tensor(row["embeds"]), faces.embeds[0], rtol=0, atol=1e-5)  # through text
+        torch.testing.assert_close(torch.tensor(row["embeds"]), embeds[name], rtol=0, atol=1e-5)  # through text
         assert row["settings_kept"]
 
 

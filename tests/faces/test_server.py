@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from faces import assets
-from faces.graphs import VARIANTS, face_node, picture, run
+from faces.graphs import VARIANTS, face_node, picture, run, sample
 from harness.client import PromptError
 from harness.graph import Graph
-from harness.sampling import sample
 from pack.ipadapter.faces import face_features
 
 
@@ -57,8 +56,9 @@ def test_the_version_of_faceid_plus_can_be_said_where_the_file_does_not(faces_se
         ("faceid-plus_sd15.bin", "version 1", "version 2"),
         ("faceid-plusv2_sd15.bin", "version 2", "version 1"),
     ):
-        assert torch.equal(latent(file, own), latent(file, "by the file"))
-        assert not torch.equal(latent(file, other), latent(file, "by the file"))
+        by_the_file = latent(file, "by the file")
+        assert torch.equal(latent(file, own), by_the_file)
+        assert not torch.equal(latent(file, other), by_the_file)
 
 
 def test_the_face_can_be_chosen_in_a_group(faces_server, analysis, photo):
@@ -207,8 +207,9 @@ def test_the_unified_loader_brings_adapter_detector_and_lora(faces_server, bare)
         g.save("latent", sample(g, node[0])[0])
         return faces_server.run(g).tensor("latent")
 
-    assert torch.equal(latent(0.0), run(faces_server)[0])
-    assert not torch.equal(latent(0.6), latent(0.0))
+    without_lora = latent(0.0)
+    assert torch.equal(without_lora, run(faces_server)[0])
+    assert not torch.equal(latent(0.6), without_lora)
 
 
 def test_a_face_loader_on_clip_vision_as_in_december_2023_is_the_face_detector(faces_server, bare):

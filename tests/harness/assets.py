@@ -15,6 +15,7 @@ import tiny_transformers
 CLIP = {"pooled": 32, "hidden": 64}  # as TestClipVision makes them unless told otherwise
 SMALL = {"dim": 64, "heads": 1, "depth": 1}
 SD15: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), **CLIP, **SMALL}
+FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4, "inner": 96}  # else up to 134 million numbers
 SDXL: dict[str, Any] = {"context": 2048, "channels": synthetic.sdxl_channels(32), **CLIP, **SMALL}
 SHALLOW: dict[str, Any] = SDXL | {"channels": synthetic.sdxl_channels(32, (1, 2))}
 # File name, variant and sizes; the shallow one fits TestModel's family "sdxl shallow".
@@ -22,7 +23,7 @@ ADAPTERS = {
     "ip-adapter_sd15.safetensors": ("standard", SD15),
     "ip-adapter-plus_sd15.safetensors": ("plus", SD15),
     "ip-adapter-plus-face_sd15.safetensors": ("plus face", SD15),
-    "ip-adapter-faceid_sd15.bin": ("FaceID", SD15 | {"face_hidden": 16, "rank": 4}),
+    "ip-adapter-faceid_sd15.bin": ("FaceID", SD15 | FACE),
     "ip-adapter_sdxl_vit-h.safetensors": ("SDXL", SDXL),
     "ip-adapter_sdxl_shallow.safetensors": ("SDXL", SHALLOW),
 }

@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 
 import synthetic
 
-from .assets import SD15, SDXL, SHALLOW
+from .assets import FACE, SD15, SDXL, SHALLOW
 from .graph import Graph
 from .lessons.people import LORA
+from .sampling import TOKENS
 
 Prompt = dict[str, Any]
 
@@ -35,17 +36,17 @@ STAND_INS: dict[str, tuple[str, dict[str, Any] | None]] = {
 # What a graph leaves open for another pack's loaders: input, stand-in, its inputs.
 OPEN_ENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "model": ("TestModel", {"family": "kolors", "seed": 1}),
-    "positive": ("TestConditioning", {"family": "sdxl", "seed": 10}),
-    "negative": ("TestConditioning", {"family": "sdxl", "seed": 20}),
+    "positive": ("TestConditioning", {"family": "sdxl", "seed": 10, "tokens": TOKENS}),
+    "negative": ("TestConditioning", {"family": "sdxl", "seed": 20, "tokens": TOKENS}),
 }
 NEEDS = {"IPAdapterAdvanced": ("model",), "KSampler": ("model", "positive", "negative")}
 # Adapters under published names that only lessons ask for; tests/harness/assets.py has the others.
 LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter_sd15_light_v11.bin": ("light", SD15),
     "ip-adapter-full-face_sd15.safetensors": ("full face", SD15),
-    "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | {"face_hidden": 16, "rank": 4}),
+    "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | FACE),
     "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL),
-    "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048}),
+    "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048, "inner": 96}),
 }
 
 

@@ -27,7 +27,7 @@ from pack.nodes.unified import (
 )
 from test_nodes_pack.unets import tiny_model
 
-SMALL: dict[str, Any] = {"dim": 64, "heads": 1, "depth": 1, "face_hidden": 16, "rank": 4}
+SMALL: dict[str, Any] = {"dim": 64, "inner": 96, "heads": 1, "depth": 1, "face_hidden": 16, "rank": 4}
 ENCODERS = {"H": (1024, 1280, 257), "bigG": (1280, 1664, 257), "L336": (768, 1024, 577), "L224": (768, 1024, 257)}
 STANDARD, PLUS, VIT_G = "STANDARD (medium strength)", "PLUS (high strength)", "VIT-G (medium strength)"
 
