@@ -1,5 +1,6 @@
 """Small encoders with random weights, in both layouts that encoders are published in."""
 
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,13 @@ SMALL = {"embed_dim": 32, "vision_cfg": VISION, "text_cfg": TEXT}
 Tensors = dict[str, Tensor]
 
 
-def small_openclip(seed: int = 0, quick_gelu: bool = False, **vision: Any) -> open_clip.CLIP:
-    """OpenCLIP's own model with random values large enough for an activation to matter."""
+def small_openclip(**more: Any) -> open_clip.CLIP:
+    """OpenCLIP's own model with random values large enough for an activation to matter; drawn once for all tests."""
+    return deepcopy(_drawn(**more))
+
+
+@cache
+def _drawn(seed: int = 0, quick_gelu: bool = False, **vision: Any) -> open_clip.CLIP:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.CLIP(32, {**VISION, **vision}, TEXT, quick_gelu=quick_gelu).eval()  # pyright: ignore
