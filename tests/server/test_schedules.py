@@ -10,8 +10,9 @@ from pack.ipadapter.families import LAYOUTS
 from pack.weight_schedules.schedule import CombinedSchedule, WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 
-BLOCKS = {"sd15": LAYOUTS["SD1.5"], "sdxl": LAYOUTS["SDXL"]}
-FILES = {"sd15": "ip-adapter_sd15.safetensors", "sdxl": "ip-adapter_sdxl_vit-h.safetensors"}
+SHALLOW = "sdxl shallow"  # its layers have one attention, or two
+BLOCKS = {"sd15": LAYOUTS["SD1.5"], SHALLOW: LAYOUTS["SDXL"]}
+FILES = {"sd15": "ip-adapter_sd15.safetensors", SHALLOW: "ip-adapter_sdxl_shallow.safetensors"}
 FIRST = {
     "layers": "ease in",
     "layer_text": "",
@@ -73,9 +74,9 @@ def test_every_layer_gets_its_weight_at_every_call(server, sampler, scheduler):
 
 
 def test_sdxl_layers_share_their_weight_among_their_attentions(server):
-    calls = probed(server, combined, "sdxl", steps=2)
+    calls = probed(server, combined, SHALLOW, steps=2)
     assert {call["layer"] for call in calls} == set(range(11))
-    check(calls, PLAIN, "sdxl", 0.7)
+    check(calls, PLAIN, SHALLOW, 0.7)
 
 
 def test_one_step_takes_the_first_weight(server):
@@ -218,7 +219,7 @@ def test_a_layer_that_the_model_lacks_is_refused_before_sampling(server):
     with pytest.raises(
         PromptError, match=r"IPAdapterAdvanced: .*'11' is no layer of this model. It has: 0 \(input 4\)"
     ):
-        probed(server, wrong, "sdxl")
+        probed(server, wrong, SHALLOW)
 
 
 @pytest.mark.parametrize("weight_type", ["style transfer precise", "composition precise", "weak middle"])
