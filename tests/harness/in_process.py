@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
-from test_nodes_pack.standins import seeded
+from test_nodes_pack.standins import TOKENS, seeded
 
 
 def following(model: Any, adapter: Any, reference: Reference, clip_vision: Any = None, **strength: Any) -> Any:
@@ -18,7 +18,7 @@ def following(model: Any, adapter: Any, reference: Reference, clip_vision: Any =
 
 def conditioning(seed: int, **more: Any) -> list[list[Any]]:
     """A CONDITIONING of SD1.5's width; `more` goes into its options."""
-    return [[seeded((1, 77, 768), seed), more]]
+    return [[seeded((1, TOKENS, 768), seed), more]]
 
 
 def sample(

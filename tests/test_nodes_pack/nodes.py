@@ -80,14 +80,14 @@ class TestConditioning(io.ComfyNode):
             [
                 io.Combo.Input("family", options=list(standins.WIDTHS)),
                 io.Int.Input("seed", **SEED),
-                io.Int.Input("tokens", default=77, min=1, max=1000, optional=True),
+                io.Int.Input("tokens", default=standins.TOKENS, min=1, max=1000, optional=True),
                 io.Int.Input("batch", default=1, min=1, max=64, optional=True),
             ],
             [io.Conditioning.Output()],
         )
 
     @classmethod
-    def execute(cls, family: str, seed: int, tokens: int = 77, batch: int = 1) -> io.NodeOutput:
+    def execute(cls, family: str, seed: int, tokens: int = standins.TOKENS, batch: int = 1) -> io.NodeOutput:
         context = standins.seeded((batch, tokens, standins.WIDTHS[family]), seed)
         return io.NodeOutput([[context, {"pooled_output": standins.seeded((batch, standins.POOLED), seed + 1)}]])
 
