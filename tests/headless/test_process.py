@@ -1,14 +1,31 @@
-"""A ComfyUI of our own that is stopped from beside while it starts."""
+"""A ComfyUI of our own that is stopped from beside while it starts, and one that is left alone."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
 
+import psutil
 import pytest
 
+from harness.host import ROOT
 from headless.errors import ServerLost
 from headless.process import ComfyUI, free_port
+
+ANSWERS = """
+import socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])))
+time.sleep(60)
+"""
+STARTS = """
+import time
+from headless.process import ComfyUI
+comfyui = ComfyUI(["--cpu"])
+comfyui.start()
+print(comfyui.process.pid, flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.fixture
@@ -44,3 +61,21 @@ def test_one_that_does_not_answer_in_time_says_what_it_logged(comfyui):
     with pytest.raises(ServerLost, match="did not start:\nsaid"):
         comfyui.wait_until_ready(free_port(), 0.3)
     assert comfyui.process is None
+
+
+def test_it_ends_with_the_process_that_started_it_also_where_nothing_ends_children(tmp_path):
+    """test_ray.py cannot tell: Ray ends what a worker has started."""
+    (tmp_path / "host" / "comfy").mkdir(parents=True)
+    (tmp_path / "host" / "main.py").write_text(ANSWERS)
+    places = {"COMFYUI_PATH": str(tmp_path / "host"), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    starter = subprocess.Popen([sys.executable, "-c", STARTS], env=os.environ | places, stdout=subprocess.PIPE)
+    assert starter.stdout
+    comfyui = psutil.Process(int(starter.stdout.readline()))
+    try:
+        starter.kill()
+        starter.wait(10)
+        _, alive = psutil.wait_procs([comfyui], timeout=10)
+        assert alive == []
+    finally:
+        if comfyui.is_running():
+            comfyui.kill()
