@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 import conftest  # noqa: F401  # ComfyUI on the path, and the pack as `pack`
 
 if TYPE_CHECKING:
@@ -37,6 +35,7 @@ def set_normal(family: str) -> None:
 
 def set_lowvram(family: str) -> None:
     """Less memory than the UNet takes: ComfyUI keeps a part of its weights in main memory."""
+    import torch
     from comfy.cli_args import args
 
     args.lowvram, args.disable_dynamic_vram = True, True
@@ -101,6 +100,8 @@ def measure_gpu(families: dict[str, str], limit: float) -> dict[str, Any]:
 
 
 def device_name() -> str:
+    import torch
+
     memory = torch.cuda.get_device_properties(0).total_memory / 1024**3
     return f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB, torch {torch.__version__}"
 
@@ -142,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--backend", default=BACKENDS[0], help="of torch.compile, in the mode `compiled`")
     options = parser.parse_args()
+    import torch  # seconds, which whoever names no mode need not wait for
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()  # before anything imports comfy.model_management
