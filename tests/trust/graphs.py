@@ -1,6 +1,8 @@
 """Random graphs of apply nodes, and what they sample: with everything kept from graphs before, or with nothing."""
 
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -86,6 +88,12 @@ def bare_model() -> ModelPatcher:
     return unets.tiny_model("sd15", seed=1)
 
 
+@cache
+def drawn(variant: str) -> dict[str, Any]:
+    """The tensors of an adapter's file, which are copied for each that is made of them."""
+    return synthetic.adapter(variant, seed=7, **SIZES, **SMALL)
+
+
 @dataclass
 class Bench:
     """A model, adapters and an encoder; what was applied is kept, as ComfyUI keeps what nodes gave."""
@@ -97,8 +105,7 @@ class Bench:
 
     def adapter(self, variant: str) -> Any:
         if variant not in self.adapters:
-            state_dict = synthetic.adapter(variant, seed=7, **SIZES, **SMALL)
-            self.adapters[variant] = manage(read_checkpoint(state_dict, variant))
+            self.adapters[variant] = manage(read_checkpoint(deepcopy(drawn(variant)), variant))
         return self.adapters[variant]
 
     def given(self, value: Any) -> Any:
