@@ -6,7 +6,6 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from harness.sampling import TOKENS
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from test_nodes_pack.standins import TOKENS, seeded
