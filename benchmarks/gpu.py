@@ -81,7 +81,7 @@ def measure(
     if mode in SLOW:
         rounds, steps = min(rounds, SLOW_ROUNDS), min(steps, SLOW_STEPS)
     if mode == "compiled":
-        yield {"steps": gpu_cases.time_compiled(rig, model, backend, rounds, steps)}
+        yield from ({"steps": found} for found in gpu_cases.time_compiled(rig, model, backend, rounds, steps))
         return
     yield (results := {"steps": gpu_cases.time_cases(rig, model, rounds, steps)})
     if mode == "normal":

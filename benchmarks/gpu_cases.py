@@ -1,6 +1,6 @@
 """What is measured at real sizes: image prompts of this pack, and one that projects at every step, beside none."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -49,12 +49,14 @@ def ratios(rig: Rig, models: Mapping[str, ModelPatcher], rounds: int, steps: int
     return {"bare s": bare} | {name: seconds / bare for name, seconds in fastest.items()}
 
 
-def time_compiled(rig: Rig, model: ModelPatcher, backend: str, rounds: int, steps: int) -> dict[str, float]:
-    """The same under TorchCompileModel, for some of the cases: compiling takes minutes."""
-    cases = {"bare": model} | {name: CASES[name](rig, model) for name in ("1", "1 masked")}
-    compiled = {name: TorchCompileModel.execute(one, backend).args[0] for name, one in cases.items()}
+def time_compiled(rig: Rig, model: ModelPatcher, backend: str, rounds: int, steps: int) -> Iterator[dict[str, float]]:
+    """The same under TorchCompileModel, for some of the cases and after each: compiling one takes minutes."""
     torch._dynamo.reset()
-    return ratios(rig, compiled, rounds, steps)
+    compiled: dict[str, ModelPatcher] = {}
+    for name in ("bare", "1", "1 masked"):
+        case = CASES[name](rig, model) if name in CASES else model
+        compiled[name] = TorchCompileModel.execute(case, backend).args[0]
+        yield ratios(rig, compiled, rounds, steps)
 
 
 def kernels(rig: Rig, model: ModelPatcher) -> dict[str, dict[str, float]]:

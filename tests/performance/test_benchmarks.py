@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+import torch
+from comfy import memory_management
 from comfy.cli_args import args
 
 from benchmarks import gpu, gpu_cases, plot, report
@@ -56,6 +58,15 @@ def test_a_family_is_measured_in_a_way_by_a_process_of_its_own_and_the_report_ha
     assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", "Tiny, compiled", "1 GiB"))
     plot.draw_gpu(results, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").stat().st_size > 5000
+
+
+def test_a_model_is_whole_where_layers_wait_for_a_file_to_give_them_weights(monkeypatch):
+    """As with dynamic VRAM, which itself needs a GPU."""
+    monkeypatch.setattr(memory_management, "aimdo_enabled", True)
+    weights = Rig("two layers").bare().model.diffusion_model.state_dict()
+    monkeypatch.setattr(memory_management, "aimdo_enabled", False)
+    plain = Rig("two layers").bare().model.diffusion_model.state_dict()
+    assert weights.keys() == plain.keys() and all(torch.equal(plain[name], one) for name, one in weights.items())
 
 
 def test_a_mode_that_fails_says_why_in_place_of_its_numbers():

@@ -1,11 +1,12 @@
 """Tiny UNets of ComfyUI's own classes, with the block layout of published models and seeded weights."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import torch
-from comfy import model_management, model_patcher, supported_models
+from comfy import memory_management, model_management, model_patcher, supported_models
 from torch import Tensor, nn
 
 # Layouts as in comfy.model_detection.unet_config_from_diffusers_unet; only the widths are ours.
@@ -83,11 +84,23 @@ def model_of(
     device = model_management.get_torch_device()
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))
     config.set_inference_dtype(DTYPES[dtype], manual_cast)
-    model = config.get_model({}, "", device=model_management.unet_offload_device())
+    with weights_at_once():
+        model = config.get_model({}, "", device=model_management.unet_offload_device())
     if text_projection:  # as Kolors nodes leave it on their models: from the text encoder's width to the UNet's
         model.diffusion_model.encoder_hid_proj = nn.Linear(4096, 2048, dtype=DTYPES[dtype])
     seed_weights(model.diffusion_model, seed, drawn_on)
     return model_patcher.CoreModelPatcher(model, device, model_management.unet_offload_device())
+
+
+@contextmanager
+def weights_at_once() -> Iterator[None]:
+    """With dynamic VRAM ComfyUI's layers have no weights before a file gives them theirs; these are to be drawn."""
+    waits = getattr(memory_management, "aimdo_enabled", False)
+    memory_management.aimdo_enabled = False
+    try:
+        yield
+    finally:
+        memory_management.aimdo_enabled = waits
 
 
 @torch.no_grad()
