@@ -1,4 +1,4 @@
-"""Critics tell a model that draws which texture it drew. The judges of the demo models are others."""
+"""Critics tell a model that draws which texture and which word it drew. The judges of the demo models are others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def rounds(seed: int) -> Sequence[Round]:
     )
 
 
-SEEDS = (14, 15)  # two, since what only one of them takes for a texture is none
+TEXTURE_SEEDS, WORD_SEEDS = (14, 15), (24, 25)  # two of each, since what only one of them takes for a texture is none
 
 
 def train_critic(

@@ -12,11 +12,13 @@ from torch.nn.functional import interpolate
 
 from demo_models.autoencoder import PATCH, Autoencoder
 from demo_models.config import SIZE
+from demo_models.words import WORDS
 from ipadapter.sites import find_sites
 
 from . import adapter, autoencoder, critics, data, judges, together, unet, vision, whole
 from .data import Drawn, Halves, as_floats
 from .files import read, save
+from .lessons import Critics, lessons_of
 from .loop import Curve, Plan
 from .more_textures import MORE_TEXTURES
 from .textures import TEXTURES
@@ -153,20 +155,28 @@ def train_whole(shop: Workshop) -> Curve:
     kinds = torch.tensor([names.index(name) for name in many.drawn.styles.textures])
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(read(shop.output / "vae.safetensors"))
-    told_by = [train_critic(shop, seed, names, autoencoder) for seed in critics.SEEDS]
-    lessons = whole.lessons_of({name: examples(many, name) for name in ADAPTERS}, kinds, told_by, many.drawn.others)
+    told_by = train_critics(shop, names, autoencoder)
+    lessons = lessons_of({name: examples(many, name) for name in ADAPTERS}, kinds, told_by, many.drawn.others)
     trio, plan = read_trio(shop), shop.plan(whole.PLAN)
-    curve = whole.train_whole(trio, lessons, told_by, autoencoder, plan, shop.device, shop.checkpoint("whole drawings"))
+    curve = whole.train_whole(trio, lessons, autoencoder, plan, shop.device, shop.checkpoint("whole drawings"))
     save_trio(many, trio, whole.PLAN.seed)
     return curve
 
 
-def train_critic(shop: Workshop, seed: int, names: Sequence[str], autoencoder: Autoencoder) -> judges.Classifier:
-    """A critic of textures, of which only this stage has need."""
-    pictures, answers = data.draw_textures(names, max(64, round(12000 * shop.scale)), data.MANY_SEED + seed)
-    rounds = [replace(one, plan=shop.plan(one.plan)) for one in critics.rounds(seed)]
-    checkpoint = shop.checkpoint(f"whole drawings, critic {seed}")
-    return critics.train_critic(pictures, answers, len(names), autoencoder, rounds, shop.device, checkpoint)[0]
+def train_critics(shop: Workshop, names: Sequence[str], autoencoder: Autoencoder) -> Critics:
+    """Critics of textures and of words, of which only this stage has need."""
+
+    def train_critic(seed: int, pictures: Tensor, answers: Tensor, kinds: int) -> judges.Classifier:
+        rounds = [replace(one, plan=shop.plan(one.plan)) for one in critics.rounds(seed)]
+        checkpoint = shop.checkpoint(f"whole drawings, critic {seed}")
+        return critics.train_critic(pictures, answers, kinds, autoencoder, rounds, shop.device, checkpoint)[0]
+
+    count, drawn = max(64, round(12000 * shop.scale)), shop.with_many_textures.drawn
+    textures = {seed: data.draw_textures(names, count, data.MANY_SEED + seed) for seed in critics.TEXTURE_SEEDS}
+    return Critics(
+        [train_critic(seed, *shown, len(names)) for seed, shown in textures.items()],
+        [train_critic(seed, drawn.pictures, drawn.words, len(WORDS)) for seed in critics.WORD_SEEDS],
+    )
 
 
 def read_adapter(file: Path, variant: str, denoiser: unet.Denoiser) -> Any:

@@ -7,21 +7,20 @@ what it would be without the mask, outside what it would be without the referenc
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from demo_models.autoencoder import Autoencoder
 from demo_models.words import WORDS
 from ipadapter.adapter import AdapterNetwork
 from ipadapter.sites import find_sites
 
-from .adapter import Examples, Reference, Shown
-from .judges import Classifier
+from .adapter import Reference, Shown
+from .lessons import Lessons, compare
 from .loop import Curve, Plan, mixed, pick, train, update_mean
 from .together import Denoising, Trio
 from .unet import Denoiser, Noise, word_numbers
@@ -30,29 +29,10 @@ PLAN = Plan(steps=300, batch=256, rate=7e-4, seed=13, average=0.995)
 STEPS = 6
 LEAST = 0.7  # weight of a reference
 FOLLOWING, MASKED = 0.5, 0.25  # drawings of a step, as shares of the plan's batch
-DENOISING, TEXTURE, LIKENESS, MASK = 1.0, 0.01, 0.05, 0.5  # what the parts of the loss weigh
+DENOISING, MASK = 1.0, 0.7  # what the parts of the loss weigh, beside those that compare drawings (lessons.py)
 # How far the weights go towards what was learned. All the way, textures follow more often, and masks and palettes less
 # well; a mean of the weights before and after keeps more of both (Wortsman et al. 2022, arXiv:2109.01903).
 SHARE = 0.35
-
-
-@dataclass
-class Lessons:
-    """What drawings are compared with."""
-
-    examples: dict[str, Examples]
-    kinds: Tensor  # (n,) number of each style's texture
-    likeness: Tensor  # (critics, n, 96) what critics see in each style's other picture
-    spread: Tensor  # (critics, 1, 96) its deviation
-
-
-@torch.no_grad()
-def lessons_of(examples: dict[str, Examples], kinds: Tensor, critics: Sequence[Classifier], others: Tensor) -> Lessons:
-    """Lessons from each style's texture, and its other picture (n, 3, h, w) in bytes."""
-    where = next(critics[0].parameters()).device
-    seen = [[critic.seen(rows.to(where) / 255).cpu() for rows in others.split(256)] for critic in critics]
-    likeness = torch.stack([torch.cat(rows) for rows in seen])
-    return Lessons(examples, kinds, likeness, likeness.std(1, keepdim=True) + 1e-3)
 
 
 class Drawing:
@@ -84,7 +64,6 @@ class Drawing:
 def train_whole(
     trio: Trio,
     lessons: Lessons,
-    critics: Sequence[Classifier],
     autoencoder: Autoencoder,
     plan: Plan = PLAN,
     device: str = "cpu",
@@ -93,7 +72,7 @@ def train_whole(
     """All that draws, in place; beside drawings with the plus adapter it goes on to remove noise with both."""
     trio.to(device).requires_grad_(True).train()
     before = copy.deepcopy(trio)
-    for frozen in (autoencoder, *critics):
+    for frozen in (autoencoder, *lessons.critics.textures, *lessons.critics.words):
         frozen.to(device).eval().requires_grad_(False)
     drawing, denoising = (
         Drawing(trio.denoiser, trio.plus, device),
@@ -112,25 +91,15 @@ def train_whole(
         wanted = plain.lerp(made[masked : 2 * masked].detach(), batch.where[:, None].to(device))
         with mixed(device):
             pictures = autoencoder.decode(made[masked:]).float() / 2 + 0.5
-        rows = batch.styles[masked:]
         return (
             DENOISING * denoising(generator)
             + MASK * mse_loss(made[:masked], wanted)
-            + compare(critics, pictures, lessons, rows)
+            + compare(pictures, lessons, batch.styles[masked:], batch.words[masked:], generator)
         )
 
     curve = train("whole drawings", trio, plan, loss, checkpoint)
     update_mean(trio.parameters(), before.parameters(), SHARE)
     return curve
-
-
-def compare(critics: Sequence[Classifier], pictures: Tensor, lessons: Lessons, styles: Tensor) -> Tensor:
-    """How surely critics find other textures than the styles', and how far what they see is from the references."""
-    kinds, likeness = lessons.kinds[styles].to(pictures.device), lessons.likeness[:, styles].to(pictures)
-    seen = torch.stack([critic.seen(pictures) for critic in critics])
-    said = torch.stack([critic.head(one) for critic, one in zip(critics, seen, strict=True)])
-    wrong = cross_entropy(said.flatten(0, 1), kinds.repeat(len(critics)))
-    return TEXTURE * wrong + LIKENESS * (((seen - likeness) / lessons.spread.to(pictures)) ** 2).mean()
 
 
 @dataclass

@@ -13,11 +13,13 @@ from safetensors import safe_open
 pytest.importorskip("comfy.ldm", reason="needs ComfyUI; set COMFYUI_PATH")
 
 from demo_models.autoencoder import Autoencoder
+from demo_models.words import WORDS
 from harness.host import ROOT
 from ipadapter.checkpoint import read_checkpoint, read_file
 from ipadapter.sites import find_sites
 from training import adapter, autoencoder, checkpoints, critics, judges, loop, together, unet, whole
 from training.data import draw_data, draw_textures
+from training.lessons import Critics, colours_apart, compare, lessons_of
 from training.loop import Plan, rate_at
 
 FOLDER = ROOT / "demo_models"
@@ -146,29 +148,58 @@ def test_all_that_draws_learns_on_together(denoiser, examples):
 
 @pytest.fixture
 def lessons(examples):
-    """Styles of two textures, as two critics that know nothing see them."""
+    """Styles of two textures, as critics that know nothing see them."""
     hidden = torch.randn(8, 65, 96, generator=torch.Generator().manual_seed(0))
     plus = adapter.Examples(examples.whole, examples.split, hidden, torch.zeros(65, 96))
-    told_by = [judges.Classifier(2) for _ in range(2)]
+    told_by = Critics([judges.Classifier(2) for _ in range(2)], [judges.Classifier()])
     others = torch.randint(256, (8, 3, 96, 96), dtype=torch.uint8)
-    kinds = torch.arange(8) % 2
-    return whole.lessons_of({"standard": examples, "plus": plus}, kinds, told_by, others), told_by
+    return lessons_of({"standard": examples, "plus": plus}, torch.arange(8) % 2, told_by, others)
 
 
 def test_all_that_draws_learns_from_whole_drawings_and_what_judges_them_does_not(denoiser, lessons):
     models = {name: adapter.new_adapter(name, find_sites(denoiser.unet)) for name in ("standard", "plus")}
     trio, decoder = together.Trio(copy.deepcopy(denoiser), **models), Autoencoder()
-    frozen = {**decoder.state_dict(), **lessons[1][0].state_dict()}
+    told_by = lessons.critics
+    frozen = {
+        **decoder.state_dict(),
+        **told_by.textures[0].state_dict(),
+        **told_by.words[0].state_dict(prefix="words."),
+    }
     before = {name: value.clone() for name, value in (trio.state_dict() | frozen).items()}
     plan = Plan(steps=2, batch=8, rate=1e-3, seed=2)  # an adapter begins by doing nothing: its keys move in the second
-    learned, told_by = lessons
-    assert len(whole.train_whole(trio, learned, told_by, decoder, plan).losses) == 2
+    assert len(whole.train_whole(trio, lessons, decoder, plan).losses) == 2
     moved = {name for name, value in (trio.state_dict() | frozen).items() if not torch.equal(value, before[name])}
     assert {name.split(".")[0] for name in moved} == {"denoiser", "standard", "plus"}
 
 
+def test_a_drawing_is_told_how_far_it_is_from_its_texture_its_word_and_its_references_colours(lessons):
+    """What is as it should be costs less than the same with one part that is another's."""
+    right = lessons.others[:4] / 255
+    told_by = lessons.critics
+    styles, words = torch.arange(4), told_by.words[0](right).argmax(-1)
+    kinds = told_by.textures[0](right).argmax(-1)
+    learned = replace(lessons, kinds=kinds, critics=Critics(told_by.textures[:1], told_by.words))
+    learned = replace(learned, likeness=lessons.likeness[:1], spread=lessons.spread[:1])
+
+    def told(pictures=right, learned=learned, words=words):
+        return compare(pictures, learned, styles, words, torch.Generator().manual_seed(0)).item()
+
+    assert told(words=(words + 1) % len(WORDS)) > told()
+    assert told(learned=replace(learned, kinds=1 - kinds)) > told()
+    assert told(right * 0.5 + 0.25) > told()  # paler
+
+
+def test_colours_are_as_far_apart_as_they_have_to_move_wherever_they_lie():
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    far = [
+        colours_apart(pictures, other, torch.Generator().manual_seed(0)).item()
+        for other in (pictures.flip(-1).roll(3, -2), pictures + 0.1, pictures + 0.2)
+    ]
+    assert far[0] < 1e-6 and far[2] == pytest.approx(2 * far[1], rel=1e-4) and far[1] > 0.05
+
+
 def test_a_masked_drawing_and_its_whole_twin_differ_in_nothing_but_the_mask(lessons):
-    batch = whole.draw_batch(lessons[0], following=5, masked=2, generator=torch.Generator().manual_seed(0))
+    batch = whole.draw_batch(lessons, following=5, masked=2, generator=torch.Generator().manual_seed(0))
     for part in (batch.noise, batch.words, batch.styles, batch.features):
         assert len(part) == 7 and torch.equal(part[:2], part[2:4])
     assert torch.equal(batch.masks[:2], batch.where * batch.masks[2:4])
