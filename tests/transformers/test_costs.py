@@ -8,7 +8,9 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import comfy.ldm.flux.layers
+import comfy.ldm.flux.math
 import comfy.ldm.modules.attention as host_attention
+import comfy.ldm.modules.diffusionmodules.mmdit
 import comfy.samplers
 import torch._dynamo
 from comfy_extras.nodes_torch_compile import TorchCompileModel
@@ -43,7 +45,9 @@ def added(model, bare, family):
 
 @pytest.fixture(autouse=True)
 def one_backend(monkeypatch):
-    monkeypatch.setattr(host_attention, "optimized_attention", host_attention.attention_pytorch)
+    """The one of a GPU, where all of SD3.5 is one graph; each of these modules has imported it by name."""
+    for module in (host_attention, comfy.ldm.flux.math, comfy.ldm.modules.diffusionmodules.mmdit):
+        monkeypatch.setattr(module, "optimized_attention", host_attention.attention_pytorch)
 
 
 @pytest.mark.parametrize("kind", FLUX)
