@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ async () => {
   }
 }
 """
+
+# Seconds until a request counts as one without an answer: a server that samples answers late.
+PATIENCE = 120
 
 # Each stays open beside the next, and a hundred of them make every one half as dear again.
 OPEN = """
@@ -98,12 +102,19 @@ class ComfyPage:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the page has drawn what it shows, pictures from the server included."""
-        for _ in range(100):
-            self.page.evaluate(IDLE)
-            if not self.asked:
-                return
+        """Wait until the page has drawn what it shows, pictures from the server included.
+
+        Raises:
+            TimeoutError: the server has not answered what the page asked of it.
+        """
+        began = time.monotonic()
+        self.page.evaluate(IDLE)
+        while self.asked:
+            if time.monotonic() - began > PATIENCE:
+                urls = ", ".join(sorted(request.url for request in self.asked))
+                raise TimeoutError(f"No answer in {PATIENCE} s: {urls}")
             self.page.wait_for_timeout(20)
+            self.page.evaluate(IDLE)
 
     def clear(self) -> None:
         """An empty graph seen from its origin, and no errors so far."""
@@ -136,15 +147,19 @@ class ComfyPage:
 
     def screenshot(self, file: Path) -> Path:
         """A JPEG of the whole graph, without the page around it."""
-        if not self.focused:
-            self.command("Workspace.ToggleFocusMode")
-            self.focused = True
+        self.focus(True)
         self.command("Comfy.Canvas.FitView")
         self.page.wait_for_timeout(1500)
         left, top, width, height = self.page.evaluate(GRAPH_AREA)
         area: Any = {"x": left, "y": top, "width": width, "height": height}
         self.page.screenshot(path=file, type="jpeg", quality=85, clip=area)
         return file
+
+    def focus(self, on: bool) -> None:
+        """Show the graph alone, or the page's bars and tabs around it again."""
+        if on != self.focused:
+            self.command("Workspace.ToggleFocusMode")
+            self.focused = on
 
     def command(self, name: str) -> None:
         self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)
