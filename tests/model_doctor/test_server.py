@@ -147,7 +147,8 @@ def test_both_run_in_the_page_and_show_what_they_found(bare, published, models, 
     page.page.wait_for_function(shown, timeout=60_000)
     written = "window.app.graph.nodes.flatMap(n => n.widgets ?? []).some(w => `${w.value}`.includes('there already'))"
     page.page.wait_for_function(written, timeout=60_000)
-    page.page.wait_for_timeout(500)
-    page.screenshot(bare.base / "output" / "doctor.jpg")
+    page.settle()
+    page.command("Comfy.Canvas.FitView")
+    page.settle()
     assert page.errors == []
     page.page.close()
