@@ -10,7 +10,9 @@ from torch.nn.functional import cross_entropy, normalize
 from .adapter import Examples
 from .judges import Classifier
 
-TEXTURE, LIKENESS, COLOURS, WORD = 0.03, 0.1, 1.0, 0.1  # what the parts weigh
+# What the parts weigh.
+TEXTURE, WORD, COLOURS = 0.03, 0.1, 1.0
+LIKENESS, FIGURE, LEANING = 0.1, 0.15, 0.75
 DIRECTIONS = 8  # in which colours are compared
 
 
@@ -25,44 +27,65 @@ class Critics:
     words: Sequence[Classifier]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What critics see in n pictures, (critics, n, 96), and its deviation, (critics, 1, 96)."""
+
+    features: Tensor
+    spread: Tensor
+
+    def apart(self, seen: Tensor, rows: Tensor) -> Tensor:
+        """How far what they see in drawings (critics, rows, 96) is from those pictures, in deviations."""
+        return (seen - self.features[:, rows].to(seen)) / self.spread.to(seen)
+
+
 @dataclass
 class Lessons:
-    """n styles, and the other picture of each, whose features are shown as the reference."""
+    """n styles with two pictures each: one of its word, and the other, whose features are shown as the reference."""
 
     examples: dict[str, Examples]
     kinds: Tensor  # (n,) number of each style's texture
     others: Tensor  # (n, 3, h, w) the other pictures, in bytes
     critics: Critics
-    likeness: Tensor  # (critics, n, 96) what critics of textures see in the other pictures
-    spread: Tensor  # (critics, 1, 96) its deviation
+    textures: Seen  # in the other pictures, by critics of textures
+    figures: Seen  # in the pictures of the words, by critics of words
+
+
+def lessons_of(examples: dict[str, Examples], kinds: Tensor, critics: Critics, own: Tensor, others: Tensor) -> Lessons:
+    """Lessons from each style's texture and its two pictures (n, 3, h, w) in bytes."""
+    return Lessons(examples, kinds, others, critics, look(critics.textures, others), look(critics.words, own))
 
 
 @torch.no_grad()
-def lessons_of(examples: dict[str, Examples], kinds: Tensor, critics: Critics, others: Tensor) -> Lessons:
-    """Lessons from each style's texture, and its other picture (n, 3, h, w) in bytes."""
-    where = next(critics.textures[0].parameters()).device
-    seen = [[critic.seen(rows.to(where) / 255).cpu() for rows in others.split(256)] for critic in critics.textures]
-    likeness = torch.stack([torch.cat(rows) for rows in seen])
-    return Lessons(examples, kinds, others, critics, likeness, likeness.std(1, keepdim=True) + 1e-3)
+def look(critics: Sequence[Classifier], pictures: Tensor) -> Seen:
+    """What critics see in pictures (n, 3, h, w) in bytes."""
+    where = next(critics[0].parameters()).device
+    seen = [[critic.seen(rows.to(where) / 255).cpu() for rows in pictures.split(256)] for critic in critics]
+    features = torch.stack([torch.cat(rows) for rows in seen])
+    return Seen(features, features.std(1, keepdim=True) + 1e-3)
 
 
 def compare(pictures: Tensor, lessons: Lessons, styles: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
-    """How far drawings (n, 3, h, w) in 0..1 are from what was asked for: a texture, a likeness, colours and a word."""
-    kinds, likeness = lessons.kinds[styles].to(pictures.device), lessons.likeness[:, styles].to(pictures)
-    seen = torch.stack([critic.seen(pictures) for critic in lessons.critics.textures])
-    said = [critic.head(one) for critic, one in zip(lessons.critics.textures, seen, strict=True)]
-    read = [critic(pictures) for critic in lessons.critics.words]
+    """How far drawings (n, 3, h, w) in 0..1 are from what was asked for: a texture, a word, colours and their look."""
+    told_by, kinds = lessons.critics, lessons.kinds[styles].to(pictures.device)
+    textures, figures = (
+        torch.stack([critic.seen(pictures) for critic in critics]) for critics in (told_by.textures, told_by.words)
+    )
+    unlike, odd = lessons.textures.apart(textures, styles), lessons.figures.apart(figures, styles)
     return (
-        TEXTURE * wrong(said, kinds)
-        + LIKENESS * (((seen - likeness) / lessons.spread.to(pictures)) ** 2).mean()
+        TEXTURE * wrong(told_by.textures, textures, kinds)
+        + WORD * wrong(told_by.words, figures, words.to(pictures.device))
         + COLOURS * colours_apart(pictures, lessons.others[styles].to(pictures) / 255, generator)
-        + WORD * wrong(read, words.to(pictures.device))
+        + LIKENESS * unlike.square().mean()
+        + FIGURE * odd.square().mean()
+        + LEANING * odd.mean(1).square().mean()  # what all drawings have too much of, or too little
     )
 
 
-def wrong(said: Sequence[Tensor], answers: Tensor) -> Tensor:
-    """How little critics expect the answers (n,), on average."""
-    return torch.stack([cross_entropy(one, answers) for one in said]).mean()
+def wrong(critics: Sequence[Classifier], seen: Tensor, answers: Tensor) -> Tensor:
+    """How little critics expect the answers (n,) of what they see, (critics, n, 96)."""
+    said = [cross_entropy(critic.head(one), answers) for critic, one in zip(critics, seen, strict=True)]
+    return torch.stack(said).mean()
 
 
 def colours_apart(one: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:

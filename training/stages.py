@@ -156,7 +156,8 @@ def train_whole(shop: Workshop) -> Curve:
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(read(shop.output / "vae.safetensors"))
     told_by = train_critics(shop, names, autoencoder)
-    lessons = lessons_of({name: examples(many, name) for name in ADAPTERS}, kinds, told_by, many.drawn.others)
+    shown = {name: examples(many, name) for name in ADAPTERS}
+    lessons = lessons_of(shown, kinds, told_by, many.drawn.pictures, many.drawn.others)
     trio, plan = read_trio(shop), shop.plan(whole.PLAN)
     curve = whole.train_whole(trio, lessons, autoencoder, plan, shop.device, shop.checkpoint("whole drawings"))
     save_trio(many, trio, whole.PLAN.seed)

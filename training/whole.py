@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from demo_models.autoencoder import Autoencoder
-from demo_models.words import WORDS
 from ipadapter.adapter import AdapterNetwork
 from ipadapter.sites import find_sites
 
@@ -123,7 +122,7 @@ def draw_batch(lessons: Lessons, following: int, masked: int, generator: torch.G
     styles = pick(len(examples.whole["words"]), following, generator)
     styles[:masked] = examples.split["pairs"][parts, 0]
     noise = torch.randn(following, *examples.whole["latents"].shape[1:], generator=generator)
-    words = pick(len(WORDS), following, generator)
+    words = examples.whole["words"][styles]  # of which there is a picture in this style
     weights = LEAST + (1 - LEAST) * torch.rand(following, 1, 1, generator=generator)
     whole = weights.expand(-1, *where.shape[1:])
     twice = torch.cat((torch.arange(masked), torch.arange(following)))
