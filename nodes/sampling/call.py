@@ -18,7 +18,7 @@ from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors
 from ...ipadapter.sites import Site
 from ...masks.grid import mask_around, mask_on_grid
 from ...weight_schedules.position import SamplingPosition
-from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_places
+from .compiled import AttentionPatch, graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_place
 from .never_called import Watch
 from .replaced import Places, say_replaced
 from .rows import KEY, branches_of_conds, guider_notes, read_rows, with_notes
@@ -113,8 +113,7 @@ class Decider:
         options = {**options, KEY: {**options.get(KEY, {}), "call": call}}
         if is_compiled(executor.class_obj, options):
             options = patched_everywhere(options, self.idle)
-            keyword = graph_keyword(options)
-            kwargs, control = {**kwargs, keyword: None}, with_empty_places(executor.class_obj, control, keyword)
+            kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_place(executor.class_obj, control)
         with serving_graphs(options):
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if not self.looked and (acting := [weights for weights in call.weights.values() if weights is not None]):

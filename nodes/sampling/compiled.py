@@ -101,19 +101,16 @@ def graph_keyword(options: Mapping[str, Any]) -> str:
     return f"{NAME} {sorted(marks)} {blocks}"
 
 
-def with_empty_places(model: Any, control: Any, keyword: str) -> Any:
+def with_empty_place(model: Any, control: Any) -> Any:
     """What a ControlNet gives a model call, told apart for SD3.5, whose model takes keywords and never looks at them.
 
-    What is not read has no guard. It reads how many places ControlNet's outputs have, and empty ones add nothing.
+    What is not read has no guard. It reads how many places ControlNet's outputs have, and an empty one adds nothing.
+    Image prompts reach all of its blocks, so that one graph serves them all.
     """
     if not hasattr(model.diffusion_model, "joint_blocks"):
         return control
     given = control or {}
-    places = _places.setdefault(keyword, len(_places) + 1)
-    return {**given, "output": [*given.get("output", []), *[None] * places]}
-
-
-_places: dict[str, int] = {}  # how many empty ones a keyword stands for; they differ, and none has no keyword
+    return {**given, "output": [*given.get("output", []), None]}
 
 
 def _patches(options: Mapping[str, Any]) -> Mapping[Any, Any]:

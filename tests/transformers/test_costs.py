@@ -18,6 +18,7 @@ from comfy_extras.nodes_torch_compile import TorchCompileModel
 import tiny_transformers as tiny
 from benchmarks.memory import kept_bytes
 from pack.nodes.sampling.attach import decider_of
+from pack.nodes.sampling.compiled import with_empty_place
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from test_nodes_pack.counting import count_step, host_reads, products, total
@@ -101,7 +102,16 @@ def test_a_compiled_model_follows_prompts_that_come_change_and_go(kind):
     bare, loaded = tiny_model(family), adapter(kind)
     torch._dynamo.reset()
     first = follow(bare, loaded, embeds(kind))
-    for model in (bare, first, follow(bare, loaded, embeds(kind, 2), weight=0.4), bare, first):
+    one_block = follow(bare, loaded, embeds(kind), layer_weights=f"{'double' if family == 'flux' else 'joint'}0:1")
+    for model in (bare, first, follow(bare, loaded, embeds(kind, 2), weight=0.4), one_block, bare, first):
         compiled = TorchCompileModel.execute(model, "eager").args[0]
         torch.testing.assert_close(sample(compiled, family), sample(model, family), rtol=0, atol=1e-5)
     torch._dynamo.reset()
+
+
+def test_a_controlnet_keeps_what_it_gives_sd35_and_tells_graphs_apart_by_one_place_more():
+    given = {"output": [torch.ones(1), None], "middle": []}
+    model = tiny_model("sd3.5").model
+    assert with_empty_place(model, given) == {"output": [*given["output"], None], "middle": []}
+    assert with_empty_place(model, None) == {"output": [None]}
+    assert len(given["output"]) == 2 and with_empty_place(tiny_model("flux").model, given) is given
