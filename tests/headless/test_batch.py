@@ -105,9 +105,12 @@ def test_nothing_is_run_while_something_is_wrong(inputs, server):
         run_batch(graph(), [{"seed": 1}], inputs / "none", servers=["http://127.0.0.1:9"], progress=False)
 
 
+ROWS = 12  # enough that a busy machine looks at the journal before the last one is done
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(inputs, server, how):
-    lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 8}) for seed in range(6)]
+    lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 8}) for seed in range(ROWS)]
     (inputs / "table.jsonl").write_text("\n".join(lines))
     command = [sys.executable, "-m", "headless", str(inputs / "graph.json"), str(inputs / "table.jsonl")]
     command += ["-o", str(inputs / "out"), "--server", server.url]
@@ -119,7 +122,7 @@ def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(
     driver.send_signal(how)
     assert driver.wait(30) == {signal.SIGINT: 130, signal.SIGKILL: -9}[how]
     done = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert 2 <= len(done) < 6
+    assert 2 <= len(done) < ROWS
     for outcome in done:
         pixels(inputs / "out" / outcome["files"][0])
     if how == signal.SIGINT:
@@ -127,5 +130,5 @@ def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(
         assert len(list((inputs / "out" / "pictures").iterdir())) == len(done)
         assert server.call("/queue") == {"queue_running": [], "queue_pending": []}
     finished = subprocess.run(command, cwd=inputs, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
-    assert finished.returncode == 0 and f"{6 - len(done)} of them were run now" in finished.stdout.decode()
-    assert [row["seed"] for row in rows_of(inputs / "out")] == list(range(6))
+    assert finished.returncode == 0 and f"{ROWS - len(done)} of them were run now" in finished.stdout.decode()
+    assert [row["seed"] for row in rows_of(inputs / "out")] == list(range(ROWS))
