@@ -173,9 +173,9 @@ def train_critics(shop: Workshop, names: Sequence[str], autoencoder: Autoencoder
         return critics.train_critic(pictures, answers, kinds, autoencoder, rounds, shop.device, checkpoint)[0]
 
     count, drawn = max(64, round(12000 * shop.scale)), shop.with_many_textures.drawn
-    textures = {seed: data.draw_textures(names, count, data.MANY_SEED + seed) for seed in critics.TEXTURE_SEEDS}
+    seeds = critics.TEXTURE_SEEDS
     return Critics(
-        [train_critic(seed, *shown, len(names)) for seed, shown in textures.items()],
+        [train_critic(one, *data.draw_textures(names, count, data.MANY_SEED + one), len(names)) for one in seeds],
         [train_critic(seed, drawn.pictures, drawn.words, len(WORDS)) for seed in critics.WORD_SEEDS],
     )
 

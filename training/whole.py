@@ -24,7 +24,7 @@ from .loop import Curve, Plan, mixed, pick, train, update_mean
 from .together import Denoising, Trio
 from .unet import Denoiser, Noise, word_numbers
 
-PLAN = Plan(steps=2200, batch=192, rate=1e-3, seed=13, average=0.995)  # eight minutes of a GPU, a day of a CPU
+PLAN = Plan(steps=2200, batch=192, rate=1e-3, seed=13, average=0.995)  # most of an hour of an H200, a day of a CPU
 STEPS = 6
 LEAST = 0.7  # weight of a reference
 FOLLOWING, MASKED = 0.5, 0.25  # drawings of a step, as shares of the plan's batch
