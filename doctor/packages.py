@@ -4,8 +4,8 @@ import importlib.metadata
 import sys
 from dataclasses import dataclass
 
+from ..encoders.face_models import PROVIDERS, import_face_module
 from ..ipadapter.errors import FaceError
-from ..ipadapter.face_models import PROVIDERS, import_face_module
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..encoders.face_models import find_pack
 from ..ipadapter.catalog import needs
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.errors import AdapterError
-from ..ipadapter.face_models import find_pack
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.peek import look
 from ..ipadapter.presets import PRESETS, Preset, encoders_for

@@ -37,8 +37,8 @@ from .guard import guard
 from .live.route import add_route
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
+from .old.forms import register_removed_nodes
 from .old_methods import install_old_methods
-from .removed_forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,

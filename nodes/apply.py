@@ -12,9 +12,9 @@ from . import inputs
 from .apply_base import ApplyNode, first_strength_of, strength_of
 from .applying.apply import Request
 from .applying.encoding import Reference
-from .old_names import current_name
+from .old.forms import CLIP_VISION_OUTPUT, EARLIER_PACK, UNLINKED, wrong_link
+from .old.names import current_name
 from .params import Params, regions_of
-from .removed_forms import CLIP_VISION_OUTPUT, EARLIER_PACK, UNLINKED, wrong_link
 
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..weight_schedules.schedule import Schedule
 from .applying.apply import Applied, Request, Strength, apply_adapter
-from .old_names import AcceptsRenamed, current_name, layers_and_scaling
+from .old.names import AcceptsRenamed, current_name, layers_and_scaling
 
 
 def strength_of(

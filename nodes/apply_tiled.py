@@ -9,8 +9,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..encoders.tiles import Tile, cut_reference
 from ..ipadapter.checks import check_images
-from ..ipadapter.tiles import Tile, cut_reference
 from . import inputs
 from .apply_base import ApplyNode, connected, strength_of
 from .applying.apply import Applied, Request, apply_adapter

@@ -7,17 +7,17 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..encoders.vision import hide_outside
 from ..ipadapter.checks import check_weight
 from ..ipadapter.embeds import COMBINE, combine
 from ..ipadapter.embeds_file import load_embeds
 from ..ipadapter.errors import AdapterError, FileNameError
 from ..ipadapter.shared_files import fingerprint
-from ..ipadapter.vision import hide_outside
 from . import inputs
 from .applying.encoding import Encoder
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
-from .removed_forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
+from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
 
 
 def encode(

@@ -7,13 +7,13 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ipadapter.faces import FACE_ORDERS, MISSING, FaceChoice
+from ..encoders.faces import FACE_ORDERS, MISSING, FaceChoice
 from . import inputs
-from .appended import AppendedChoice, AppendedNumber, AppendedWhole, without_leftovers
 from .apply_base import ApplyNode, first_strength_of, strength_of
 from .applying.apply import Request
 from .applying.encoding import Reference
 from .loading.face_lora import apply_face_lora
+from .old.appended import AppendedChoice, AppendedNumber, AppendedWhole, without_leftovers
 
 VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
 

@@ -5,9 +5,9 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ipadapter.face_crops import prepare_for_detector
-from ..ipadapter.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, faces_from_boxes, select_faces
-from ..ipadapter.pictures import SQUARES
+from ..encoders.face_crops import prepare_for_detector
+from ..encoders.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, faces_from_boxes, select_faces
+from ..encoders.pictures import SQUARES
 from . import inputs
 from .face import face_choice, least_score
 from .notices import say_notes

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 
 from comfy_api.latest import io
 
-from ..ipadapter.face_models import PROVIDERS
+from ..encoders.face_models import PROVIDERS
 from . import inputs
 from .loading.face_packs import fingerprint_of_packs, load_face_models, pack_names
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..encoders.pictures import FILTERS
 from ..ipadapter.checks import check_embeds, check_mask, check_pictures, check_weight, check_weights
 from ..ipadapter.errors import AdapterError
-from ..ipadapter.pictures import FILTERS
 from ..weight_schedules.layers import WEIGHT_TYPES
-from .appended import AppendedChoice, AppendedWhole
 from .inputs import EmbedsType
-from .old_names import current_filter, current_name
-from .removed_forms import UncheckedFloat, wrong_number
+from .old.appended import AppendedChoice, AppendedWhole
+from .old.forms import UncheckedFloat, wrong_number
+from .old.names import current_filter, current_name
 
 PER_FRAME = ("weight", "weight_style", "image_weight", "weights_1", "weights_2", "frame_weights")  # may be lists
 LONGEST = 1500  # characters of a message; somebody's megabyte is in the middle of longer ones

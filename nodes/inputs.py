@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..ipadapter.attention import SCALINGS
 from ..ipadapter.embeds import COMBINE
 from ..weight_schedules.layers import WEIGHT_TYPES
-from .old_names import FIRST_TYPES
+from .old.names import FIRST_TYPES
 
 IPAdapterType = io.Custom("IPADAPTER")
 InsightFaceType = io.Custom("INSIGHTFACE")

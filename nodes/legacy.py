@@ -6,8 +6,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..encoders.tiles import cut_legacy
 from ..ipadapter.checks import check_images
-from ..ipadapter.tiles import cut_legacy
 from . import inputs
 from .apply_base import ApplyNode, first_strength_of
 from .apply_tiled import apply_tiles
@@ -16,7 +16,7 @@ from .applying.encoding import Reference
 from .embeds import join
 from .face_loader import insightface_output, provider_input
 from .loading.face_packs import load_face_models
-from .old_names import FIRST_TYPES, AcceptsRenamed
+from .old.names import FIRST_TYPES, AcceptsRenamed
 
 
 class IPAdapterTilesMasked(AcceptsRenamed):

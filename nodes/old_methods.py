@@ -27,7 +27,7 @@ from .face_loader import IPAdapterInsightFaceLoader
 from .guard import checked
 from .legacy import InsightFaceLoader, IPAdapterApplyEncoded, IPAdapterBatchEmbeds, IPAdapterTilesMasked
 from .loaders import IPAdapterModelLoader
-from .old_names import FIRST_TYPES
+from .old.names import FIRST_TYPES
 from .params import IPAdapterCombineParams, IPAdapterRegionalConditioning, regions_of
 from .pictures import IPAdapterNoise, PrepImageForClipVision
 from .unified import PresetLoader

@@ -4,8 +4,8 @@ from collections.abc import Hashable
 
 from comfy_api.latest import io, ui
 
-from ..ipadapter.openclip import ACTIVATIONS
-from ..ipadapter.openclip_shapes import AUTO, architectures
+from ..encoders.openclip import ACTIVATIONS
+from ..encoders.openclip_shapes import AUTO, architectures
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.openclip import FITS, PRECISIONS, encoder_files, encoder_path, load_openclip

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..ipadapter.errors import AdapterError
 from . import inputs
 from .apply_base import connected
-from .old_names import AcceptsRenamed, current_name
+from .old.names import AcceptsRenamed, current_name
 
 Params = dict[str, list[Any]]
 PARAMS: tuple[str, ...] = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")

@@ -5,12 +5,12 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ipadapter.noise import NOISES, noisy
-from ..ipadapter.pictures import FILTERS, PAD, SQUARES, prepare_for_encoder
+from ..encoders.noise import NOISES, noisy
+from ..encoders.pictures import FILTERS, PAD, SQUARES, prepare_for_encoder
 from . import inputs
-from .appended import AppendedChoice, without_leftovers
-from .old_names import current_filter
-from .removed_forms import UncheckedFloat, without_flag, wrong_number
+from .old.appended import AppendedChoice, without_leftovers
+from .old.forms import UncheckedFloat, without_flag, wrong_number
+from .old.names import current_filter
 
 SIDES = ("224", "336", "384", "448", "512")  # in pixels, of published vision encoders
 

@@ -6,7 +6,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..ipadapter.scores import Score, mean_score, table
+from ..encoders.scores import Score, mean_score, table
 from ..weight_schedules.score_chart import Series, draw_scores
 from .applying.scoring import score_pictures
 from .drawn import to_image

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..encoders.scores import Score, knee, mean_score, table
 from ..ipadapter.errors import AdapterError
-from ..ipadapter.scores import Score, knee, mean_score, table
 from ..weight_schedules.layers import WEIGHT_TYPES
 from ..weight_schedules.score_chart import Series, draw_scores
 from ..weight_schedules.sheets import labelled_grid

@@ -5,7 +5,7 @@ from typing import Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ipadapter.text_embeds import METHODS, phrases, without_text
+from ..encoders.text_embeds import METHODS, phrases, without_text
 from . import inputs
 from .applying.scoring import text_embeds
 

@@ -8,11 +8,11 @@ from comfy_api.latest import io
 
 from ..ipadapter.presets import COMMUNITY, FACES, GENERAL, Preset
 from . import inputs
-from .appended import AppendedChoice, without_leftovers
 from .face_loader import provider_input
 from .loading.by_preset import PRESETS_OWN, FaceSettings, load_preset
 from .loading.face_packs import fingerprint_of_packs, pack_names
 from .loading.search import fingerprint_of_preset
+from .old.appended import AppendedChoice, without_leftovers
 
 
 class PresetLoader(io.ComfyNode):

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, Timeline, prompt_schedule, timeline
-from .appended import AppendedWhole, without_leftovers
 from .inputs import Choice, StrategyType
+from .old.appended import AppendedWhole, without_leftovers
 
 MOST_GIB = 8  # of references of all frames: 2730 of 512 x 512 pixels
 

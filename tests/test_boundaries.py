@@ -1,4 +1,4 @@
-"""Which folder may import what: nodes -> the core (ipadapter, weight_schedules, masks...); the host only in nodes.
+"""Which folder may import what: nodes -> the core (ipadapter, encoders, masks...); ComfyUI is imported in nodes only.
 
 What a family is, and what a prompt asks of its weights, is known to every folder.
 """
@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ("pack.ipadapter.families", "pack.ipadapter.weights")  # plain data and a protocol; they import nothing
-CORE = ("ipadapter", "weight_schedules", "masks", "demo_models", "model_files", "doctor")
-READS = {"doctor": ("pack.ipadapter",)}  # what stands on another core folder
+CORE = ("ipadapter", "encoders", "weight_schedules", "masks", "demo_models", "model_files", "doctor")
+READS = {"encoders": ("pack.ipadapter",), "doctor": ("pack.ipadapter", "pack.encoders")}  # folder: what it imports
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
 FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
 

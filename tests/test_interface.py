@@ -17,7 +17,7 @@ from comfy_execution.validation import validate_node_input
 
 from pack.nodes import IPAdapterAtelier
 from pack.nodes.loading.files import register_adapter_folder
-from pack.nodes.old_names import RENAMED
+from pack.nodes.old.names import RENAMED
 
 REFERENCE = Path(__file__).parent / "reference"
 CURRENT: dict[str, Any] = json.loads((REFERENCE / "node_interface.json").read_text("utf-8"))

@@ -9,7 +9,6 @@ from torch.nn.functional import cross_entropy
 
 from demo_models.config import VISION
 from demo_models.words import WORDS
-from ipadapter.vision import CLIP_MEAN
 
 from .data import Drawn
 from .loop import Curve, Plan, mixed, pick, train
@@ -17,7 +16,7 @@ from .palettes import to_oklab
 from .textures import TEXTURES
 
 PLAN = Plan(steps=3000, batch=128, rate=1.5e-3, seed=2, average=0.99)
-MEAN = torch.tensor(CLIP_MEAN)
+MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))  # CLIP's (arXiv:2103.00020), as ComfyUI normalises pictures
 DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])  # of CLIP (arXiv:2103.00020)
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...encoders.faces import FaceChoice, Faces, face_features
+from ...encoders.noise import contrast_copy
+from ...encoders.pictures import shorten
+from ...encoders.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ...ipadapter.cache import content_key, serial
 from ...ipadapter.checks import check_embeds
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
-from ...ipadapter.faces import FaceChoice, Faces, face_features
 from ...ipadapter.families import face_habits
-from ...ipadapter.noise import contrast_copy
-from ...ipadapter.pictures import shorten
-from ...ipadapter.vision import Encode, Features, black_image, encode_images, encode_tiled
 from ..loading.adapters import LoadedAdapter, Pipeline
 from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes

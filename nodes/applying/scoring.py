@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...encoders.scores import Score, score
+from ...encoders.vision import encode_images
 from ...ipadapter.cache import serial
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.scores import Score, score
-from ...ipadapter.vision import encode_images
 from .encoding import clip_encoder
 
 CHUNK = 16  # pictures encoded at once

@@ -6,8 +6,8 @@ from typing import Any
 
 import folder_paths
 
+from ...encoders.face_models import fallback_note, find_pack, load_pack
 from ...ipadapter.catalog import ADAPTERS
-from ...ipadapter.face_models import fallback_note, find_pack, load_pack
 from ...ipadapter.shared_files import fingerprint
 from ..notices import say_on_node
 

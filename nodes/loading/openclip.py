@@ -14,9 +14,9 @@ import folder_paths
 import torch
 from torch import Tensor, nn
 
+from ...encoders.openclip import Encoder, build_encoder, open_clip_package, read_config, see
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError, CheckpointError
-from ...ipadapter.openclip import Encoder, build_encoder, open_clip_package, read_config, see
 from .files import model_file
 
 FOLDERS = ("clip_vision", "open_clip")

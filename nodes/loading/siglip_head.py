@@ -7,10 +7,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from ...encoders.siglip import KEYS, NORM, PROBE, pool, read_tensors
 from ...ipadapter.errors import EncoderMismatchError
 from ...ipadapter.peek import peek
 from ...ipadapter.search import ENCODERS
-from ...ipadapter.siglip import KEYS, NORM, PROBE, pool, read_tensors
 from .search import rooms
 
 _heads: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()

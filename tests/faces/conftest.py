@@ -15,7 +15,7 @@ from faces import assets
 from faces.graphs import PHOTOS, VARIANTS, sample
 from harness.assets import FACE
 from harness.graph import Graph
-from pack.ipadapter import face_models
+from pack.encoders import face_models
 
 
 @pytest.fixture(scope="session")

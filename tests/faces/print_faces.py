@@ -16,8 +16,8 @@ sys.path.insert(0, str(root / "tests"))
 import insightface  # noqa: E402
 
 from faces.assets import load_photo  # noqa: E402
-from pack.ipadapter.face_models import load_pack  # noqa: E402
-from pack.ipadapter.faces import face_features  # noqa: E402
+from pack.encoders.face_models import load_pack  # noqa: E402
+from pack.encoders.faces import face_features  # noqa: E402
 
 print("json", json.dumps(insightface.__version__))
 analysis = load_pack(Path(sys.argv[1]), "CPU")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from insightface.utils import face_align
 
-from pack.ipadapter.face_crops import aligned_crop, box_crop, similarity, template_points
+from pack.encoders.face_crops import aligned_crop, box_crop, similarity, template_points
 
 POINTS = np.array([[204.0, 101], [245, 99], [221, 124], [208, 143], [240, 142]], np.float32)
 

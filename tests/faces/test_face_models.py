@@ -7,8 +7,7 @@ import sys
 import pytest
 
 from faces import assets
-from pack.ipadapter.errors import FaceError
-from pack.ipadapter.face_models import (
+from pack.encoders.face_models import (
     PROVIDER_PACKAGES,
     PROVIDERS,
     choose_providers,
@@ -17,7 +16,8 @@ from pack.ipadapter.face_models import (
     import_face_module,
     load_pack,
 )
-from pack.ipadapter.faces import face_features
+from pack.encoders.faces import face_features
+from pack.ipadapter.errors import FaceError
 
 AVAILABLE = ["AzureExecutionProvider", "CPUExecutionProvider"]
 

@@ -9,9 +9,9 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import synthetic
 from harness.assets import FACE, SD15, SHALLOW
+from pack.encoders.face_crops import box_crop
+from pack.encoders.faces import FaceChoice, detect
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.face_crops import box_crop
-from pack.ipadapter.faces import FaceChoice, detect
 from pack.nodes.apply import IPAdapterMS
 from pack.nodes.applying.encoding import Reference, encode_reference
 from pack.nodes.face import IPAdapterFaceID, IPAdapterFaceIDKolors

@@ -12,9 +12,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from faces import assets, paintings
-from pack.ipadapter.cache import ContentCache
-from pack.ipadapter.errors import FaceError
-from pack.ipadapter.faces import (
+from pack.encoders.faces import (
     DETECTION_SIZES,
     FaceChoice,
     crop_faces,
@@ -23,6 +21,8 @@ from pack.ipadapter.faces import (
     faces_from_boxes,
     select_faces,
 )
+from pack.ipadapter.cache import ContentCache
+from pack.ipadapter.errors import FaceError
 
 PEOPLE = ["astronaut", "hopper", "person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2"]
 SAME = [("person_a_1", "person_a_2"), ("person_b_1", "person_b_2")]

@@ -8,7 +8,7 @@ import pytest
 
 from faces import assets
 from harness.graph import Graph
-from pack.ipadapter.face_models import fallback_note
+from pack.encoders.face_models import fallback_note
 
 
 @pytest.fixture

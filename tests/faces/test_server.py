@@ -7,7 +7,7 @@ from faces import assets
 from faces.graphs import VARIANTS, face_node, picture, run, sample
 from harness.client import PromptError
 from harness.graph import Graph
-from pack.ipadapter.faces import face_features
+from pack.encoders.faces import face_features
 
 
 @pytest.mark.parametrize("file", VARIANTS)

@@ -12,9 +12,9 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.clip_model
 import comfy.ops
 
+from pack.encoders.vision import fit_to_square, hide_outside
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.vision import fit_to_square, hide_outside
 
 TINY: dict[str, Any] = dict(
     context=32, channels=[16, 32], pooled=24, hidden=40, dim=32, face_hidden=20, depth=2, rank=4

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel, SiglipVisionConfig, SiglipVisionModel
 
-from pack.ipadapter.openclip_shapes import without_values
+from pack.encoders.openclip_shapes import without_values
 
 VISION = {"image_size": 32, "layers": 3, "width": 128, "patch_size": 8}
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from openclip.files import SMALL, close, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout
+from pack.encoders.openclip import build_encoder, read_config, see
+from pack.encoders.openclip_layout import to_openclip
+from pack.encoders.openclip_shapes import architecture_of, visual_shapes, without_values
 from pack.ipadapter.errors import AdapterError
-from pack.ipadapter.openclip import build_encoder, read_config, see
-from pack.ipadapter.openclip_layout import to_openclip
-from pack.ipadapter.openclip_shapes import architecture_of, visual_shapes, without_values
 
 
 def pixels(size=32):

@@ -8,8 +8,8 @@ import torch
 
 from harness.client import PromptError
 from harness.graph import Graph, Node
-from pack.ipadapter.noise import noisy
-from pack.ipadapter.pictures import prepare_for_encoder
+from pack.encoders.noise import noisy
+from pack.encoders.pictures import prepare_for_encoder
 
 
 def image(g: Graph, seed: int = 1, **more: Any) -> Node:

@@ -8,8 +8,8 @@ import pytest
 from harness.graph import Graph
 from harness.wiring import Wiring
 from pack import nodes
-from pack.nodes.appended import APPENDED, without_leftovers
 from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.old.appended import APPENDED, without_leftovers
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 LEFT_OVER = [0.5, 20, -1, "0:1.0, 1:1.0, 2:1.0", "", True, "randomize", None]

@@ -15,8 +15,8 @@ import folder_paths
 
 import synthetic_transformers
 import tiny_transformers as tiny
+from pack.encoders.siglip import KEYS, PREFIX, pool
 from pack.ipadapter.errors import EncoderMismatchError
-from pack.ipadapter.siglip import KEYS, PREFIX, pool
 from pack.nodes.applying.encoding import Encoder
 from pack.nodes.loading.adapters import Pipeline
 from pack.nodes.loading.siglip_head import siglip_pooled

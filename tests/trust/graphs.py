@@ -15,10 +15,10 @@ import synthetic
 from harness.in_process import sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes import NODES
-from pack.nodes.appended import AppendedChoice, AppendedWhole
 from pack.nodes.applying.caches import forget
 from pack.nodes.loading.adapters import manage
 from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.old.appended import AppendedChoice, AppendedWhole
 from pack.nodes.schedules import IPAdapterWeightSchedule
 from test_nodes_pack import standins, unets
 

@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from torch import Tensor
 
 from pack.demo_models.words import find_words
+from pack.encoders.openclip import read_config
+from pack.encoders.text_embeds import phrases
 from pack.ipadapter.checkpoint import read_checkpoint, read_file
 from pack.ipadapter.embeds_file import load_embeds
 from pack.ipadapter.families import SD15, SDXL
 from pack.ipadapter.names import inside
-from pack.ipadapter.openclip import read_config
 from pack.ipadapter.peek import describe
-from pack.ipadapter.text_embeds import phrases
 from pack.masks.regions import parse_colours, parse_shares, split_canvas
 from pack.model_files.errors import DownloadError
 from pack.model_files.names import check_repository, check_suffix, target

@@ -8,12 +8,12 @@ import torch
 from PIL import Image, ImageFont
 from torch.overrides import TorchFunctionMode
 
+from pack.encoders.face_crops import box_crop
+from pack.encoders.faces import faces_from_boxes
+from pack.encoders.pictures import LONG, center_crop, prepare_for_encoder, shorten
+from pack.encoders.tiles import cut_legacy, cut_reference
+from pack.encoders.vision import fit_to_square
 from pack.ipadapter.errors import FaceError
-from pack.ipadapter.face_crops import box_crop
-from pack.ipadapter.faces import faces_from_boxes
-from pack.ipadapter.pictures import LONG, center_crop, prepare_for_encoder, shorten
-from pack.ipadapter.tiles import cut_legacy, cut_reference
-from pack.ipadapter.vision import fit_to_square
 from pack.masks.regions import soften, split_by_colour, split_canvas
 from pack.nodes.weights import IPAdapterWeights
 from pack.weight_schedules.layers import WEIGHT_TYPES

@@ -14,10 +14,10 @@ from harness.client import PromptError
 from harness.graph import Graph
 from pack.ipadapter.errors import AdapterError
 from pack.nodes import NODES
-from pack.nodes.appended import AppendedChoice, AppendedWhole
 from pack.nodes.inputs import EmbedsType
 from pack.nodes.loading.files import register_adapter_folder
-from pack.nodes.old_names import RENAMED
+from pack.nodes.old.appended import AppendedChoice, AppendedWhole
+from pack.nodes.old.names import RENAMED
 
 register_adapter_folder()
 OWN = (AppendedChoice, AppendedWhole)  # they take whatever is left over

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pack.encoders.face_models import find_pack
 from pack.ipadapter.errors import FileNameError
-from pack.ipadapter.face_models import find_pack
 from pack.ipadapter.names import inside
 
 OUT = ("..", "../a", "a/../../b", "a\\..\\..\\b", "/etc/passwd", "\\\\host\\share", "C:\\a", "c:a", "a/..")

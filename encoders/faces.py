@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cache import ContentCache, content_key, serial
-from .errors import FaceError
+from ..ipadapter.cache import ContentCache, content_key, serial
+from ..ipadapter.errors import FaceError
 from .face_crops import aligned_crop, box_crop
 
 DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller

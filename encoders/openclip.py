@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import AdapterError
+from ..ipadapter.errors import AdapterError
 from .openclip_layout import Tensors, has_text, to_openclip
 from .openclip_shapes import AUTO, architecture_of, without_values
 from .vision import CLIP_MEAN

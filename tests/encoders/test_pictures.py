@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pack.ipadapter.pictures import (
+from pack.encoders.pictures import (
     FILTERS,
     center_crop,
     crop_to_square,

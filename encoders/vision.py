@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cache import ContentCache, content_key
-from .checks import check_images, check_mask
-from .errors import AdapterError
+from ..ipadapter.cache import ContentCache, content_key
+from ..ipadapter.checks import check_images, check_mask
+from ..ipadapter.errors import AdapterError
 from .pictures import shorten
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # colour that an encoder sees as 0 (arXiv:2103.00020)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from .errors import AdapterError
+from ..ipadapter.errors import AdapterError
 from .openclip_layout import Tensors, has_text
 
 AUTO = "auto"

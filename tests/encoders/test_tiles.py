@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pack.encoders.tiles import Tile, cut_legacy, cut_reference, legacy_starts, starts
 from pack.ipadapter.errors import AdapterError
-from pack.ipadapter.tiles import Tile, cut_legacy, cut_reference, legacy_starts, starts
 
 
 def picture(height: int, width: int, images: int = 1) -> torch.Tensor:

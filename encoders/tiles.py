@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from .errors import AdapterError
+from ..ipadapter.errors import AdapterError
 from .pictures import center_crop, resize, resize_smoothly, sharpen, shorten
 
 SIDE = 256

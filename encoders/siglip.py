@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
-from .errors import CheckpointError
+from ..ipadapter.errors import CheckpointError
 
 PREFIX = "vision_model.head."
 PROBE = PREFIX + "probe"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from pack.encoders.siglip import KEYS, pool
 from pack.ipadapter.errors import CheckpointError
-from pack.ipadapter.siglip import KEYS, pool
 
 
 def judge() -> Any:

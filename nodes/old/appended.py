@@ -11,7 +11,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from .notices import say_on_node
+from ..notices import say_on_node
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import AdapterError, EncoderMismatchError
+from ..ipadapter.errors import AdapterError, EncoderMismatchError
 
 PAIRS = (
     "ip-adapter_sd15, ip-adapter_sd15_light_v11 and ip-adapter_sdxl_vit-h with ViT-H-14; ip-adapter_sdxl and "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import EncoderMismatchError
+from ..ipadapter.errors import EncoderMismatchError
 
 
 @dataclass(frozen=True)

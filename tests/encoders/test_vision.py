@@ -4,9 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pack.ipadapter.cache import ContentCache
-from pack.ipadapter.errors import AdapterError
-from pack.ipadapter.vision import (
+from pack.encoders.vision import (
     CLIP_MEAN,
     Features,
     black_image,
@@ -17,6 +15,8 @@ from pack.ipadapter.vision import (
     hide_outside,
     merge_tiles,
 )
+from pack.ipadapter.cache import ContentCache
+from pack.ipadapter.errors import AdapterError
 
 SIZE, PATCH, WIDTH = 8, 2, 6  # 16 patches
 

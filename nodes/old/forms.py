@@ -13,8 +13,8 @@ from comfy_execution.validation import validate_node_input  # type: ignore[impor
 
 from server import PromptServer  # type: ignore[import-not-found]
 
+from ..notices import say_on_node
 from .appended import Unchecked
-from .notices import say_on_node
 
 UNLINKED = "not linked"  # default of a socket in `validate_inputs`: ComfyUI hands None for every link
 

@@ -6,7 +6,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .errors import FaceError
+from ..ipadapter.errors import FaceError
 from .face_models import import_face_module
 from .pictures import crop_to_square, resize, sharpen
 

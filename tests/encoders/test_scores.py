@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from pack.encoders.scores import Score, knee, mean_score, score, table
 from pack.ipadapter.errors import EncoderMismatchError
-from pack.ipadapter.scores import Score, knee, mean_score, score, table
 
 
 def test_scores_are_cosines_whatever_the_lengths():

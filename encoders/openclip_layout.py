@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from .errors import AdapterError
+from ..ipadapter.errors import AdapterError
 
 Tensors = dict[str, Tensor]
 

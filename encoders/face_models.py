@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .catalog import FACE_PACKS
-from .errors import FaceError
-from .names import inside
-from .shared_files import SharedFiles, fingerprint
+from ..ipadapter.catalog import FACE_PACKS
+from ..ipadapter.errors import FaceError
+from ..ipadapter.names import inside
+from ..ipadapter.shared_files import SharedFiles, fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pack.ipadapter import noise as module
-from pack.ipadapter.noise import NOISES, contrast_copy, gaussian_blur, noisy, squared
+from pack.encoders import noise as module
+from pack.encoders.noise import NOISES, contrast_copy, gaussian_blur, noisy, squared
 
 
 def picture(height: int = 40, width: int = 60, channels: int = 3) -> torch.Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity as cosine
 
+from pack.encoders.text_embeds import METHODS, phrases, project_out, without_text
 from pack.ipadapter.errors import AdapterError, EncoderMismatchError
-from pack.ipadapter.text_embeds import METHODS, phrases, project_out, without_text
 
 SUBJECT, OTHER = torch.eye(8)[:1], torch.eye(8)[1:2]
 PICTURES = torch.tensor([[2.0, 1.0, 1, 0, 3, 0, 0, 1], [1.0, 2.0, 0, 1, 0, 2, 0, 0]])

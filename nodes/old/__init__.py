@@ -1,0 +1,1 @@
+"""Compatibility only: what saved workflows and other packs still carry of earlier nodes."""
