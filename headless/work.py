@@ -7,12 +7,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from .client import Made
+from .client import Output
 from .errors import BatchError, RowFailed, ServerLost, Stopped
 from .plan import Row
 from .workers import Worker
 
-End = tuple[Row, Made | str, str, int]  # a row, its output or its error, the worker's name, the number of attempts
+End = tuple[Row, Output | str, str, int]  # a row, its output or its error, the worker's name, the number of attempts
 ATTEMPTS = 3  # of a row whose server is lost
 POLL = 0.5  # seconds; on Windows, Python handles Ctrl+C only between waits
 
@@ -102,7 +102,7 @@ def run_rows(
     board = Board(rows, len(workers))
     ends: queue.Queue[End] = queue.Queue()
 
-    def finish(row: Row, output: Made | str, worker: Worker) -> None:
+    def finish(row: Row, output: Output | str, worker: Worker) -> None:
         ends.put((row, output, worker.name, board.attempts[row.number]))
         board.finish()
 
@@ -142,7 +142,7 @@ def run_rows(
             thread.join(20)
 
 
-def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callable[[str], None]) -> Made | str:
+def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callable[[str], None]) -> Output | str:
     """A row's output, or its error.
 
     Raises:

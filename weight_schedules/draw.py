@@ -8,12 +8,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..ipadapter.families import family_of_blocks, roles_of_blocks
 from ..ipadapter.weights import Weights
+from .colours import FAINT, INK, PAPER
 from .layer_text import layer_names
 from .layers import Blocks
 
 Colour = tuple[int, int, int]
 
-INK, FAINT, PAPER = (236, 236, 240), (154, 156, 168), (27, 28, 34)
 ROLE_COLOURS: dict[str, Colour] = {"style": (255, 176, 92), "composition": (120, 196, 255)}
 
 

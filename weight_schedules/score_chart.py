@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from .draw import FAINT, INK, PAPER, UNIT, Colour, write_text
+from .colours import FAINT, INK, PAPER
+from .draw import UNIT, Colour, write_text
 
 SIDE, LEFT, TOP, RIGHT, BOTTOM = 300, 64, 26, 26, 56  # layout units
 COLOURS: tuple[Colour, ...] = ((255, 176, 92), (120, 196, 255), (190, 150, 255), (140, 220, 140), (255, 130, 150))

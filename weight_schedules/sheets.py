@@ -7,7 +7,7 @@ from math import ceil, sqrt
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .draw import INK, PAPER
+from .colours import INK, PAPER
 
 
 @dataclass(frozen=True)

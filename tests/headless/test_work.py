@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from headless.client import Made
+from headless.client import Output
 from headless.errors import ServerLost, Stopped
 from headless.plan import Row
 from headless.work import ATTEMPTS, Board, run_rows
+from headless.workers import Running
 
 
 def rows(count):
@@ -70,21 +71,21 @@ def test_stopping_ends_the_wait_for_rows():
     assert not waiting.is_alive() and board.take(0) is None
 
 
-class Raising:
+class Raising(Running):
     """A worker that raises for some rows, and takes a moment for the others, so that every worker has some."""
 
-    def __init__(self, name, errors, revive=None):
-        self.name, self.errors, self.failed = name, errors, revive
+    def __init__(self, name, errors, at_revival=None):
+        self.name, self.errors, self.at_revival = name, errors, at_revival
 
     def run(self, row, timeout, stopped):
         time.sleep(0.02)
         if row.number in self.errors:
             raise self.errors[row.number]
-        return Made([])
+        return Output([])
 
     def revive(self, stopped):
-        if self.failed:
-            raise self.failed
+        if self.at_revival:
+            raise self.at_revival
 
 
 def ends_of(count, workers):
@@ -139,7 +140,7 @@ def test_an_interrupt_that_wakes_no_thread_is_seen_while_a_row_runs():
                 if stopped():
                     raise Stopped
                 time.sleep(0.02)
-            return Made([])
+            return Output([])
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
