@@ -1,4 +1,4 @@
-"""Tables against a graph, with what a running server says of its nodes; and what results are made of."""
+"""Tables checked against a graph with the node classes of a running server; keys, captions and metadata of results."""
 
 import io
 import json
@@ -113,7 +113,7 @@ def test_a_path_of_a_picture_is_a_value_like_a_text(check, tmp_path):
     assert row.values["image"] == str(tmp_path / "red.png")  # results are JSON and Parquet, which have no paths
 
 
-def test_a_model_that_the_graph_names_and_a_node_that_nobody_has_are_found(check):
+def test_a_model_and_a_node_of_the_graph_that_the_server_lacks_are_problems(check):
     prompt = graph()
     prompt["1"]["inputs"]["adapter"] = "enormous"
     prompt["9"]["class_type"] = "SaveHologram"
@@ -142,7 +142,7 @@ def test_pictures_come_from_the_local_network_only(check):
     assert "not on the local network" in text
 
 
-def test_what_costs_most_changes_least_often(check):
+def test_columns_with_the_costliest_change_change_least_often(check):
     table = [
         {"seed": seed, "image": f"{colour}.png", "adapter": adapter}
         for seed in (1, 2)
