@@ -97,13 +97,7 @@ class Client:
         answer = self.call("/prompt", {"prompt": prompt})
         if answer.ok:
             return answer.json()["prompt_id"]
-        refusal = answer.json()
-        errors = [
-            f"{node['class_type']}: {error['message']}: {error['details']}"
-            for node in (refusal.get("node_errors") or {}).values()
-            for error in node["errors"]
-        ]
-        raise RowFailed("; ".join(errors) or refusal["error"]["message"])
+        raise RowFailed(reasons(answer.json()))
 
     def _wait(self, id: str, timeout: float, stopped: Callable[[], bool]) -> dict[str, Any]:
         end, pause, polls = time.monotonic() + timeout, FIRST_PAUSE, 0
@@ -132,23 +126,38 @@ class Client:
             pass  # its run is lost too
 
     def _fetch(self, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-        """Name and content of every saved file; of previews where no file was saved."""
-        listed = [
-            file
-            for ui in outputs.values()
-            for files in ui.values()
-            if isinstance(files, list)
-            for file in files
-            if isinstance(file, dict) and "filename" in file
-        ]
+        """Name and content of every file of a run."""
         fetched = []
-        for file in [file for file in listed if file.get("type") == "output"] or listed:
+        for file in files_in(outputs):
             query = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
             answer = self.call("/view?" + urlencode(query))
             if not answer.ok:
                 raise RowFailed(f"{self.url} says it saved {file['filename']}, and does not have it")
             fetched.append((file["filename"], answer.content))
         return fetched
+
+
+def reasons(refusal: Mapping[str, Any]) -> str:
+    """Why a server refused a graph: the errors of its nodes, or of the whole graph."""
+    errors = [
+        f"{node['class_type']}: {error['message']}: {error['details']}"
+        for node in (refusal.get("node_errors") or {}).values()
+        for error in node["errors"]
+    ]
+    return "; ".join(errors) or refusal["error"]["message"]
+
+
+def files_in(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files that a run's nodes saved; their previews where no node saved a file."""
+    listed = [
+        file
+        for ui in outputs.values()
+        for files in ui.values()
+        if isinstance(files, list)
+        for file in files
+        if isinstance(file, dict) and "filename" in file
+    ]
+    return [file for file in listed if file.get("type") == "output"] or listed
 
 
 def seconds(messages: list[Any]) -> float:

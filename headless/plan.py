@@ -107,18 +107,19 @@ class Plan:
                 if input.is_picture:
                     values[input] = self.pictures.find(listed[column]).value
                 elif input.choices is not None:
-                    self._check_servers(input, values[input])
+                    check_servers(self.infos, self.prompt, input, values[input])
             except ValueError as error:
                 self._report(number, column, str(error))
         prompt = with_values(self.prompt, values)
         return Row(number, listed, prompt, self.pictures.named_in(prompt))
 
-    def _check_servers(self, input: Input, choice: Any) -> None:
-        """Raise ValueError where a server lacks a choice, such as a model's file, that the first server has."""
-        for server, info in self.infos.items():
-            (same,) = (i for i in inputs_of(self.prompt, input.node, info) if i.name == input.name)
-            if choice not in (same.choices or []):
-                raise ValueError(f"{server} has no {choice!r}, and another server has")
+
+def check_servers(infos: Mapping[str, NodeInfo], prompt: Prompt, input: Input, choice: Any) -> None:
+    """Raise ValueError where a server lacks a choice, such as a model's file, that the first server has."""
+    for server, info in infos.items():
+        (same,) = (i for i in inputs_of(prompt, input.node, info) if i.name == input.name)
+        if choice not in (same.choices or []):
+            raise ValueError(f"{server} has no {choice!r}, and another server has")
 
 
 def in_order(rows: Sequence[Row], inputs: Mapping[str, Input], prompt: Prompt) -> list[Row]:

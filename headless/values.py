@@ -12,6 +12,7 @@ LIMITS = {"INT": (-(2**63), 2**64 - 1), "FLOAT": (-sys.float_info.max, sys.float
 
 
 def as_int(input: Input, value: Any) -> int:
+    """A whole number: an integer, or a text or float without a fraction."""
     if isinstance(value, str | int):
         try:
             return int(value)
@@ -24,6 +25,7 @@ def as_int(input: Input, value: Any) -> int:
 
 
 def as_float(input: Input, value: Any) -> float:
+    """A number; infinity and NaN are left to the check of the range."""
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError):  # OverflowError: an integer beyond the largest float
@@ -31,6 +33,7 @@ def as_float(input: Input, value: Any) -> float:
 
 
 def as_bool(input: Input, value: Any) -> bool:
+    """A truth value: true, yes, 1, false, no or 0, in upper or lower case."""
     text = str(value).strip().lower()
     if text not in TRUE + FALSE:
         raise ValueError(f"expected true or false, found {value!r}")
@@ -38,10 +41,12 @@ def as_bool(input: Input, value: Any) -> bool:
 
 
 def as_text(input: Input, value: Any) -> str:
+    """A text; numbers as Python writes them."""
     return str(value)
 
 
 def as_choice(input: Input, value: Any) -> Any:
+    """The server's choice that equals the value, else the choice with the same text."""
     choices = input.choices or []
     equal = [choice for choice in choices if choice == value] or [c for c in choices if str(c) == str(value)]
     if not equal:

@@ -74,6 +74,7 @@ class Board:
             self.changed.notify_all()
 
     def is_over(self) -> bool:
+        """Whether no row is left to run."""
         return self.stopped or not self.left
 
 
