@@ -21,7 +21,9 @@ from .plan import Row
 from .process import ROOT
 from .workers import RETURN, Own
 
-EXCLUDED = [".cache", "output", "tests", "docs", "benchmarks", "workflows", "help", "web"]  # from the job's folder
+EXCLUDED = [  # from the folder that travels with the job
+    ".git", ".venv", "__pycache__", ".cache", "output", "tests", "docs", "benchmarks", "workflows", "help", "web",
+]  # fmt: skip
 POLL = 0.5  # seconds between checks whether the batch was interrupted
 
 
@@ -176,8 +178,7 @@ def connect(address: str) -> None:
         raise BatchError('--ray needs Ray: python -m pip install "ray[default]"') from error
     if ray.is_initialized():
         return
-    # Ray warns about its own default of excluded folders; the same folders by name stop the warning.
-    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ".git,.venv,__pycache__")
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # Ray warns of every folder it names
     environment = {"working_dir": str(ROOT), "excludes": EXCLUDED}
     try:
         ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.WARNING)

@@ -74,7 +74,7 @@ def test_stopping_ends_the_wait_for_rows():
 class Raising(Running):
     """A worker that raises for some rows, and takes a moment for the others, so that every worker has some."""
 
-    def __init__(self, name, errors, at_revival=None):
+    def __init__(self, name: str, errors, at_revival=None):
         self.name, self.errors, self.at_revival = name, errors, at_revival
 
     def run(self, row, timeout, stopped):
