@@ -86,7 +86,9 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
     for image in images:
         groups, heads = image.keys.shape[:2]
         if groups not in queries:
-            queries[groups] = _fold_queries(q, groups, heads)
+            # The rows of a group share their image tokens. Folding them into one sequence, (groups, heads, rows /
+            # groups * n, width), spares copying keys and values for every row.
+            queries[groups] = q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
         seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
         # One operation either way; a mask of ones gives the same bits as none, because multiplying by 1 is exact.
         out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
@@ -96,15 +98,6 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(groups, tokens, channels) -> (groups, heads, tokens, channels / heads), contiguous, ready for attention."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
-
-
-def _fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:
-    """(rows, n, channels) -> (groups, heads, rows / groups * n, channels / heads).
-
-    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every
-    row.
-    """
-    return q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
 
 
 def _times(x: Tensor, weight: Weight) -> Tensor:

@@ -85,12 +85,17 @@ class ImagePrompt:
     @property
     def layers(self) -> int:
         """How many of a model's layers it has weights for: the first ones, of a transformer perhaps not all."""
-        return len(self.weights.at(0.0))
+        return len(self.first_weights)
+
+    @cached_property
+    def first_weights(self) -> tuple[float, ...]:
+        """The weight of every layer at the start of sampling; at every moment, where the weights are constant."""
+        return self.weights.at(0.0)
 
     @cached_property
     def depends_on_sigma(self) -> bool:
         """Whether anything about this prompt changes while sampling."""
-        if self.weights.constant and not any(self.weights.at(0.0)):
+        if self.weights.constant and not any(self.first_weights):
             return False  # it never acts
         return self.timed or not self.weights.constant or self.start_at > 0 or self.end_at < 1
 

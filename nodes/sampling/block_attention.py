@@ -16,8 +16,7 @@ from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.joint_attention import Normed, add_image_tokens, add_joint_tokens, can_renorm, rotate_back
 from ...ipadapter.sites import Site
 from .backend import attend_of
-from .call import Decider, Grid, ModelCall
-from .rows import KEY
+from .plan import Grid, Plan
 
 OVERRIDE, QUERIES = "optimized_attention_override", "attn1_patch"
 
@@ -27,18 +26,17 @@ class Place(Protocol):
 
     site: Site
     number: int
-    decider: Decider
     module: Any
-    renorms: bool  # whether what the block's own norms gave can be had back from what they gave
+    renorms: bool  # whether its norms of queries and keys can be divided out of their outputs
 
 
 class BlockAttention:
     """One run of a block with image prompts in its attention."""
 
-    def __init__(self, place: Place, prompts: Sequence[ImagePrompt], call: ModelCall, args: Mapping[str, Any]) -> None:
-        self.place, self.prompts, self.call, self.args = place, prompts, call, args
+    def __init__(self, place: Any, prompts: Sequence[ImagePrompt], plan: Plan, args: Mapping[str, Any]) -> None:
+        self.place, self.prompts, self.plan, self.args = place, prompts, plan, args
         self.given: Mapping[str, Any] = args["transformer_options"]
-        self.observer = self.given.get(KEY, {}).get("observer")
+        self.observer = plan.observer
 
     @property
     def options(self) -> dict[str, Any]:
@@ -62,28 +60,28 @@ class BlockAttention:
         """What acts, in a sequence of `before` tokens of text and `rows` of the picture and its references."""
         grid = self.grid(prompts, rows)
         around = (before, rows - grid[0] * grid[1])
-        return self.place.decider.images(prompts, self.place.site, self.place.number, self.call, grid, like, around)
+        return self.plan.images(self.place, tuple(prompts), grid, like, around)
 
     def grid(self, prompts: Sequence[ImagePrompt], rows: int) -> Grid:
         """Rows and columns of the picture's own tokens."""
-        if self.call.latent is None:
+        if self.plan.call.latent is None:
             if any(prompt.mask is not None for prompt in prompts):
                 raise AdapterError(
                     "A mask needs the size of the picture, and this model was called around ComfyUI's apply_model, "
                     "which knows it. Sample with a ComfyUI sampler, or without attn_mask."
                 )
             return rows, 1
-        height, width = self.call.latent
+        height, width = self.plan.call.latent
         patch = self.place.site.patch
         return -(-height // patch), -(-width // patch)
 
     def show(self, before: Tensor, after: Tensor) -> None:
         """Let an observer see what image prompts added to the picture's own tokens, (rows, tokens, channels) each."""
-        if self.observer is not None and self.call.latent is not None:
+        if self.observer is not None and self.plan.call.latent is not None:
             height, width = self.grid((), before.shape[1])
             own, added = before[:, : height * width], (after - before)[:, : height * width]
             sigma = float(self.given["sigmas"][0])
-            self.observer.see(sigma, self.place.site, (height, width), self.call, own, added)
+            self.plan.observe(sigma, self.place.site, (height, width), own, added)
 
 
 class FluxAttention(BlockAttention):

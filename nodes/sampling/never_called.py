@@ -1,6 +1,6 @@
-"""Notice a model whose blocks never ask our patches: another pack has put its own code in their place."""
+"""Notice a model that never calls our patches, because another pack has put its own code in the model's place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,24 +14,27 @@ MESSAGE = (
 
 
 @dataclass(eq=False)
-class Watch:
-    """Counts, while a model samples, the calls in which prompts should act, and the patches that were asked."""
+class Run:
+    """What one sampling run has shown so far: whether prompts should act, and whether a patch was called."""
 
-    wanted: bool = False
-    answered: bool = False
+    expected: bool = False  # in some model call, a prompt should act
+    reached: bool = False  # a patch was called in such a call
+    compared: bool = False  # the patches of other packs were compared with ours, once in a run
 
     @contextmanager
-    def run(self) -> Iterator[None]:
-        """One sampling run; says at its end where prompts should have acted and nobody asked for them."""
-        self.wanted = self.answered = False
+    def watched(self) -> Iterator[None]:
+        """One sampling run. At its end, a note says so if prompts should have acted and no patch was called."""
+        self.expected = self.reached = self.compared = False
         yield
-        if self.wanted and not self.answered:
+        if self.expected and not self.reached:
             say_notes([MESSAGE])
 
-    def asked(self, acts: bool) -> None:
-        """A model call begins, in which prompts act or not."""
-        self.wanted = self.wanted or acts
+    def expect(self, acts: bool) -> None:
+        """A model call begins, in which prompts act or do not."""
+        self.expected = self.expected or acts
 
-    def answer(self) -> None:
-        """A patch was called."""
-        self.answered = True
+    def say(self, notes: Sequence[str]) -> None:
+        """Show what the comparison with other packs' patches gave; notes with names replace the general one."""
+        self.compared = True
+        say_notes(notes)
+        self.reached = self.reached or bool(notes)

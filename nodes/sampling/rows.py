@@ -1,6 +1,6 @@
 """What the rows of a model call are, read from what ComfyUI says about it in `transformer_options`.
 
-Our own entry there, KEY, holds notes that the wrappers of `call.py` leave: the branches of conditionings by name, their
+Our own entry there, KEY, holds notes that the wrappers of hooks.py leave: the branches of conditionings by name, their
 areas, and the canvas that those refer to.
 """
 
@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, Rows
-from .compiled import NAME
-
-KEY = NAME  # our entry in transformer_options
+from .patches import KEY
 
 
 def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:

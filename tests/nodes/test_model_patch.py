@@ -13,7 +13,7 @@ from comfy.model_sampling import ModelSamplingDiscrete
 
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
 from pack.ipadapter.sites import Site
-from pack.nodes.sampling.call import Decider
+from pack.nodes.sampling.hooks import Hooks
 from pack.nodes.sampling.unet import ImagePromptPatch
 from pack.weight_schedules.layers import weigh_layers
 from pack.weight_schedules.schedule import of_layers
@@ -65,7 +65,7 @@ def test_a_layer_gives_what_the_reference_gives(case):
     prompt = reference_prompt(case, tensors)
     channels = tensors["q"].shape[-1]
     site = Site(case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1])
-    patch = ImagePromptPatch(site, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
+    patch = ImagePromptPatch(site, case["layer"], Hooks((prompt,), ModelSamplingDiscrete()), (prompt,))
 
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))
 

@@ -16,8 +16,8 @@ from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
 from pack.nodes.applying import keys_values
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
-from pack.nodes.sampling.call import BUDGET
-from performance.rig import Rig, decider_of, half_mask, in_windows
+from pack.nodes.sampling.store import BUDGET
+from performance.rig import Rig, half_mask, hooks_of, in_windows
 from test_nodes_pack import standins
 
 RIG = Rig("sd15")
@@ -63,7 +63,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     monkeypatch.setattr(keys_values, "BUDGET", 10_000)
     monkeypatch.setattr(keys_values, "KEYS_VALUES", ContentCache(0))
     patched = in_windows(SMALL.follow(SMALL.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
-    store = decider_of(patched).store
+    store = hooks_of(patched).store
     store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
     assert prompt.models == (SMALL.adapter.patcher,)
@@ -117,7 +117,7 @@ def test_a_sampler_with_gradients_may_follow_one_without():
     unet = patched.model.diffusion_model
     with torch.inference_mode():
         unet(standins.seeded((2, 4, 8, 8), 3), torch.tensor([500.0, 500.0]), text, transformer_options=dict(options))
-    assert decider_of(patched).store.bytes > 0
+    assert hooks_of(patched).store.bytes > 0
     x = standins.seeded((2, 4, 8, 8), 3).requires_grad_()
     unet(x, torch.tensor([500.0, 500.0]), text, transformer_options=dict(options)).square().sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0

@@ -1,0 +1,134 @@
+"""What ComfyUI calls while a model with image prompts samples: wrappers around the sampler and around each model call.
+
+The wrappers note what the rows of a call are, make the plan of the call, and hand it to the patches in our entry of
+`transformer_options`. Their parameters have ComfyUI's names, since other packs' wrappers may pass them by keyword.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.sites import Site
+from .call import Call, position_of, read_call
+from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .never_called import Run
+from .patches import KEY, AttentionPatch, OwnPatch
+from .plan import Plan
+from .replaced import replaced_notes
+from .rows import branches_of_conds, guider_notes, with_notes
+from .store import Store
+
+PLANS = 64  # plans that a run holds: one per group of rows, that is per context window and conditioning
+
+
+@dataclass(eq=False)
+class Hooks:
+    """The image prompts of one model, and the wrappers and callbacks that let them act while it samples.
+
+    `patch_at` reads the patch of a site from transformer options; `idle` are patches without prompts, for graphs that
+    serve whatever prompts reach.
+    """
+
+    prompts: tuple[ImagePrompt, ...]
+    model_sampling: Any
+    sites: Sequence[Site] = ()
+    patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
+    idle: Sequence[AttentionPatch] = ()
+    store: Store = field(default_factory=Store)
+    plans: dict[tuple[Call, Any], Plan] = field(default_factory=dict)
+    run: Run = field(default_factory=Run)
+
+    def __post_init__(self) -> None:
+        """Read the host's noise schedule now: while sampling on a GPU, every look-up would wait for the device."""
+        position = position_of(self.model_sampling, applying=True)
+        for prompt in self.prompts:
+            for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
+                position.sigma(percent)
+            if not prompt.weights.constant:
+                position.percent(0.0)
+
+    def on_sampler_sample(
+        self,
+        executor: Any,
+        guider: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
+        self.plans.clear()
+        options = with_notes(extra_args["model_options"], guider_notes(guider, tuple(noise.shape[-2:])))
+        with self.run.watched():
+            return executor(guider, sigmas, {**extra_args, "model_options": options}, callback, noise, *args, **kwargs)
+
+    def on_calc_cond_batch(
+        self,
+        executor: Any,
+        model: Any,
+        conds: Sequence[Any],
+        x_in: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any],
+    ) -> Any:
+        """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
+        notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
+        return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
+
+    def on_apply_model(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Any = None,
+        c_crossattn: Any = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Wrap one model call: make its plan, and hand it to every patch."""
+        options, model = transformer_options or {}, executor.class_obj
+        plan = self.plan(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
+        self.run.expect(bool(plan.call.acting))
+        options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
+        if is_compiled(model, options):
+            options = patched_everywhere(options, self.idle)
+            kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
+        with serving_graphs(options):
+            out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if plan.call.acting and not self.run.compared:
+            self.run.say(replaced_notes(self.sites, self.patch_at, plan, options))
+        self.run.reached = self.run.reached or plan.called
+        return out
+
+    def plan(
+        self, options: Mapping[str, Any], count: int, model_sampling: Any, latent: tuple[int, int] | None = None
+    ) -> Plan:
+        """The plan of a model call with `count` rows: that of an earlier call of this run, if they are equal."""
+        call = read_call(options, count, self.prompts, model_sampling, latent)
+        observer = options.get(KEY, {}).get("observer")
+        key = (call, observer)
+        if key not in self.plans:
+            while len(self.plans) >= PLANS:
+                self.plans.pop(next(iter(self.plans)), None)
+            self.plans[key] = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
+        return self.plans[key]
+
+    def plan_for(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:
+        """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
+        plan = options.get(KEY, {}).get("plan")
+        if plan is not None and set(plan.prompts).issuperset(patch.prompts):
+            return plan
+        return self.plan(options, count, self.model_sampling)
+
+    def on_cleanup(self, *_: Any) -> None:
+        """Drop what a sampling run left on the device."""
+        self.store.clear()
+        self.plans.clear()
+        for prompt in self.prompts:
+            prompt.forget()
