@@ -1,7 +1,7 @@
 """Attend to image tokens beside text tokens: decoupled cross-attention (IP-Adapter, arXiv:2308.06721, eq. 5)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,8 +57,7 @@ def at_weight(none: Pair, full: Pair, weight: float) -> Pair:
     return k, v
 
 
-@dataclass(frozen=True)
-class ImageTokens:
+class ImageTokens(NamedTuple):
     """Keys and values of an image prompt in one layer, (groups, heads, tokens, channels / heads) each, as `split_heads`
     gives them; `mask` is (rows or 1, n or 1, 1), None where it is 1 everywhere.
 

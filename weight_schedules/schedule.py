@@ -144,7 +144,7 @@ class ResolvedSchedule:
     def at(self, percent: float) -> tuple[float, ...]:
         """One weight per layer, (layers,), at a sampling percent. Frame weights multiply these."""
         step = self.steps.at(percent)
-        return tuple(weight * step for weight in self.layers)
+        return tuple([weight * step for weight in self.layers])
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,26 @@ from ...ipadapter.attention import Attend
 OVERRIDE = "optimized_attention_override"
 
 
-def attend_of(options: Mapping[str, Any]) -> Attend:
-    """PyTorch's own attention, or the host's where another pack overrides attention in these transformer options.
+def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attention of q, k, v (b, heads, n, width), by the kernel that PyTorch chooses.
 
     An image prompt has few tokens. ComfyUI's other backends bound the memory of long keys, or quantise them to 8 bits,
     and neither pays for few keys.
     """
-    if OVERRIDE not in options:
-        return few_tokens
+    return scaled_dot_product_attention(q, k, v)
 
-    def overridden(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+
+def attend_of(options: Mapping[str, Any]) -> Attend:
+    """The attention for image tokens: PyTorch's, or the host's where another pack overrides it."""
+    return overridden(options) if OVERRIDE in options else few_tokens
+
+
+def overridden(options: Mapping[str, Any]) -> Attend:
+    """The host's attention, which calls the override in these transformer options."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         return host_attention.attention_pytorch(
             q, k, v, heads, skip_reshape=True, skip_output_reshape=True, transformer_options=options
         )
 
-    return overridden
-
-
-def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Attention of q, k, v (b, heads, n, width), by the kernel that PyTorch chooses."""
-    return scaled_dot_product_attention(q, k, v)
+    return attend

@@ -1,6 +1,6 @@
 """One call of the model: what its rows are, and how strong each image prompt is in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, proxy
@@ -15,24 +15,31 @@ _POSITIONS: WeakKeyDictionary[Any, tuple[Any, SamplingPosition]] = WeakKeyDictio
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the model. Calls with equal rows and weights are equal, so that the next step can use the same plan.
+    """One call of the model.
 
-    `acting` holds the prompts inside their range of sampling, with one weight per layer; `moment` is sigma where keys
+    `weights` holds the prompts inside their range of sampling, with one weight per layer; `moment` is sigma where keys
     and values depend on it; `latent` is the latent's height and width, None where a caller went around `apply_model`.
     """
 
     rows: Rows
-    acting: tuple[tuple[ImagePrompt, tuple[float, ...]], ...]
+    weights: dict[ImagePrompt, tuple[float, ...]]
     moment: float | None = None
     latent: tuple[int, int] | None = None
 
-    def at(self, prompts: Sequence[ImagePrompt], layer: int) -> list[tuple[ImagePrompt, float]]:
-        """Those of some prompts that act in a layer, each with its weight there."""
-        return [
-            (prompt, weights[layer])
-            for prompt, weights in self.acting
-            if layer < len(weights) and weights[layer] and prompt in prompts
-        ]
+    @property
+    def key(self) -> Hashable:
+        """Equal for calls that one plan serves: all but the weights of schedules, which change from step to step."""
+        constant = [weights if prompt.weights.constant else None for prompt, weights in self.weights.items()]
+        return self.rows, tuple(self.weights), tuple(constant), self.moment, self.latent
+
+    def acting(self, prompts: Sequence[ImagePrompt], layer: int) -> list[ImagePrompt]:
+        """Those of some prompts that act in a layer."""
+        return [prompt for prompt in prompts if self.weight(prompt, layer)]
+
+    def weight(self, prompt: ImagePrompt, layer: int) -> float:
+        """The weight of a prompt in a layer; 0 outside of its range, and in layers that it has no weights for."""
+        weights = self.weights.get(prompt, ())
+        return weights[layer] if layer < len(weights) else 0.0
 
 
 def read_call(
@@ -51,10 +58,13 @@ def read_call(
     sigma = None
     if "sigmas" in options and any(prompt.depends_on_sigma for prompt in prompts):
         sigma = float(options["sigmas"][0])
-    weights = ((prompt, weights_now(prompt, position, sigma)) for prompt in prompts) if rows.branches else ()
-    acting = tuple((prompt, now) for prompt, now in weights if now is not None and any(now))
-    moment = sigma if any(prompt.timed for prompt, _ in acting) else None
-    return Call(rows, acting, moment, latent)
+    weights = {}
+    for prompt in prompts if rows.branches else ():
+        now = weights_now(prompt, position, sigma)
+        if now is not None and any(now):
+            weights[prompt] = now
+    moment = sigma if any(prompt.timed for prompt in weights) else None
+    return Call(rows, weights, moment, latent)
 
 
 def weights_now(prompt: ImagePrompt, position: SamplingPosition, sigma: float | None) -> tuple[float, ...] | None:

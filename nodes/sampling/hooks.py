@@ -14,11 +14,11 @@ from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .call import Call, position_of, read_call
 from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
-from .never_called import Run
 from .patches import KEY, AttentionPatch, OwnPatch
 from .plan import Plan
 from .replaced import replaced_notes
 from .rows import branches_of_conds, guider_notes, with_notes
+from .run import TILED_MASK, UNKNOWN_ROWS, Run
 from .store import Store
 
 PLANS = 64  # plans that a run holds: one per group of rows, that is per context window and conditioning
@@ -38,7 +38,7 @@ class Hooks:
     patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
     idle: Sequence[AttentionPatch] = ()
     store: Store = field(default_factory=Store)
-    plans: dict[tuple[Call, Any], Plan] = field(default_factory=dict)
+    plans: dict[Any, Plan] = field(default_factory=dict)
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Hooks:
     def on_sampler_sample(
         self,
         executor: Any,
-        guider: Any,
+        model_wrap: Any,
         sigmas: Tensor,
         extra_args: dict[str, Any],
         callback: Any,
@@ -63,9 +63,10 @@ class Hooks:
     ) -> Any:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
         self.plans.clear()
-        options = with_notes(extra_args["model_options"], guider_notes(guider, tuple(noise.shape[-2:])))
+        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, tuple(noise.shape[-2:])))
+        extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
-            return executor(guider, sigmas, {**extra_args, "model_options": options}, callback, noise, *args, **kwargs)
+            return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
 
     def on_calc_cond_batch(
         self,
@@ -94,15 +95,19 @@ class Hooks:
         """Wrap one model call: make its plan, and hand it to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plan(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
-        self.run.expect(bool(plan.call.acting))
+        self.run.expected = self.run.expected or bool(plan.call.weights)
+        if notes := notes_of_call(plan.call, options, len(x)):
+            self.run.say(notes)
         options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
         if is_compiled(model, options):
             options = patched_everywhere(options, self.idle)
             kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
         with serving_graphs(options):
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
-        if plan.call.acting and not self.run.compared:
-            self.run.say(replaced_notes(self.sites, self.patch_at, plan, options))
+        if plan.call.weights and not self.run.compared:
+            self.run.compared = True
+            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options))
+            self.run.reached = bool(notes)  # the notes name the cause
         self.run.reached = self.run.reached or plan.called
         return out
 
@@ -112,12 +117,14 @@ class Hooks:
         """The plan of a model call with `count` rows: that of an earlier call of this run, if they are equal."""
         call = read_call(options, count, self.prompts, model_sampling, latent)
         observer = options.get(KEY, {}).get("observer")
-        key = (call, observer)
-        if key not in self.plans:
+        key = (call.key, observer)
+        plan = self.plans.get(key)
+        if plan is None:
             while len(self.plans) >= PLANS:
                 self.plans.pop(next(iter(self.plans)), None)
-            self.plans[key] = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
-        return self.plans[key]
+            plan = self.plans[key] = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
+        plan.call = call
+        return plan
 
     def plan_for(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:
         """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
@@ -132,3 +139,16 @@ class Hooks:
         self.plans.clear()
         for prompt in self.prompts:
             prompt.forget()
+
+
+def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
+    """What to tell the user about a call whose rows or masks cannot be told; empty for the usual ones."""
+    notes = options.get(KEY, {})
+    if not call.rows.branches:
+        labels = len(options.get("cond_or_uncond") or [0])
+        return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
+    canvas, part = notes.get("canvas"), call.latent
+    if canvas and part and part != canvas and not call.rows.areas:
+        if any(prompt.mask is not None for prompt in call.weights):
+            return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    return []

@@ -36,10 +36,20 @@ class Observer(Protocol):
         ...
 
 
-class Entry(NamedTuple):
-    """The image prompts that act in one site, and the queries that they were made for."""
+class Scheduled(NamedTuple):
+    """Keys and values of a prompt in one site at weights 0 and 1, between which a schedule's weight lies."""
 
-    images: tuple[ImageTokens, ...]
+    prompt: ImagePrompt
+    without: Pair
+    full: Pair
+    mask: Tensor | None
+
+
+class Entry(NamedTuple):
+    """What acts in one site, and the queries that it was made for. Parts that are ready are the same in every step."""
+
+    parts: tuple[ImageTokens | Scheduled, ...]
+    ready: bool  # whether no part is scheduled
     grid: Grid
     around: Around
     device: torch.device
@@ -47,7 +57,7 @@ class Entry(NamedTuple):
 
 
 class Plan:
-    """The entries of all sites for calls that are equal.
+    """The entries of all sites for calls with equal rows and equal constant weights; `call` is the latest of them.
 
     `reached` holds the numbers of the sites whose patch asked for its entry. `bypassed` holds, by number, the code of
     another pack that ran in place of a block's own attention.
@@ -72,47 +82,63 @@ class Plan:
         if self.observer is not None:
             self.observer.see(self.position.percent(sigma), site, grid, self.call.rows, text, image)
 
-    def acting(self, patch: OwnPatch) -> list[ImagePrompt]:
-        """The prompts of a patch that act in its site."""
-        return [prompt for prompt, _ in self.call.at(patch.prompts, patch.site.layer)]
-
     def images(
         self, patch: OwnPatch, prompts: tuple[ImagePrompt, ...], grid: Grid, like: Tensor, around: Around = NONE_AROUND
-    ) -> tuple[ImageTokens, ...]:
+    ) -> Sequence[ImageTokens]:
         """What some prompts of a patch add in its site, in the type and on the device of `like`.
 
         `grid` is the picture's rows and columns of tokens at the site, `around` the tokens in front of and behind them.
         """
-        key = (patch.number, prompts)
-        entry = self.entries.get(key)
-        if entry is not None and entry[1:] == (grid, around, like.device, like.dtype):
-            return entry.images
-        self.reached.add(patch.number)
-        images, stays = [], True
-        for prompt, weight in self.call.at(prompts, patch.site.layer):
-            image, kept = self._image(prompt, patch.site, patch.number, weight, grid, like, around)
-            images.append(image)
-            stays = stays and kept
-        entry = Entry(tuple(images), grid, around, like.device, like.dtype)
-        if stays:
-            self.entries[key] = entry
-        return entry.images
+        entry = self.entries.get((patch.number, prompts))
+        if entry is None or entry[2:] != (grid, around, like.device, like.dtype):
+            entry = self._entry(patch, prompts, grid, like, around)
+        if entry.ready:
+            return entry.parts  # pyright: ignore[reportReturnType]  # all of them are image tokens
+        images = []
+        for part in entry.parts:
+            if part.__class__ is ImageTokens:  # isinstance would be a call in every layer of every step
+                images.append(part)
+            elif weight := self.call.weights[part.prompt][patch.site.layer]:
+                images.append(ImageTokens(*at_weight(part.without, part.full, weight), part.mask))
+        return images
 
-    def _image(
-        self, prompt: ImagePrompt, site: Site, number: int, weight: float, grid: Grid, like: Tensor, around: Around
-    ) -> tuple[ImageTokens, bool]:
-        """The image tokens of one prompt, and whether the plan may hold them: all their tensors stay in the store."""
+    def _entry(
+        self, patch: OwnPatch, prompts: tuple[ImagePrompt, ...], grid: Grid, like: Tensor, around: Around
+    ) -> Entry:
+        """The entry of a site; the plan holds it if all its tensors stay in the store."""
+        self.reached.add(patch.number)
+        layer, parts, stays = patch.site.layer, [], True
+        for prompt in prompts:
+            if layer < len(self.call.weights.get(prompt, ())) and not self._rests(prompt, layer):
+                part, kept = self._part(prompt, patch.site, patch.number, grid, like, around)
+                parts.append(part)
+                stays = stays and kept
+        ready = all(isinstance(part, ImageTokens) for part in parts)
+        entry = Entry(tuple(parts), ready, grid, around, like.device, like.dtype)
+        if stays:
+            self.entries[patch.number, prompts] = entry
+        return entry
+
+    def _rests(self, prompt: ImagePrompt, layer: int) -> bool:
+        """Whether a prompt has no weight in a layer in any call that this plan serves."""
+        return prompt.weights.constant and not self.call.weights[prompt][layer]
+
+    def _part(
+        self, prompt: ImagePrompt, site: Site, number: int, grid: Grid, like: Tensor, around: Around
+    ) -> tuple[ImageTokens | Scheduled, bool]:
+        """The part of one prompt in an entry, and whether all its tensors stay in the store."""
         mask, mask_stays = self._mask(prompt, site.layer, grid, like, around)
+        weight = self.call.weights[prompt][site.layer]
         if prompt.joined:
             (keys, values), stays = self._pair(prompt, site, number, 1.0, like)
-            norms = self._norms(prompt, number, like)
-            return ImageTokens(keys, values, mask, weight, norms), stays and mask_stays
+            stays = stays and prompt.weights.constant  # the gain changes with a schedule
+            return ImageTokens(keys, values, mask, weight, self._norms(prompt, number, like)), stays and mask_stays
         if prompt.weights.constant:
             (keys, values), stays = self._pair(prompt, site, number, weight, like)
             return ImageTokens(keys, values, mask), stays and mask_stays
-        without, _ = self._pair(prompt, site, number, 0.0, like)
-        full, _ = self._pair(prompt, site, number, 1.0, like)
-        return ImageTokens(*at_weight(without, full, weight), mask), False
+        without, without_stays = self._pair(prompt, site, number, 0.0, like)
+        full, full_stays = self._pair(prompt, site, number, 1.0, like)
+        return Scheduled(prompt, without, full, mask), without_stays and full_stays and mask_stays
 
     def _pair(self, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor) -> tuple[Pair, bool]:
         """Keys and values of a site at a weight, in the order of the call's rows."""

@@ -19,8 +19,7 @@ def replaced_notes(
     options: Mapping[str, Any],
 ) -> list[str]:
     """What to tell the user about patches that keep image prompts from acting in a model call; empty if none do."""
-    weights = [weights for _, weights in plan.call.acting]
-    wanted = [number for number, site in enumerate(sites) if any(_reaches(each, site) for each in weights)]
+    wanted = [number for number, site in enumerate(sites) if plan.call.acting(plan.prompts, site.layer)]
     missed = [number for number in wanted if number not in plan.reached]
     present = [patch_at(options, sites[number]) for number in missed]
     theirs = [patch for patch in present if patch is not None and not isinstance(patch, OwnPatch)]
@@ -37,10 +36,6 @@ def replaced_notes(
             "and the image prompts do not act there. Take that node out, or apply it to a model of its own."
         )
     return notes
-
-
-def _reaches(weights: Sequence[float], site: Site) -> bool:
-    return site.layer < len(weights) and weights[site.layer] != 0
 
 
 def _names(patches: Iterable[Any]) -> str:

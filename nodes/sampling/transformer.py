@@ -97,7 +97,7 @@ class BlockPatch(OwnPatch):
         options = args["transformer_options"]
         plan = self.hooks.plan_for(self, options, len(args["img"]))
         plan.called = True
-        prompts = plan.acting(self)
+        prompts = plan.call.acting(self.prompts, self.site.layer)
         return self._with(prompts, plan, args, extra) if prompts else self._block(extra)(args)
 
     def _block(self, extra: Mapping[str, Any]) -> Block:

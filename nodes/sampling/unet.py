@@ -10,7 +10,7 @@ from torch import Tensor
 from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
-from .backend import attend_of
+from .backend import OVERRIDE, few_tokens, overridden
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
 
@@ -81,7 +81,8 @@ class ImagePromptPatch(AttentionPatch):
         rows, columns = options["activations_shape"][-2:]
         if q.shape[1] == rows * columns and not (self.site.along_frames and self._second_visit(options)):
             images = plan.images(self, self.prompts, (rows, columns), q)
-            text, out = out, decoupled_attention(out, q, images, attend_of(options))
+            attention = few_tokens if OVERRIDE not in options else overridden(options)
+            text, out = out, decoupled_attention(out, q, images, attention)
             if plan.observer is not None:
                 plan.observe(float(options["sigmas"][0]), self.site, (rows, columns), text, out - text)
         for callback, arguments in self.added:

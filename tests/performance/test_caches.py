@@ -161,13 +161,6 @@ def test_the_noise_schedule_of_a_model_is_looked_up_once_and_kept_as_long_as_the
     assert there() is None
 
 
-def test_sampling_leaves_nothing_on_the_device(fresh):
-    patched = RIG.follow(RIG.bare(), mask=half_mask())
-    store = hooks_of(patched).store
-    RIG.sample(patched)
-    assert store.misses == RIG.layers + 4, "K/V of every layer and the mask on four grids are made once"
-    assert store.hits + store.misses == 2 * 2 * RIG.layers, "both are asked for in both steps"
-    assert len(store) == store.bytes == 0
 
 
 def test_tiles_share_one_adapter_and_need_none_while_sampling(monkeypatch, fresh, work):
