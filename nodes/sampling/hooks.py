@@ -114,16 +114,19 @@ class Hooks:
     def plan(
         self, options: Mapping[str, Any], count: int, model_sampling: Any, latent: tuple[int, int] | None = None
     ) -> Plan:
-        """The plan of a model call with `count` rows: that of an earlier call of this run, if they are equal."""
+        """The plan of a model call with `count` rows. It shares its entries with an earlier plan of this run whose call
+        had equal rows and constant weights.
+        """
         call = read_call(options, count, self.prompts, model_sampling, latent)
         observer = options.get(KEY, {}).get("observer")
-        key = (call.key, observer)
-        plan = self.plans.get(key)
-        if plan is None:
-            while len(self.plans) >= PLANS:
-                self.plans.pop(next(iter(self.plans)), None)
-            plan = self.plans[key] = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
-        plan.call = call
+        plan = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
+        earlier = self.plans.get(key := (call.key, observer))
+        if earlier is not None:
+            plan.entries, plan.reached, plan.bypassed = earlier.entries, earlier.reached, earlier.bypassed
+            return plan
+        while len(self.plans) >= PLANS:
+            self.plans.pop(next(iter(self.plans)), None)
+        self.plans[key] = plan
         return plan
 
     def plan_for(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:

@@ -1,7 +1,7 @@
 """What acts in every site during one call of the model: keys, values and masks, ready for the attention.
 
-A plan is made once per call, and serves every later call that equals it. So a patch only looks up its entry; what the
-entry holds is made when the first patch asks for it, because only there the queries' type, device and grid are known.
+A patch only looks up its entry. The entry is made when the first patch asks for it, because only there the type, device
+and grid of the queries are known, and serves every later call with equal rows and constant weights.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
 
 class Plan:
-    """The entries of all sites for calls with equal rows and equal constant weights; `call` is the latest of them.
+    """What acts in every site in one call. Calls with equal `key` share the entries.
 
     `reached` holds the numbers of the sites whose patch asked for its entry. `bypassed` holds, by number, the code of
     another pack that ran in place of a block's own attention.

@@ -135,7 +135,7 @@ def test_one_patch_serves_two_threads_at_once():
                 at = (turn + offset) % len(kinds)
                 assert torch.equal(once(*kinds[at]), expected[at])
                 if turn % 7 == offset:
-                    hooks_of(patched).cleanup()
+                    hooks_of(patched).on_cleanup()
         except BaseException as error:
             failures.append(error)
 
