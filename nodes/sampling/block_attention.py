@@ -15,8 +15,9 @@ from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.joint_attention import Normed, add_image_tokens, add_joint_tokens, can_renorm, rotate_back
 from ...ipadapter.sites import Site
+from .arranged import Grid
 from .backend import attend_of
-from .plan import Grid, Plan
+from .plan import Plan
 
 OVERRIDE, QUERIES = "optimized_attention_override", "attn1_patch"
 

@@ -12,16 +12,13 @@ from torch import Tensor
 
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
-from .call import Call, position_of, read_call
+from .call import Call, position_of
 from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
-from .patches import KEY, AttentionPatch, OwnPatch
-from .plan import Plan
+from .patches import KEY, AttentionPatch
+from .plan import Plans
 from .replaced import replaced_notes
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import TILED_MASK, UNKNOWN_ROWS, Run
-from .store import Store
-
-PLANS = 64  # plans that a run holds: one per group of rows, that is per context window and conditioning
 
 
 @dataclass(eq=False)
@@ -37,18 +34,11 @@ class Hooks:
     sites: Sequence[Site] = ()
     patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
     idle: Sequence[AttentionPatch] = ()
-    store: Store = field(default_factory=Store)
-    plans: dict[Any, Plan] = field(default_factory=dict)
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
-        """Read the host's noise schedule now: while sampling on a GPU, every look-up would wait for the device."""
-        position = position_of(self.model_sampling, applying=True)
-        for prompt in self.prompts:
-            for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
-                position.sigma(percent)
-            if not prompt.weights.constant:
-                position.percent(0.0)
+        self.plans = Plans(self.prompts, self.model_sampling)
+        read_noise_schedule(self.prompts, self.model_sampling)
 
     def on_sampler_sample(
         self,
@@ -62,7 +52,7 @@ class Hooks:
         **kwargs: Any,
     ) -> Any:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
-        self.plans.clear()
+        self.plans.earlier.clear()
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, tuple(noise.shape[-2:])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
@@ -94,7 +84,7 @@ class Hooks:
     ) -> Any:
         """Wrap one model call: make its plan, and hand it to every patch."""
         options, model = transformer_options or {}, executor.class_obj
-        plan = self.plan(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
+        plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         self.run.expected = self.run.expected or bool(plan.call.weights)
         if notes := notes_of_call(plan.call, options, len(x)):
             self.run.say(notes)
@@ -111,34 +101,8 @@ class Hooks:
         self.run.reached = self.run.reached or plan.called
         return out
 
-    def plan(
-        self, options: Mapping[str, Any], count: int, model_sampling: Any, latent: tuple[int, int] | None = None
-    ) -> Plan:
-        """The plan of a model call with `count` rows. It shares its entries with an earlier plan of this run whose call
-        had equal rows and constant weights.
-        """
-        call = read_call(options, count, self.prompts, model_sampling, latent)
-        observer = options.get(KEY, {}).get("observer")
-        plan = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
-        earlier = self.plans.get(key := (call.key, observer))
-        if earlier is not None:
-            plan.entries, plan.reached, plan.bypassed = earlier.entries, earlier.reached, earlier.bypassed
-            return plan
-        while len(self.plans) >= PLANS:
-            self.plans.pop(next(iter(self.plans)), None)
-        self.plans[key] = plan
-        return plan
-
-    def plan_for(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:
-        """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
-        plan = options.get(KEY, {}).get("plan")
-        if plan is not None and set(plan.prompts).issuperset(patch.prompts):
-            return plan
-        return self.plan(options, count, self.model_sampling)
-
     def on_cleanup(self, *_: Any) -> None:
         """Drop what a sampling run left on the device."""
-        self.store.clear()
         self.plans.clear()
         for prompt in self.prompts:
             prompt.forget()
@@ -155,3 +119,15 @@ def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[st
         if any(prompt.mask is not None for prompt in call.weights):
             return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
     return []
+
+
+def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:
+    """Compute now what prompts need of the host's noise schedule: while sampling on a GPU, each look-up would wait for
+    the device.
+    """
+    position = position_of(model_sampling, applying=True)
+    for prompt in prompts:
+        for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
+            position.sigma(percent)
+        if not prompt.weights.constant:
+            position.percent(0.0)

@@ -4,23 +4,22 @@ A patch only looks up its entry. The entry is made when the first patch asks for
 and grid of the queries are known, and serves every later call with equal rows and constant weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from ...ipadapter.attention import ImageTokens, Pair, at_weight
-from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors
+from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...ipadapter.sites import Site
-from ...masks.grid import mask_around, mask_on_grid
 from ...weight_schedules.position import SamplingPosition
-from .call import Call
-from .patches import OwnPatch
+from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
+from .call import Call, position_of, read_call
+from .patches import KEY, OwnPatch
 from .store import Store
 
-Grid = tuple[int, int]  # rows and columns of a level's tokens
-Around = tuple[int, int]  # tokens in front of and behind those of the grid: of text, and of reference pictures
 NONE_AROUND = (0, 0)
 
 
@@ -56,6 +55,7 @@ class Entry(NamedTuple):
     dtype: torch.dtype
 
 
+@dataclass(eq=False)
 class Plan:
     """What acts in every site in one call. Calls with equal `key` share the entries.
 
@@ -63,19 +63,15 @@ class Plan:
     another pack that ran in place of a block's own attention.
     """
 
-    def __init__(
-        self,
-        prompts: tuple[ImagePrompt, ...],
-        call: Call,
-        store: Store,
-        position: SamplingPosition,
-        observer: Observer | None = None,
-    ) -> None:
-        self.prompts, self.call, self.store, self.position, self.observer = prompts, call, store, position, observer
-        self.entries: dict[tuple[int, tuple[ImagePrompt, ...]], Entry] = {}
-        self.called = False  # whether any patch of ours was called
-        self.reached: set[int] = set()
-        self.bypassed: dict[int, Any] = {}
+    prompts: tuple[ImagePrompt, ...]
+    call: Call
+    store: Store
+    position: SamplingPosition
+    observer: Observer | None = None
+    entries: dict[tuple[int, tuple[ImagePrompt, ...]], Entry] = field(default_factory=dict)
+    reached: set[int] = field(default_factory=set)
+    bypassed: dict[int, Any] = field(default_factory=dict)
+    called: bool = False  # whether any patch of ours was called
 
     def observe(self, sigma: float, site: Site, grid: Grid, text: Tensor, image: Tensor) -> None:
         """Show the observer what text and image prompts gave at a site, (rows, tokens, channels) each."""
@@ -127,78 +123,57 @@ class Plan:
         self, prompt: ImagePrompt, site: Site, number: int, grid: Grid, like: Tensor, around: Around
     ) -> tuple[ImageTokens | Scheduled, bool]:
         """The part of one prompt in an entry, and whether all its tensors stay in the store."""
-        mask, mask_stays = self._mask(prompt, site.layer, grid, like, around)
-        weight = self.call.weights[prompt][site.layer]
+        store, call = self.store, self.call
+        mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
+        weight = call.weights[prompt][site.layer]
         if prompt.joined:
-            (keys, values), stays = self._pair(prompt, site, number, 1.0, like)
-            stays = stays and prompt.weights.constant  # the gain changes with a schedule
-            return ImageTokens(keys, values, mask, weight, self._norms(prompt, number, like)), stays and mask_stays
+            (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
+            stays = stays and mask_stays and prompt.weights.constant  # the gain changes with a schedule
+            return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
         if prompt.weights.constant:
-            (keys, values), stays = self._pair(prompt, site, number, weight, like)
+            (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
             return ImageTokens(keys, values, mask), stays and mask_stays
-        without, without_stays = self._pair(prompt, site, number, 0.0, like)
-        full, full_stays = self._pair(prompt, site, number, 1.0, like)
+        without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
+        full, full_stays = keys_values(store, call, prompt, site, number, 1.0, like)
         return Scheduled(prompt, without, full, mask), without_stays and full_stays and mask_stays
 
-    def _pair(self, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor) -> tuple[Pair, bool]:
-        """Keys and values of a site at a weight, in the order of the call's rows."""
-        rows = self.call.rows
 
-        def arranged() -> Pair:
-            k, v = arrange(prompt, number, site.layer, rows, site.heads, weight, self.call.moment)
-            return k.to(like), v.to(like)
-
-        if prompt.timed:
-            with torch.inference_mode(False), torch.no_grad():
-                return arranged(), False
-        frames = rows.indices if prompt.rows_differ else None
-        key = (prompt, number, like.device, like.dtype, rows.branches, frames, weight)
-        return self.store.get(key, arranged)
-
-    def _norms(self, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
-        """The weights of the adapter's norms of queries and keys in a site, on the queries' device."""
-        assert prompt.norms is not None
-        of_site = prompt.norms
-
-        def moved() -> Pair:
-            of_queries, of_keys = of_site(number)
-            return of_queries.to(like.device), of_keys.to(like.device)
-
-        return self.store.get(("norms", prompt, number, like.device), moved)[0]
-
-    def _mask(
-        self, prompt: ImagePrompt, layer: int, grid: Grid, like: Tensor, around: Around
-    ) -> tuple[Tensor | None, bool]:
-        """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), None for ones everywhere.
-
-        It also holds the zeros of rows that a swapped layer leaves out and, where values cannot carry them, the
-        weights of frames.
-        """
-        rows = self.call.rows
-        factors = branch_factors(prompt, layer, rows)
-        frames = prompt.weights.frames if prompt.joined else ()
-        if prompt.mask is None and factors is None and not frames:
-            return None, True
-
-        def on_tokens() -> Tensor:
-            mask = _mask_of_rows(prompt.mask, factors, rows, grid, frames)
-            return (mask_around(mask, *around) if prompt.mask is not None else mask).to(like)
-
-        key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)
-        return self.store.get(key, on_tokens)
+PLANS = 64  # entries that a run holds: of one group of rows each, that is of a context window and its conditionings
 
 
-def _mask_of_rows(
-    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
-) -> Tensor:
-    of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
-    areas = rows.areas or (None,) * len(rows.branches)
-    chunks = []
-    for chunk, area in enumerate(areas):
-        part = mask_on_grid(mask, grid, area, rows.canvas) if mask is not None else torch.ones(1, 1, 1)
-        part = rows.pick_frames(part) if len(part) > 1 else part
-        part = part if of_frames is None else part * of_frames
-        chunks.append(part if factors is None else part * factors[chunk])
-    if len(chunks[0]) == 1 and factors is None and of_frames is None and not rows.areas:
-        return chunks[0]
-    return torch.cat([chunk.expand(rows.frames, -1, -1) for chunk in chunks])
+@dataclass(eq=False)
+class Plans:
+    """Makes the plans of a model's calls, and holds what they share while a run lasts."""
+
+    prompts: tuple[ImagePrompt, ...]
+    model_sampling: Any
+    store: Store = field(default_factory=Store)
+    earlier: dict[Any, Plan] = field(default_factory=dict)
+
+    def make(
+        self, options: Mapping[str, Any], count: int, model_sampling: Any, latent: tuple[int, int] | None = None
+    ) -> Plan:
+        """The plan of a model call with `count` rows, from its transformer options."""
+        call = read_call(options, count, self.prompts, model_sampling, latent)
+        observer = options.get(KEY, {}).get("observer")
+        plan = Plan(self.prompts, call, self.store, position_of(model_sampling), observer)
+        earlier = self.earlier.get(key := (call.key, observer))
+        if earlier is not None:
+            plan.entries, plan.reached, plan.bypassed = earlier.entries, earlier.reached, earlier.bypassed
+            return plan
+        while len(self.earlier) >= PLANS:
+            self.earlier.pop(next(iter(self.earlier)), None)
+        self.earlier[key] = plan
+        return plan
+
+    def of(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:
+        """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
+        plan = options.get(KEY, {}).get("plan")
+        if plan is not None and set(plan.prompts).issuperset(patch.prompts):
+            return plan
+        return self.make(options, count, self.model_sampling)
+
+    def clear(self) -> None:
+        """Drop what a run left on the device."""
+        self.store.clear()
+        self.earlier.clear()

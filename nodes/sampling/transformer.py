@@ -95,7 +95,7 @@ class BlockPatch(OwnPatch):
     @torch.compiler.disable
     def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
         options = args["transformer_options"]
-        plan = self.hooks.plan_for(self, options, len(args["img"]))
+        plan = self.hooks.plans.of(self, options, len(args["img"]))
         plan.called = True
         prompts = plan.call.acting(self.prompts, self.site.layer)
         return self._with(prompts, plan, args, extra) if prompts else self._block(extra)(args)

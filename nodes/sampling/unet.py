@@ -76,7 +76,7 @@ class ImagePromptPatch(AttentionPatch):
         except KeyError:
             plan = None
         if plan is None or plan.prompts is not self.hooks.prompts:
-            plan = self.hooks.plan_for(self, options, len(q))
+            plan = self.hooks.plans.of(self, options, len(q))
         plan.called = True
         rows, columns = options["activations_shape"][-2:]
         if q.shape[1] == rows * columns and not (self.site.along_frames and self._second_visit(options)):

@@ -143,8 +143,8 @@ def test_values_of_a_moment_go_with_the_next_moment():
 
 def test_what_acts_is_arranged_once_for_all_equal_calls_of_a_run_and_dropped_after_it():
     patched = RIG.follow(RIG.bare(), mask=half_mask())
-    store = hooks_of(patched).store
+    store = hooks_of(patched).plans.store
     RIG.sample(patched, steps=4)
     assert store.misses == RIG.layers + 4, "keys and values of every layer, and the mask on four grids"
     assert store.hits == RIG.layers - 4, "layers with the same grid share its mask; later steps only look entries up"
-    assert len(store) == store.bytes == len(hooks_of(patched).plans) == 0
+    assert len(store) == store.bytes == len(hooks_of(patched).plans.earlier) == 0

@@ -114,7 +114,7 @@ def test_moving_a_patch_changes_neither_its_type_nor_the_picture():
 def test_one_patch_serves_two_threads_at_once():
     """Multi-GPU clones call the same patch objects from a thread per device."""
     patched = RIG.chain(RIG.bare(), 2, mask=half_mask(3), images=3, per_frame=True)
-    hooks_of(patched).store.max_bytes = 30_000  # so that the threads also take things from each other
+    hooks_of(patched).plans.store.max_bytes = 30_000  # so that the threads also take things from each other
     options = patched.model_options["transformer_options"]
     patches = patches_of(patched)
     failures: list[BaseException] = []

@@ -63,7 +63,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     monkeypatch.setattr(keys_values, "BUDGET", 10_000)
     monkeypatch.setattr(keys_values, "KEYS_VALUES", ContentCache(0))
     patched = in_windows(SMALL.follow(SMALL.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
-    store = hooks_of(patched).store
+    store = hooks_of(patched).plans.store
     store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
     assert prompt.models == (SMALL.adapter.patcher,)
@@ -117,7 +117,7 @@ def test_a_sampler_with_gradients_may_follow_one_without():
     unet = patched.model.diffusion_model
     with torch.inference_mode():
         unet(standins.seeded((2, 4, 8, 8), 3), torch.tensor([500.0, 500.0]), text, transformer_options=dict(options))
-    assert hooks_of(patched).store.bytes > 0
+    assert hooks_of(patched).plans.store.bytes > 0
     x = standins.seeded((2, 4, 8, 8), 3).requires_grad_()
     unet(x, torch.tensor([500.0, 500.0]), text, transformer_options=dict(options)).square().sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0

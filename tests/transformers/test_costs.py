@@ -83,7 +83,7 @@ def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only
     def look(model_of_step, x, sigmas, extra_args=None, **_):
         for sigma in sigmas[:2]:
             model_of_step(x, sigma.expand(len(x)), **(extra_args or {}))
-            seen.append(hooks_of(model).store.bytes)
+            seen.append(hooks_of(model).plans.store.bytes)
         return x
 
     sample(model, family, (1.0, 0.5, 0.0), cfg=3.0, sampler=comfy.samplers.KSAMPLER(look))
@@ -93,7 +93,7 @@ def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only
     norms = 2 * tiny.HEAD[family] * 4 * sizes["blocks"] if family == "sd3.5" else 0  # SD3.5's own, of queries and keys
     assert seen == [both_rows + norms, both_rows * (2 if loaded.config.timed else 1) + norms]  # SD3.5's of both steps
     assert bool(model.model_patches_models()) == (family == "sd3.5")
-    assert hooks_of(model).store.bytes == 0
+    assert hooks_of(model).plans.store.bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["XLabs Flux", "InstantX SD3.5"])
