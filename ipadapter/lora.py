@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from .errors import ModelMismatchError
-from .sites import Address, find_sites, match_keys
+from .matching import match_keys
+from .sites import Address, find_sites
 
 KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 LINEARS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}

@@ -13,10 +13,9 @@ from torch import Tensor
 from ...ipadapter.attention import SCALINGS
 from ...ipadapter.checks import check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, structure_of_blocks, title_of
+from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, title_of
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, layer_blocks, reached
-from ...ipadapter.transformer_formats import REACHES
+from ...ipadapter.sites import Site, layer_blocks, structure_of_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
 from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
@@ -24,7 +23,7 @@ from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..sampling.attach import attach, sites_of
 from .encoding import Embeds, Reference, encode_reference
-from .keys_values import keys_values_of
+from .keys_values import source_of
 
 
 @dataclass(frozen=True)
@@ -100,26 +99,21 @@ def image_prompt(
             "act. Swap them."
         )
     weights = weights_of(strength, layer_blocks(sites))
-    if strength.scaling != "V only" and adapter.config.mechanism == "joint attention":
+    mechanism = adapter.config.mechanism
+    if strength.scaling not in mechanism.scalings:
         raise AdapterError(
             f"embeds_scaling is {strength.scaling}, and {adapter.name} joins image tokens with the picture's own, so "
-            "that only V only has a meaning. Choose V only."
+            f"that only {' or '.join(mechanism.scalings)} has a meaning. Choose {' or '.join(mechanism.scalings)}."
         )
-    keys_values = keys_values_of(model, adapter, sites, embeds, reference)
     return ImagePrompt(
-        keys_values=keys_values.source,
+        source=source_of(model, adapter, sites, embeds, reference),
         weights=weights,
         start_at=strength.start_at,
         end_at=strength.end_at,
         scaling=strength.scaling,
         mask=checked_mask(strength.mask),
         per_frame=reference.per_frame,
-        images=keys_values.images,
-        models=keys_values.models,
-        timed=adapter.config.timed,
-        mechanism=adapter.config.mechanism,
-        norms=keys_values.norms,
-        forget=keys_values.forget,
+        mechanism=mechanism,
     )
 
 
@@ -154,12 +148,11 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
     """The sites of a model that an adapter can have weights for; ModelMismatchError where it was made for another
     family than the model's.
     """
-    config = adapter.config
-    found = structure_of_blocks(layer_blocks(sites))
-    fitting, width = reached(sites, REACHES[config.mechanism]), sites[0].context_dim
-    if fitting and (config.mechanism != "cross-attention" or width == config.context_dim):
+    config, width = adapter.config, sites[0].context_dim
+    fitting = tuple(site for site in sites if site.block[0] in config.mechanism.parts)
+    if fitting and (config.mechanism.made_for is not None or width == config.context_dim):
         return fitting
-    is_title = title_of(width, found)
+    is_title = title_of(width, structure_of_blocks(layer_blocks(sites)))
     made_for = FAMILIES[config.family].title if config.family in FAMILIES else title_of(config.context_dim)
     unserved = is_title in OTHER_UNETS.values()
     advice = f"No adapter was published for {is_title}: use" if unserved else f"Load an adapter for {is_title}, or"

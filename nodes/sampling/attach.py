@@ -14,7 +14,7 @@ from torch import Tensor
 from ...ipadapter.cache import ContentCache
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
+from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
 from . import transformer, unet
 from .call import BUDGET, Decider, ModelCall
 from .compiled import AttentionPatch
@@ -24,7 +24,7 @@ from .rows import KEY
 
 @dataclass(frozen=True)
 class Binding:
-    """How image prompts get into the sites of a structure (a key of ipadapter.sites.STRUCTURES)."""
+    """How image prompts get into the sites of a structure."""
 
     install: Callable[[ModelPatcher, Site, int, Decider, tuple[ImagePrompt, ...]], None]
     replace_patches: Callable[[ModelPatcher, Callable[[Any], Any]], None]
@@ -33,10 +33,10 @@ class Binding:
 
 
 _TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches, transformer.patch_at)
-BINDINGS: dict[str, Binding] = {
-    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches, unet.patch_at),
-    "flux": _TRANSFORMER,
-    "mmdit": _TRANSFORMER,
+BINDINGS: dict[Structure, Binding] = {
+    UNET: Binding(unet.install, unet.replace_patches, unet.idle_patches, unet.patch_at),
+    FLUX_BLOCKS: _TRANSFORMER,
+    JOINT_BLOCKS: _TRANSFORMER,
 }
 
 

@@ -156,7 +156,7 @@ class Decider:
         for prompt in acting(prompts, site, call):
             weight = call.weights[prompt][site.layer]  # pyright: ignore[reportOptionalSubscript]  # it acts
             mask = self._mask(prompt, site.layer, call.rows, grid, like, around)
-            if prompt.joined:
+            if prompt.mechanism.joins:
                 keys, values = self._keys_values(prompt, site, number, call, 1.0, like)
                 yield ImageTokens(keys, values, mask, weight, self._norms(prompt, number, like))
             else:
@@ -176,7 +176,7 @@ class Decider:
         """Give back what a sampling run left on the device."""
         self.store.clear()
         for prompt in self.prompts:
-            prompt.forget()
+            prompt.source.forget()
 
     def _keys_values(
         self, prompt: ImagePrompt, site: Site, number: int, call: ModelCall, weight: float, like: Tensor
@@ -187,20 +187,20 @@ class Decider:
                 return k.to(like), v.to(like)
 
             frames = call.rows.indices if prompt.rows_differ else None
-            moment = call.sigma if prompt.timed else None
+            moment = call.sigma if prompt.source.timed else None
             key = (prompt, number, like.device, like.dtype, call.rows.branches, frames, weight, moment)
             return self.keep(key, make)
 
         return (
             arranged(weight)
-            if prompt.weights.constant or prompt.joined
+            if prompt.weights.constant or prompt.mechanism.joins
             else at_weight(arranged(0.0), arranged(1.0), weight)
         )
 
     def _norms(self, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
-        assert prompt.norms is not None
-        of_site = prompt.norms
-        return self.keep(("norms", prompt, number, like.device), lambda: _moved(of_site(number), like.device))
+        norms = prompt.source.norms(number)
+        assert norms is not None
+        return self.keep(("norms", prompt, number, like.device), lambda: _moved(norms, like.device))
 
     def _mask(
         self, prompt: ImagePrompt, layer: int, rows: Rows, grid: Grid, like: Tensor, around: Around
@@ -209,7 +209,7 @@ class Decider:
         where values cannot carry them, the weights of frames; None for all ones.
         """
         factors = branch_factors(prompt, layer, rows)
-        frames = prompt.weights.frames if prompt.joined else ()
+        frames = prompt.weights.frames if prompt.mechanism.joins else ()
         if prompt.mask is None and factors is None and not frames:
             return None
         key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)

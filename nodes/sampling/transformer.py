@@ -11,17 +11,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site
-from ...ipadapter.transformer_formats import Mechanism
-from .block_attention import BlockAttention, FluxAttention, JointAttention, renorms
+from ...ipadapter.sites import STRUCTURES, Site
+from .block_attention import BlockAttention, renorms
 from .call import Decider, ModelCall, acting
 from .compiled import AttentionPatch
 from .replaced import OwnPatch
 
 Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
 Replacement = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-
-KEYS = {"double": "double_block", "single": "single_block", "joint": "double_block"}  # ComfyUI's word for a part
 
 
 def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> None:
@@ -40,7 +37,7 @@ def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prom
 def key_of(site: Site) -> tuple[str, int]:
     """ComfyUI's key of a block among the replacements of a transformer's blocks."""
     part, number = site.block
-    return KEYS[part], number
+    return next(structure.parts[part] for structure in STRUCTURES if part in structure.parts), number
 
 
 def block_of(model: ModelPatcher, site: Site) -> Any:
@@ -76,13 +73,6 @@ def idle_patches(sites: Sequence[Site]) -> tuple[AttentionPatch, ...]:
     return ()
 
 
-ATTENTIONS: dict[Mechanism, type[BlockAttention]] = {
-    "block output": FluxAttention,
-    "attention output": FluxAttention,
-    "joint attention": JointAttention,
-}
-
-
 class BlockPatch(OwnPatch):
     """Replaces one block by itself (or by what replaced it before) with image prompts in it."""
 
@@ -116,7 +106,7 @@ class BlockPatch(OwnPatch):
     def _with(
         self, prompts: Sequence[ImagePrompt], call: ModelCall, args: dict[str, Any], extra: Mapping[str, Any]
     ) -> dict[str, Any]:
-        attention = ATTENTIONS[prompts[0].mechanism](self, prompts, call, args)
+        attention = BlockAttention(self, prompts, call, args)
         out = self._block(extra)({**args, "transformer_options": attention.options})
         img = attention.after_block(out["img"])
         if self.number not in call.asked:
@@ -140,7 +130,7 @@ class BlockPatch(OwnPatch):
     def models(self) -> list[Any]:
         """What ComfyUI must load for sampling: adapters only where K/V are computed on the way."""
         inner = self.before.models() if hasattr(self.before, "models") else []  # type: ignore[union-attr]
-        return [*inner, *(model for prompt in self.prompts for model in prompt.models)]
+        return [*inner, *(model for prompt in self.prompts for model in prompt.source.models)]
 
     def cleanup(self) -> None:
         if hasattr(self.before, "cleanup"):

@@ -127,7 +127,7 @@ class ImagePromptPatch(AttentionPatch):
     def models(self) -> list[Any]:
         """What ComfyUI must load for sampling: adapters only where K/V are computed on the way."""
         inner = self.before.models() if hasattr(self.before, "models") else []  # type: ignore[union-attr]
-        return [*inner, *(model for prompt in self.prompts for model in prompt.models)]
+        return [*inner, *(model for prompt in self.prompts for model in prompt.source.models)]
 
     def cleanup(self) -> None:
         if hasattr(self.before, "cleanup"):

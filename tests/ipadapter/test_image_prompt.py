@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from pack.ipadapter.attention import split_heads
-from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange, branch_factors
+from pack.ipadapter.image_prompt import (
+    NEGATIVE,
+    POSITIVE,
+    ImagePrompt,
+    KeysValues,
+    Rows,
+    Source,
+    arrange,
+    branch_factors,
+)
 from pack.weight_schedules.layers import LayerWeights
 from pack.weight_schedules.schedule import of_layers
 
@@ -22,15 +31,21 @@ def pairs(images, site):
     return [[randn(images, TOKENS, CHANNELS, seed=first + number) for number in pair] for pair in ((1, 2), (3, 4))]
 
 
-def prompt(images=1, per_frame=False, swapped=(), frames=(), timed=False):
-    def source(site, chosen, sigma):
-        found = [[x if chosen is None else x[list(chosen)] for x in pair] for pair in pairs(images, site)]
-        if timed:
-            found = [[x * sigma for x in pair] for pair in found]
-        return KeysValues(*(tuple(pair) for pair in found))
+class Seeded(Source):
+    """Random pairs, times sigma where they are timed."""
 
+    def __init__(self, images, timed):
+        self.images, self.timed = images, timed
+
+    def pair(self, site, images, sigma):
+        assert (sigma is not None) == self.timed
+        found = (tuple(x * (sigma if self.timed else 1) for x in pair) for pair in pairs(self.images, site))
+        return KeysValues(*found).pick(images)
+
+
+def prompt(images=1, per_frame=False, swapped=(), frames=(), timed=False, **more):
     weights = of_layers(LayerWeights((1.0,) * LAYERS, frozenset(swapped)), frames)
-    return ImagePrompt(source, weights, per_frame=per_frame, images=images, timed=timed)
+    return ImagePrompt(Seeded(images, timed), weights, per_frame=per_frame, **more)
 
 
 def heads(x):
@@ -94,9 +109,8 @@ def test_only_a_prompt_that_depends_on_the_moment_is_told_sigma():
 def test_a_prompt_depends_on_sigma_where_its_range_its_weights_or_its_tokens_do():
     assert not prompt().depends_on_sigma
     assert prompt(timed=True).depends_on_sigma
-    weights = prompt().weights
-    assert ImagePrompt(prompt().keys_values, weights, start_at=0.1).depends_on_sigma
-    assert ImagePrompt(prompt().keys_values, weights, end_at=0.9).depends_on_sigma
+    assert prompt(start_at=0.1).depends_on_sigma
+    assert prompt(end_at=0.9).depends_on_sigma
 
 
 @pytest.mark.parametrize(("frames", "picked"), [(1, [0]), (3, [0, 1, 1])])

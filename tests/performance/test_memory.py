@@ -1,5 +1,7 @@
 """What lies on the device while sampling, and for how long."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,8 +14,9 @@ from benchmarks.memory import kept_bytes
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, KeysValues, Rows, arrange
 from pack.nodes.applying import keys_values
+from pack.nodes.applying.sources import Stored
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
 from pack.nodes.sampling.call import BUDGET
@@ -33,8 +36,8 @@ def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, b
     prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
     for width in set(widths):
         pair = (torch.zeros(1, tokens, width, dtype=torch.float16),) * 2
-        object.__setattr__(prompt, "keys_values", lambda *_, pair=pair: keys_values.KeysValues(pair, pair))
-        arranged = arrange(prompt, 0, 0, rows, width // 64, 1.0)
+        of_width = replace(prompt, source=Stored([KeysValues(pair, pair)], [None]))
+        arranged = arrange(of_width, 0, 0, rows, width // 64, 1.0)
         kept += sum(x.nbytes for x in arranged) * widths.count(width)
     assert kept <= bound
 
@@ -50,7 +53,7 @@ def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards()
     assert loaded.model_memory() == sum(x.nbytes for x in adapter.network.state_dict().values())
     memory.unload_all_models()
     assert adapter.patcher not in managed()
-    assert attached_prompts(RIG.follow(RIG.bare()))[0].models == ()
+    assert attached_prompts(RIG.follow(RIG.bare()))[0].source.models == ()
 
 
 def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
@@ -66,7 +69,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     store = decider_of(patched).store
     store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
-    assert prompt.models == (SMALL.adapter.patcher,)
+    assert prompt.source.models == (SMALL.adapter.patcher,)
     assert patched.model_patches_models() == [SMALL.adapter.patcher] * SMALL.layers
     pictures: list[int] = []
     most = 0
