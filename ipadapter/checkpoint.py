@@ -188,8 +188,11 @@ def _check_projection(projection: Projection, context_dim: int, mechanism: Mecha
     if projection.token_dim != context_dim and not wide:
         raise CheckpointError(f"its projection gives tokens {projection.token_dim} wide, its layers read {context_dim}")
     if projection.timed != mechanism.timed:
-        reads = "read the time" if mechanism.timed else "do not read the time"
-        raise CheckpointError(f"its projection is a {projection.kind} one, and its {mechanism.site}s {reads}")
+        needs = "that of a time resampler" if mechanism.timed else "one without the time"
+        raise CheckpointError(
+            f"its layers are those of a {mechanism.name}, whose projection is {needs}, and its projection is "
+            f"{projection.kind}"
+        )
 
 
 def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:

@@ -26,3 +26,9 @@ class Weights(Protocol):
     def at(self, percent: float) -> tuple[float, ...]:
         """The weight of every layer at a sampling percent: 0 is the first step, 1 the end."""
         ...
+
+    def largest(self, left: float, right: float) -> tuple[float, ...]:
+        """A bound of every layer's absolute weight from one sampling percent to another; reached where only one curve
+        changes between them.
+        """
+        ...
