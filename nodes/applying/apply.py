@@ -126,9 +126,10 @@ def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
 
 
 def checked_product(weights: Weights) -> Weights:
-    """Weights whose product with all that multiplies them is no larger than a weight may be; AdapterError for others."""
+    """Weights that are no larger than a weight may be when all is multiplied; AdapterError for larger ones."""
     frames = max(map(abs, weights.frames), default=1.0)
-    check_weight(peak(weights, LARGEST_WEIGHT / max(frames, 1.0)) * frames, "The product of weight, layers, schedule and frames")
+    largest = peak(weights, LARGEST_WEIGHT / max(frames, 1.0)) * frames
+    check_weight(largest, "The product of weight, layers, schedule and frames")
     return weights
 
 

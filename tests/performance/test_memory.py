@@ -1,5 +1,7 @@
 """What lies on the device while sampling, and for how long."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -54,6 +56,19 @@ def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards()
     memory.unload_all_models()
     assert adapter.patcher not in managed()
     assert attached_prompts(RIG.follow(RIG.bare()))[0].source.models == ()
+
+
+def test_once_a_network_has_the_weights_of_a_file_no_other_object_holds_them():
+    """Where ComfyUI moves a network to a device, whatever holds the file's tensors would be a second copy of them."""
+    sizes = dict(context=768, channels=synthetic.sd15_channels(32), face_hidden=64)
+    checkpoint = read_checkpoint(synthetic.adapter("FaceID", seed=8, **sizes), "fresh.safetensors")
+    held = [weakref.ref(x) for group in (checkpoint.image_proj, checkpoint.ip_adapter) for x in group.values()]
+    halves = dict(checkpoint.lora)
+    adapter = manage(checkpoint)
+    del checkpoint
+    gc.collect()
+    assert len(held) == len(adapter.network.state_dict()) and not any(ref() is not None for ref in held)
+    assert adapter.name == "fresh.safetensors" and adapter.lora == halves and adapter.config.has_lora
 
 
 def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
