@@ -45,42 +45,40 @@ def left_half(height, width):
     return mask
 
 
+def with_references(family):
+    """Options of a conditioning: none, and for Flux a reference latent too, which only Flux takes."""
+    return [{}, {"reference_latents": [seeded((1, 16, 8, 6), 3)]}] if family == "flux" else [{}]
+
+
 @pytest.mark.parametrize(("height", "width"), [(12, 8), (7, 16)])  # an odd side is filled up to whole tokens
-@pytest.mark.parametrize("references", [0, 1])
-def test_a_mask_covers_just_its_part_of_the_canvas(kind, bare, prompted, height, width, references):
-    if references and FAMILY[kind] != "flux":
-        return  # only Flux takes reference latents
-    family, shape = FAMILY[kind], (1, 16, height, width)
-    more = {"reference_latents": [seeded((1, 16, 8, 6), 3)]} if references else {}
-    run = {"shape": shape, "positive": texts(family, 10, **more)}
+def test_a_mask_covers_just_its_part_of_the_canvas(kind, bare, prompted, height, width):
+    family, shape, middle = FAMILY[kind], (1, 16, height, width), width // 2
     whole, half = {"layer_weights": LAST[kind]}, {"layer_weights": LAST[kind], "mask": left_half(height, width)}
-    none, full, masked = (predict(m, family, **run)[1] for m in (bare, prompted(**whole), prompted(**half)))
-    middle = width // 2
-    assert (full - none).abs().amax(dim=(0, 1, 2)).min() > 1e-4
-    assert torch.equal(masked[..., middle:], none[..., middle:])
-    assert torch.equal(masked[..., :middle], full[..., :middle])
+    for more in with_references(family):
+        run = {"shape": shape, "positive": texts(family, 10, **more)}
+        none, full, masked = (predict(m, family, **run)[1] for m in (bare, prompted(**whole), prompted(**half)))
+        assert (full - none).abs().amax(dim=(0, 1, 2)).min() > 1e-4
+        assert torch.equal(masked[..., middle:], none[..., middle:])
+        assert torch.equal(masked[..., :middle], full[..., :middle])
 
 
-@pytest.mark.parametrize("references", [0, 1])
-def test_an_area_has_its_part_of_a_mask_and_a_region_inside_it_its_own(kind, bare, prompted, references):
-    """The right half of the canvas is an area; a mask says where in it, and nothing outside of it."""
-    if references and FAMILY[kind] != "flux":
-        return  # only Flux takes reference latents
+def test_an_area_has_its_part_of_a_mask_and_a_region_inside_it_its_own(kind, bare, prompted):
+    """The right half of the canvas is an area; a mask covers parts of the area, or all but the area."""
     family, height, width, left = FAMILY[kind], 12, 8, 4
-    more = {"reference_latents": [seeded((1, 16, 8, 6), 3)]} if references else {}
-    area = texts(family, 10, area=(height, width - left, 0, left), strength=1.0, **more)
-    run = {"shape": (1, 16, height, width), "positive": area}
     masks = {name: torch.zeros(1, height, width) for name in ("inside", "outside", "region", "region and outside")}
     masks["inside"][..., left:] = masks["outside"][..., :left] = masks["region and outside"][..., :left] = 1
     masks["region"][:, :6, left:] = masks["region and outside"][:, :6, left:] = 1
     whole = {"layer_weights": LAST[kind]}
-    none, full = (predict(m, family, **run)[1][..., left:] for m in (bare, prompted(**whole)))
-    seen = {name: predict(prompted(**whole, mask=mask), family, **run)[1] for name, mask in masks.items()}
-    seen = {name: v[..., left:] for name, v in seen.items()}
-    assert (full - none).abs().amax(dim=(0, 1, 3)).min() > 1e-4
-    assert torch.equal(seen["inside"], full) and torch.equal(seen["outside"], none)
-    assert torch.equal(seen["region"], torch.cat((full[:, :, :6], none[:, :, 6:]), dim=2))
-    assert torch.equal(seen["region and outside"], seen["region"])
+    for more in with_references(family):
+        area = texts(family, 10, area=(height, width - left, 0, left), strength=1.0, **more)
+        run = {"shape": (1, 16, height, width), "positive": area}
+        none, full = (predict(m, family, **run)[1][..., left:] for m in (bare, prompted(**whole)))
+        seen = {name: predict(prompted(**whole, mask=mask), family, **run)[1] for name, mask in masks.items()}
+        seen = {name: v[..., left:] for name, v in seen.items()}
+        assert (full - none).abs().amax(dim=(0, 1, 3)).min() > 1e-4
+        assert torch.equal(seen["inside"], full) and torch.equal(seen["outside"], none)
+        assert torch.equal(seen["region"], torch.cat((full[:, :, :6], none[:, :, 6:]), dim=2))
+        assert torch.equal(seen["region and outside"], seen["region"])
 
 
 def test_negative_rows_of_cfg_see_what_stands_for_nothing(kind, bare, prompted):
