@@ -1,4 +1,4 @@
-"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every cross-attention."""
+"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every site."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ FOREIGN = {  # what a file is when a key contains this
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a .safetensors file or of a pickle that holds nothing but tensors."""
+    """Tensors and metadata of a .safetensors file, or of a pickle that holds only tensors."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No adapter file at {path}.")
@@ -57,12 +57,12 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
                 # Copied, because a mapped file that somebody writes over later would end the whole program.
                 return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
-    except pickle.UnpicklingError:  # torch's own words advise to run what is in the file, and so are not passed on
+    except pickle.UnpicklingError:  # torch's message advises to run the code in the file, so it is not passed on
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or holds more than tensors, which could be a program and is "
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
-    except Exception as error:  # torch's readers raise whatever a damaged file leads them to: IndexError, OSError...
+    except Exception as error:  # for a damaged file torch's readers raise errors of many kinds: IndexError, OSError...
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
@@ -78,7 +78,7 @@ def read_checkpoint(
 
     `name` is the file's name, for messages and labels. FaceID Plus and its V2 have the same tensors: `shortcut`
     (True: V2) decides where it is given, then the file's metadata, then its name; the choice is logged.
-    Raises CheckpointError naming the file, what was found and what is understood.
+    Raises CheckpointError with the file's name, what it holds and which layouts are understood.
     """
     try:
         groups = _split(state_dict)
@@ -208,7 +208,7 @@ def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
 
 
 def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
-    """Every tensor must be the one that a network with this config has."""
+    """Compare names and shapes of all tensors with those of a network of this config."""
     network = AdapterNetwork(config, device="meta")
     for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
         expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
@@ -222,20 +222,20 @@ def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layer
 def _tell_shortcut(
     state_dict: Mapping[str, Any], projection: Projection, context_dim: int, name: str, metadata: Mapping[str, str]
 ) -> bool:
-    """Whether FaceID Plus is V2, which tensors cannot tell; False for every other kind."""
+    """Whether a FaceID Plus is V2: both have the same tensors. False for every other kind."""
     if projection.kind != "face plus":
         return False
     if projection.token_dim != context_dim:
         return True  # Kolors FaceID Plus was only published with the shortcut
     texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
     if "faceidplusv2" in state_dict:  # the mark that other loaders put on what they read
-        log.info("%s: FaceID Plus %s, told by its loader", name, "V2" if state_dict["faceidplusv2"] else "V1")
+        log.info("%s: FaceID Plus %s, as its loader says", name, "V2" if state_dict["faceidplusv2"] else "V1")
         return bool(state_dict["faceidplusv2"])
     for source, text in texts.items():
         if match := re.search(r"faceidplus(v2)?|(plusv2)", re.sub(r"[-_. ]", "", text.lower())):
             shortcut = any(match.groups())
-            log.info("%s: FaceID Plus %s, told by %s", name, "V2" if shortcut else "V1", source)
+            log.info("%s: FaceID Plus %s, as in %s", name, "V2" if shortcut else "V1", source)
             return shortcut
     shortcut = context_dim == 2048  # for SDXL only V2 was published
-    log.warning("%s: FaceID Plus %s assumed, neither metadata nor file name tell", name, "V2" if shortcut else "V1")
+    log.warning("%s: FaceID Plus %s assumed: neither metadata nor name say which", name, "V2" if shortcut else "V1")
     return shortcut

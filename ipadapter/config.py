@@ -13,15 +13,15 @@ from .sites import KeyNumber
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """A checkpoint's sizes and habits."""
+    """A checkpoint's sizes, and how its adapter is used."""
 
-    variant: str  # one of mechanisms.VARIANTS: its published name, by which the file of a preset is found
+    variant: str  # its published name, of mechanisms.VARIANTS; presets choose their files by it
     family: str  # a key of families.FAMILIES, or "unknown (N wide)"
     projection: Projection
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read
     key_numbers: tuple[KeyNumber, ...]  # in rising order
     channels: tuple[int, ...]  # width of keys and values of each key number
-    has_lora: bool  # a complete one
+    has_lora: bool  # with all its halves
     shortcut: bool  # FaceID Plus V2: the refinement is added to the face tokens instead of replacing them
     mechanism: Mechanism = CROSS_ATTENTION  # how its attention joins the model's
     head_dim: int = 0  # width of a head, where the adapter norms heads itself
@@ -29,7 +29,7 @@ class AdapterConfig:
 
     @property
     def tokens(self) -> int:
-        """Tokens per image; 0 where every encoder token becomes one."""
+        """Tokens per image; 0: as many as the encoder gives."""
         return self.projection.tokens
 
     @property
@@ -66,7 +66,7 @@ class AdapterConfig:
 
     @property
     def nothing(self) -> Literal["zeros", "black"]:
-        """What stands for no picture where a negative prompt needs one: zero embeds, or those of a black picture."""
+        """What the negative rows see by default: embeds of zeros, or those of a black picture."""
         return self.mechanism.no_picture or ("zeros" if self.takes == "pooled" else "black")
 
     @property
@@ -75,7 +75,7 @@ class AdapterConfig:
 
     @property
     def raw_face(self) -> bool:
-        """Whether the face vector must not be brought to length one (portrait unnorm)."""
+        """Whether the face vector keeps its own length (portrait unnorm); all other adapters take it at length 1."""
         return self.projection.kind == "face resampler"
 
 

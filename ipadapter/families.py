@@ -1,6 +1,6 @@
-"""What a family of diffusion models is: all that differs from one to the next stands in this table, as plain data.
+"""Families of diffusion models: a table of all that differs between them, as plain data.
 
-A model's family is told by its structure (which blocks it has, how wide the text is that they read), never by its name.
+A model's family follows from its structure and from the width of the text that its blocks read, never from its name.
 `weight_schedules` reads this module too, so it imports no torch.
 """
 
@@ -26,7 +26,7 @@ class Roles:
         return self.composition.get(layer, 0.0)
 
     def word(self, layer: int) -> str:
-        """`style`, `composition` or nothing."""
+        """`style`, `composition` or ""."""
         return "style" if layer in self.style else "composition" if layer in self.composition else ""
 
 
@@ -65,9 +65,9 @@ class Family:
         )
 
 
-# Blocks: the specification's section 9, and comfyui_guide.md. Roles: InstantStyle (arXiv:2404.02733) found them for
-# SDXL, B-LoRA (arXiv:2403.14572) confirms them; SD1.5's were found by trying every layer in the same way. There, the
-# layer before the composition layer carries a part of the layout too: a quarter was the least that showed.
+# Roles of SDXL's layers: InstantStyle (arXiv:2404.02733), confirmed by B-LoRA (arXiv:2403.14572). SD1.5's: every layer
+# was tried in the same way. There, the layer before the composition layer carries a part of the layout too: a quarter
+# was the least weight with a visible effect.
 SD15 = Family(
     "sd15", "SD1.5", 768,
     (*(("input", number) for number in (1, 2, 4, 5, 7, 8)), ("middle", 0),
@@ -108,7 +108,7 @@ LAYOUTS: dict[str, tuple[Block, ...]] = {
 
 
 def face_habits(name: str) -> FaceHabits:
-    """What the FaceID adapters of a family were trained with; SD1.5's habits for a family that is not known."""
+    """What the FaceID adapters of a family were trained with; as SD1.5's for an unknown family."""
     return FAMILIES[name].face if name in FAMILIES else FaceHabits()
 
 
@@ -149,9 +149,9 @@ def roles_of_blocks(blocks: Sequence[Block]) -> Roles | None:
 
 
 def full_places(widths: Sequence[int]) -> tuple[Place, ...]:
-    """The places of the full UNet whose cross-attentions have these widths in checkpoint order; empty if there is none.
+    """The places of the full UNet whose cross-attentions have these widths in checkpoint order; empty for other widths.
 
-    Widths grow from level to level, so their ranks are the levels, whatever the model's base width is.
+    Widths grow from level to level, so their ranks are the levels, for every base width of the model.
     """
     ranks = sorted(set(widths))
     levels = [ranks.index(width) for width in widths]

@@ -66,7 +66,7 @@ def pick_images(x: Tensor, images: Sequence[int]) -> Tensor:
 
 
 class Source(ABC):
-    """Where a prompt's keys and values come from, site by site."""
+    """Gives a prompt's keys and values site by site: stored, or computed while sampling."""
 
     images: int  # reference images, or frames of them where the prompt is per frame
     timed: bool = False  # whether keys and values differ from moment to moment of sampling
@@ -83,9 +83,8 @@ class Source(ABC):
         """The weights of the adapter's own norms of a site's queries and keys, (head width,) each."""
         return None
 
-    def forget(self) -> None:
-        """Drop what was computed while sampling, once that is over."""
-        return None
+    def forget(self) -> None:  # noqa: B027  (most sources hold no such thing)
+        """Drop what was computed while sampling: the run is over."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +121,7 @@ class ImagePrompt:
 
     @property
     def rows_differ(self) -> bool:
-        """Whether every row needs K/V of its own, rather than one set per chunk."""
+        """Whether every row needs its own K/V, rather than every chunk."""
         return self.per_frame or bool(self.weights.frames)
 
 

@@ -1,4 +1,4 @@
-"""What a projection network is, told by the shapes of its tensors."""
+"""Sizes of a projection network, read from the shapes of its tensors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ Kind = Literal["standard", "plus", "full face", "face", "face plus", "face resam
 
 @dataclass(frozen=True)
 class Projection:
-    """Sizes of a projection network; which one it is: `kind`, a key of adapter.NETWORKS."""
+    """Kind and sizes of a projection network; `kind` is a key of adapter.NETWORKS."""
 
     kind: Kind
     token_dim: int  # width of the tokens that come out
-    tokens: int  # per image; 0: one per encoder token
+    tokens: int  # per image; 0: as many as the encoder gives
     embed_dim: int | None = None  # width of the embeds that go in
     face_dim: int | None = None
     hidden: int = 0  # width inside a perceptron
@@ -89,7 +89,7 @@ def _face_plus(group: Mapping[str, Tensor]) -> Projection:
     )
 
 
-# The first of these keys that a group of tensors has tells the kind of its projection.
+# A group of tensors has the projection of the first of these keys that is in it.
 SIGNATURES: dict[str, Callable[[Mapping[str, Tensor]], Projection]] = {
     "perceiver_resampler.proj_in.weight": _face_plus,
     "time_embedding.linear_1.weight": _time_resampler,

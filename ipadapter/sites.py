@@ -86,8 +86,7 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
                 found.append(Site(layer, block, position, *sizes, along_frames=video))
     if not found:
         raise ModelMismatchError(
-            f"This {type(unet).__name__} has no cross-attention layer, so there is nothing an IP-Adapter could "
-            "attend from."
+            f"This {type(unet).__name__} has no cross-attention layer, so no IP-Adapter can act in it."
         )
     return tuple(found)
 

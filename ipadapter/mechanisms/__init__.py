@@ -16,13 +16,13 @@ from .mechanism import BlockRun, LayerSizes, Mechanism, Normed
 __all__ = ["CROSS_ATTENTION", "MECHANISMS", "BlockRun", "LayerSizes", "Mechanism", "Normed"]
 
 CROSS_ATTENTION = CrossAttention()
-# In this order a file is tried on them. A UNet's takes whatever the others do not.
+# In the order in which they are tried on a file. A UNet's comes last, because it takes every file.
 MECHANISMS: tuple[Mechanism, ...] = (JointAttention(), BlockOutput(), AttentionOutput(), CROSS_ATTENTION)
 VARIANTS: tuple[str, ...] = tuple(variant for mechanism in MECHANISMS for variant in mechanism.variants)
 
 
 def mechanism_of(layers: Mapping[str, Tensor]) -> Mechanism:
-    """The mechanism of a checkpoint, told by the names of its layers' tensors."""
+    """The mechanism of a checkpoint, by the names of its layers' tensors."""
     return next(mechanism for mechanism in MECHANISMS if mechanism.fits(layers))
 
 

@@ -76,7 +76,7 @@ class CrossAttention(Mechanism):
             case "face plus":
                 return "FaceID Plus V2" if config.shortcut else "FaceID Plus"
             case "face resampler" if sdxl and (name == "ip-adapter.bin" or "instantid" in name.replace("-", "")):
-                return "InstantID"  # the same tensors as portrait unnorm: only the published name tells
+                return "InstantID"  # the same tensors as portrait unnorm, another published name
             case "face resampler":
                 return "FaceID portrait unnorm"
             case _:

@@ -35,7 +35,7 @@ class LayerSizes:
 
 
 class BlockRun(Protocol):
-    """One run of a transformer's block inside a model call, as far as a mechanism needs to know it."""
+    """One run of a transformer's block inside a model call, as a mechanism sees it."""
 
     site: Site
 
@@ -70,7 +70,7 @@ class BlockRun(Protocol):
 
 
 class Mechanism(ABC):
-    """How an adapter's attention joins the model's. Stateless: there is one object of each kind, in MECHANISMS."""
+    """How an adapter's attention joins the model's. It has no state: all adapters share the object in MECHANISMS."""
 
     name: str
     variants: tuple[str, ...]  # what `label` can give
@@ -96,7 +96,7 @@ class Mechanism(ABC):
         return key
 
     def read_projection(self, projection: Projection) -> Projection:
-        """The projection, where its tensors alone tell too little."""
+        """A projection as read from its tensors, with what the mechanism adds to that."""
         return projection
 
     def family(self, projection: Projection, context_dim: int) -> str:
@@ -141,6 +141,6 @@ class Mechanism(ABC):
 
 
 def linears(sizes: LayerSizes, operations: Any, bias: bool = False, **where: Any) -> nn.ModuleDict:
-    """One linear layer for keys and one for values."""
+    """The linear layers of keys and of values."""
     parts = ("to_k_ip", "to_v_ip")
     return nn.ModuleDict({part: operations.Linear(sizes.context, sizes.channels, bias=bias, **where) for part in parts})

@@ -1,5 +1,6 @@
-"""From a request to a patched model: encode, project, keys and values, weights, attach. Every apply node is one call
-of `apply_adapter`.
+"""From a request to a patched model: encode, project, keys and values, weights, attach.
+
+Every apply node is a call of `apply_adapter`.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from .keys_values import source_of
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly a reference acts: where in the UNet, when while sampling, where in the picture."""
+    """How strongly a reference acts: in which layers, when while sampling, in which part of the picture."""
 
     weight: float | Sequence[float] = 1.0  # a list gives one weight per frame
     weight_type: str = "linear"
@@ -63,7 +64,7 @@ def apply_adapter(
     clip_vision: Any = None,
     insightface: Any = None,
 ) -> Applied:
-    """A clone of a model that follows references; everything that can be wrong is said here, before sampling."""
+    """A clone of a model that follows references. Everything that cannot work is refused here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
     prompts, faces = [], []
@@ -148,7 +149,7 @@ def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) 
 
 
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
-    """One weight per layer, of a weight type or of a layer text; a text keeps the pushed layers of the weight type."""
+    """One weight per layer, by a weight type or a layer text; with a text, layers that the type pushes away stay so."""
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
@@ -177,7 +178,7 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
 
 
 def checked_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as (m, height, width), None where it changes nothing because it is white everywhere."""
+    """A mask as (m, height, width), None where it is white everywhere and so has no effect."""
     if mask is None:
         return None
     mask = check_mask(mask, "attn_mask")

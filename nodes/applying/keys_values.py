@@ -76,8 +76,8 @@ def key_numbers(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[KeyNumbe
 
 
 def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
-    """Tokens of positive, negative and composition embeds; they are kept by content, so that a changed weight projects
-    none again.
+    """Tokens of positive, negative and composition embeds; they are cached by content, so that a changed weight
+    projects none again.
     """
     shortcut = adapter.config.shortcut if reference.shortcut is None else reference.shortcut
     key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_weight if shortcut else None)

@@ -1,4 +1,4 @@
-"""Where a prompt's keys and values come from: stored ones, or such as are computed while sampling."""
+"""The sources of a prompt's keys and values: stored when a node ran, or computed while sampling."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -36,7 +36,7 @@ class LoadedAdapter:
         return self.patcher.model
 
     def is_dynamic(self) -> bool:
-        """ComfyUI asks this of whatever has a `patcher`."""
+        """ComfyUI calls this on every object that has a `patcher`."""
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
     def to_device(self) -> comfy.model_patcher.ModelPatcher:
@@ -47,7 +47,7 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What an IPADAPTER socket brings, however it was made: the adapter, and perhaps an encoder and a face detector."""
+    """The contents of an IPADAPTER socket: the adapter, and perhaps an encoder and a face detector."""
 
     adapter: LoadedAdapter
     clip_vision: Any = None
@@ -59,7 +59,7 @@ _state_dicts: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
 
 
 def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
-    """The adapter of a file; one that is still in use somewhere is shared."""
+    """The adapter of a file; an adapter that is still in use is shared."""
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)

@@ -37,14 +37,15 @@ class Place(Protocol):
 class BlockAttention:
     """One run of a block, a mechanisms.BlockRun.
 
-    Flux turns queries by a rotary embedding, which image tokens know nothing of: their queries are those that ComfyUI
-    shows before that, or, in releases that do not show them, those of the attention rotated back.
+    Flux turns queries by a rotary embedding, and image tokens have no position to turn by. So their queries are those
+    before the rotation: as ComfyUI's hook gives them or, in releases without the hook, rotated back.
     """
 
     def __init__(self, place: Place, prompts: Sequence[ImagePrompt], call: ModelCall, args: Mapping[str, Any]) -> None:
         self.place, self.site, self.prompts, self.call, self.args = place, place.site, prompts, call, args
         self.mechanisms = tuple(dict.fromkeys(prompt.mechanism for prompt in prompts))
         self.given: Mapping[str, Any] = args["transformer_options"]
+        self.attend: Attend = attend_of(self.given)
         self.observer = self.given.get(KEY, {}).get("observer")
         self.attended = False
         self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
@@ -52,7 +53,7 @@ class BlockAttention:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The block's options, with our part around whatever overrides its attention already."""
+        """The block's options, with our part around the override that its attention has already, if any."""
         patches = self.given.get("patches", {})
         ours = {QUERIES: [*patches.get(QUERIES, []), self.see_queries]}
         return {**self.given, OVERRIDE: self.override, "patches": {**patches, **ours}}
@@ -82,7 +83,7 @@ class BlockAttention:
     def after_block(self, img: Tensor) -> Tensor:
         """What the block gave for the picture, and what image prompts add behind it."""
         if self._queries is None:
-            return img  # something else ran in place of the block's attention
+            return img  # another patch ran something else in place of the block's attention
         for mechanism in self.mechanisms:
             img = mechanism.after_block(self, img)
         return img
@@ -96,14 +97,10 @@ class BlockAttention:
         assert self._queries is not None
         return self._queries
 
-    @property
-    def attend(self) -> Attend:
-        return attend_of(self.given)
-
     def images(self, mechanism: Mechanism, text: int = 0) -> Iterator[ImageTokens]:
         prompts = [prompt for prompt in self.prompts if prompt.mechanism is mechanism]
         rows = self.queries.shape[2] - self.text  # of the picture and its references
-        grid = self.grid(prompts, rows)
+        grid = picture_grid(self.call.latent, self.site.patch, prompts, rows)
         around = (text, rows - grid[0] * grid[1])
         site, number = self.site, self.place.number
         return self.place.decider.images(prompts, site, number, self.call, grid, self.queries, around)
@@ -114,28 +111,31 @@ class BlockAttention:
             return (q, block.attn.ln_q.weight), (k, block.attn.ln_k.weight)
         return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
 
-    def grid(self, prompts: Sequence[ImagePrompt], rows: int) -> Grid:
-        """Rows and columns of the picture's own tokens."""
-        if self.call.latent is None:
-            if any(prompt.mask is not None for prompt in prompts):
-                raise AdapterError(
-                    "A mask needs the size of the picture, and this model was called around ComfyUI's apply_model, "
-                    "which knows it. Sample with a ComfyUI sampler, or without attn_mask."
-                )
-            return rows, 1
-        height, width = self.call.latent
-        patch = self.site.patch
-        return -(-height // patch), -(-width // patch)
-
     def show(self, before: Tensor, after: Tensor) -> None:
         """Show an observer the attention of the picture's own tokens, and what image prompts added to them."""
         if self.plain is None or self.observer is None or self.call.latent is None:
             return
         rows = self.plain.shape[1]
-        height, width = self.grid((), rows)
+        height, width = picture_grid(self.call.latent, self.site.patch, (), rows)
         added = (after - before)[:, -rows:]
         own, added = (x[:, : height * width] for x in (self.plain, added))
         self.observer.see(float(self.given["sigmas"][0]), self.site, (height, width), self.call, own, added)
+
+
+def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[ImagePrompt], tokens: int) -> Grid:
+    """Rows and columns of the picture's own tokens; where the latent is unknown, one column of all `tokens`.
+
+    AdapterError where a prompt's mask needs to know the latent.
+    """
+    if latent is not None:
+        height, width = latent
+        return -(-height // patch), -(-width // patch)
+    if any(prompt.mask is not None for prompt in prompts):
+        raise AdapterError(
+            "A mask needs the size of the picture, and this model was called around ComfyUI's apply_model, "
+            "which knows it. Sample with a ComfyUI sampler, or without attn_mask."
+        )
+    return tokens, 1
 
 
 def renorms(module: Any) -> bool:

@@ -8,9 +8,11 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import tiny_transformers as tiny
+from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.loading.adapters import manage
+from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.position import SamplingPosition
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
@@ -235,6 +237,24 @@ def test_tokens_of_sd35_are_made_once_per_step_and_keys_and_values_once_per_step
     counts.update(tokens_at=0, keys_values=0)
     sample(only_first, "sd3.5", (1.0, 0.7, 0.4, 0.0), cfg=3.0)
     assert counts["tokens_at"] == counts["keys_values"] < 3  # a block or step without a weight costs nothing
+
+
+def test_the_source_of_sd35_holds_tokens_of_the_latest_moment_only_and_none_after_sampling():
+    kind = "InstantX SD3.5"
+    model = follow(tiny_model("sd3.5"), adapter(kind), embeds(kind))
+    source = attached_prompts(model)[0].source
+    held = lambda: tensor_bytes(list(vars(source).values()))  # noqa: E731
+    none = held()
+    keys, sizes = [], set()
+    for sigma in (0.7, 0.4, 0.7):
+        keys.append([source.pair(site, None, sigma).positive[0] for site in range(2)])
+        sizes.add(held() - none)
+    assert torch.equal(keys[0][1], keys[2][1]) and not torch.equal(keys[0][1], keys[1][1])
+    assert len(sizes) == 1 and sizes.pop() > 0
+    sample(model, "sd3.5")
+    assert held() == none
+    with pytest.raises(AdapterError, match="without sigmas"):
+        source.pair(0, None, None)
 
 
 def test_scalings_that_an_attention_with_the_picture_cannot_have_are_refused():
