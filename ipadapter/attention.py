@@ -35,8 +35,8 @@ def scale_mean_with_channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tup
     return _times(k, penalty), (v - mean) + mean * penalty
 
 
-# Every scaling is a straight line in the weight, for K and for V: weights of schedules are found between those of 0 and
-# of 1 (`at_weight`), so a scaling that is none would need another way.
+# Every scaling is a straight line in the weight, for K and for V: `at_weight` interpolates the K and V of a schedule's
+# weight between those of 0 and 1.
 SCALINGS: dict[str, Scaling] = {
     "V only": scale_values,
     "K+V": scale_keys_and_values,
@@ -61,9 +61,9 @@ class ImageTokens(NamedTuple):
     """Keys and values of an image prompt in one layer, (groups, heads, tokens, channels / heads) each, as `split_heads`
     gives them; `mask` is (rows or 1, n or 1, 1), None where it is 1 everywhere.
 
-    Rows are divided evenly into groups: one group for a whole batch, or one for every row, or anything between.
-    `gain` and `norms` are for adapters whose attention mixes image tokens with the picture's own, so that values cannot
-    carry the weight: what all of it is multiplied with, and the adapter's own norms of queries and keys.
+    Rows are divided evenly into groups: from one group for a whole batch to one for every row.
+    `gain` and `norms` are for adapters that attend to image tokens and the picture's own together, so that values
+    cannot carry the weight: the factor of the attention's output, and the adapter's own norms of queries and keys.
     """
 
     keys: Tensor
@@ -89,7 +89,7 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
             # groups * n, width), spares copying keys and values for every row.
             queries[groups] = q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
         seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
-        # One operation either way; a mask of ones gives the same bits as none, because multiplying by 1 is exact.
+        # One operation either way. A mask of ones gives the same bits as no mask, because multiplying by 1 is exact.
         out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
     return out
 

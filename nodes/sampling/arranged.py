@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.attention import Pair
-from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors
+from ...ipadapter.image_prompt import ImagePrompt, KeysValues, Rows, arrange, branch_factors
 from ...ipadapter.sites import Site
 from ...masks.grid import mask_around, mask_on_grid
 from .call import Call
@@ -23,28 +23,30 @@ def keys_values(
     store: Store, call: Call, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor
 ) -> tuple[Pair, bool]:
     """Keys and values of a site at a weight, (groups, heads, tokens, channels / heads) each."""
-    rows = call.rows
+    rows, source, like_queries = call.rows, prompt.source, {"device": like.device, "dtype": like.dtype}
+    images = prompt.images_of(rows)
 
-    def arranged() -> Pair:
-        k, v = arrange(prompt, number, site.layer, rows, site.heads, weight, call.moment)
-        return k.to(like), v.to(like)
+    def arranged(of_images: KeysValues) -> Pair:
+        k, v = arrange(prompt, of_images, site.layer, rows, site.heads, weight)
+        return k.to(**like_queries), v.to(**like_queries)
 
-    if prompt.timed:
+    if source.timed and call.moment is not None:
+        # One product per site and moment. What is arranged of it is used once, so only the product stays.
+        pair = store.get_at(call.moment, (prompt, number), lambda: source.pair(number, None, call.moment))
         with torch.inference_mode(False), torch.no_grad():
-            return arranged(), False
+            return arranged(pair.pick(images)), False
     frames = rows.indices if prompt.rows_differ else None
     key = (prompt, number, like.device, like.dtype, rows.branches, frames, weight)
-    return store.get(key, arranged)
+    return store.get(key, lambda: arranged(source.pair(number, images, None)))
 
 
 def norm_weights(store: Store, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
     """The weights of an adapter's norms of queries and keys in a site, (head width,) each."""
-    assert prompt.norms is not None
-    of_site = prompt.norms
 
     def moved() -> Pair:
-        of_queries, of_keys = of_site(number)
-        return of_queries.to(like.device), of_keys.to(like.device)
+        norms = prompt.source.norms(number)
+        assert norms is not None  # mechanisms that join the picture's attention have norms of their own
+        return norms[0].to(like.device), norms[1].to(like.device)
 
     return store.get(("norms", prompt, number, like.device), moved)[0]
 
@@ -59,7 +61,7 @@ def mask_on_tokens(
     """
     rows = call.rows
     factors = branch_factors(prompt, layer, rows)
-    frames = prompt.weights.frames if prompt.joined else ()
+    frames = prompt.weights.frames if prompt.mechanism.joins else ()
     if prompt.mask is None and factors is None and not frames:
         return None, True
 

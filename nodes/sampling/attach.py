@@ -4,37 +4,35 @@ Everything attached is new: nothing reachable from the model that came in is cha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
+from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
 from . import transformer, unet
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
 from .plan import Observer
 
 
-@dataclass(frozen=True)
-class Binding:
-    """How image prompts get into the sites of a structure (a key of ipadapter.sites.STRUCTURES)."""
+class Binding(Protocol):
+    """How image prompts get into the sites of a structure: a module of this folder."""
 
-    install: Callable[[ModelPatcher, Site, int, Hooks, tuple[ImagePrompt, ...]], None]
-    replace_patches: Callable[[ModelPatcher, Callable[[Any], Any]], None]
-    idle_patches: Callable[[Sequence[Site], Hooks], Sequence[AttentionPatch]]
-    patch_at: Callable[[Mapping[str, Any], Site], Any]
+    def install(
+        self, clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...], /
+    ) -> None: ...
+
+    def replace_patches(self, clone: ModelPatcher, change: Callable[[Any], Any], /) -> None: ...
+
+    def idle_patches(self, sites: Sequence[Site], hooks: Hooks, /) -> Sequence[AttentionPatch]: ...
+
+    def patch_at(self, options: Mapping[str, Any], site: Site, /) -> Any: ...
 
 
-_TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches, transformer.patch_at)
-BINDINGS: dict[str, Binding] = {
-    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches, unet.patch_at),
-    "flux": _TRANSFORMER,
-    "mmdit": _TRANSFORMER,
-}
+BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOINT_BLOCKS: transformer}
 
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
@@ -62,7 +60,7 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
 
 
 def _acts(prompt: ImagePrompt, layer: int) -> bool:
-    return not prompt.weights.constant or prompt.weights.at(0.0)[layer] != 0
+    return not prompt.weights.constant or prompt.first_weights[layer] != 0
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:

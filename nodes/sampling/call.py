@@ -63,7 +63,7 @@ def read_call(
         now = weights_now(prompt, position, sigma)
         if now is not None and any(now):
             weights[prompt] = now
-    moment = sigma if any(prompt.timed for prompt in weights) else None
+    moment = sigma if any(prompt.source.timed for prompt in weights) else None
     return Call(rows, weights, moment, latent)
 
 

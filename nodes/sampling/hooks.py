@@ -53,7 +53,7 @@ class Hooks:
     ) -> Any:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
         self.plans.earlier.clear()
-        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, tuple(noise.shape[-2:])))
+        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
             return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
@@ -105,7 +105,7 @@ class Hooks:
         """Drop what a sampling run left on the device."""
         self.plans.clear()
         for prompt in self.prompts:
-            prompt.forget()
+            prompt.source.forget()
 
 
 def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:

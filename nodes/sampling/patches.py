@@ -52,7 +52,7 @@ class OwnPatch:
     def models(self) -> list[Any]:
         """The models that ComfyUI loads for sampling: adapters whose keys and values are computed while sampling."""
         earlier = self.before.models() if hasattr(self.before, "models") else []
-        return [*earlier, *(model for prompt in self.prompts for model in prompt.models)]
+        return [*earlier, *(model for prompt in self.prompts for model in prompt.source.models)]
 
     def cleanup(self) -> None:
         """Called by ComfyUI when sampling has ended."""

@@ -92,9 +92,9 @@ class Plan:
             return entry.parts  # pyright: ignore[reportReturnType]  # all of them are image tokens
         images = []
         for part in entry.parts:
-            if part.__class__ is ImageTokens:  # isinstance would be a call in every layer of every step
+            if type(part) is ImageTokens:  # isinstance would be a call in every layer of every step
                 images.append(part)
-            elif weight := self.call.weights[part.prompt][patch.site.layer]:
+            elif type(part) is Scheduled and (weight := self.call.weights[part.prompt][patch.site.layer]):
                 images.append(ImageTokens(*at_weight(part.without, part.full, weight), part.mask))
         return images
 
@@ -126,7 +126,7 @@ class Plan:
         store, call = self.store, self.call
         mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
         weight = call.weights[prompt][site.layer]
-        if prompt.joined:
+        if prompt.mechanism.joins:
             (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
             stays = stays and mask_stays and prompt.weights.constant  # the gain changes with a schedule
             return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays

@@ -11,9 +11,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site
-from ...ipadapter.transformer_formats import Mechanism
-from .block_attention import BlockAttention, FluxAttention, JointAttention, renorms
+from ...ipadapter.sites import STRUCTURES, Site
+from .block_attention import BlockAttention, renorms
 from .hooks import Hooks
 from .patches import AttentionPatch, OwnPatch
 from .plan import Plan
@@ -21,7 +20,6 @@ from .plan import Plan
 Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
 Replacement = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
-KEYS = {"double": "double_block", "single": "single_block", "joint": "double_block"}  # ComfyUI's word for a part
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
@@ -41,7 +39,7 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
 def key_of(site: Site) -> tuple[str, int]:
     """ComfyUI's key of a block among the replacements of a transformer's blocks."""
     part, number = site.block
-    return KEYS[part], number
+    return next(structure.parts[part] for structure in STRUCTURES if part in structure.parts), number
 
 
 def block_of(model: ModelPatcher, site: Site) -> Any:
@@ -77,13 +75,6 @@ def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple[AttentionPatch, .
     return ()
 
 
-ATTENTIONS: dict[Mechanism, type[BlockAttention]] = {
-    "block output": FluxAttention,
-    "attention output": FluxAttention,
-    "joint attention": JointAttention,
-}
-
-
 class BlockPatch(OwnPatch):
     """Replaces one block by itself (or by the replacement that was there before) with image prompts in it."""
 
@@ -107,7 +98,7 @@ class BlockPatch(OwnPatch):
     def _with(
         self, prompts: Sequence[ImagePrompt], plan: Plan, args: dict[str, Any], extra: Mapping[str, Any]
     ) -> dict[str, Any]:
-        attention = ATTENTIONS[prompts[0].mechanism](self, prompts, plan, args)
+        attention = BlockAttention(self, prompts, plan, args)
         out = self._block(extra)({**args, "transformer_options": attention.options})
         img = attention.after_block(out["img"])
         if self.number not in plan.reached:

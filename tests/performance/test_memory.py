@@ -1,5 +1,8 @@
 """What lies on the device while sampling, and for how long."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -12,7 +15,7 @@ from benchmarks.memory import kept_bytes
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, KeysValues, Rows, arrange
 from pack.nodes.applying import keys_values
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
@@ -33,8 +36,7 @@ def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, b
     prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
     for width in set(widths):
         pair = (torch.zeros(1, tokens, width, dtype=torch.float16),) * 2
-        object.__setattr__(prompt, "keys_values", lambda *_, pair=pair: keys_values.KeysValues(pair, pair))
-        arranged = arrange(prompt, 0, 0, rows, width // 64, 1.0)
+        arranged = arrange(prompt, KeysValues(pair, pair), 0, rows, width // 64, 1.0)
         kept += sum(x.nbytes for x in arranged) * widths.count(width)
     assert kept <= bound
 
@@ -50,7 +52,20 @@ def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards()
     assert loaded.model_memory() == sum(x.nbytes for x in adapter.network.state_dict().values())
     memory.unload_all_models()
     assert adapter.patcher not in managed()
-    assert attached_prompts(RIG.follow(RIG.bare()))[0].models == ()
+    assert attached_prompts(RIG.follow(RIG.bare()))[0].source.models == ()
+
+
+def test_once_a_network_has_the_weights_of_a_file_no_other_object_holds_them():
+    """Where ComfyUI moves a network to a device, whatever holds the file's tensors would be a second copy of them."""
+    sizes = dict(context=768, channels=synthetic.sd15_channels(32), face_hidden=64)
+    checkpoint = read_checkpoint(synthetic.adapter("FaceID", seed=8, **sizes), "fresh.safetensors")
+    held = [weakref.ref(x) for group in (checkpoint.image_proj, checkpoint.ip_adapter) for x in group.values()]
+    halves = dict(checkpoint.lora)
+    adapter = manage(checkpoint)
+    del checkpoint
+    gc.collect()
+    assert len(held) == len(adapter.network.state_dict()) and not any(ref() is not None for ref in held)
+    assert adapter.name == "fresh.safetensors" and adapter.lora == halves and adapter.config.has_lora
 
 
 def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
@@ -66,7 +81,7 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     store = hooks_of(patched).plans.store
     store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
-    assert prompt.models == (SMALL.adapter.patcher,)
+    assert prompt.source.models == (SMALL.adapter.patcher,)
     assert patched.model_patches_models() == [SMALL.adapter.patcher] * SMALL.layers
     pictures: list[int] = []
     most = 0
