@@ -38,7 +38,8 @@ def test_the_example_equals_diffusers(tmp_path):
 def test_files_of_any_precision_work_under_a_unet_of_any_other(tmp_path):
     """A file in half precision, and one of float32 projection over half layers, as some training scripts write them."""
     state = small_unet().state_dict()
-    whole = synthetic.adapter("standard", seed=0, **SIZES | {"channels": judge.channels_of(small_unet())})
+    sizes: dict[str, Any] = SIZES | {"channels": judge.channels_of(small_unet())}
+    whole = synthetic.adapter("standard", seed=0, **sizes)
     half = {group: {key: x.half() for key, x in tensors.items()} for group, tensors in whole.items()}
     for name, tensors in (("whole", whole), ("half", half), ("mixed", {**whole, "ip_adapter": half["ip_adapter"]})):
         synthetic.save(tensors, tmp_path / f"{name}.safetensors")

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards()
 
 def test_once_a_network_has_the_weights_of_a_file_no_other_object_holds_them():
     """Where ComfyUI moves a network to a device, whatever holds the file's tensors would be a second copy of them."""
-    sizes = dict(context=768, channels=synthetic.sd15_channels(32), face_hidden=64)
+    sizes: dict[str, Any] = dict(context=768, channels=synthetic.sd15_channels(32), face_hidden=64)
     checkpoint = read_checkpoint(synthetic.adapter("FaceID", seed=8, **sizes), "fresh.safetensors")
     held = [weakref.ref(x) for group in (checkpoint.image_proj, checkpoint.ip_adapter) for x in group.values()]
     halves = dict(checkpoint.lora)
