@@ -142,7 +142,7 @@ def _source_of(name: str) -> str:
     published = next((pack for pack in FACE_PACKS if pack.name == name), None)
     if published is None:
         return "wherever you have it from, with the licence it has there"
-    return f"the file {published.path} of {published.source}" if published.path else published.source
+    return f"the file {published.path} of {published.source}" if published.path else str(published.source)
 
 
 def load_pack(folder: Path, provider: str) -> Any:

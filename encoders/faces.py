@@ -100,25 +100,20 @@ def face_features(
     Raises:
         FaceError: a face is missing and the choice is "error", no image has a face, or the pack has no recogniser.
     """
-    choice = choice or FaceChoice()
+    wish = choice or FaceChoice()
     keys = image_keys(images)
-    found = [
-        _stored(
-            cache,
-            lambda image=image: detect(analysis, image, choice.least_score),
-            ("faces", serial(_detector(analysis)), key, choice.least_score),
-        )
-        for image, key in zip(images, keys, strict=True)
-    ]
-    chosen, kept = select_faces(found, choice)
-    embeds = {
-        number: _stored(
-            cache,
-            lambda number=number: _embed(analysis, images[number], chosen[number]),
-            ("face embeds", serial(_recogniser(analysis)), keys[number], tuple(chosen[number].tolist())),
-        )
-        for number in dict.fromkeys(kept)
-    }
+
+    def faces_in(number: int) -> Tensor:
+        key = ("faces", serial(_detector(analysis)), keys[number], wish.least_score)
+        return _stored(cache, key, lambda: detect(analysis, images[number], wish.least_score))
+
+    def embed(number: int) -> Tensor:
+        face = chosen[number]
+        key = ("face embeds", serial(_recogniser(analysis)), keys[number], tuple(face.tolist()))
+        return _stored(cache, key, lambda: _embed(analysis, images[number], face))
+
+    chosen, kept = select_faces([faces_in(number) for number in range(len(images))], wish)
+    embeds = {number: embed(number) for number in dict.fromkeys(kept)}
     stacked = torch.stack([embeds[number] for number in kept])
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
@@ -265,7 +260,7 @@ def _embed(analysis: Any, image: Tensor, face: Tensor) -> Tensor:
     return torch.from_numpy(_recogniser(analysis).get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
 
 
-def _stored(cache: ContentCache | None, make: Callable[[], Tensor], key: Hashable) -> Tensor:
+def _stored(cache: ContentCache | None, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
     return make() if cache is None else cache.get_or_make(key, make)
 
 

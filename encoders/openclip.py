@@ -210,7 +210,11 @@ def run_tower(visual: Any, pixels: Tensor) -> TowerOutput:
     A convolutional tower has maps instead of tokens: its last two come row by row, (n, h * w, channels).
     """
     hidden: list[Tensor] = []
-    hooks = [block.register_forward_hook(lambda _, __, out: hidden.append(out)) for block in _last_blocks(visual)]
+
+    def record(_: nn.Module, __: Any, out: Tensor) -> None:
+        hidden.append(out)
+
+    hooks = [block.register_forward_hook(record) for block in _last_blocks(visual)]
     try:
         pooled = visual(pixels)
     finally:

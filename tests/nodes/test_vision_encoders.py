@@ -39,8 +39,8 @@ class Case:
     adapter: LoadedAdapter
 
 
-def unet_adapter(variant: str, **sizes: int) -> LoadedAdapter:
-    sizes = {"context": 768, "dim": 64, "heads": 1, "depth": 1} | sizes
+def unet_adapter(variant: str, **width: int) -> LoadedAdapter:
+    sizes: dict[str, Any] = {"context": 768, "dim": 64, "heads": 1, "depth": 1} | width
     state = synthetic.adapter(variant, seed=7, channels=synthetic.sd15_channels(32), **sizes)
     return manage(read_checkpoint(state, f"tiny {variant}"))
 
