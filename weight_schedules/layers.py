@@ -8,7 +8,8 @@ Which layers carry style and which composition: InstantStyle, arXiv:2404.02733, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ipadapter.families import Block, Roles, roles_of_blocks, structure_of_blocks
+from ..ipadapter.families import Block, Roles, roles_of_blocks
+from ..ipadapter.sites import UNET, structure_of_blocks
 from . import easing
 
 Blocks = Sequence[Block]
@@ -42,7 +43,7 @@ class LayerWeights:
 def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
     """What the layers of a model carry, or a ValueError saying why `wanted_for` needs to know."""
     roles = roles_of_blocks(blocks)
-    if roles is None and structure_of_blocks(blocks) != "unet":
+    if roles is None and structure_of_blocks(blocks) is not UNET:
         raise ValueError(_unknown_in_transformers(wanted_for, "which layers carry style and composition", blocks))
     if roles is None:
         raise ValueError(
@@ -85,7 +86,7 @@ def _eased(curve: easing.Curve) -> LayerRule:
 
 def _weak_in(name: str, *parts: str) -> LayerRule:
     def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
-        if structure_of_blocks(blocks) != "unet":
+        if structure_of_blocks(blocks) is not UNET:
             raise ValueError(_unknown_in_transformers(name, "a UNet's input, middle and output blocks", blocks))
         return tuple(numbers.weight * (WEAK if part in parts else 1.0) for part, _ in blocks)
 
