@@ -33,12 +33,10 @@ from . import (
     weights,
 )
 from .conflicts import watch_for_other_packs
-from .guard import guard
 from .live.route import add_route
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 from .old.forms import register_removed_nodes
-from .old_methods import install_old_methods
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
@@ -71,10 +69,6 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
-
-for each in NODES:
-    guard(each)
-install_old_methods()
 
 
 class IPAdapterAtelier(ComfyExtension):

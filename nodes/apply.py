@@ -1,25 +1,25 @@
 """Apply a picture to a model: the nodes that follow one reference or several."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, first_strength_of, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
 from .old.forms import CLIP_VISION_OUTPUT, EARLIER_PACK, UNLINKED, wrong_link
-from .old.names import current_name
-from .params import Params, regions_of
+from .old.methods import ApplyMethod, FirstApplyMethod, OwnApplyMethod
+from .old.names import current_name, layers_and_scaling
+from .region_lists import Params, regions_of
+from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 
 
-class IPAdapterApply(ApplyNode):
+class IPAdapterApply(FirstApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -47,22 +47,38 @@ class IPAdapterApply(ApplyNode):
         )
 
     @classmethod
-    def request(
-        cls, image: Tensor | None = None, noise: float = 0.0, unfold_batch: bool = False, **strength: Any
-    ) -> Request:
-        return Request(Reference(image, noise=noise, per_frame=unfold_batch), first_strength_of(**strength))
-
-    @classmethod
-    def execute(cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any, **inputs: Any) -> io.NodeOutput:
+    def run(
+        cls,
+        ipadapter: Adapter,
+        image: Tensor,
+        model: Model,
+        clip_vision: ClipVision | FaceModels = None,
+        weight: Weight = 1.0,
+        noise: float = 0.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        unfold_batch: bool = False,
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        layers, scaling = layers_and_scaling(weight_type)
+        request = Request(
+            Reference(image, noise=noise, per_frame=unfold_batch),
+            Strength(
+                weight, layers, schedule=schedule, start_at=start_at, end_at=end_at, scaling=scaling, mask=attn_mask
+            ),
+        )
         if hasattr(clip_vision, "encode_image"):
-            return super().execute(model, ipadapter, clip_vision, **inputs)
-        return super().execute(model, ipadapter, insightface=clip_vision, **inputs)  # as in December 2023
+            return AppliedOutput(apply_adapter(model, ipadapter, [request], clip_vision))
+        # In December 2023 the face detector was connected to clip_vision.
+        return AppliedOutput(apply_adapter(model, ipadapter, [request], insightface=clip_vision))
 
     @classmethod
     def validate_inputs(
         cls,
         weight_type: str | None = None,
-        clip_vision_output: Any = UNLINKED,
+        clip_vision_output: object = UNLINKED,
         input_types: Mapping[str, str] | None = None,
     ) -> bool | str:
         if clip_vision_output != UNLINKED:
@@ -71,7 +87,7 @@ class IPAdapterApply(ApplyNode):
         return wrong or super().validate_inputs(weight_type)
 
 
-class IPAdapter(ApplyNode):
+class IPAdapter(OwnApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -94,20 +110,32 @@ class IPAdapter(ApplyNode):
         )
 
     @classmethod
-    def request(cls, image: Tensor | None = None, weight_type: str = "standard", **strength: Any) -> Request:
-        name = current_name(weight_type)
-        return Request(Reference(image), strength_of(weight_type=SIMPLE_TYPES.get(name, name), **strength))
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        weight_type: str = "standard",
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        layers = SIMPLE_TYPES.get(weight_type, weight_type)
+        strength = Strength(weight, layers, schedule=schedule, start_at=start_at, end_at=end_at, mask=attn_mask)
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(Reference(image), strength)]))
 
     @classmethod
     def validate_inputs(
-        cls, weight_type: str | None = None, ipadapter: Any = UNLINKED, clip_vision: Any = UNLINKED
+        cls, weight_type: str | None = None, ipadapter: object = UNLINKED, clip_vision: object = UNLINKED
     ) -> bool | str:
         if ipadapter == UNLINKED and clip_vision != UNLINKED:
             return EARLIER_PACK
         return super().validate_inputs(weight_type)
 
 
-class IPAdapterAdvanced(ApplyNode):
+class IPAdapterAdvanced(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -132,17 +160,36 @@ class IPAdapterAdvanced(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds)
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
-class IPAdapterBatch(ApplyNode):
+class IPAdapterBatch(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -166,18 +213,36 @@ class IPAdapterBatch(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         encode_batch_size: int = 0,
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(image, negative=image_negative, per_frame=True, encode_batch_size=encode_batch_size)
-        return Request(reference, strength_of(**strength))
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
-class IPAdapterMS(ApplyNode):
+class IPAdapterMS(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -203,20 +268,40 @@ class IPAdapterMS(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
         weight_faceidv2: float | None = None,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         layer_weights: str = "",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        insightface: FaceModels = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(image, negative=image_negative, combine=combine_embeds, face_weight=weight_faceidv2)
-        return Request(reference, replace(strength_of(**strength), layer_weights=layer_weights))
+        strength = Strength(
+            weight,
+            weight_type,
+            layer_weights=layer_weights,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision, insightface))
 
 
-class IPAdapterFromParams(ApplyNode):
+class IPAdapterFromParams(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -239,18 +324,31 @@ class IPAdapterFromParams(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        ipadapter_params: Params,
         combine_embeds: str = "concat",
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
-
-    @classmethod
-    def requests(cls, ipadapter_params: Params, **shared: Any) -> list[Request]:
-        return [cls.request(**region, **shared) for region in regions_of(ipadapter_params)]
+        clip_vision: ClipVision | None = None,
+    ) -> io.NodeOutput:
+        requests = [
+            Request(
+                Reference(region.image, negative=image_negative, combine=combine_embeds),
+                Strength(
+                    region.weight,
+                    current_name(region.weight_type),
+                    start_at=region.start_at,
+                    end_at=region.end_at,
+                    scaling=embeds_scaling,
+                    mask=region.attn_mask,
+                ),
+            )
+            for region in regions_of(ipadapter_params)
+        ]
+        return AppliedOutput(apply_adapter(model, ipadapter, requests, clip_vision))
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -1,23 +1,23 @@
 """See where a picture listened to its references."""
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..masks.attention_map import CONTRAST, attention_map
 from ..weight_schedules.draw import colours_of
 from ..weight_schedules.layer_text import parse_layer_text
-from ..weight_schedules.position import SamplingPosition
-from .inputs import Choice, model as model_input, model_output
+from .inputs import AttentionType, Choice, model as model_input, model_output
+from .node import AtelierNode
 from .sampling.attach import blocks_of, watch
 from .sampling.recorder import Recorder
+from .schedules import position_of
+from .sockets import Model
 
 CATEGORY = "ipadapter/attention"
-AttentionType = io.Custom("IPADAPTER_ATTENTION")
 
 
-class IPAdapterAttentionRecorder(io.ComfyNode):
+class IPAdapterAttentionRecorder(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -33,13 +33,12 @@ class IPAdapterAttentionRecorder(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
-        position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
-        recorder = Recorder(position, blocks_of(model))
+    def run(cls, model: Model) -> io.NodeOutput:
+        recorder = Recorder(position_of(model), blocks_of(model))
         return io.NodeOutput(watch(model, recorder), recorder)
 
 
-class IPAdapterAttentionMap(io.ComfyNode):
+class IPAdapterAttentionMap(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         layers_tip = "Layers to look at: all, style, composition, 6, 0-3, input8, up_blocks.0.attentions.1 ..."
@@ -75,7 +74,7 @@ class IPAdapterAttentionMap(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls, attention: Recorder, image: Tensor, layers: str, start: float, end: float, contrast: str, opacity: float
     ) -> io.NodeOutput:
         factors = parse_layer_text(layers, attention.blocks)

@@ -9,9 +9,10 @@ from ..doctor.sheet import draw_report
 from .drawn import to_image
 from .loading.face_packs import FOLDER
 from .loading.places import model_places
+from .node import AtelierNode
 
 
-class IPAdapterModelDoctor(io.ComfyNode):
+class IPAdapterModelDoctor(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -38,7 +39,7 @@ class IPAdapterModelDoctor(io.ComfyNode):
         return time.time()  # files come and go without any input changing
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
+    def run(cls) -> io.NodeOutput:
         places = model_places()
         report = examine_all(places, places[FOLDER])
         picture = to_image(draw_report(report))

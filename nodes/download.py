@@ -9,6 +9,7 @@ from ..ipadapter.presets import PRESETS
 from ..model_files.errors import DownloadError
 from . import inputs
 from .loading.downloads import Order, family_of, fetch_all, look_at, order_from, order_of
+from .node import AtelierNode
 from .notices import say_on_node
 
 BY_REPOSITORY = "a file of a repository"
@@ -17,7 +18,7 @@ FOLDERS = ("ipadapter", "clip_vision", "loras")
 PAGE_NOTE = "Press R in the page to see new files in the lists."
 
 
-class IPAdapterModelDownload(io.ComfyNode):
+class IPAdapterModelDownload(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         preset_tip = "Of the unified loaders: fetches what it misses (adapter, encoder, face pack), and nothing twice."
@@ -52,11 +53,11 @@ class IPAdapterModelDownload(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> float:
+    def fingerprint_inputs(cls, **_: object) -> float:
         return time.time()  # files come and go without any input changing
 
     @classmethod
-    def execute(
+    def run(
         cls, preset: str, family: str, download: bool, repository: str = "", file: str = "", folder: str = FOLDERS[0]
     ) -> io.NodeOutput:
         if preset == BY_REPOSITORY:

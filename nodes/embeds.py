@@ -1,7 +1,6 @@
 """Encode references once, mix what came out, and keep it in files."""
 
 from collections.abc import Hashable
-from typing import Any
 
 import torch
 from comfy_api.latest import io
@@ -18,10 +17,12 @@ from .applying.encoding import Encoder
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
 from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
+from .old.methods import BatchMethod, EncodeMethod, LoadMethod, SaveMethod
+from .sockets import Adapter, ClipVision
 
 
 def encode(
-    ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    ipadapter: Adapter, image: Tensor, weight: float, mask: Tensor | None, clip_vision: ClipVision | None
 ) -> tuple[Tensor, Tensor]:
     """Embeds of a reference times its weight, and of no reference, in the form that the adapter takes."""
     encoder = Encoder(open_pipeline(ipadapter, clip_vision))
@@ -54,7 +55,7 @@ def encoder_weight() -> io.Float.Input:
     return UncheckedFloat("weight", default=1.0, min=-1.0, max=3.0, step=0.01, tooltip=tip)
 
 
-class IPAdapterEncoder(io.ComfyNode):
+class IPAdapterEncoder(EncodeMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -76,19 +77,24 @@ class IPAdapterEncoder(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    def run(
+        cls,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: float = 1.0,
+        mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(*encode(ipadapter, image, float(weight), mask, clip_vision))
 
     @classmethod
-    def validate_inputs(cls, image_1: Any = UNLINKED, weight: Any = 1.0) -> bool | str:
+    def validate_inputs(cls, image_1: object = UNLINKED, weight: object = 1.0) -> bool | str:
         if image_1 != UNLINKED or isinstance(weight, bool):
             return FIRST_ENCODER
         return wrong_number(encoder_weight(), weight) or True
 
 
-class IPAdapterCombineEmbeds(io.ComfyNode):
+class IPAdapterCombineEmbeds(BatchMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -109,12 +115,20 @@ class IPAdapterCombineEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, method: str, **embeds: Tensor | None) -> io.NodeOutput:
-        connected = [part for _, part in sorted(embeds.items()) if part is not None]
-        return io.NodeOutput(combine(join(connected), method))
+    def run(
+        cls,
+        embed1: Tensor,
+        method: str,
+        embed2: Tensor | None = None,
+        embed3: Tensor | None = None,
+        embed4: Tensor | None = None,
+        embed5: Tensor | None = None,
+    ) -> io.NodeOutput:
+        given = (embed1, embed2, embed3, embed4, embed5)
+        return io.NodeOutput(combine(join([part for part in given if part is not None]), method))
 
 
-class IPAdapterSaveEmbeds(io.ComfyNode):
+class IPAdapterSaveEmbeds(SaveMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -142,11 +156,11 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
+    def run(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
         return io.NodeOutput(ui={"text": [save_numbered(embeds, filename_prefix)]})
 
 
-class IPAdapterLoadEmbeds(io.ComfyNode):
+class IPAdapterLoadEmbeds(LoadMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -163,7 +177,7 @@ class IPAdapterLoadEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embeds: str) -> io.NodeOutput:
+    def run(cls, embeds: str) -> io.NodeOutput:
         return io.NodeOutput(load_embeds(embeds_path(embeds)))
 
     @classmethod

@@ -19,6 +19,9 @@ EmbedsType = io.Custom("EMBEDS")
 ParamsType = io.Custom("IPADAPTER_PARAMS")
 StrategyType = io.Custom("WEIGHTS_STRATEGY")
 ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
+AttentionType = io.Custom("IPADAPTER_ATTENTION")
+CurveType = io.Custom("CURVE")  # of ComfyUI's Curve Editor
+BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
 
 FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
@@ -43,7 +46,7 @@ class Choice(io.Combo.Input):
     """One of a list of names."""
 
     def get_io_type(self) -> Options:
-        return Options(self.options)
+        return Options(map(str, self.options))
 
 
 # Sockets
@@ -178,7 +181,8 @@ def schedule() -> io.Input:
 
 def combine_embeds(default: str | None = None) -> io.Input:
     tip = "How several references become one prompt: concat shows all of them, the others mix them into one."
-    return Choice("combine_embeds", options=list(COMBINE_ON_APPLY), default=default, tooltip=tip)
+    options = list(COMBINE_ON_APPLY)
+    return Choice("combine_embeds", options=options, default=default, tooltip=tip)  # pyright: ignore[reportArgumentType] - the host takes None
 
 
 def embeds_scaling() -> io.Input:

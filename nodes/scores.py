@@ -1,7 +1,6 @@
 """Measure what came out."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -10,6 +9,8 @@ from ..encoders.scores import Score, mean_score, table
 from ..weight_schedules.score_chart import Series, draw_scores
 from .applying.scoring import score_pictures
 from .drawn import to_image
+from .node import AtelierNode
+from .sockets import ClipVision
 
 ENCODER = (
     "The encoder that scores. It should not be the one that steered: an adapter writes what its own encoder reads, so "
@@ -17,7 +18,7 @@ ENCODER = (
 )
 
 
-class IPAdapterScore(io.ComfyNode):
+class IPAdapterScore(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -46,8 +47,8 @@ class IPAdapterScore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, images: Sequence[Tensor], clip_vision: Sequence[Any], prompt: Sequence[str],
+    def run(
+        cls, images: Sequence[Tensor], clip_vision: Sequence[ClipVision], prompt: Sequence[str],
         references: Sequence[Tensor] = (),
     ) -> io.NodeOutput:  # fmt: skip
         scores = score_pictures(clip_vision[0], images, references or (), prompt[0])

@@ -1,16 +1,16 @@
 """Style without content: take what words say out of a reference's embeds."""
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.text_embeds import METHODS, phrases, without_text
 from . import inputs
 from .applying.scoring import text_embeds
+from .node import AtelierNode
+from .sockets import ClipVision
 
 
-class IPAdapterSubtractText(io.ComfyNode):
+class IPAdapterSubtractText(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -36,7 +36,7 @@ class IPAdapterSubtractText(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embeds: Tensor, clip_vision: Any, words: str, strength: float, method: str) -> io.NodeOutput:
+    def run(cls, embeds: Tensor, clip_vision: ClipVision, words: str, strength: float, method: str) -> io.NodeOutput:
         return io.NodeOutput(without_text(embeds, text_embeds(clip_vision, phrases(words)), strength, method))
 
 

@@ -6,7 +6,6 @@ a node no longer has shows in a prompt by its link alone, so `validate_inputs` n
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from comfy_api.latest import ComfyAPI, io
 from comfy_execution.validation import validate_node_input  # type: ignore[import-not-found]
@@ -42,19 +41,19 @@ class UncheckedFloat(io.Float.Input):
         return Unchecked(io.Float.io_type)
 
 
-def without_flag(value: Any) -> float:
-    """The number; 0.0 and a line on the node for the true or false of a widget that stood in its place once."""
+def without_flag(value: float | bool) -> float:
+    """The number. For the true or false of a switch that stood here in an earlier form: 0.0, and a line on the node."""
     if isinstance(value, bool):
-        say_on_node(f"Not used: {value}, left over from a widget that stood in the place of a number.")
+        say_on_node(f"Not used: {value}, left over from a switch of an earlier form of this node.")
         return 0.0
     return float(value)
 
 
-def wrong_number(item: io.Float.Input, value: Any) -> str | None:
-    """What is wrong with the value of an UncheckedFloat, in the place of ComfyUI's own check; None if nothing is."""
+def wrong_number(item: io.Float.Input, value: object) -> str | None:
+    """Why the value cannot be a number within the limits of the input, in place of ComfyUI's own check; else None."""
     low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
     try:
-        number = float(value)
+        number = float(value)  # pyright: ignore[reportArgumentType] - TypeError for others
     except (TypeError, ValueError, OverflowError):
         return f"{item.id} is {value!r:.80}, which is no number"
     if not low <= number <= high:
