@@ -25,6 +25,14 @@ def test_a_doubtful_face_is_told_in_the_log_shown_as_a_crop_and_left_out_by_a_le
         faces_server.run(g)
 
 
+def test_a_value_left_over_on_a_widget_of_faces_changes_neither_the_face_nor_the_picture(faces_server):
+    """True on least_score would leave out every face, for no detection has a score of 1."""
+    latent, faces = run(faces_server)
+    for left in ({"least_score": True}, {"least_score": "0:1.0, 1:1.0"}, {"face": 0.5, "least_score": 0.99}):
+        for found, expected in zip(run(faces_server, **left), (latent, faces), strict=True):
+            assert found.equal(expected), left
+
+
 def test_half_a_lora_takes_only_itself_out_of_use(faces_server, monkeypatch):
     whole = synthetic.adapter("FaceID", dtype=torch.float16, **SD15 | FACE)
     layers = {key: tensor for key, tensor in whole["ip_adapter"].items() if not key.startswith("3.to_q_lora.up")}

@@ -16,9 +16,9 @@ from harness.in_process import sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes import NODES
 from pack.nodes.applying.caches import forget
+from pack.nodes.guard import KINDS
 from pack.nodes.loading.adapters import manage
 from pack.nodes.loading.files import register_adapter_folder
-from pack.nodes.old.appended import AppendedChoice, AppendedWhole
 from pack.nodes.schedules import IPAdapterWeightSchedule
 from test_nodes_pack import standins, unets
 
@@ -49,7 +49,7 @@ def picture(seed: int, count: int = 1, side: int = SIDE) -> Tensor:
 
 def random_value(draw: Random, item: Any) -> Any:
     """A value that a user could give an input; None leaves an optional one out."""
-    if isinstance(item, AppendedChoice | AppendedWhole) or (item.optional and draw.random() < 0.6):
+    if KINDS[type(item)].tolerant or (item.optional and draw.random() < 0.6):
         return None
     if isinstance(item, io.Image.Input):
         return ("picture", draw.randrange(4), draw.choice((1, 1, 2)))
