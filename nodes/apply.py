@@ -196,7 +196,7 @@ class IPAdapterBatch(ApplyMethod):
             node_id="IPAdapterBatch",
             display_name="IPAdapter Batch (Adv.)",
             category="ipadapter/advanced",
-            description="Each picture of the batch acts on the latent of the same number, for animations.",
+            description="The first picture of the batch acts on the first latent, and so on, for animations.",
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),

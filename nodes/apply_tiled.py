@@ -31,7 +31,7 @@ class IPAdapterTiled(TiledMethod):
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),
-                inputs.image(tooltip="Reference of any shape: nothing is cropped up to a ratio of 4 to 1."),
+                inputs.image(tooltip="Reference of any shape: only beyond a ratio of 4 to 1 are its ends cropped."),
                 inputs.weight(),
                 inputs.weight_type(),
                 *([] if cls.per_frame else [inputs.combine_embeds()]),

@@ -1,4 +1,4 @@
-"""See where a picture listened to its references."""
+"""Maps of where in a picture its references acted."""
 
 import torch
 from comfy_api.latest import io, ui
@@ -24,11 +24,16 @@ class IPAdapterAttentionRecorder(AtelierNode):
             node_id="IPAdapterAttentionRecorder",
             display_name="IPAdapter Attention Recorder",
             category=CATEGORY,
-            description="Looks on while this model samples, for IPAdapter Attention Map. Put it before the sampler.",
+            description=(
+                "Records the attention while this model samples, for IPAdapter Attention Map. Put it before the "
+                "sampler."
+            ),
             inputs=[model_input()],
             outputs=[
                 model_output(),
-                AttentionType.Output(display_name="attention", tooltip="What is seen, for IPAdapter Attention Map."),
+                AttentionType.Output(
+                    display_name="attention", tooltip="The recorded attention, for IPAdapter Attention Map."
+                ),
             ],
         )
 
@@ -49,26 +54,41 @@ class IPAdapterAttentionMap(AtelierNode):
             node_id="IPAdapterAttentionMap",
             display_name="IPAdapter Attention Map",
             category=CATEGORY,
-            description="Where the picture listened to its references, as a mask and laid over the picture.",
+            description="Where in the picture its references acted, as a mask and laid over the picture.",
             search_aliases=["heat map", "attention visualization"],
             is_output_node=True,
             inputs=[
-                AttentionType.Input("attention", tooltip="From an IPAdapter Attention Recorder."),
+                AttentionType.Input("attention", tooltip="The recorded attention of an IPAdapter Attention Recorder."),
                 io.Image.Input("image", tooltip="The picture that was sampled with the recorder's model."),
                 io.String.Input("layers", default="all", tooltip=layers_tip),
                 io.Float.Input(
-                    "start", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From this share of sampling on."
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of sampling from which the map counts.",
                 ),
                 io.Float.Input(
-                    "end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Up to this share of sampling."
+                    "end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of sampling up to which the map counts.",
                 ),
                 Choice("contrast", options=list(CONTRAST), tooltip=contrast_tip),
                 io.Float.Input(
-                    "opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colours on the picture."
+                    "opacity",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Opacity of the colours on the picture.",
                 ),
             ],
             outputs=[
-                io.Mask.Output(display_name="MASK", tooltip="White where the picture listened."),
+                io.Mask.Output(display_name="MASK", tooltip="White where the references acted."),
                 io.Image.Output(display_name="overlay", tooltip="The picture with the map in colours over it."),
             ],
         )

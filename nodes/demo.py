@@ -58,7 +58,7 @@ class IPAdapterDemoPrompt(AtelierNode):
     @classmethod
     def validate_inputs(cls, words: str | None = None) -> bool | str:
         if words is None:
-            return True  # comes from another node
+            return True  # arrives through a link
         try:
             weighted_words(words)
         except ValueError as error:
@@ -79,7 +79,7 @@ class IPAdapterDemoReference(AtelierNode):
             display_name="IPAdapter Demo: Reference",
             category="ipadapter/demo",
             description="A picture whose style the demo models can follow, though they never saw its colours. "
-            "Load Image takes its place for pictures of your own.",
+            "For pictures of your own, use Load Image instead.",
             inputs=[inputs.Choice("picture", options=names, tooltip="Which of the pictures that come with the pack.")],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture, for an apply node.")],
         )

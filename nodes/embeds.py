@@ -1,4 +1,4 @@
-"""Encode references once, mix what came out, and keep it in files."""
+"""Encode references once, combine the embeds, save and load them."""
 
 from collections.abc import Hashable
 
@@ -24,7 +24,7 @@ from .sockets import Adapter, ClipVision
 def encode(
     ipadapter: Adapter, image: Tensor, weight: float, mask: Tensor | None, clip_vision: ClipVision | None
 ) -> tuple[Tensor, Tensor]:
-    """Embeds of a reference times its weight, and of no reference, in the form that the adapter takes."""
+    """Embeds of a reference times its weight, and of an empty reference, in the form that the adapter takes."""
     encoder = Encoder(open_pipeline(ipadapter, clip_vision))
     if encoder.adapter.config.needs_face:
         raise AdapterError(
@@ -67,12 +67,16 @@ class IPAdapterEncoder(EncodeMethod):
                 inputs.ipadapter(),
                 inputs.image(),
                 encoder_weight(),
-                io.Mask.Input("mask", optional=True, tooltip="White is what the encoder sees of the reference."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="White is the part of the reference that the encoder sees."
+                ),
                 inputs.clip_vision(),
             ],
             outputs=[
-                inputs.EmbedsType.Output(display_name="pos_embed", tooltip="What the reference shows."),
-                inputs.EmbedsType.Output(display_name="neg_embed", tooltip="What no reference shows, for neg_embed."),
+                inputs.EmbedsType.Output(display_name="pos_embed", tooltip="Embeds of the reference."),
+                inputs.EmbedsType.Output(
+                    display_name="neg_embed", tooltip="Embeds of an empty reference, for neg_embed."
+                ),
             ],
         )
 
@@ -140,7 +144,9 @@ class IPAdapterSaveEmbeds(SaveMethod):
             inputs=[
                 inputs.embeds(),
                 io.String.Input(
-                    "filename_prefix", default="IP_embeds", tooltip="Begin of the file's name; may name subfolders."
+                    "filename_prefix",
+                    default="IP_embeds",
+                    tooltip="Beginning of the file's name; may contain subfolders.",
                 ),
             ],
         )
@@ -148,7 +154,7 @@ class IPAdapterSaveEmbeds(SaveMethod):
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
         if filename_prefix is None:
-            return True  # comes from another node
+            return True  # arrives through a link
         try:
             check_prefix(filename_prefix)
         except FileNameError as error:
@@ -167,7 +173,7 @@ class IPAdapterLoadEmbeds(LoadMethod):
             node_id="IPAdapterLoadEmbeds",
             display_name="IPAdapter Load Embeds",
             category="ipadapter/embeds",
-            description="Loads embeds from the input folder or from what IPAdapter Save Embeds saved.",
+            description="Loads embeds from the input folder or from a file of IPAdapter Save Embeds.",
             inputs=[
                 inputs.Choice(
                     "embeds", options=saved_embeds(), tooltip="A saved file; [output] marks those in the output folder."
@@ -192,7 +198,7 @@ class IPAdapterLoadEmbeds(LoadMethod):
 
     @classmethod
     def fingerprint_inputs(cls, embeds: str | None = None) -> Hashable:
-        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: from a link
+        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [

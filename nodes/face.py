@@ -33,7 +33,7 @@ def face_choice(
     choice: Callable[..., io.Input] = AppendedChoice,
     whole: Callable[..., io.Input] = AppendedWhole,
 ) -> list[io.Input]:
-    """Which face of a picture is meant, and what happens to pictures without one."""
+    """Which face of a picture is used, and how pictures without a face are treated."""
     order_tip = (
         "Which face of a picture with several is used: the one the detector is surest of, the largest, the left-most."
     )
@@ -49,8 +49,8 @@ def face_choice(
 
 
 def least_score(number: Callable[..., io.Input] = AppendedNumber) -> io.Input:
-    """From which score on a detection is a face."""
-    tip = "What the detector is less sure of than this is no face: 0 takes all that it finds, 0.7 leaves out cups."
+    """The least score at which a detection counts as a face."""
+    tip = "Least score of the detector at which a detection counts as a face: 0 takes every one, 0.7 leaves out cups."
     return number("least_score", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True, tooltip=tip)
 
 
@@ -256,7 +256,7 @@ class IPAdapterFaceIDLoRA(AtelierNode):
             node_id="IPAdapterFaceIDLoRA",
             display_name="IPAdapter FaceID LoRA",
             category="ipadapter/faceid",
-            description="Applies the LoRA that FaceID adapters carry in their own file, which they were trained with.",
+            description="Applies the LoRA with which a FaceID adapter was trained, from the adapter's own file.",
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(tooltip="A FaceID, FaceID Plus or FaceID Plus V2 adapter."),

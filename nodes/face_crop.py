@@ -89,7 +89,7 @@ class PrepImageForInsightFace(PrepareMethod):
             description="Makes a picture square and as large as the face detector sees it. Other pictures work too.",
             inputs=[
                 inputs.image(tooltip="Picture or batch of pictures with a face."),
-                inputs.Choice("crop_position", options=places, tooltip="Which part of the picture is kept."),
+                inputs.Choice("crop_position", options=places, tooltip="Which part of the picture remains."),
                 inputs.sharpening(),
                 io.Boolean.Input("pad_around", default=True, tooltip=pad_tip),
             ],

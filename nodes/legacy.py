@@ -28,7 +28,7 @@ class IPAdapterTilesMasked(AcceptsRenamed, FirstTiledMethod):
             node_id="IPAdapterTilesMasked",
             display_name="IPAdapter Masked Tiles (experimental)",
             category="ipadapter/old",
-            description="Of workflows from before March 2024; new ones use IPAdapter Tiled.",
+            description="For workflows from before March 2024; new ones use IPAdapter Tiled.",
             is_deprecated=True,
             inputs=[
                 inputs.ipadapter(),
@@ -74,7 +74,7 @@ class IPAdapterApplyEncoded(FirstApplyMethod):
             node_id="IPAdapterApplyEncoded",
             display_name="Apply IPAdapter from Encoded",
             category="ipadapter/old",
-            description="Of workflows from before March 2024; new ones use IPAdapter Embeds.",
+            description="For workflows from before March 2024; new ones use IPAdapter Embeds.",
             is_deprecated=True,
             inputs=[
                 inputs.ipadapter(),

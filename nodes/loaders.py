@@ -33,7 +33,9 @@ class IPAdapterModelLoader(LoadAdapterMethod):
 
     @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
-        return None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))  # None: from a link
+        return (
+            None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))
+        )  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

@@ -1,4 +1,4 @@
-"""Masks of one value, and masks laid over each other: ComfyUI's own two nodes, able to follow a canvas."""
+"""Masks of one value, and masks laid over each other: ComfyUI's own two nodes, with sizes that can follow a canvas."""
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -73,7 +73,7 @@ class IPAdapterMaskComposite(AtelierNode):
             ),
             inputs=[
                 io.Mask.Input("destination", tooltip="The mask below; the result has its size."),
-                io.Mask.Input("source", tooltip="The mask that is laid over it; what sticks out is cut off."),
+                io.Mask.Input("source", tooltip="The mask that is laid over it; parts beyond its edges are cut off."),
                 pixels("x", 0, 0, "Pixels from the left edge of the destination to the source."),
                 pixels("y", 0, 0, "Pixels from the upper edge of the destination to the source."),
                 Choice("operation", options=list(OPERATIONS), tooltip="What happens where both masks lie."),

@@ -47,7 +47,8 @@ class IPAdapterOpenCLIPLoader(AtelierNode):
                 inputs.Choice(
                     "precision",
                     options=list(PRECISIONS),
-                    tooltip="How the weights are kept; sums are made in 32 bits. auto: as ComfyUI keeps its encoders.",
+                    tooltip="Precision of the weights in memory; sums are computed in 32 bits. auto: as ComfyUI does "
+                    "for its encoders.",
                 ),
                 inputs.Choice("fit", options=list(FITS), tooltip=FIT),
             ],
@@ -65,7 +66,7 @@ class IPAdapterOpenCLIPLoader(AtelierNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_: object) -> Hashable:
-        return None if file is None else fingerprint(encoder_path(file))  # None: from a link
+        return None if file is None else fingerprint(encoder_path(file))  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterOpenCLIPLoader]

@@ -22,14 +22,16 @@ class PrepImageForClipVision(PrepareMethod):
             node_id="PrepImageForClipVision",
             display_name="Prep Image For ClipVision",
             category="ipadapter/utils",
-            description="Makes a reference a square of the encoder's size, so that you choose what is seen.",
+            description=(
+                "Makes a reference a square of the encoder's size, so that you choose which part of it is seen."
+            ),
             inputs=[
                 inputs.image(tooltip="Picture or batch of pictures of any size."),
                 inputs.Choice("interpolation", options=list(FILTERS), tooltip="How it is resized: LANCZOS is sharp."),
                 inputs.Choice(
                     "crop_position",
                     options=[*SQUARES, PAD],
-                    tooltip="Which square of the picture is kept. pad keeps all of it and adds black borders.",
+                    tooltip="Which square of the picture remains. pad keeps the whole picture and adds black borders.",
                 ),
                 inputs.sharpening(UncheckedFloat),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="Encoder whose size the result gets."),
@@ -71,7 +73,7 @@ class IPAdapterNoise(NoiseMethod):
             node_id="IPAdapterNoise",
             display_name="IPAdapter Noise",
             category="ipadapter/utils",
-            description="A noisy picture for image_negative: what the result should move away from.",
+            description="A noisy picture for image_negative, from which the result moves away.",
             inputs=[
                 inputs.Choice(
                     "type",

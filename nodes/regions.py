@@ -141,7 +141,7 @@ class IPAdapterRegionsByColour(AtelierNode):
             inputs=[
                 io.Image.Input("drawing", tooltip="A picture with one flat colour for each region."),
                 io.String.Input("colours", default="", tooltip=colours),
-                io.String.Input("background", default="#000, #fff", tooltip="Colours that are no region."),
+                io.String.Input("background", default="#000, #fff", tooltip="Colours that are not regions."),
                 softness(),
                 *size_inputs(),
             ],

@@ -1,4 +1,4 @@
-"""Weight schedules: write them, combine them, see them, keep them as text."""
+"""Weight schedules: write, combine, draw them, save them as text."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ from .sampling.attach import blocks_of
 from .sockets import Model, Weight
 
 CATEGORY = "ipadapter/schedules"
-CURVE_SAMPLES = 64  # a drawn curve is kept as so many straight pieces
+CURVE_SAMPLES = 64  # straight pieces that stand for a drawn curve
 
 LAYERS_TIP = (
     "Which layers act, by weight type. 'ease in' here fades over the layers, from the first to the last; "
@@ -29,7 +29,7 @@ LAYERS_TIP = (
 )
 LAYER_TEXT_TIP = (
     "Layers by name, in place of the weight type: numbers (3:2.5, 6:1), ranges (0-3:0.5), down, mid, up, all, ComfyUI "
-    "blocks (input8), diffusers paths (up_blocks.0.attentions.1), style, composition. Layers not named get nothing."
+    "blocks (input8), diffusers paths (up_blocks.0.attentions.1), style, composition. Other layers get weight 0."
 )
 STEPS_TIP = (
     "How the weight moves between low and high while sampling. 'ease in' comes in over time, 'ease out' goes out, "
@@ -158,8 +158,12 @@ class IPAdapterSchedulePreview(AtelierNode):
             is_output_node=True,
             inputs=[
                 schedule(tooltip="The schedule to look at."),
-                Choice("family", options=list(LAYOUTS), tooltip="Whose layers to show without a model."),
-                io.Model.Input("model", optional=True, tooltip="The model it is for, whose own layers are shown."),
+                Choice(
+                    "family",
+                    options=list(LAYOUTS),
+                    tooltip="Family of models whose layers are drawn while no model is connected.",
+                ),
+                io.Model.Input("model", optional=True, tooltip="The model of the schedule, whose layers are drawn."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip=sigmas_tip),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture of the schedule.")],
@@ -211,7 +215,7 @@ class IPAdapterScheduleToText(AtelierNode):
 class IPAdapterScheduleFromText(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        tip = "What IPAdapter Schedule To Text wrote."
+        tip = "The text of an IPAdapter Schedule To Text."
         return io.Schema(
             node_id="IPAdapterScheduleFromText",
             display_name="IPAdapter Schedule From Text",

@@ -1,4 +1,4 @@
-"""Measure what came out."""
+"""Scores of pictures against their references and their prompt."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,9 @@ class IPAdapterScore(AtelierNode):
                 io.Image.Input("images", tooltip="The pictures to measure: a batch, or a list of any sizes."),
                 io.ClipVision.Input("clip_vision", tooltip=ENCODER),
                 io.Image.Input(
-                    "references", optional=True, tooltip="What they followed; CLIP-I is the mean over all of them."
+                    "references",
+                    optional=True,
+                    tooltip="The references of the pictures; CLIP-I is the mean over all of them.",
                 ),
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
             ],
@@ -56,7 +58,7 @@ class IPAdapterScore(AtelierNode):
         rows = table([{"picture": number + 1} for number in range(len(scores))], scores)
         chart = to_image(draw_scores([series_of(scores)]))
         numbers = {name: [value] for name, value in vars(mean).items() if value is not None}  # for programs
-        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(told(mean, len(scores))).as_dict()
+        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(score_line(mean, len(scores))).as_dict()
         return io.NodeOutput(
             mean.clip_i or 0.0,
             mean.clip_t or 0.0,
@@ -66,7 +68,7 @@ class IPAdapterScore(AtelierNode):
         )
 
 
-PROMPT = "What they were to show; CLIP-T is measured against it. Empty: not measured."
+PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP-T."
 
 
 def series_of(scores: Sequence[Score]) -> Series:
@@ -75,7 +77,7 @@ def series_of(scores: Sequence[Score]) -> Series:
     return Series("pictures", points, [str(number + 1) for number in range(len(scores))], joined=False)
 
 
-def told(mean: Score, count: int) -> str:
+def score_line(mean: Score, count: int) -> str:
     """The mean scores in one line."""
     measured = (("CLIP-I", mean.clip_i), ("CLIP-T", mean.clip_t))
     parts = [f"{name} {value:.4f}" for name, value in measured if value is not None]

@@ -23,7 +23,7 @@ from .scores import ENCODER
 from .sockets import VAE, Adapter, ClipVision, Conditioning, Latent, Model
 from .sweep import seed_input, swept_factors, whole
 
-PROMPT = "What positive says, in words: CLIP-T compares with it."
+PROMPT = "The prompt of positive as text, with which CLIP-T compares."
 WEIGHTS = "Weights to try, one column each; three or more."
 TYPES = "Weight types to try: linear, style transfer."
 
@@ -95,7 +95,7 @@ class IPAdapterStudy(AtelierNode):
     ) -> io.NodeOutput:
         columns, types = studied_weights(weights), studied_types(weight_types)
         if not prompt.strip():
-            raise AdapterError("The curve needs CLIP-T, so write in prompt what positive says.")
+            raise AdapterError("The curve needs CLIP-T: write the text of positive in prompt.")
         sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
         rows = [(number, kind) for number in range(len(references)) for kind in types]
         cells: list[Tensor] = []
@@ -113,7 +113,7 @@ class IPAdapterStudy(AtelierNode):
         first = [to_pictures(pictures[:1])[0] for pictures in cells]
         sheet = to_image(labelled_grid(first, [name(*row) for row in rows], [f"{w:g}" for w in columns], cell=cell))
         chart = to_image(draw_scores(curves))
-        answer = "\n".join(told(one) for one in curves)
+        answer = "\n".join(answer_of(curve) for curve in curves)
         best = columns[wide // 2] if curves[0].marked is None else columns[curves[0].marked]
         return io.NodeOutput(
             sheet, chart, csv_of(rows, columns, scores), best, answer,
@@ -149,7 +149,7 @@ def curve(title: str, weights: Sequence[float], means: Sequence[Score]) -> Serie
     return Series(title, points, [f"{weight:g}" for weight in weights], knee(means))
 
 
-def told(series: Series) -> str:
+def answer_of(series: Series) -> str:
     if series.marked is None:
         return f"{series.name}: no knee, every weight gives as much of one as it takes of the other"
     t, i = series.points[series.marked]
@@ -158,7 +158,7 @@ def told(series: Series) -> str:
 
 
 def csv_of(rows: Sequence[tuple[int, str]], weights: Sequence[float], scores: Sequence[Sequence[Score]]) -> str:
-    """One row per picture, with what made it."""
+    """One row per picture, with its reference, weight type and weight."""
     cells = [(number, kind, weight) for number, kind in rows for weight in weights]
     names = [
         {"reference": number + 1, "weight type": kind, "weight": weight, "picture": picture + 1}

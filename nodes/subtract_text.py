@@ -1,4 +1,4 @@
-"""Style without content: take what words say out of a reference's embeds."""
+"""Style without content: take the meaning of words out of a reference's embeds."""
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -17,8 +17,8 @@ class IPAdapterSubtractText(AtelierNode):
             node_id="IPAdapterSubtractText",
             display_name="IPAdapter Subtract Text",
             category="ipadapter/embeds",
-            description="The reference without what words say, so that its style comes along and its subject does not "
-            "(InstantStyle). For adapters that take pooled embeds, not plus.",
+            description="Takes the meaning of words out of a reference, so that its style remains and its subject does "
+            "not (InstantStyle). For adapters that take pooled embeds, not plus.",
             search_aliases=["instantstyle", "content subtraction", "negative content"],
             inputs=[
                 inputs.embeds(tooltip="pos_embed of an IPAdapter Encoder, for IPAdapter Embeds."),
@@ -27,7 +27,10 @@ class IPAdapterSubtractText(AtelierNode):
                     tooltip="The encoder that made the embeds, with its text tower: from IPAdapter OpenCLIP Loader.",
                 ),
                 io.String.Input(
-                    "words", default="", multiline=True, tooltip="What should not come along: a cat, sofa. Not a style."
+                    "words",
+                    default="",
+                    multiline=True,
+                    tooltip="What to take out of the reference: a cat, sofa. Not a style.",
                 ),
                 io.Float.Input("strength", default=0.5, min=-2.0, max=4.0, step=0.05, tooltip=STRENGTH),
                 inputs.Choice("method", options=list(METHODS), tooltip=METHOD),

@@ -88,7 +88,7 @@ class IPAdapterLayerSweep(AtelierNode):
                 io.Vae.Input("vae", tooltip="Makes pictures of the sampled latents."),
                 io.String.Input("layers", default="all", tooltip=layers_tip),
                 io.String.Input("factors", default="1, 1.5, 2", tooltip="Weights of the layer, one column each."),
-                number("others", 0.0, -5.0, 5.0, "Weight of all other layers. 0 shows what the layer does alone."),
+                number("others", 0.0, -5.0, 5.0, "Weight of all other layers. 0 shows the effect of the layer alone."),
                 seed_input("The same noise for every picture."),
                 whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
                 io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
@@ -143,7 +143,7 @@ def swept_layers(text: str, blocks: Sequence[Block]) -> list[int]:
 
 
 def swept_factors(text: str) -> list[float]:
-    """The numbers of a text such as `1, 1.5, 2`; ValueError names what is none."""
+    """The numbers of a text such as `1, 1.5, 2`; ValueError names an entry that is not a number."""
     try:
         entries = [entry for entry in text.replace(";", ",").split(",") if entry.strip()]
         factors = [check_weight(float(entry), "a factor") for entry in entries]
@@ -152,7 +152,7 @@ def swept_factors(text: str) -> list[float]:
             f"{text!r:.80} is not a list of factors ({error!s:.120}). Expected numbers such as '1, 1.5, 2'."
         ) from error
     if not factors:
-        raise ValueError("There are no factors to try. Expected numbers such as '1, 1.5, 2'.")
+        raise ValueError("The list of factors is empty. Expected numbers such as '1, 1.5, 2'.")
     return factors
 
 

@@ -1,4 +1,4 @@
-"""Load by preset: the adapter that fits the model, the encoder that fits the adapter, and what faces need."""
+"""Load by preset: the adapter for the model, the encoder for the adapter, and the face models of FaceID presets."""
 
 from collections.abc import Hashable, Mapping
 from typing import ClassVar, TypedDict
@@ -30,8 +30,8 @@ class PresetLoader(LoadModelsMethod):
 
     @classmethod
     def inputs_and_outputs(cls, *face_inputs: io.Input, model_name: str = "model") -> Sockets:
-        tip = "Which adapter is loaded. The file for the model and the encoder that fits are found by themselves."
-        upstream_tip = "Another unified loader's output, so that what it loaded is handed on."
+        tip = "Which adapter is loaded. The node searches for the file for the model, and for the encoder that fits."
+        upstream_tip = "Another unified loader's output, whose encoder and detector are used again."
         pipeline_tip = "The adapter with its encoder, for any apply node."
         return {
             "inputs": [
@@ -53,7 +53,7 @@ class PresetLoader(LoadModelsMethod):
 
     @classmethod
     def fingerprint_inputs(cls, preset: str | None = None, **_: object) -> Hashable:
-        if preset is None or preset not in cls.presets:  # None: from a link
+        if preset is None or preset not in cls.presets:  # None: arrives through a link
             return None
         chosen = cls.presets[preset]
         return fingerprint_of_preset(chosen), fingerprint_of_packs() if chosen.face_pack else None
@@ -120,7 +120,7 @@ class IPAdapterUnifiedLoaderCommunity(PresetLoader):
             node_id="IPAdapterUnifiedLoaderCommunity",
             display_name="IPAdapter Unified Loader Community",
             category="ipadapter/loaders",
-            description="Loads adapters that others trained, and the vision encoder that fits.",
+            description="Loads an adapter of the community, and the vision encoder that fits.",
             search_aliases=["composition adapter", "kolors", "flux", "xlabs", "instantx", "sd3.5"],
             **cls.inputs_and_outputs(),
         )

@@ -32,7 +32,7 @@ def timeline_outputs() -> list[io.Output]:
     return [
         io.Float.Output(display_name="weights", tooltip="A list with one weight per frame."),
         io.Float.Output(display_name="weights_invert", tooltip="The same list backwards in time."),
-        io.Int.Output(display_name="total_frames", tooltip="How many frames that makes: the batch size of the latent."),
+        io.Int.Output(display_name="total_frames", tooltip="The number of frames: the batch size of the latent."),
         io.Image.Output(display_name="image_1", tooltip="The reference of each frame; goes with weights."),
         io.Image.Output(display_name="image_2", tooltip="The reference faded to; goes with weights_invert."),
         StrategyType.Output(display_name="weights_strategy", tooltip="These settings, for the nodes that follow them."),
@@ -167,7 +167,10 @@ class IPAdapterPromptScheduleFromWeightsStrategy(PromptScheduleMethod):
             inputs=[
                 strategy_input(),
                 io.String.Input(
-                    "prompt", default="", multiline=True, tooltip="One prompt per line; the last serves what is left."
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    tooltip="One prompt per line; references beyond the last line get the last prompt.",
                 ),
             ],
             outputs=[io.String.Output(display_name="prompt_schedule", tooltip='Lines of "frame": "prompt", as text.')],
@@ -196,11 +199,11 @@ class IPAdapterCombineWeights(CombineMethod):
             description="Two lists of weights, one after the other.",
             inputs=[
                 weights("weights_1", "A weight, or a list of weights from a weights node."),
-                weights("weights_2", "What comes behind it: a weight, or a list of weights."),
+                weights("weights_2", "The weights behind the first ones: a weight, or a list of weights."),
             ],
             outputs=[
                 io.Float.Output(display_name="weights", tooltip="Both lists as one."),
-                io.Int.Output(display_name="count", tooltip="How many weights that are."),
+                io.Int.Output(display_name="count", tooltip="The number of weights."),
             ],
         )
 

@@ -1,4 +1,4 @@
-"""Read what the page says about a node: checked against the node's own schema, before anything is made of it.
+"""Read a description of a node from the page, and check it against the node's own schema.
 
 {"node": id, "inputs": {name: value or description}, "output": 0}; a picture is {"picture": base64 of a file}.
 """
@@ -27,14 +27,14 @@ class Described:
 
 
 class Reader:
-    """Reads one description; `schemas` are the inputs of the nodes that it may name."""
+    """Reads one description; `schemas` are the inputs of the nodes that a description may contain."""
 
     def __init__(self, schemas: Mapping[str, Mapping[str, io.Input]]) -> None:
         self.schemas = schemas
         self.parts = 0
 
     def node(self, data: Any, depth: int = 0) -> Described:
-        """The node that plain data describes; DescriptionError where it is none, or is too large."""
+        """The node that plain data describes; DescriptionError for other data, and for more nodes than the limits."""
         if not isinstance(data, dict) or not isinstance(data.get("node"), str):
             raise DescriptionError('Expected an object with "node", "inputs" and perhaps "output".')
         self.parts += 1

@@ -1,4 +1,4 @@
-"""From a described node to the picture of what it makes, by the code that makes it when the graph runs."""
+"""From a described node to a picture of its output, by the same code that runs in a graph."""
 
 import base64
 import binascii
@@ -35,7 +35,7 @@ def executed(node: type[io.ComfyNode]) -> Callable[..., list[Any]]:
 
 
 def _latent(width: int, height: int) -> list[Any]:
-    """What an empty latent of ComfyUI tells about its size: whole cells of 8 pixels."""
+    """An empty latent as ComfyUI makes it: its sides are whole cells of 8 pixels."""
     return [{"samples": torch.zeros(1, 4, height // 8, width // 8)}]
 
 
@@ -61,7 +61,7 @@ OURS: tuple[type[io.ComfyNode], ...] = (
 
 
 def schemas() -> Mapping[str, Mapping[str, io.Input]]:
-    """The inputs of every node that a description may name."""
+    """The inputs of every node that a description may contain."""
     ours = {node.GET_SCHEMA().node_id: {item.id: item for item in node.GET_SCHEMA().inputs} for node in OURS}
     sides = {id: io.Int.Input(id, min=8, max=16384) for id in SIDES}
     return ours | dict.fromkeys((*LATENTS, *IMAGES), sides)
@@ -141,7 +141,7 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
 
     Raises:
         DescriptionError: a request that the page would not make.
-        ValueError: what the node itself says about its values.
+        ValueError: the node refuses a value.
     """
     described = Reader(schemas()).node(data.get("draw"))
     family, theme = data.get("family", "SD1.5"), data.get("theme", "dark")

@@ -1,7 +1,7 @@
-"""Compatibility only: forms of nodes that real workflows carry under ids of ours, and that cannot run as they are.
+"""Compatibility only: older forms of nodes, which real workflows contain under ids of ours and which cannot run.
 
-ComfyUI would say which inputs are missing; the node says what it once was, and what to put in its place. A socket that
-a node no longer has shows in a prompt by its link alone, so `validate_inputs` names those sockets.
+ComfyUI would only list the missing inputs; the node names the older form and its replacement. Of a socket that a node
+no longer has, a prompt contains only the link, so `validate_inputs` names those sockets.
 """
 
 import math
@@ -35,7 +35,7 @@ EARLIER_PACK = (
 
 
 class UncheckedFloat(io.Float.Input):
-    """A number that ComfyUI hands on as it was saved: it makes 0.0 of the `false` that an earlier form left there."""
+    """A number that ComfyUI does not convert: it would turn the `false` of an earlier form's switch into 0.0."""
 
     def get_io_type(self) -> str:
         return Unchecked(io.Float.io_type)
@@ -55,15 +55,16 @@ def wrong_number(item: io.Float.Input, value: object) -> str | None:
     try:
         number = float(value)  # pyright: ignore[reportArgumentType] - TypeError for others
     except (TypeError, ValueError, OverflowError):
-        return f"{item.id} is {value!r:.80}, which is no number"
+        return f"{item.id} is {value!r:.80}, which is not a number"
     if not low <= number <= high:
         return f"{item.id} is {number:g}; it must be between {low:g} and {high:g}"
     return None
 
 
 def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapping[str, str]) -> str | None:
-    """The first link of another type than its socket's or than `more` allows there, for nodes that ask for
-    `input_types` and so replace ComfyUI's own check; None if all fit.
+    """An error for the first link whose type neither its socket nor `more` allows; None if all links fit.
+
+    A node whose `validate_inputs` has the parameter `input_types` replaces ComfyUI's own check of types.
     """
     sections = node.INPUT_TYPES()
     types = {name: spec[0] for part in ("required", "optional") for name, spec in sections.get(part, {}).items()}
@@ -74,7 +75,7 @@ def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapp
 
 
 async def register_removed_nodes() -> None:
-    """Tell ComfyUI which node of its own does what a removed one did; nothing where no server runs."""
+    """Register ComfyUI's own node as the replacement of a removed node of ours, where a server runs."""
     if getattr(PromptServer, "instance", None) is None:
         return
     await ComfyAPI().node_replacement.register(

@@ -1,4 +1,4 @@
-"""Compatibility only: names of 2023 and 2024 that saved workflows and other packs still carry."""
+"""Compatibility only: names of 2023 and 2024 that saved workflows and other packs still use."""
 
 # Weight types as they were listed between March and June 2024.
 RENAMED = {
@@ -7,7 +7,7 @@ RENAMED = {
     "composition (SDXL)": "composition",
     "style transfer and composition": "style and composition",
 }
-# The weight types from before layers could be told apart -> where the weight acts.
+# The first weight types, which reached all layers alike -> where the weight acts.
 FIRST_TYPES = {
     "original": "V only",
     "linear": "K+V",

@@ -71,7 +71,7 @@ def split(g: Graph) -> Node:
     return g.add("IPAdapterSplitCanvas", canvas=latent[0], width=1, height=1, **settings)
 
 
-@pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
+@pytest.mark.parametrize("family", ["SD1.5", "SDXL", "Flux", "SD3.5"])
 @pytest.mark.parametrize("make", [lambda g: g.add("IPAdapterWeightSchedule", **RISE), combined], ids=["one", "two"])
 def test_a_schedule_is_drawn_as_its_preview_draws_it(server, make, family):
     g = Graph()

@@ -104,15 +104,24 @@ def heat_map(schedule: Schedule, family: str = "SD1.5", theme: str = "dark") -> 
     return draw_schedule(schedule.resolve(LAYOUTS[family]), LAYOUTS[family], theme=THEMES[theme]).picture
 
 
-def test_a_schedule_is_drawn_again_after_every_edit_for_either_family_in_either_theme(page: ComfyPage):
+CLICK = """
+id => {
+  const { element } = window.app.graph.getNodeById(id).widgets.find(one => one.name === "atelier drawing")
+  element.querySelector("img").click()
+}
+"""
+
+
+def test_a_schedule_is_drawn_again_after_every_edit_for_every_family_in_either_theme(page: ComfyPage):
     page.clear()
     id = add(page, "IPAdapterWeightSchedule", steps="linear down", low=0.2)
     wait_for(page, id, heat_map(WeightSchedule("linear", StepCurve("linear down", 0.2))))
     page.page.evaluate(SET, [id, "layers", "style transfer"])
     edited = WeightSchedule("style transfer", StepCurve("linear down", 0.2))
     wait_for(page, id, heat_map(edited))
-    page.page.evaluate(f"window.app.graph.getNodeById({id}).properties.drawn_for = 'SDXL'")
-    wait_for(page, id, heat_map(edited, "SDXL"))
+    for family in (*list(LAYOUTS)[1:], "SD1.5", "SDXL"):
+        page.page.evaluate(CLICK, id)
+        wait_for(page, id, heat_map(edited, family))
     page.set("Comfy.ColorPalette", "light")
     wait_for(page, id, heat_map(edited, "SDXL", "light"))
     page.set("Comfy.ColorPalette", "dark")
