@@ -71,7 +71,7 @@ def split(g: Graph) -> Node:
     return g.add("IPAdapterSplitCanvas", canvas=latent[0], width=1, height=1, **settings)
 
 
-@pytest.mark.parametrize("family", ["SD1.5", "SDXL", "Flux", "SD3.5"])
+@pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
 @pytest.mark.parametrize("make", [lambda g: g.add("IPAdapterWeightSchedule", **RISE), combined], ids=["one", "two"])
 def test_a_schedule_is_drawn_as_its_preview_draws_it(server, make, family):
     g = Graph()
@@ -80,6 +80,15 @@ def test_a_schedule_is_drawn_as_its_preview_draws_it(server, make, family):
     ran = np.asarray(server.run(g).images(preview.id)[0])
     assert np.array_equal(drawn(server, g, node, family=family), ran)
     assert not np.array_equal(drawn(server, g, node, family=family, theme="light"), ran)
+
+
+@pytest.mark.parametrize("family", ["Flux", "SD3.5"])
+def test_a_schedule_is_drawn_with_the_blocks_of_a_transformer_too(server, family):
+    g = Graph()
+    node = g.add("IPAdapterWeightSchedule", **RISE | {"layers": "ease in"})
+    preview = g.add("IPAdapterSchedulePreview", schedule=node[0], family=family)
+    ran = np.asarray(server.run(g).images(preview.id)[0])
+    assert np.array_equal(drawn(server, g, node, family=family), ran)
 
 
 def test_a_split_canvas_is_drawn_as_the_run_shows_it(server):

@@ -49,9 +49,9 @@ class Drawing {
   }
 
   offerFamilies() {
-    this.image.title = say("family")
-    this.image.style.cursor = "pointer"
-    this.image.addEventListener("click", () => {
+    this.element.title = say("family")
+    this.element.style.cursor = "pointer"
+    this.element.addEventListener("click", () => {
       const known = families()
       const at = known.indexOf(this.node.properties.drawn_for ?? FIRST_FAMILY)
       this.node.properties.drawn_for = known[(at + 1) % known.length]
