@@ -2,7 +2,8 @@
 
 Packs find a class by its id, make an object of it and call the method that the class had in the pack of 2024:
 `IPAdapterAdvanced().apply_ipadapter(model, ipadapter, image=...)`. A node gets its method from a base class of this
-file. Values without a keyword stand in the order of the node's inputs; a method returns a tuple.
+file. Values without a keyword stand in the order of the node's inputs; a method returns a tuple. The docstring of a
+base class names the packs that are known to call the method; scripts that people exported call any of them.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ SHARED = (*REFERENCE, *STRENGTH, *STYLE, "ipadapter_params")
 
 
 class ApplyMethod(ApplyNode):
-    """Called by ComfyUI-Easy-Use and Inspire-Pack, and by exported scripts."""
+    """Called by ComfyUI-Easy-Use (with keywords of other nodes, such as `weight_kolors`) and by Inspire-Pack."""
 
     def apply_ipadapter(self, *values: object, **inputs: object) -> ModelAndFaces:
         schema = self.define_schema()
@@ -60,7 +61,7 @@ class ApplyMethod(ApplyNode):
 
 
 class OwnApplyMethod(ApplyNode):
-    """Called by ComfyUI-Easy-Use and Inspire-Pack on IPAdapter and IPAdapterEmbeds, which had methods of their own."""
+    """Of IPAdapter and IPAdapterEmbeds, which had methods of their own. Called by Easy-Use and Inspire-Pack."""
 
     def apply_ipadapter(self, *values: object, **inputs: object) -> ModelAndFaces:
         schema = self.define_schema()
@@ -69,7 +70,7 @@ class OwnApplyMethod(ApplyNode):
 
 
 class FirstApplyMethod(ApplyNode):
-    """Called by scripts that were exported before March 2024."""
+    """Scripts that were exported before March 2024."""
 
     def apply_ipadapter(self, *values: object, **inputs: object) -> Outputs:
         return outputs(self.execute(*values, **inputs))
@@ -83,14 +84,14 @@ class TiledMethod(ApplyNode):
 
 
 class FirstTiledMethod(AtelierNode):
-    """Called by scripts that were exported before March 2024."""
+    """Scripts that were exported before March 2024."""
 
     def apply_tiled(self, *values: object, **inputs: object) -> Outputs:
         return outputs(self.execute(*values, **inputs))
 
 
 class LoadModelsMethod(AtelierNode):
-    """Called by ComfyUI-Easy-Use: one method served all unified loaders, in an order of its own."""
+    """Exported scripts. One method served all unified loaders, with an order of its own."""
 
     def load_models(
         self, model: object, preset: str, lora_strength: float = 0.0, provider: str = "CPU", ipadapter: object = None
@@ -116,7 +117,7 @@ class LoadInsightFaceMethod(AtelierNode):
 
 
 class FirstLoadInsightFaceMethod(AtelierNode):
-    """Called by scripts that were exported before March 2024."""
+    """Scripts that were exported before March 2024."""
 
     def load_insight_face(self, *values: object, **inputs: object) -> Outputs:
         return outputs(self.execute(*values, **inputs))
@@ -137,7 +138,7 @@ class ConditioningMethod(AtelierNode):
 
 
 class BatchMethod(AtelierNode):
-    """Called by exported scripts, as all methods below."""
+    """Exported scripts, as all methods below."""
 
     def batch(self, *values: object, **inputs: object) -> Outputs:
         return outputs(self.execute(*values, **inputs))

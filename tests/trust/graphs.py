@@ -108,6 +108,10 @@ class Bench:
             self.adapters[variant] = manage(read_checkpoint(deepcopy(drawn(variant)), variant))
         return self.adapters[variant]
 
+    def pipeline(self, variant: str) -> dict[str, Any]:
+        """The adapter with the encoder, as a unified loader gives them: one apply node takes no encoder of its own."""
+        return {"ipadapter": {"model": self.adapter(variant)}, "clipvision": {"model": self.vision}}
+
     def given(self, value: Any) -> Any:
         if not isinstance(value, tuple):
             return value
@@ -128,7 +132,7 @@ class Bench:
                 name += f" {node.__name__} {inputs}"
                 if name not in self.kept:
                     values = {id: self.given(value) for id, value in inputs.items()}
-                    sockets = {"model": model, "ipadapter": self.adapter(variant), "clip_vision": self.vision}
+                    sockets = {"model": model, "ipadapter": self.pipeline(variant)}
                     self.kept[name] = node.execute(**sockets, **values).args[0]
                 model = self.kept[name]
         except ValueError as error:
