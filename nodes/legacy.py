@@ -49,9 +49,9 @@ class IPAdapterTilesMasked(AcceptsRenamed, FirstTiledMethod):
     def run(
         cls,
         ipadapter: Adapter,
-        clip_vision: ClipVision,
         image: Tensor,
         model: Model,
+        clip_vision: ClipVision | None = None,
         weight: Weight = 1.0,
         noise: float = 0.0,
         weight_type: str = "original",

@@ -1,6 +1,7 @@
 """The base class of every node."""
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 from comfy_api.latest import io
@@ -23,13 +24,20 @@ class AtelierNode(io.ComfyNode):
         """Run the node; values without a keyword stand in the order of the schema's inputs.
 
         Raises:
-            AdapterError: an input cannot be used.
+            AdapterError: an input cannot be used, or has no value.
             TypeError: too many values, or a name that is no input of the node.
         """
         schema = cls.define_schema()
         given = named(schema, values, inputs)
         try:
-            return cls.run(**checked(schema, given))
+            good = checked(schema, given)
+            parameters = signature(cls.run).parameters
+            if missing := [id for id in parameters if parameters[id].default is Parameter.empty and id not in good]:
+                raise AdapterError(
+                    f"{schema.display_name} has no value for {', '.join(missing)}. Connect it; if it is connected, the "
+                    "node before gave no output there."
+                )
+            return cls.run(**good)
         except (ValueError, OSError) as error:
             if len(str(error)) <= LONGEST:
                 raise

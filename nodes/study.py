@@ -95,7 +95,7 @@ class IPAdapterStudy(AtelierNode):
     ) -> io.NodeOutput:
         columns, types = studied_weights(weights), studied_types(weight_types)
         if not prompt.strip():
-            raise AdapterError("The curve needs CLIP-T: write the text of positive in prompt.")
+            raise AdapterError("The curve needs CLIP-T, so write in prompt the text of positive.")
         sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
         rows = [(number, kind) for number in range(len(references)) for kind in types]
         cells: list[Tensor] = []

@@ -159,6 +159,11 @@ def test_half_precision_and_booleans_come_in_as_floats():
     assert image.dtype == torch.float16 and mask.dtype == torch.bool  # what came in is as it was
 
 
+def test_a_link_that_brings_no_value_is_named():
+    with pytest.raises(AdapterError, match="IPAdapter Advanced has no value for model, ipadapter, image. Connect it"):
+        BY_ID["IPAdapterAdvanced"].execute(image=None, weight=0.5)
+
+
 def test_a_node_called_with_an_unknown_name_or_too_many_values_says_so():
     with pytest.raises(TypeError, match="IPAdapterNoise has no input strenght"):
         BY_ID["IPAdapterNoise"].execute(strenght=1.0)
