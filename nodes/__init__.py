@@ -6,6 +6,7 @@ from . import (
     apply,
     apply_detail,
     apply_embeds,
+    apply_first,
     apply_style,
     apply_tiled,
     attention_map,
@@ -40,6 +41,7 @@ from .old.forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
+    apply_first,
     apply,
     apply_style,
     apply_embeds,
