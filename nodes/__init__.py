@@ -6,6 +6,7 @@ from . import (
     apply,
     apply_detail,
     apply_embeds,
+    apply_first,
     apply_style,
     apply_tiled,
     attention_map,
@@ -33,15 +34,14 @@ from . import (
     weights,
 )
 from .conflicts import watch_for_other_packs
-from .guard import guard
 from .live.route import add_route
 from .loading.files import register_adapter_folder
 from .loading.openclip import register_openclip_folder
 from .old.forms import register_removed_nodes
-from .old_methods import install_old_methods
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
+    apply_first,
     apply,
     apply_style,
     apply_embeds,
@@ -71,10 +71,6 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
-
-for each in NODES:
-    guard(each)
-install_old_methods()
 
 
 class IPAdapterAtelier(ComfyExtension):

@@ -8,9 +8,10 @@ from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.adapters import load_adapter
 from .loading.files import adapter_files, adapter_path
+from .old.methods import LoadAdapterMethod
 
 
-class IPAdapterModelLoader(io.ComfyNode):
+class IPAdapterModelLoader(LoadAdapterMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = (
@@ -27,12 +28,14 @@ class IPAdapterModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, ipadapter_file: str) -> io.NodeOutput:
+    def run(cls, ipadapter_file: str) -> io.NodeOutput:
         return io.NodeOutput(load_adapter(adapter_path(ipadapter_file)))
 
     @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
-        return None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))  # None: from a link
+        return (
+            None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))
+        )  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

@@ -42,7 +42,7 @@ def from_json(text: str) -> Schedule:
         data = json.loads(text)
         if not isinstance(data, dict) or not {"version", "schedule"} <= data.keys():
             raise ValueError('It needs the entries "version" and "schedule".')
-        if data["version"] != VERSION:
+        if isinstance(data["version"], bool) or data["version"] != VERSION:  # True == 1
             raise ValueError(f"It has version {data['version']!r:.40}, and this release reads version {VERSION}.")
         return _schedule(data["schedule"])
     except json.JSONDecodeError as error:

@@ -104,4 +104,5 @@ def with_lora(
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
     weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]
+    # None comes out only where no model goes in.
+    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]  # pyright: ignore[reportReturnType]

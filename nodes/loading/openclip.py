@@ -191,15 +191,17 @@ def _linear(old: nn.Linear, dtype: torch.dtype) -> nn.Module:
 
 
 def _conv(old: nn.Conv2d, dtype: torch.dtype) -> nn.Module:
+    # torch types the sizes of a module less exactly than the arguments of its constructor.
     new = comfy.ops.manual_cast.Conv2d(
-        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,  # pyright: ignore[reportArgumentType]
         old.bias is not None, old.padding_mode, **_META(dtype=dtype),
     )  # fmt: skip
     return _kept(new, old, dtype)
 
 
 def _layer_norm(old: nn.LayerNorm, dtype: torch.dtype) -> nn.Module:
-    new = comfy.ops.manual_cast.LayerNorm(old.normalized_shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
+    shape = list(old.normalized_shape)
+    new = comfy.ops.manual_cast.LayerNorm(shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
     return _kept(new, old, dtype)
 
 

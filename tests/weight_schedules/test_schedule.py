@@ -106,6 +106,7 @@ def test_json_and_pickle_give_the_same_schedule_back(schedule):
         ("", "it is not JSON"),
         ("[1]", '"version" and "schedule"'),
         ('{"version": 2, "schedule": {}}', "It has version 2, and this release reads version 1"),
+        ('{"version": true, "schedule": {}}', "It has version True"),
         ('{"version": 1, "schedule": {"layer": "linear"}}', "Unknown entry 'layer'. Known here: layers, steps"),
         ('{"version": 1, "schedule": {"layers": 3}}', "The entry 'layers' cannot be 3"),
         ('{"version": 1, "schedule": {"scale": true}}', "The entry 'scale' cannot be True"),

@@ -9,7 +9,7 @@ import { themeOf } from "./theme.js"
 import { say } from "./words.js"
 
 const SCHEDULES = ["IPAdapterWeightSchedule", "IPAdapterCombineSchedules"]
-const FAMILIES = ["SD1.5", "SDXL"]
+const FIRST_FAMILY = "SD1.5" // whose layers are drawn until somebody clicks
 const EVERY = 200 // milliseconds between looks at what has changed
 const HEIGHT = { schedule: 210, mask: 130 } // least heights of drawings, in pixels of the canvas
 const MARGIN = 6
@@ -23,6 +23,11 @@ const STYLE = `
 `
 
 const drawings = new Set()
+
+// The families of models whose layers the server knows: the options of the preview node.
+function families() {
+  return globalThis.LiteGraph.registered_node_types.IPAdapterSchedulePreview.nodeData.input.required.family[0]
+}
 
 class Drawing {
   constructor(node) {
@@ -44,11 +49,12 @@ class Drawing {
   }
 
   offerFamilies() {
-    this.image.title = say("family")
-    this.image.style.cursor = "pointer"
-    this.image.addEventListener("click", () => {
-      const at = FAMILIES.indexOf(this.node.properties.drawn_for ?? FAMILIES[0])
-      this.node.properties.drawn_for = FAMILIES[(at + 1) % FAMILIES.length]
+    this.element.title = say("family")
+    this.element.style.cursor = "pointer"
+    this.element.addEventListener("click", () => {
+      const known = families()
+      const at = known.indexOf(this.node.properties.drawn_for ?? FIRST_FAMILY)
+      this.node.properties.drawn_for = known[(at + 1) % known.length]
     })
   }
 
@@ -74,7 +80,7 @@ class Drawing {
   look() {
     let wanted
     try {
-      wanted = { draw: describe(this.node), family: this.node.properties?.drawn_for ?? FAMILIES[0], theme: themeOf(this.words) }
+      wanted = { draw: describe(this.node), family: this.node.properties?.drawn_for ?? FIRST_FAMILY, theme: themeOf(this.words) }
     } catch (error) {
       if (!(error instanceof Unknown)) throw error
       this.asked?.abort()
