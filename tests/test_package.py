@@ -15,13 +15,13 @@ from playwright.sync_api import Browser
 from harness.browser import ComfyPage
 from harness.process import PACK
 from harness.server import Server
-from test_atelier import atelier
+from tasks.packaging import package
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = "workflows/try_it_no_downloads.json"
 DATABASE = "sqlalchemy"  # ComfyUI 0.16 logs an error of its own database at every start
 NOT_NEEDED = {
-    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "terminal", "tests", "training",
+    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "tasks", "terminal", "tests", "training",
     "CONTRIBUTING.md", ".gitignore", ".comfyignore",
 }  # fmt: skip
 # What scanners of node packs report as malicious, whatever it is there for.
@@ -33,7 +33,7 @@ SUSPECT_CALLS = {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return atelier.package(tmp_path_factory.mktemp("package"))
+    return package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_it_holds_what_comfyui_needs_and_nothing_else(archive: Path):
 
 
 def test_equal_files_give_equal_bytes(archive: Path, tmp_path: Path):
-    assert atelier.package(tmp_path).read_bytes() == archive.read_bytes()
+    assert package(tmp_path).read_bytes() == archive.read_bytes()
 
 
 def suspects(source: str) -> list[str]:
