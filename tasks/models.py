@@ -1,4 +1,4 @@
-"""python atelier.py doctor | fetch: about the models of a ComfyUI on this machine. No package is installed for it."""
+"""python atelier.py doctor | fetch | host: about a ComfyUI on this machine. No package is installed for it."""
 
 import os
 import sys
@@ -11,7 +11,12 @@ from .common import CACHE, ROOT, VENV, run
 
 def look_after_models(task: str, named: str | None, rest: list[str]) -> None:
     """Run `terminal` for the ComfyUI that is named, or for the one around this pack."""
-    run_beside("terminal", [task, *rest, "--comfyui-path", str(folder_of(named))])
+    run_terminal(python_with_torch(), task, *rest, "--comfyui-path", folder_of(named))
+
+
+def check_host(named: str | None, rest: list[str]) -> None:
+    """Say of a ComfyUI what of it the pack relies on and does not find: `host PATH`. Any Python will do."""
+    run_terminal(Path(sys.executable), "host", "--comfyui-path", folder_of(rest[0] if rest else named))
 
 
 def folder_of(named: str | None) -> Path:
@@ -26,19 +31,18 @@ def folder_of(named: str | None) -> Path:
     return folder
 
 
-def run_beside(module: str, arguments: list[str]) -> None:
-    """Run a module of this checkout with a Python that has torch: this one, else that of .venv."""
+def python_with_torch() -> Path:
+    """The Python of a ComfyUI: this one, else that of .venv."""
     pythons = [Path(sys.executable)] if all(map(find_spec, ("torch", "safetensors", "yaml"))) else []
     if not (pythons := [*pythons, *([VENV.python] if VENV.python.exists() else [])]):
         raise SystemExit(
             "This Python has no torch. Run it with the Python that runs ComfyUI, in the portable version "
             r"python_embeded\python.exe, so that what it says of insightface is true of ComfyUI."
         )
-    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT), "PYTHONUTF8": "1"}
-    run(pythons[0], "-m", module, *arguments, env=environment, cwd=Path.cwd())
+    return pythons[0]
 
 
-def check_host(named: str | None, rest: list[str]) -> None:
-    """Say of a ComfyUI what of it the pack relies on and does not find: `host PATH`."""
-    folder = folder_of(rest[0] if rest else named)
-    run_beside("hosts", [str(folder), *rest[1:]])
+def run_terminal(python: Path, *arguments: str | Path) -> None:
+    """Run `terminal` with a Python that may ignore PYTHONPATH, as the one of ComfyUI's portable version does."""
+    code = f"import runpy, sys; sys.path.insert(0, {str(ROOT)!r}); runpy.run_module('terminal', run_name='__main__')"
+    run(python, "-c", code, *arguments, env=dict(os.environ) | {"PYTHONUTF8": "1"}, cwd=Path.cwd())

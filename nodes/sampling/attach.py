@@ -15,6 +15,7 @@ from ...ipadapter.cache import ContentCache
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
+from ..host import refuse_changed_host
 from . import transformer, unet
 from .call import BUDGET, Decider, ModelCall
 from .compiled import AttentionPatch
@@ -52,6 +53,7 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model that also attends to image prompts, at every site that they reach."""
+    refuse_changed_host(structure_of(model.get_model_object("diffusion_model")))
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
     decider = Decider(
