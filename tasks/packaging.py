@@ -21,5 +21,12 @@ def package(folder: Path = ROOT / "output") -> Path:
             if not any(str(path).startswith(part) if part.endswith("/") else path.match(part) for part in patterns):
                 entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
                 archive.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED)
+    if missing := missing_fields((ROOT / "pyproject.toml").read_text("utf-8")):
+        say(f"Before it is published, pyproject.toml needs {', '.join(missing)}: docs/registry.md says what they are.")
     say(f"Wrote {target} ({target.stat().st_size / 2**20:.1f} MB)")
     return target
+
+
+def missing_fields(project: str) -> list[str]:
+    """What the registry asks for and pyproject.toml has not: addresses that only the publisher knows."""
+    return [name for name in ("Repository", "Icon", "Banner") if not re.search(rf'^{name} = "https://', project, re.M)]

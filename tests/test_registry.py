@@ -26,7 +26,7 @@ WRITES = {
     "nodes/live/route.py": "a PNG into memory",
 }  # fmt: skip
 WRITING = {
-    "write_bytes", "write_text", "save", "save_file", "mkdir", "makedirs", "touch", "copyfile", "copyfileobj",
+    "write_bytes", "write_text", "save", "mkdir", "makedirs", "touch", "copyfile", "copyfileobj",
     "copytree", "move", "rename", "unlink", "rmtree", "rmdir", "symlink_to", "hardlink_to", "chmod", "extractall",
 }  # fmt: skip
 NETWORK = {
@@ -55,10 +55,10 @@ def writes(source: str) -> list[str]:
     """Calls that write, move or remove files, or open one for that."""
     found = []
     for call in calls(source):
-        method = isinstance(call.func, ast.Attribute)
-        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        called = ast.unparse(call.func)
+        owner, _, name = called.rpartition(".")
         modes = [part for part in (*call.args, *(keyword.value for keyword in call.keywords)) if mode_of(part)]
-        if (name in WRITING and (method or name == "save_file")) or (name == "replace" and ast.unparse(call.func) == "os.replace"):
+        if called in ("os.replace", "save_file") or (owner and name in WRITING):
             found.append(ast.unparse(call))
         elif name == "open" and any(set(mode_of(part)) & set("wax+") for part in modes):
             found.append(ast.unparse(call))
