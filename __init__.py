@@ -10,7 +10,7 @@ async def comfy_entrypoint():
 
     from .doctor.host import warn_of_gaps
 
-    warn_of_gaps(Path(folder_paths.__file__).parent)  # before nodes/, which cannot be imported where a name is gone
-    from .nodes import IPAdapterAtelier
+    warn_of_gaps(Path(str(folder_paths.__file__)).parent)
+    from .nodes import IPAdapterAtelier  # after the warnings: where a name is gone, this fails
 
     return IPAdapterAtelier()

@@ -36,11 +36,18 @@ EXTENSION, ATTENTION, PATHS = "comfy/patcher_extension.py", "comfy/ldm/modules/a
 OPENAI = "comfy/ldm/modules/diffusionmodules/openaimodel.py"
 MMDIT_MODEL = "comfy/ldm/modules/diffusionmodules/mmdit.py"
 FLUX_MODEL, FLUX_LAYERS = "comfy/ldm/flux/model.py", "comfy/ldm/flux/layers.py"
-PROMPTS = "image prompts"
 
 
-def _prompts(file: str, name: str, structures: tuple[str, ...] = ALL, lost: str = PROMPTS, **more: tuple) -> Need:
-    return Need(file, name, lost, refused=structures, **more)
+def _prompts(
+    file: str,
+    name: str,
+    structures: tuple[str, ...] = ALL,
+    takes: tuple[str, ...] = (),
+    keywords: tuple[str, ...] = (),
+    texts: tuple[str, ...] = (),
+) -> Need:
+    """What image prompts in models of some structures cannot do without."""
+    return Need(file, name, "image prompts", takes, keywords, texts, refused=structures)
 
 
 ATTACHING = (

@@ -10,7 +10,7 @@ from ..ipadapter.errors import AdapterError
 
 def refuse_changed_host(structure: str) -> None:
     """AdapterError where ComfyUI lacks what image prompts in models of a structure (of ipadapter/sites.py) rely on."""
-    checked = check_host(Path(folder_paths.__file__).parent)
+    checked = check_host(Path(str(folder_paths.__file__)).parent)
     if gaps := checked.refused(structure):
         raise AdapterError(
             f"ComfyUI {checked.release} has changed what image prompts in this model rely on: "

@@ -1,4 +1,4 @@
-"""docs/compatibility.md has a row for every neighbour that is tried; the tests that it and registry.md name are there."""
+"""docs/compatibility.md has a row for every neighbour that is tried; the tests that it and registry.md name exist."""
 
 import re
 from pathlib import Path

@@ -32,13 +32,11 @@ def icon(reference: Image.Image, pictures: list[Image.Image]) -> Image.Image:
 
 
 def banner(rows: dict[str, list[Image.Image]]) -> Image.Image:
-    """A row for each reference: itself, a gap, and six pictures that follow it."""
+    """A row for each reference: itself, and six pictures that follow it."""
     made, side = Image.new("RGB", BANNER, PAPER), BANNER[1] // len(rows)
-    gap = BANNER[0] - 7 * side
     for row, (style, pictures) in enumerate(rows.items()):
-        made.paste(tile(open_reference(style), side), (gap // 3, row * side))
-        for column, picture in enumerate(pictures, start=1):
-            made.paste(tile(picture, side), (2 * gap // 3 + column * side, row * side))
+        for column, picture in enumerate((open_reference(style), *pictures)):
+            made.paste(tile(picture, side), (column * side, row * side))
     return made
 
 
