@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from .common import CACHE, Environment, say
 
-SCRATCH = CACHE / "setup"  # pip's temporary files: what lies there is what has been downloaded
 PIP_FILE = re.compile(r"\s*(?:Downloading|Using cached) (\S+?\.(?:whl|tar\.gz|zip))(?: \(.*\))?$")
 PIP_NAMED = re.compile(r"Collecting ([\w.-]+)")
 UV_COUNT = re.compile(r"Resolved (\d+) package")
@@ -25,15 +25,16 @@ NO_CONNECTION = re.compile(
     r"|Network is unreachable|ConnectTimeout|ReadTimeout|ProxyError|dns error|error sending request",
     re.IGNORECASE,
 )
-# What a line of pip's or uv's says, and what the user can do about it.
+# What a line of pip's or uv's says, and what the user can do about it: the first that fits. Without a connection, pip
+# says that there is no matching distribution, too.
 ADVICE = {
-    NO_CONNECTION: "the package index did not answer. Check the connection or the proxy and run it again: it goes on "
-    "with what has been downloaded.",
     re.compile(r"No space left|Errno 28|os error 28|not enough space", re.IGNORECASE): "the disk is full. PyTorch with "
-    "ComfyUI's packages takes about 6 GB on Linux and 2 GB elsewhere: free some space and run it again.",
+    "ComfyUI's packages takes about 6 GB on Linux: free some space and run it again.",
     re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|invalid peer certificate", re.IGNORECASE): "the "
     "certificate of the package index is not trusted here. Behind a company's proxy set PIP_CERT (uv: SSL_CERT_FILE) "
     "to its certificate and run it again.",
+    NO_CONNECTION: "the package index did not answer. Check the connection or the proxy and run it again: it goes on "
+    "with what has been downloaded.",
     re.compile(r"No matching distribution|no wheels with a matching|no version of"): "a package exists for another "
     f"Python only; this is Python {platform.python_version()} on {platform.system()} {platform.machine()}. Use one of "
     "Python 3.10 to 3.13, 64 bits.",
@@ -104,14 +105,14 @@ def run_logged(
     Raises:
         SystemExit: it failed; the message says why and what to do.
     """
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-    SCRATCH.mkdir(parents=True)
-    scratch = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(SCRATCH))
+    CACHE.mkdir(exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="setup-", dir=CACHE))  # pip downloads to here, so its size is what has come
+    variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch)) | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
     bar, progress = Bar(title), Progress(packages)
     before = _installed(environment)
     process = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        encoding="utf-8", errors="replace", env=os.environ | scratch | {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+        encoding="utf-8", errors="replace", env=os.environ | variables,
     )  # fmt: skip
     reader = threading.Thread(target=_read, args=(process, progress, log), daemon=True)
     reader.start()
@@ -119,7 +120,7 @@ def run_logged(
     try:
         while reader.is_alive():
             reader.join(0.25)
-            size = max(size, progress.announced or _size(SCRATCH))
+            size = max(size, progress.announced or _size(scratch))
             new = _installed(environment) - before
             done, what = (new, "installed") if progress.installing or new else (progress.files, "fetched")
             bar.show(done, progress.packages, f"{done} of {progress.packages} packages {what}, {size / 1e6:.0f} MB")
@@ -127,7 +128,7 @@ def run_logged(
         process.wait()
         raise SystemExit("\n[atelier] Stopped. Run it again: it goes on with what has been downloaded.") from None
     finally:
-        shutil.rmtree(SCRATCH, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
     if process.wait():
         bar.end("failed")
         raise SystemExit(f"[atelier] {title}: {explain(progress)} The whole log is {log}")
