@@ -1,5 +1,6 @@
 """The check of a ComfyUI against what the pack relies on: on every release, and on copies that were broken by hand."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,16 @@ def test_every_release_has_all_that_the_pack_relies_on_since_that_release(releas
     without = {version: [gap.detail for gap in check_host(folder).gaps] for version, folder in releases.items()}
     assert without == dict.fromkeys(COMFYUI, []) | {"0.16.3": ['"attn1_patch"']}
     assert all(check_host(folder).broken == () for folder in releases.values())
+
+
+def test_the_table_has_every_file_that_the_architecture_names():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    part = text.split("## What of ComfyUI is relied on")[1].split("\n## ")[0]
+    columns = [line.split("|")[2] for line in part.splitlines() if line.startswith("|")]
+    named = {file for column in columns for file in re.findall(r"`((?:comfy\w*/)?[\w/]+\.py)`", column)}
+    assert len(named) > 10
+    files = {need.file for need in NEEDS}
+    assert [name for name in sorted(named) if not any(file.endswith(name) for file in files)] == []
 
 
 def broken_by(need: Need, source: str) -> list[str]:
