@@ -1,5 +1,10 @@
-"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders: only when told to."""
+"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders.
 
+A workflow chooses among the files of `ipadapter/catalog.py`. Any other file is fetched only where whoever runs the
+server allows it by a variable of its environment, which no workflow can set.
+"""
+
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -22,6 +27,7 @@ from .face_packs import FOLDER, face_roots
 from .places import forget_files, model_places
 
 Order = tuple[Wanted, Path]  # a file, and the folder that it goes into
+ALLOW_ANY = "ATELIER_FREE_DOWNLOADS"  # "1" in ComfyUI's environment: files that the catalog does not list, too
 EVERY = 0.5  # seconds between two lines of progress on the node
 
 
@@ -46,10 +52,20 @@ def order_of(file: Published) -> Order:
 
 
 def order_from(repository: str, path: str, folder: str) -> Order:
-    """A file of any repository; one that this pack knows gets its own name and folder."""
+    """A file of a repository. One in the catalog gets its own name and folder.
+
+    Raises:
+        DownloadError: any other file, unless the server's environment allows it.
+    """
     repository, path = repository.strip().strip("/"), path.strip().strip("/")
     if known := catalog.at(repository, path):
         return order_of(known)
+    if os.environ.get(ALLOW_ANY) != "1":
+        raise DownloadError(
+            f"{path[:80]!r} of {repository[:80]!r} is not among the files that this pack knows, and others are not "
+            "fetched on this server, so that a workflow from elsewhere cannot choose what is. If this is your server, "
+            f"start ComfyUI with {ALLOW_ANY}=1 in its environment, or download the file into models/{folder} yourself."
+        )
     return Wanted(PurePosixPath(path).name, repository, path), first_place(folder)
 
 

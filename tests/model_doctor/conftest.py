@@ -34,7 +34,7 @@ def published(hub, tmp_path):
 def environment(hub, tmp_path_factory):
     return {
         "HF_ENDPOINT": hub.endpoint, "HF_TOKEN_PATH": str(tmp_path_factory.mktemp("hub") / "no_token"),
-        "HF_TOKEN": "hf_secret", "NO_PROXY": "127.0.0.1,localhost",
+        "HF_TOKEN": "hf_secret", "NO_PROXY": "127.0.0.1,localhost", "ATELIER_FREE_DOWNLOADS": "1",
     }  # fmt: skip
 
 

@@ -90,6 +90,15 @@ def test_a_missing_file_and_a_name_that_leads_elsewhere_are_refused(bare, publis
     assert files(models) == [] and not list(bare.base.rglob("evil*"))
 
 
+def test_a_workflow_cannot_choose_what_a_server_fetches(server):
+    """A server is started without the variable; the others here have it."""
+    for file in ("models/none.safetensors", "../../evil.safetensors"):
+        for switch in (True, False):
+            with pytest.raises(PromptError, match="not among the files.*ATELIER_FREE_DOWNLOADS=1 in its environment"):
+                download(server, preset="a file of a repository", repository="someone/else", file=file, download=switch)
+    assert not list(server.base.rglob("*.part")) and not list(server.base.rglob("evil*"))
+
+
 def test_a_known_file_of_a_repository_gets_its_name_and_folder(bare, published, models):
     by = {"preset": "a file of a repository", "repository": "h94/IP-Adapter", "folder": "loras"}
     path, _ = download(bare, **by, file="models/image_encoder/model.safetensors")
