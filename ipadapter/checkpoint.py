@@ -15,6 +15,8 @@ from .adapter import AdapterNetwork
 from .checks import check_tensors
 from .config import AdapterConfig, Checkpoint, Projection, family_of, label, read_projection
 from .errors import CheckpointError
+from .names import variant_by_name
+from .other_files import other_file
 from .transformer_formats import Mechanism, mechanism_of, published_names
 
 __all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
@@ -33,14 +35,6 @@ UNDERSTOOD = (
     "An IP-Adapter holds the groups image_proj and ip_adapter, nested or as key prefixes "
     "(image_proj_model and adapter_modules are understood too)."
 )
-FOREIGN = {  # what a file is when a key contains this
-    "lora": "a LoRA",
-    "double_blocks": "an adapter for Flux",
-    "model.diffusion_model": "a whole diffusion checkpoint",
-    "input_blocks": "a diffusion model or ControlNet",
-    "vision_model": "a CLIP vision encoder",
-    "text_model": "a text encoder",
-}
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -90,8 +84,10 @@ def read_checkpoint(
             shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
         shortcut = projection.kind == "face plus" and shortcut
         family = family_of(projection, context_dim, mechanism)
+        variant = label(projection, family, context_dim, bool(lora), shortcut, mechanism)
+        dtype = next(iter(groups["image_proj"].values())).dtype
         config = AdapterConfig(
-            variant=label(projection, family, context_dim, bool(lora), shortcut, name, mechanism),
+            variant=variant_by_name(variant, family, dtype, name),
             family=family,
             projection=projection,
             context_dim=context_dim,
@@ -150,8 +146,9 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 def _describe(flat: Mapping[str, Tensor]) -> str:
-    kinds = [kind for needle, kind in FOREIGN.items() if any(needle in key for key in flat)]
-    looks = f", which looks like {kinds[0]}" if kinds else ""
+    other = other_file(flat)
+    loader = f": load it with {other.loader}" if other and other.loader else ""
+    looks = f", which looks like {other.title}{loader}" if other else ""
     return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
 
 

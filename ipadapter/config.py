@@ -226,13 +226,11 @@ def label(
     context_dim: int,
     has_lora: bool,
     shortcut: bool,
-    name: str,
     mechanism: Mechanism = "cross-attention",
 ) -> str:
-    """The published name of what was found: one of VARIANTS."""
+    """The variant that shapes tell: one of VARIANTS. names.variant_by_name tells apart those of the same shapes."""
     if mechanism in LABELS:
         return transformer_label(mechanism, projection.tokens)
-    name = name.lower().replace("_", "-")
     sdxl = family == "sdxl"
     match projection.kind:
         case "standard" if sdxl:
@@ -240,13 +238,9 @@ def label(
         case "standard" if family == "sd15" and projection.embed_dim == 1280:
             return "ViT-G"
         case "standard":
-            return "light" if "light" in name else "standard"
+            return "standard"
         case "plus" if family == "kolors":
             return "Kolors plus"
-        case "plus" if "composition" in name:
-            return "composition"
-        case "plus" if "plus-face" in name:
-            return "plus face"
         case "plus":
             return "SDXL plus" if sdxl else "plus"
         case "face":
@@ -255,8 +249,6 @@ def label(
             return "Kolors FaceID Plus"
         case "face plus":
             return "FaceID Plus V2" if shortcut else "FaceID Plus"
-        case "face resampler" if sdxl and (name == "ip-adapter.bin" or "instantid" in name.replace("-", "")):
-            return "InstantID"  # the same tensors as portrait unnorm: only the published name tells
         case "wide" | "time resampler":
             raise CheckpointError("its projection is one of a transformer's adapter, its layers are a UNet's")
         case "face resampler":

@@ -35,8 +35,7 @@ from . import (
 from .conflicts import watch_for_other_packs
 from .guard import guard
 from .live.route import add_route
-from .loading.files import register_adapter_folder
-from .loading.openclip import register_openclip_folder
+from .loading.files import register_folder
 from .old.forms import register_removed_nodes
 from .old_methods import install_old_methods
 
@@ -79,8 +78,8 @@ install_old_methods()
 
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
-        register_adapter_folder()
-        register_openclip_folder()
+        register_folder("ipadapter")
+        register_folder("open_clip")
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
         add_route()

@@ -31,6 +31,17 @@ class IPAdapterModelLoader(io.ComfyNode):
         return io.NodeOutput(load_adapter(adapter_path(ipadapter_file)))
 
     @classmethod
+    def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
+        """A name from another system, with \\ for /, is good, too, which ComfyUI's own comparison would refuse."""
+        if ipadapter_file is None:  # from a link
+            return True
+        try:
+            adapter_path(ipadapter_file)
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
         return None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))  # None: from a link
 

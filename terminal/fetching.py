@@ -11,8 +11,8 @@ Places = Mapping[str, Sequence[Path]]
 
 def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
     """What a preset of the unified loaders uses, after what it misses was fetched. Its name may be shortened."""
-    from pack.doctor.survey import rooms_of
     from pack.doctor.verdicts import verdict
+    from pack.ipadapter.model_folders import model_folders
     from pack.ipadapter.presets import PRESETS
 
     preset = _preset(name, list(PRESETS))
@@ -21,9 +21,9 @@ def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
         raise SystemExit(f"{preset} exists for {' and '.join(families)}: say which with --family.")
     if (family := family or families[0]) not in families:
         raise SystemExit(f"{preset} exists for {' and '.join(families)} only.")
-    for missing in verdict(preset, family, rooms_of(places), places[FACES]).missing:
+    for missing in verdict(preset, family, model_folders(places), places[FACES]).missing:
         _fetch(missing.request, missing.folder, places)
-    found = verdict(preset, family, rooms_of(places), places[FACES])
+    found = verdict(preset, family, model_folders(places), places[FACES])
     if not found.runs:
         raise SystemExit(found.why)
     return list(found.files)

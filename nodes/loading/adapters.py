@@ -14,6 +14,7 @@ from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
+from ...ipadapter.names import name_with_folder
 from ...ipadapter.shared_files import SharedFiles
 from ..notices import say_on_node
 
@@ -65,7 +66,7 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
-        checkpoint = read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut)
+        checkpoint = read_checkpoint(state_dict, name_with_folder(path), metadata, shortcut=shortcut)
         if fault := checkpoint.config.lora_fault:
             say_on_node(f"The LoRA in {path.name} cannot be used ({fault}); everything else of it can.")
         return manage(checkpoint)

@@ -8,10 +8,10 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ...doctor.survey import rooms_of
 from ...doctor.verdicts import Verdict, verdict
 from ...ipadapter import catalog
 from ...ipadapter.families import FAMILIES
+from ...ipadapter.model_folders import model_folders
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.published import Published
 from ...model_files.errors import DownloadError
@@ -36,7 +36,7 @@ def family_of(preset: str, family: str) -> str:
 
 def look_at(preset: str, family: str) -> Verdict:
     """What a unified loader would use for a preset, and what it misses."""
-    return verdict(preset, family, rooms_of(model_places()), face_roots())
+    return verdict(preset, family, model_folders(model_places()), face_roots())
 
 
 def order_of(file: Published) -> Order:
