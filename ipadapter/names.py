@@ -30,7 +30,7 @@ def inside(folder: Path, name: str, plain: bool = False) -> Path:
             f"{shown} cannot be a file's name: at most {LONGEST_PART} bytes a part, and no control characters. Choose "
             f"another name inside {folder}."
         )
-    return folder / name
+    return folder.joinpath(*parts)  # on every system, though the name may come from another one
 
 
 # File names that many repositories use, so that the folder alone says what the file is.

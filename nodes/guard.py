@@ -32,7 +32,11 @@ KNOWN: dict[str, Callable[[str], bool]] = {
 
 def choice(item: Any, value: Any) -> str:
     options = item.options or []
-    known = isinstance(value, str) and (value in options or KNOWN.get(item.id, lambda name: False)(value))
+    known = isinstance(value, str) and (
+        value in options
+        or value.replace("\\", "/") in options  # a file in a subfolder, saved on Windows
+        or KNOWN.get(item.id, lambda name: False)(value)
+    )
     if not known:
         listed = ", ".join(map(str, options[:40])) or "nothing to choose from"
         raise AdapterError(f"{item.id} cannot be {value!r:.80}; choose one of: {listed:.800}.")
