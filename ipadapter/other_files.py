@@ -37,7 +37,7 @@ OTHER_FILES = (
     OtherFile(r"lora_(down|up|A|B)\b|\.lora\.(down|up)\.|lora_layer\.", "a LoRA", "Load LoRA"),
     OtherFile(r"double_blocks\.\d+\.img_attn\.", "a whole Flux model", CHECKPOINTS),
     OtherFile(r"(^|\.)joint_blocks\.\d", "a whole SD3 model", CHECKPOINTS),
-    OtherFile(r"^model\.diffusion_model\.", "a whole checkpoint", CHECKPOINTS),
+    OtherFile(r"^model\.diffusion_model\.", "a whole diffusion checkpoint", CHECKPOINTS),
     OtherFile(r"^(input_blocks|down_blocks)\.\d", "a diffusion model", CHECKPOINTS),
     OtherFile(r"^transformer_blocks\.\d", "a diffusion model with diffusers' names", CHECKPOINTS),
     OtherFile(r"multi_modal_projector\.", "llava's vision encoder", "Load CLIP Vision", True),

@@ -126,5 +126,5 @@ def save(header: Header, path: Path) -> Path:
 def save_pickle(header: Header, path: Path) -> Path:
     """The same as a pickle: in each tensor one number stands for all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({key: torch.zeros(1, dtype=t.dtype).expand(t.shape) for key, t in header.items()}, path)
+    torch.save({key: torch.zeros((), dtype=t.dtype).expand(t.shape) for key, t in header.items()}, path)
     return path

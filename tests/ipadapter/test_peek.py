@@ -70,7 +70,9 @@ def others() -> dict[str, headers.Header]:
         "a ControlNet  ": of("controlnet_blocks.0.weight", "double_blocks.0.img_attn.qkv.weight"),
         "a LoRA": of("lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight"),
         "a LoRA ": of("transformer.single_transformer_blocks.0.attn.to_k.lora_A.weight"),
-        "a whole checkpoint": of("model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in"),
+        "a whole diffusion checkpoint": of(
+            "model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in"
+        ),
         "IP-Adapter-Art, or another adapter with diffusers' names of a UNet": of(
             "encoder_hid_proj.image_projection_layers.0.image_embeds.weight",
             "down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_k_ip.0.weight",

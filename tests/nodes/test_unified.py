@@ -11,13 +11,17 @@ from safetensors.torch import save_file
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import comfy.clip_vision
+import comfy.sd
 import folder_paths
 
+import published_headers as headers
 import synthetic
 from faces import assets
+from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
+from pack.nodes.loading import by_preset
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.face_packs import pack_names
 from pack.nodes.unified import (
@@ -75,14 +79,7 @@ def write_adapter(folder, name, **changes):
 
 
 def write_encoder(folder, name, kind):
-    pooled, hidden, tokens = ENCODERS[kind]
-    save_file(
-        {
-            "visual_projection.weight": torch.zeros(pooled, hidden, dtype=torch.float16),
-            "vision_model.embeddings.position_embedding.weight": torch.zeros(tokens, hidden, dtype=torch.float16),
-        },
-        folder / name,
-    )
+    headers.save(headers.vision(*ENCODERS[kind]), folder / name)
 
 
 def write_face_pack(folders, name):
@@ -144,20 +141,19 @@ def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(f
         load(IPAdapterUnifiedLoader, sd15, STANDARD)
 
 
-@pytest.mark.parametrize("preset", [*GENERAL, *FACES, *COMMUNITY])
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_every_preset_finds_its_published_file_among_all_of_them(folders, preset, family):
+def test_every_preset_finds_its_published_file_among_all_of_them_or_says_which_families_have_it(folders):
     from pack.nodes.loading.search import find_adapter
 
     for name in synthetic.ZOO:
         (folders["ipadapter"] / name).touch()
-    wanted = {**GENERAL, **FACES, **COMMUNITY}[preset]
-    published = next((wanted.adapters[name] for name in FAMILIES[family].presets if name in wanted.adapters), None)
-    if published is None:
-        with pytest.raises(ValueError, match=r"exists for .* only, and the model is (SD1.5|SDXL)"):
-            find_adapter(preset, wanted, FAMILIES[family])
-    else:
-        assert find_adapter(preset, wanted, FAMILIES[family]).name == published.name
+    for preset, wanted in {**GENERAL, **FACES, **COMMUNITY}.items():
+        for family in (FAMILIES["sd15"], FAMILIES["sdxl"]):
+            published = next((wanted.adapters[name] for name in family.presets if name in wanted.adapters), None)
+            if published is not None:
+                assert find_adapter(preset, wanted, family).name == published.name
+                continue
+            with pytest.raises(ValueError, match=r"exists for .* only, and the model is (SD1.5|SDXL)"):
+                find_adapter(preset, wanted, family)
 
 
 def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_found(folders, sd15):
@@ -175,7 +171,8 @@ def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_fou
 def test_a_missing_encoder_says_which_width_is_needed_and_what_was_found(folders, sd15):
     write_adapter(folders["ipadapter"], "ip-adapter-plus_sd15.safetensors")
     write_encoder(folders["clip_vision"], "CLIP-ViT-H.safetensors", "bigG")
-    with pytest.raises(FileNotFoundError, match="hidden embeds 1280 wide: expected CLIP-ViT-H-14.*hidden 1664 wide"):
+    message = "hidden embeds 1280 wide: expected CLIP-ViT-H-14.*hidden 1664 wide, 257 tokens"
+    with pytest.raises(FileNotFoundError, match=message):
         load(IPAdapterUnifiedLoader, sd15, PLUS)
 
 
@@ -187,6 +184,40 @@ def test_kolors_takes_the_encoder_of_336_pixels(folders, sdxl):
     assert found == {
         "ipadapter": "ip_adapter_plus_general.bin", "clipvision": "clip-vit-large-patch14-336.safetensors",
     }  # fmt: skip
+
+
+def sdxl_of_file(folders, sdxl, name, metadata=None):
+    """The model as ComfyUI's loader gives it: it remembers from which file it came."""
+    path = folders["ipadapter"].parent / name
+    save_file({"model.diffusion_model.label_emb.0.0.weight": torch.zeros(1)}, path, metadata)
+    model = sdxl.clone()
+    model.cached_patcher_init = (comfy.sd.load_checkpoint_guess_config, (str(path), False), 0)
+    return model
+
+
+def test_an_adapter_of_sdxl_s_base_model_warns_on_anime_models_and_is_loaded(folders, sdxl, monkeypatch):
+    said = []
+    monkeypatch.setattr(by_preset, "say_on_node", said.append)
+    for name in ("ip-adapter-plus_sdxl_vit-h.safetensors", "noobIPAMARK1_mark1.safetensors"):
+        write_adapter(folders["ipadapter"], name)
+    for kind in ("H", "bigG"):
+        write_encoder(folders["clip_vision"], f"{kind}.safetensors", kind)
+    files = {
+        "noobaiXL_v10.safetensors": (None, "NoobAI"), "Illustrious-XL.safetensors": (None, "Illustrious"),
+        "ponyDiffusionV6.safetensors": (None, "Pony"), "mine_vpred.safetensors": (None, "v-prediction"),
+        "mine.safetensors": ({"modelspec.prediction_type": "v"}, "v-prediction"),
+        "titled.safetensors": ({"modelspec.title": "A mix of NoobAI"}, "NoobAI"),
+        "sd_xl_base_1.0.safetensors": (None, None), "wainscot.safetensors": (None, None),
+    }  # fmt: skip
+    for name, (metadata, base) in files.items():
+        model = sdxl_of_file(folders, sdxl, name, metadata)
+        assert names(load(IPAdapterUnifiedLoader, model, PLUS)[1])["clipvision"] == "H.safetensors"
+        assert names(load(IPAdapterUnifiedLoaderCommunity, model, ANIME)[1]) == {
+            "ipadapter": "noobIPAMARK1_mark1.safetensors", "clipvision": "bigG.safetensors",
+        }  # fmt: skip
+        lines = [f"{name} seems to be a {base} model, and ip-adapter-plus_sdxl_vit-h.safetensors"] if base else []
+        assert [line.partition(" was trained")[0] for line in said] == lines and all(ANIME in line for line in said)
+        said.clear()
 
 
 def test_faceid_without_a_clip_part_needs_no_encoder_and_loads_none(folders, sd15):
