@@ -10,7 +10,7 @@ Places = Mapping[str, Sequence[Path]]
 
 
 def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
-    """What a preset of the unified loaders uses, after what it misses was fetched. Its name may be shortened."""
+    """The files of a preset of the unified loaders, after those that it misses were fetched. `name` may be shortened."""
     from pack.doctor.verdicts import verdict
     from pack.ipadapter.model_folders import model_folders
     from pack.ipadapter.presets import PRESETS
@@ -58,11 +58,12 @@ def _fetch(request: Mapping[str, object], folder: str, places: Places) -> Path:
 
 
 def _preset(name: str, known: Sequence[str]) -> str:
-    """The preset that is called so, in small letters and up to where it is unique, too."""
+    """The preset of a name, whatever its capitals; the beginning of a name is enough where one preset has it."""
     if name in known:
         return name
     wanted = name.casefold()
-    exact = [preset for preset in known if preset.casefold().split(" (")[0].split(" - ")[0] == wanted]
+    exact = [preset for preset in known if preset.casefold() == wanted]
+    exact = exact or [preset for preset in known if preset.casefold().split(" (")[0].split(" - ")[0] == wanted]
     found = exact or [preset for preset in known if preset.casefold().startswith(wanted)]
     if len(found) != 1:
         names = "\n  ".join(found or known)

@@ -8,6 +8,7 @@ from safetensors.torch import save
 
 import published_headers as headers
 import synthetic
+import synthetic_transformers
 
 SMALL: dict[str, Any] = {"dim": 64, "heads": 1, "depth": 1, "face_hidden": 16, "rank": 4}
 VIT_H, VIT_G, VIT_L = (1024, 1280, 257), (1280, 1664, 257), (768, 1024, 257)
@@ -32,3 +33,8 @@ def encoder_bytes(sizes: tuple[int, int, int]) -> bytes:
     telling = ("visual_projection", "position_embedding", "class_embedding")
     header = {key: tensor for key, tensor in headers.vision(*sizes).items() if any(part in key for part in telling)}
     return save({key: torch.zeros(tensor.shape, dtype=torch.float16) for key, tensor in header.items()})
+
+
+def flux_adapter_bytes() -> bytes:
+    """XLabs' adapter for Flux as published, for a model of two blocks."""
+    return save(synthetic_transformers.adapter("XLabs Flux", embed=768))

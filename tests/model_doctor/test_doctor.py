@@ -145,7 +145,7 @@ def test_encoders_that_adapters_do_not_take_are_named_and_are_no_alarm(places):
 
 
 def test_an_encoder_of_another_number_of_tokens_is_no_partner(places, look):
-    write_adapter(places["ipadapter"][0] / "Kolors-IP-Adapter-Plus.bin")
+    write_adapter(places["ipadapter"][0] / "Kolors-IP-Adapter-Plus.bin", dim=2048)
     write_encoder(places["clip_vision"][0] / "clip-vit-large-patch14-336.safetensors", VIT_L)
     told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
     assert told["Kolors-IP-Adapter-Plus.bin"]["misses"] == ["clip-vit-large-patch14-336.bin"]
