@@ -64,9 +64,7 @@ def face_packs(roots: Sequence[Path]) -> list[Found]:
         empty = [path.name for path in networks if not path.stat().st_size]
         fault = f"{', '.join(empty)} is empty" if empty else "" if networks else "no .onnx network in it"
         state = BROKEN if fault else FINE
-        found.setdefault(
-            folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault)
-        )
+        found.setdefault(folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault))
     return list(found.values())
 
 

@@ -45,9 +45,7 @@ def _all(report: Report) -> int:
     return len(report.files) + len(report.packs)
 
 
-def _draw_presets(
-    draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], verdicts: Sequence[Verdict]
-) -> None:
+def _draw_presets(draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     families = list(dict.fromkeys(verdict.family for verdict in verdicts))
     for number, family in enumerate(families):
         _write(draw, (MARGIN + PRESET + number * COLUMN, top), FAMILIES[family].title, 15, FAINT)

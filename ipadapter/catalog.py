@@ -87,6 +87,7 @@ XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESET
     "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
 )  # fmt: skip
 
+
 def _with_hashes(*files: Published) -> tuple[Published, ...]:
     """The files with the SHA-256 and the size that are known of them."""
     unknown = (None, None)

@@ -10,7 +10,7 @@ Places = Mapping[str, Sequence[Path]]
 
 
 def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
-    """The files of a preset of the unified loaders, after those that it misses were fetched. `name` may be shortened."""
+    """The files of a preset, after those that it misses were fetched. Its name may be shortened."""
     from pack.doctor.verdicts import verdict
     from pack.ipadapter.model_folders import model_folders
     from pack.ipadapter.presets import PRESETS
