@@ -144,7 +144,7 @@ def _elsewhere(file: Found, right: str) -> Found:
 
 
 def is_sdxl(path: Path) -> bool:
-    """Whether a checkpoint has SDXL's UNet, told by the layer for sizes and pooled text that only it has."""
+    """Whether a checkpoint has SDXL's UNet, by the layer for sizes and pooled text that only it has."""
     return any(key.endswith("label_emb.0.0.weight") for key in peek(path))
 
 
@@ -166,7 +166,7 @@ def encoder_title(sizes: EncoderSizes) -> str:
 
 
 def published_as(config: AdapterConfig) -> Published | None:
-    """The published adapter that has these tensors, and this name where only names tell."""
+    """The published adapter of this variant, family and encoder."""
     same = (file for file in ADAPTERS if (file.variant, file.family) == (config.variant, config.family))
     return next((file for file in same if file.embed_dim in (None, config.embed_dim)), None)
 

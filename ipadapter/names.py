@@ -19,15 +19,15 @@ def inside(folder: Path, name: str, plain: bool = False) -> Path:
     the folder are the owner's own and are followed.
     """
     parts = re.split(r"[/\\]", name) if isinstance(name, str) else []
-    shown = f"{name!r:.80}"
+    quoted = f"{name!r:.80}"
     if not parts or parts[-1].strip() in ("", "."):
-        raise FileNameError(f"{shown} is no file name. Choose a name inside {folder}.")
+        raise FileNameError(f"{quoted} is no file name. Choose a name inside {folder}.")
     if ".." in parts or not parts[0] or _DRIVE.match(name) or (plain and len(parts) > 1):
-        raise FileNameError(f"{shown} leads out of {folder}. Choose a name inside that folder.")
+        raise FileNameError(f"{quoted} leads out of {folder}. Choose a name inside that folder.")
     sizes = [len(part.encode(errors="replace")) for part in parts]
     if _CONTROL.search(name) or max(sizes) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST:
         raise FileNameError(
-            f"{shown} cannot be a file's name: at most {LONGEST_PART} bytes a part, and no control characters. Choose "
+            f"{quoted} cannot be a file's name: at most {LONGEST_PART} bytes a part, and no control characters. Choose "
             f"another name inside {folder}."
         )
     return folder.joinpath(*parts)  # on every system, though the name may come from another one

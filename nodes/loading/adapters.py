@@ -1,4 +1,4 @@
-"""Load an adapter once, and understand what other packs put on the same sockets."""
+"""Load an adapter once, and read the values that other packs put on the same sockets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What an IPADAPTER socket brings, however it was made: the adapter, and perhaps an encoder and a face detector."""
+    """The parts on an IPADAPTER socket, from any pack's loader: the adapter, maybe an encoder and a face detector."""
 
     adapter: LoadedAdapter
     clip_vision: Any = None

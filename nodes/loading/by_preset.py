@@ -63,7 +63,7 @@ def load_preset(
 
 
 def model_family(model: ModelPatcher) -> Family:
-    """The family whose adapters fit a model, told by its structure."""
+    """The family whose adapters fit a model, by its structure."""
     sites = sites_of(model)
     width, structure = sites[0].context_dim, structure_of_blocks(layer_blocks(sites))
     projects_text = hasattr(model.get_model_object("diffusion_model"), "encoder_hid_proj")

@@ -1,4 +1,4 @@
-"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders: only when told to."""
+"""Fetch the files that a preset misses, or one file of a repository, into ComfyUI's model folders."""
 
 import time
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ EVERY = 0.5  # seconds between two lines of progress on the node
 
 
 def family_of(preset: str, family: str) -> str:
-    """The family that a preset is fetched for: the only one that it has, else the one that is asked for."""
+    """The family that a preset is fetched for: the only one that it has, else the chosen one."""
     known = list(PRESETS[preset].adapters)
     if family in known or len(known) == 1:
         return family if family in known else known[0]
@@ -69,7 +69,7 @@ def fetch_all(orders: Sequence[Order]) -> list[Path]:
 
 
 class Progress:
-    """Hears of every piece of a file: moves the node's bar, writes a line now and then, stops when a person does."""
+    """Called for every piece of a file: moves the node's bar, writes a line twice a second, stops on an interrupt."""
 
     def __init__(self, title: str) -> None:
         self.title, self.said = title, 0.0

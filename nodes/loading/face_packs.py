@@ -1,4 +1,4 @@
-"""Face packs on disk: where they lie, which there are, and one of them loaded."""
+"""Face packs on the disk: their folders, their names, and loading one."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -28,9 +28,9 @@ def pack_names() -> list[str]:
 
 
 def fingerprint_of_packs() -> Hashable:
-    """What changes when a network of any pack comes, goes or becomes another one."""
+    """Changes when a network of any pack is added, removed or replaced."""
     files = (file for root in face_roots() for file in sorted(root.glob("models/[!.]*/*.onnx")))
-    return tuple(fingerprint(file) for file in files if file.is_file())  # no links to nowhere
+    return tuple(fingerprint(file) for file in files if file.is_file())  # no broken links
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:

@@ -1,5 +1,7 @@
 """What a file is, told by its header: real headers of published files, and layouts with the same keys."""
 
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -105,8 +107,8 @@ def test_the_message_of_a_loader_names_the_file_and_the_loader_that_it_is_for():
 
 
 def test_adapters_that_only_names_tell_apart_are_told_through_spaces_dots_and_folders(tmp_path):
-    plus = dict(context=768, dim=64, heads=1, depth=1, channels=synthetic.sd15_channels(8))
-    unnorm = dict(context=2048, dim=64, heads=1, depth=1, channels=synthetic.sdxl_channels(8, (1, 2)))
+    plus: dict[str, Any] = dict(context=768, dim=64, heads=1, depth=1, channels=synthetic.sd15_channels(8))
+    unnorm: dict[str, Any] = dict(context=2048, dim=64, heads=1, depth=1, channels=synthetic.sdxl_channels(8, (1, 2)))
     half, whole = torch.float16, torch.float32
     expected = {
         "Face Reference (IP Adapter Plus Face).safetensors": ("plus", half, "plus face"),

@@ -1,6 +1,7 @@
 """Doctor and download in a running ComfyUI, against a hub on this computer, and in the page."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -103,6 +104,34 @@ def test_a_file_whose_hash_is_known_is_refused_with_other_content_whatever_the_h
     with pytest.raises(PromptError, match=r"its content is not the published one .its hash should be 289b45f16d04"):
         download(bare, **by)
     assert not list(models.rglob("*.safetensors"))
+
+
+def test_adapters_of_other_packs_are_listed_and_loaded_and_names_from_windows_too(bare, published, models):
+    for place in ("ipadapter/flux", "instantid", "xlabs/ipadapters"):
+        (models / place).mkdir(parents=True, exist_ok=True)
+        (models / place / "a.safetensors").write_bytes(published.entries[ADAPTER].content)
+    listed = bare.call("/object_info/IPAdapterModelLoader")["IPAdapterModelLoader"]["input"]["required"]
+    assert listed["ipadapter_file"][0] == ["flux/a.safetensors", "instantid/a.safetensors",
+                                           "xlabs/ipadapters/a.safetensors"]  # fmt: skip
+    for name in (*listed["ipadapter_file"][0], "flux\\a.safetensors"):
+        g = Graph()
+        g.add("PreviewAny", source=g.add("IPAdapterModelLoader", ipadapter_file=name)[0])
+        bare.run(g)
+    g = Graph()
+    g.add("PreviewAny", source=g.add("IPAdapterModelLoader", ipadapter_file="gone.safetensors")[0])
+    with pytest.raises(PromptError, match=f"No adapter 'gone.safetensors' in {models / 'ipadapter'}"):
+        bare.run(g)
+    shutil.rmtree(models / "instantid")
+    shutil.rmtree(models / "xlabs")
+
+
+def test_load_embeds_says_what_to_do_before_any_were_saved(bare):
+    listed = bare.call("/object_info/IPAdapterLoadEmbeds")["IPAdapterLoadEmbeds"]["input"]["required"]["embeds"][0]
+    assert listed == ["no embeds saved yet"]
+    g = Graph()
+    g.add("PreviewAny", source=g.add("IPAdapterLoadEmbeds", embeds=listed[0])[0])
+    with pytest.raises(PromptError, match="No embeds were saved yet: run an IPAdapter Save Embeds node"):
+        bare.run(g)
 
 
 def test_stop_stops_it_and_the_next_run_goes_on_where_it_was(bare, published, models):
