@@ -101,7 +101,9 @@ def read_checkpoint(
         )
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:
-        raise CheckpointError(f"{name} is no adapter that can be used: {error}. {UNDERSTOOD}") from error
+        raise CheckpointError(
+            f"{name} is no adapter that can be used: {error}. {_looks_like(state_dict)}{UNDERSTOOD}"
+        ) from error
     log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, family, config.tokens, len(channels))
     if lora_fault:
         log.warning("%s: the LoRA in it cannot be used: %s", name, lora_fault)
@@ -146,10 +148,15 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 def _describe(flat: Mapping[str, Tensor]) -> str:
-    other = other_file(flat)
-    loader = f": load it with {other.loader}" if other and other.loader else ""
-    looks = f", which looks like {other.title}{loader}" if other else ""
-    return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
+    return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}" if flat else "found no tensors"
+
+
+def _looks_like(state_dict: Any) -> str:
+    """A sentence that names another sort of file and the node that loads it; empty where the tensors do not tell."""
+    other = other_file(key for key, _ in _flat(state_dict)) if isinstance(state_dict, Mapping) else None
+    if other is None:
+        return ""
+    return f"It looks like {other.title}" + (f": load it with {other.loader}. " if other.loader else ". ")
 
 
 def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[int, int], int]:

@@ -124,7 +124,12 @@ def save(header: Header, path: Path) -> Path:
 
 
 def save_pickle(header: Header, path: Path) -> Path:
-    """The same as a pickle: in each tensor one number stands for all."""
+    """The same as a pickle."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({key: torch.zeros((), dtype=t.dtype).expand(t.shape) for key, t in header.items()}, path)
+    torch.save(filled(header), path)
     return path
+
+
+def filled(header: Header) -> dict[str, Tensor]:
+    """Tensors of zeros, in each of which one number stands for all."""
+    return {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in header.items()}

@@ -176,6 +176,14 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+IN_32_BITS = ("noobIPAMARK1_mark1.safetensors", "ip_adapter_Noobtest_800000.bin", "ipAdapterPlusAnime_v10.safetensors")
+
+
+def published_dtype(name: str) -> torch.dtype:
+    """The type in which a file of the zoo is published, by its size."""
+    return torch.float32 if name in IN_32_BITS else torch.float16
+
+
 def adapter(
     variant: str,
     *,

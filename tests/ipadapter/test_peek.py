@@ -101,8 +101,12 @@ def test_files_of_other_packs_are_named_as_what_they_are(tmp_path):
 
 
 def test_the_message_of_a_loader_names_the_file_and_the_loader_that_it_is_for():
-    with pytest.raises(CheckpointError, match="which looks like PuLID for Flux: load it with a PuLID Flux loader"):
-        read_checkpoint(headers.pulid_former(flux=True), "mine.safetensors")
+    for header, words in (
+        (headers.pulid_former(flux=True), "It looks like PuLID for Flux: load it with a PuLID Flux loader"),
+        (headers.pulid_v1(converted=True), "It looks like PuLID for SDXL: load it with a PuLID loader"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            read_checkpoint(header, "mine.safetensors")
     assert other_file(["nobody.knows.this"]) is None
 
 

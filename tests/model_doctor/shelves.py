@@ -21,6 +21,7 @@ def write_adapter(path: Path, like: str = "", **changes: Any) -> Path:
     wide = sizes.get("context") == 2048
     channels = synthetic.sdxl_channels(32, (1, 2)) if wide else synthetic.sd15_channels(32)
     path.parent.mkdir(parents=True, exist_ok=True)
+    sizes = {"dtype": synthetic.published_dtype(like or path.name)} | sizes
     return synthetic.save(synthetic.adapter(variant, channels=channels, **sizes), path)
 
 

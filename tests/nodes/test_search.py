@@ -13,6 +13,7 @@ import torch
 
 import published_headers as headers
 import synthetic
+import synthetic_transformers
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError, FileNameError
 from pack.ipadapter.families import FAMILIES
@@ -33,9 +34,11 @@ def published(tmp_path_factory):
     """Every published adapter under its name: projections of the published sizes, layers that are one number wide."""
     folder = tmp_path_factory.mktemp("published")
     for name, (variant, sizes) in synthetic.ZOO.items():
-        groups = synthetic.adapter(variant, channels=[1] * 16, dtype=torch.float16, device="meta", **sizes)
+        groups = synthetic.adapter(
+            variant, channels=[1] * 16, dtype=synthetic.published_dtype(name), device="meta", **sizes
+        )
         if name.endswith(".bin"):  # nested; one number stands for a whole tensor there
-            filled = {g: {key: torch.zeros(1).expand(t.shape) for key, t in part.items()} for g, part in groups.items()}
+            filled = {group: headers.filled(part) for group, part in groups.items()}
             torch.save(filled, folder / name)
         else:
             headers.save(synthetic.flat(groups), folder / name)
@@ -216,6 +219,21 @@ def test_openclip_s_own_files_are_taken_by_their_vision_towers(models):
     assert (encoder(plus), encoder(sdxl)) == ("h.safetensors", "g.safetensors")
     (models / "clip_vision" / "h.safetensors").unlink()
     assert "pooled 1280, hidden 1664 wide, 257 tokens" in refused(lambda: encoder(plus))
+
+
+def test_xlabs_and_sd35_take_the_published_number_of_tokens(models):
+    xlabs, sd35 = (
+        read_checkpoint(synthetic_transformers.adapter(kind, embed=width), "an adapter").config
+        for kind, width in (("XLabs Flux", 768), ("InstantX SD3.5", 1152))
+    )
+    place = models / "clip_vision"
+    headers.save(headers.vision(*VIT_L_336), place / "clip-vit-large-patch14.safetensors")
+    headers.save(headers.siglip(1024), place / "sigclip_vision_patch14_384.safetensors")
+    assert "has 577 tokens a picture" in refused(lambda: encoder(xlabs))
+    assert "has 1024 tokens a picture" in refused(lambda: encoder(sd35))
+    headers.save(headers.real("clip_l"), place / "l.safetensors")  # whole CLIP, with its text tower
+    headers.save(headers.siglip(), place / "s.safetensors")
+    assert (encoder(xlabs), encoder(sd35)) == ("l.safetensors", "s.safetensors")
 
 
 def test_an_encoder_that_nobody_published_is_taken_by_its_width(models):
