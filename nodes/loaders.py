@@ -14,8 +14,8 @@ class IPAdapterModelLoader(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = (
-            "A file in models/ipadapter. What it is and which encoder it needs is read from its tensors, "
-            "whatever its name."
+            "A file in models/ipadapter, or in a folder where another pack keeps adapters. What it is and which "
+            "encoder it needs is read from its tensors, whatever its name."
         )
         return io.Schema(
             node_id="IPAdapterModelLoader",

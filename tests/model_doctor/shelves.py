@@ -16,12 +16,11 @@ VIT_H, VIT_G, VIT_L = (1024, 1280, 257), (1280, 1664, 257), (768, 1024, 257)
 
 def write_adapter(path: Path, like: str = "", **changes: Any) -> Path:
     """The published adapter of that name, or like it: one number for every width that tells nothing."""
-    variant, sizes = synthetic.ZOO[like or path.name]
-    sizes = SMALL | sizes | changes
+    variant, published = synthetic.ZOO[like or path.name]
+    sizes: dict[str, Any] = {"dtype": synthetic.published_dtype(like or path.name)} | SMALL | published | changes
     wide = sizes.get("context") == 2048
     channels = synthetic.sdxl_channels(32, (1, 2)) if wide else synthetic.sd15_channels(32)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sizes = {"dtype": synthetic.published_dtype(like or path.name)} | sizes
     return synthetic.save(synthetic.adapter(variant, channels=channels, **sizes), path)
 
 
