@@ -35,8 +35,7 @@ from . import (
 )
 from .conflicts import watch_for_other_packs
 from .live.route import add_route
-from .loading.files import register_adapter_folder
-from .loading.openclip import register_openclip_folder
+from .loading.files import register_folder
 from .old.forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
@@ -75,8 +74,8 @@ NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module
 
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
-        register_adapter_folder()
-        register_openclip_folder()
+        register_folder("ipadapter")
+        register_folder("open_clip")
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
         add_route()

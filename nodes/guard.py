@@ -43,6 +43,8 @@ def choice(item: io.Combo.Input, value: object) -> str:
     if isinstance(value, str):
         if value in options:
             return value
+        if value.replace("\\", "/") in options:  # a file in a subfolder, saved on Windows
+            return value
         current, known = RENAMED.get(item.id, (str, ()))
         if (name := current(value)) in known:
             return name

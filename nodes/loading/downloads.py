@@ -1,4 +1,4 @@
-"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders.
+"""Fetch the files that a preset misses, or one file of a repository, into ComfyUI's model folders.
 
 A workflow chooses among the files of `ipadapter/catalog.py`. Any other file is fetched only where whoever runs the
 server allows it by a variable of its environment, which no workflow can set.
@@ -13,10 +13,10 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ...doctor.survey import rooms_of
 from ...doctor.verdicts import Verdict, verdict
 from ...ipadapter import catalog
 from ...ipadapter.families import FAMILIES
+from ...ipadapter.model_folders import model_folders
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.published import Published
 from ...model_files.errors import DownloadError
@@ -32,7 +32,7 @@ EVERY = 0.5  # seconds between two lines of progress on the node
 
 
 def family_of(preset: str, family: str) -> str:
-    """The family that a preset is fetched for: the only one that it has, else the one that is asked for."""
+    """The family that a preset is fetched for: the only one that it has, else the chosen one."""
     known = list(PRESETS[preset].adapters)
     if family in known or len(known) == 1:
         return family if family in known else known[0]
@@ -42,7 +42,7 @@ def family_of(preset: str, family: str) -> str:
 
 def look_at(preset: str, family: str) -> Verdict:
     """What a unified loader would use for a preset, and what it misses."""
-    return verdict(preset, family, rooms_of(model_places()), face_roots())
+    return verdict(preset, family, model_folders(model_places()), face_roots())
 
 
 def order_of(file: Published) -> Order:
@@ -85,7 +85,7 @@ def fetch_all(orders: Sequence[Order]) -> list[Path]:
 
 
 class Progress:
-    """Hears of every piece of a file: moves the node's bar, writes a line now and then, stops when a person does."""
+    """Called for every piece of a file: moves the node's bar, writes a line twice a second, stops on an interrupt."""
 
     def __init__(self, title: str) -> None:
         self.title, self.said = title, 0.0

@@ -29,15 +29,6 @@ PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
 FITS: dict[str, bool | None] = {"auto": None, "crop": True, "stretch": False}
 
 
-def register_openclip_folder() -> None:
-    """Offer `models/open_clip` to ComfyUI, beside any folder that the user's extra model paths already name."""
-    folders, extensions = folder_paths.folder_names_and_paths.get("open_clip", ([], set()))
-    default = str(Path(folder_paths.models_dir) / "open_clip")
-    present = folders if default in folders else [*folders, default]
-    found = set(extensions) | folder_paths.supported_pt_extensions
-    folder_paths.folder_names_and_paths["open_clip"] = (present, found)
-
-
 def encoder_files() -> list[str]:
     """Every file in both folders; one that lies in both is the one in models/clip_vision."""
     known = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]

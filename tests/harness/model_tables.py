@@ -37,9 +37,10 @@ def adapters(catalog: Any) -> str:
         needs = [titles.get(encoder, ""), f"`{pack}`" if pack else ""]
         families = dict.fromkeys(TITLES[file.family] for file in files)
         presets = dict.fromkeys(file.preset for file in files if file.preset)
+        own_loader = "with IPAdapter Model Loader"
         rows.append([
             ", ".join(f"`{file.name}`" for file in files), ", ".join(families), " and ".join(filter(None, needs)),
-            good_at, ", ".join(presets) or "by its own loader", source(files[0]),
+            good_at, ", ".join(presets) or own_loader, source(files[0]),
         ])  # fmt: skip
     return table(("adapter", "for", "needs", "good at", "preset", "from, licence"), rows)
 
@@ -55,7 +56,13 @@ def others(catalog: Any) -> str:
     return table(("file", "what", "goes into", "from, licence"), rows)
 
 
-TABLES = {"adapters": adapters, "other files": others}
+def recognised(catalog: Any) -> str:
+    """Files that are named and not run."""
+    rows = [[f"`{file.name}`", file.title, file.why, source(file)] for file in catalog.RECOGNISED]
+    return table(("file", "what", "why, or where it runs", "from, licence"), rows)
+
+
+TABLES = {"adapters": adapters, "other files": others, "recognised": recognised}
 
 
 def between(text: str, name: str) -> str:

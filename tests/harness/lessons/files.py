@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from ipadapter.catalog import BY_NAME, of_kind
+from ipadapter.catalog import BY_NAME, CATALOG
 
 HUB = "https://huggingface.co"
 
@@ -41,7 +41,7 @@ OTHERS = {
 
 def all_files() -> dict[str, File]:
     """Every file that a lesson may name."""
-    published = (file.name for kind in ("adapter", "lora", "encoder", "both towers") for file in of_kind(kind))
+    published = (file.name for file in CATALOG if file.kind != "face pack")
     return {name: find_file(name) for name in (*OTHERS, *published)}
 
 
