@@ -206,20 +206,25 @@ def test_an_area_sees_its_own_part_of_the_mask(model, adapter):
     assert torch.equal(*left) and not torch.equal(*right)
 
 
-def test_a_context_window_uses_the_pictures_and_weights_of_its_frames(model, adapter):
-    weights = tuple(float(n) for n in range(8))
-    patched, seen = recorded(follow(model, adapter, images=8, per_frame=True, weight=weights))
-    handler = comfy.context_windows.IndexListContextHandler(
+def test_a_frame_in_a_context_window_follows_its_own_picture_with_its_own_weight(model, adapter):
+    """Each frame is as in a run without windows in which all frames follow its picture with its weight."""
+    frames, pictures = 8, embeds(1, 8)
+    weights = [0.5 + frame / 4 for frame in range(frames)]
+    patched, seen = recorded(follow(model, adapter, images=frames, per_frame=True, weight=weights))
+    windowed = patched.clone()
+    windowed.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
         context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
         fuse_method=comfy.context_windows.get_matching_fuse_method("pyramid"),
         context_length=4, context_overlap=1, dim=0,
     )  # fmt: skip
-    windowed = patched.clone()
-    windowed.model_options["context_handler"] = handler
-    out = sample(windowed, shape=(8, 4, 8, 8))
-    windows = {one.call.rows.window for one in seen}
-    assert out.isfinite().all() and len(windows) > 1
-    assert all(len(w) == rows for w, rows in ((one.call.rows.window, one.call.rows.frames) for one in seen))
+    out = sample(windowed, shape=(frames, 4, 8, 8))
+    assert len({one.call.rows.window for one in seen}) > 1
+    for frame, weight in enumerate(weights):
+        reference = Reference(embeds=pictures[frame : frame + 1])
+        alone = sample(following(model, adapter, reference, weight=weight), shape=(frames, 4, 8, 8))
+        nearly_equal(out[frame], alone[frame])
+        others = [other for other in range(frames) if other != frame]
+        assert (out[others] - alone[others]).abs().amax(dim=(1, 2, 3)).min() > 0.02, frame
 
 
 def test_each_frame_follows_its_own_picture(model, adapter):
