@@ -240,7 +240,7 @@ def main() -> None:
     elif options.task == "batch":
         run(PYTHON, "-m", "headless", *rest, env=environment | {"PYTHONPATH": str(ROOT)}, cwd=Path.cwd())
     else:
-        modules = {"bench": "benchmarks", "train": "training", "draw": "harness.guide_pictures"}
+        modules = {"bench": "benchmarks", "train": "training", "draw": "authoring.guide_pictures"}
         module = modules.get(options.task, f"harness.{options.task}")
         run(PYTHON, "-m", module, *rest, env=environment)
 

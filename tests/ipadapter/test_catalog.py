@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.model_tables import PAGE, TABLES, between
+from authoring.model_tables import PAGE, TABLES, between
 from pack.ipadapter import catalog
 from pack.ipadapter.catalog import ADAPTERS, CATALOG, ENCODERS, FACE_PACKS, LORAS, needs
 from pack.ipadapter.config import VARIANTS
@@ -54,7 +54,7 @@ def test_every_variant_that_files_are_told_to_be_is_published():
 @pytest.mark.parametrize("name", TABLES)
 def test_the_readme_s_tables_are_those_of_the_one_table(name):
     written = between(PAGE.read_text("utf-8"), name)
-    assert written == TABLES[name](catalog), "run: python tests/harness/model_tables.py"
+    assert written == TABLES[name](catalog), "run: python -m authoring.model_tables"
     assert all(f"`{file.name}`" in PAGE.read_text("utf-8") for file in CATALOG)
 
 

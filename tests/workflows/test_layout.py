@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from authoring.layout import overlaps, use_canvas_nodes, use_vue_nodes
+from authoring.lessons import RECIPES
 from harness.browser import ComfyPage
-from harness.layout import overlaps, use_canvas_nodes, use_vue_nodes
-from harness.lessons import RECIPES
 from workflows.pages import read
 
 FOLDER = Path(__file__).parents[2] / "workflows"

@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from authoring.layout import overlaps
+from authoring.lessons import RECIPES
+from authoring.lessons.files import named
 from harness.browser import ComfyPage
-from harness.layout import overlaps
-from harness.lessons import RECIPES
-from harness.lessons.files import named
 from harness.server import Server
-from harness.tiny_runs import with_latents_saved, with_stand_ins
 from workflows.pages import api_prompt, default_of, latent_of, opened, read, values_of
+from workflows.tiny_runs import with_latents_saved, with_stand_ins
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))

@@ -5,7 +5,7 @@ Vue nodes are taller than canvas nodes, so places come from what a browser measu
 
 from typing import Any
 
-from .browser import ComfyPage
+from harness.browser import ComfyPage
 
 GAP = 40  # between columns, in pixels of the graph
 BELOW = 70  # between nodes of a column: the front end of ComfyUI 0.16 draws Vue nodes up to 60 taller than today's
