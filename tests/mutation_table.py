@@ -185,13 +185,13 @@ SCHEDULES = (
         "a sigma between two entries of the table is not interpolated",
         "weight_schedules/position.py",
         {"(target - low) / (high - low) if high > low else 0.0": "0.0"},
-        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py"),
+        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_binding.py"),
     ),
     Mutation(
         "a prompt ends a step early",
         "weight_schedules/position.py",
         {"self.sigma(end_at) <= sigma": "self.sigma(end_at) < sigma"},
-        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_binding.py"),
+        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_binding.py", "nodes/test_contract.py"),
     ),
     Mutation(
         "eased weight types reach their end in the last layer",

@@ -75,6 +75,7 @@ class ComfyPage:
         self.errors: list[str] = []
         self.asked: set[Request] = set()  # of the server, and not answered yet
         self.focused = False
+        self.vue = False  # whether nodes are drawn as Vue components, and not on the canvas
         self.page: Page = browser.new_page(viewport={"width": 1600, "height": 900})
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self.on_console)

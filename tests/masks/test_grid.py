@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pack.masks.grid import mask_around, mask_on_grid
+from pack.masks.grid import mask_on_grid
 
 
 def left_half(height, width):
@@ -46,12 +46,3 @@ def test_an_area_at_the_very_edge_still_has_a_row_of_its_own():
 def test_a_mask_of_the_grid_s_own_size_is_taken_as_it_is():
     mask = torch.rand(1, 4, 5, generator=torch.Generator().manual_seed(1))
     assert torch.equal(mask_on_grid(mask, (4, 5)), mask.view(1, 20, 1))
-
-
-def test_text_before_a_picture_gets_the_share_that_the_mask_covers_and_references_behind_get_nothing():
-    masks = torch.tensor([[0.0, 0.0, 0.0, 1.0], [0.5, 1.0, 0.0, 0.5], [0.0] * 4, [1.0] * 4]).unsqueeze(-1)
-    around = mask_around(masks, before=2, behind=3)
-    assert torch.equal(around[:, :2, 0], torch.tensor([[0.25], [0.5], [0.0], [1.0]]).expand(4, 2))
-    assert torch.equal(around[:, 2:6], masks)
-    assert torch.equal(around[:, 6:], torch.zeros(4, 3, 1))
-    assert mask_around(masks, 0, 0) is masks
