@@ -191,7 +191,7 @@ SCHEDULES = (
         "a prompt ends a step early",
         "weight_schedules/position.py",
         {"self.sigma(end_at) <= sigma": "self.sigma(end_at) < sigma"},
-        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_binding.py", "nodes/test_contract.py"),
+        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_contract.py"),
     ),
     Mutation(
         "eased weight types reach their end in the last layer",
