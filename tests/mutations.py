@@ -22,7 +22,7 @@ from pathlib import Path
 from mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[1]
-LEFT_OUT = (".git", ".cache", ".venv", "output", "__pycache__", "docs", "workflows", "web")
+LEFT_OUT = (".git", ".cache", ".venv", "output", "__pycache__", "workflows", "web")
 
 
 def place_of(tree: Path, mutation: Mutation) -> tuple[Path, str, str] | None:
@@ -34,8 +34,8 @@ def place_of(tree: Path, mutation: Mutation) -> tuple[Path, str, str] | None:
     return None
 
 
-def tests_pass(tree: Path, patterns: tuple[str, ...]) -> bool:
-    """Whether the tests of a tree pass; a RuntimeError where pytest did not even collect them."""
+def failures(tree: Path, patterns: tuple[str, ...]) -> str:
+    """What pytest says of tests that fail, empty where all pass; a RuntimeError where it did not even collect them."""
     files = [str(file) for pattern in patterns for file in sorted((tree / "tests").glob(pattern))]
     if not files:
         raise RuntimeError(f"no test file is called {' or '.join(patterns)}")
@@ -44,7 +44,7 @@ def tests_pass(tree: Path, patterns: tuple[str, ...]) -> bool:
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
-    return done.returncode == 0
+    return done.stdout[-2000:] if done.returncode else ""
 
 
 def judged(tree: Path, mutation: Mutation) -> str:
@@ -56,7 +56,7 @@ def judged(tree: Path, mutation: Mutation) -> str:
     source = file.read_text("utf-8")
     try:
         file.write_text(source.replace(old, new), "utf-8")
-        return "SURVIVED" if tests_pass(tree, mutation.tests) else "caught"
+        return "caught" if failures(tree, mutation.tests) else "SURVIVED"
     except RuntimeError as error:
         return f"NOT RUN: {error}"
     finally:
@@ -74,8 +74,8 @@ def main() -> None:
         tree = Path(folder) / "tree"
         shutil.copytree(options.tree, tree, ignore=shutil.ignore_patterns(*LEFT_OUT))
         every = tuple(dict.fromkeys(pattern for mutation in chosen for pattern in mutation.tests))
-        if not tests_pass(tree, every):
-            raise SystemExit("The tests fail before anything is broken: mend that first.")
+        if said := failures(tree, every):
+            raise SystemExit(f"{said}\nThe tests fail before anything is broken: mend that first.")
         for mutation in chosen:
             begun = time.monotonic()
             results.append(judged(tree, mutation))

@@ -3,6 +3,8 @@
 The same of Flux and SD3.5 is in transformers/test_behaviour.py.
 """
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -18,8 +20,8 @@ from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import manage
 from test_nodes_pack import standins, unets
 
-SD15 = {"context": 768, "channels": synthetic.sd15_channels(32)}
-SMALL = {"hidden": 64, "dim": 64, "heads": 1, "depth": 1}
+SD15: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32)}
+SMALL: dict[str, Any] = {"hidden": 64, "dim": 64, "heads": 1, "depth": 1}
 VARIANTS = {"standard": SD15 | {"pooled": 32}, "plus": SD15 | SMALL}
 
 

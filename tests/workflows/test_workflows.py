@@ -47,7 +47,7 @@ def features(file: Path) -> set[Any]:
 def covering_set() -> list[str]:
     """Names of templates that have every feature of all of them: those that tests sample anyway, then the richest."""
     of_file = {file.stem: features(file) for file in FILES}
-    chosen = list(SAMPLED_ANYWAY)
+    chosen: list[str] = [*SAMPLED_ANYWAY]
     missing = set().union(*of_file.values()) - set().union(*(of_file[name] for name in chosen))
     while missing:
         chosen.append(max(of_file, key=lambda name: len(of_file[name] & missing)))
