@@ -67,7 +67,7 @@ def build(page: ComfyPage, name: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def tidy(workflow: dict[str, Any], own: str) -> dict[str, Any]:
-    """Without what belongs to one visit of the page, so that drawing again changes nothing."""
+    """A workflow without the ids and views of one visit of the page, so that drawing it again gives the same file."""
     workflow.pop("revision", None)
     workflow["id"] = own
     workflow["extra"] = {}

@@ -126,7 +126,7 @@ def pages(nodes: list[Any]) -> dict[str, str]:
     for language in HEADINGS:
         advice = read_advice(language)
         missing = sorted(schemas.keys() - advice.keys())
-        if missing and language == ENGLISH:  # what is not translated is shown in English
+        if missing and language == ENGLISH:  # a missing translation falls back to English
             raise KeyError(f"No advice in help/{language}/ for {', '.join(missing)}. Write a section for each.")
         for node_id in (node_id for node_id in schemas if node_id in advice):
             written[f"{node_id}/{language}.md"] = page(schemas[node_id], advice[node_id], titles, language)

@@ -36,7 +36,7 @@ boxes => {
 SHOWN_ALL = """
 () => [...document.querySelectorAll('.atelier-drawing')].every(e =>
   !e.querySelector('img').hidden || e.querySelector('p').textContent)
-"""  # whether every node that draws itself (web/live) has its picture, or the words in its place
+"""  # whether every drawing in a node (web/live) has its picture, or the message that replaces it
 
 
 def use_vue_nodes(page: ComfyPage) -> ComfyPage:
@@ -83,7 +83,7 @@ def overlaps_on_canvas(page: ComfyPage, workflow: dict[str, Any]) -> list[str]:
 
 
 def place(workflow: dict[str, Any], measured: dict[int, tuple[int, int]]) -> None:
-    """Give every node its place: columns are the nodes with one x, from top to bottom in the order of y."""
+    """Give every node its position: columns are the nodes with one x, from top to bottom in the order of y."""
     columns: dict[float, list[dict[str, Any]]] = {}
     for node in workflow["nodes"]:
         columns.setdefault(node["pos"][0], []).append(node)

@@ -44,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was imported until now stays to the end: nothing of it has to be looked at again and again."""
+    """Imported modules stay to the end, so the garbage collector need not walk through them again and again."""
     gc.collect()
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""The ComfyUI of the tests: on the CPU, with stand-ins for models, and nothing of yours in it."""
+"""The ComfyUI of the tests: on the CPU, with small models in place of published ones, in a folder of its own."""
 
 import atexit
 import json
