@@ -2,7 +2,7 @@
 
 Run by hand, and whenever the heart, the bindings or the masks were rewritten; `python atelier.py test` runs none of it:
 
-    COMFYUI_PATH=.cache/comfyui-0.30.0 .venv/bin/python tests/mutations.py [--tree FOLDER] [WORDS OF A NAME ...]
+    .venv/bin/python tests/mutations.py [--tree FOLDER] [WORDS OF A NAME ...]
 
 Each mutation is made in a scratch copy of the tree, so the tree itself is never changed. A mutation is *caught* when
 one of its tests fails, and *survived* when all pass: then a test is missing. *Not found* says that the code was
@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from harness.host import HINT, find_comfyui
 from mutation_table import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,7 @@ def failures(tree: Path, patterns: tuple[str, ...]) -> str:
     if not files:
         raise RuntimeError(f"no test file is called {' or '.join(patterns)}")
     environment = os.environ | {"PYTHONPATH": str(tree / "tests"), "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
+    environment["COMFYUI_PATH"] = str(find_comfyui())  # the copy has no .cache
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
     if done.returncode not in (0, 1):
@@ -68,6 +70,8 @@ def main() -> None:
     parser.add_argument("words", nargs="*", help="only mutations that have one of these words in what they break")
     parser.add_argument("--tree", type=Path, default=ROOT, help="the tree to break a copy of")
     options = parser.parse_args()
+    if find_comfyui() is None:
+        raise SystemExit(HINT)  # without it, tests of the bindings would be skipped, and mutations seem to survive
     chosen = [m for m in MUTATIONS if not options.words or any(word in m.breaks for word in options.words)]
     results = []
     with tempfile.TemporaryDirectory() as folder:
