@@ -29,7 +29,7 @@ from tasks import checks, comfyui, environment, models, packaging  # noqa: E402
 from tasks.common import ROOT, run  # noqa: E402
 
 TASKS = ("demo", "test", "serve", "bench", "train", "batch", "draw", "package", "doctor", "fetch", "host")
-MODULES = {"bench": "benchmarks", "train": "training", "draw": "harness.guide_pictures"}
+MODULES = {"bench": "benchmarks", "train": "training", "draw": "authoring.guide_pictures"}
 
 
 def run_task(task: str, named: str | None, rest: list[str]) -> None:

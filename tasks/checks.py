@@ -46,7 +46,7 @@ def check(where: Environment, environment: dict[str, str], arguments: list[str])
     environment |= {"ATELIER_BROWSER": find_browser(), "ATELIER_NEEDS_SERVER": "1", "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or every process compiles ComfyUI and the tests anew
     processes = ["-n", str(min(os.cpu_count() or 1, 4)), "--dist", "loadfile", "--no-loadscope-reorder"]
-    shared = processes if arguments in ([], ["--quick"]) else []
+    shared = processes if arguments in ([], ["--quick"], ["--nightly"]) else []
     steps: dict[str, list[str | Path]] = {
         "style (ruff)": ["ruff", "check", "."],
         "tests (pytest)": ["pytest", *shared, *arguments],

@@ -23,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 WORKFLOW = "workflows/try_it_no_downloads.json"
 DATABASE = "sqlalchemy"  # ComfyUI 0.16 logs an error of its own database at every start
 NOT_NEEDED = {
-    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "tasks", "terminal", "tests", "training",
-    "CONTRIBUTING.md", ".gitignore", ".comfyignore",
+    ".ci", "atelier.py", "authoring", "benchmarks", "docs", "scripts", "headless", "help", "tasks", "terminal", "tests",
+    "training", "CONTRIBUTING.md", ".gitignore", ".comfyignore",
 }  # fmt: skip
 # What scanners of node packs report as malicious, whatever it is there for.
 SUSPECT_MODULES = {"subprocess", "ctypes", "marshal", "socket", "pty"}

@@ -25,6 +25,15 @@ def test_every_file_that_the_readme_and_docs_link_to_is_there():
             assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_test_that_holds_a_line_of_the_contract_is_there():
+    rows = [line for line in (ROOT / "docs" / "contract.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    named = re.findall(r"`([\w/]*test_\w+\.py)(?:::(test_\w+))?`", "\n".join(rows))
+    files = {file: (ROOT / "tests" / file).read_text("utf-8") for file, _ in named if (ROOT / "tests" / file).exists()}
+    assert [file for file, _ in named if file not in files] == []
+    assert [f"{file}::{name}" for file, name in named if name and f"def {name}(" not in files[file]] == []
+    assert [row for row in rows if row[2].isupper() and "test_" not in row] == []
+
+
 def test_comfyui_finds_templates_in_one_folder_only():
     """It serves every folder of these names at one address, so that the first hides what is in the others."""
     names = ("example_workflows", "example", "examples", "workflow", "workflows")

@@ -1,6 +1,6 @@
 """The table of published files agrees with itself, with public lists of hashes and with the page that shows it."""
 
-from harness.model_tables import PAGE, TABLES, between
+from authoring.model_tables import PAGE, TABLES, between
 from pack.ipadapter import catalog
 from pack.ipadapter.catalog import ADAPTERS, ANIME, BY_NAME, CATALOG, ENCODERS, FACE_PACKS, LORAS, at, needs
 from pack.ipadapter.families import FAMILIES
@@ -67,7 +67,7 @@ def test_every_variant_that_tensors_can_show_is_published():
 def test_the_tables_of_the_page_are_those_of_the_one_table():
     page = PAGE.read_text("utf-8")
     for name, make in TABLES.items():
-        assert between(page, name) == make(catalog), "run: python tests/harness/model_tables.py"
+        assert between(page, name) == make(catalog), "run: python -m authoring.model_tables"
     assert [file.name for file in (*CATALOG, *catalog.RECOGNISED) if f"`{file.name}`" not in page] == []
 
 

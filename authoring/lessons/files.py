@@ -1,4 +1,4 @@
-"""The files that lessons name, and where each is had."""
+"""The files that lessons name, and the address of each."""
 
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ def all_files() -> dict[str, File]:
 
 
 def find_file(name: str) -> File:
-    """Where a file is had, and its folder: adapters, encoders, LoRAs by the pack's own table of what is published."""
+    """The address and folder of a file: of adapters, encoders and LoRAs those of the pack's catalog."""
     if name in BY_NAME:
         return File(BY_NAME[name].url, BY_NAME[name].folder)
     path, folder = OTHERS[name]
@@ -54,7 +54,7 @@ def find_file(name: str) -> File:
 
 
 def named(name: str) -> list[dict[str, str]]:
-    """What a loader's `properties.models` says, so that ComfyUI offers what is missing."""
+    """The `properties.models` of a loader, from which ComfyUI offers to download missing files."""
     url, folder = find_file(name)
     known = BY_NAME.get(name)
     hashed = {"hash": known.sha256, "hash_type": "SHA256"} if known and known.sha256 else {}

@@ -1,16 +1,15 @@
 """Write locales/<language>/nodeDefs.json, which ComfyUI reads, from the nodes and the words in locales/<language>.json.
 
-COMFYUI_PATH=... python tests/harness/locales.py
+COMFYUI_PATH=... PYTHONPATH=tests python -m authoring.locales
 The words are kept once: titles by display name, labels by input or output name, sentences by their English text.
 """
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-LOCALES = Path(__file__).parents[2] / "locales"
+LOCALES = Path(__file__).parents[1] / "locales"
 Words = dict[str, dict[str, str]]
 
 
@@ -72,7 +71,6 @@ def definitions(nodes: list[Any], words: Words) -> dict[str, Any]:
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     import conftest  # noqa: F401  # makes ComfyUI and the pack importable
 
     nodes = our_nodes()

@@ -45,7 +45,7 @@ class Kit(Canvas):
         raise NotImplementedError
 
     def lesson(self, english: str, chinese: str) -> None:
-        """The note: how to begin, what is seen, what to try next."""
+        """The note: how to begin, what the picture shows, what to try next."""
         first, first_zh = self.begin
         self.note(f"{first}\n\n{english.strip()}\n\n---\n\n{first_zh}\n\n{chinese.strip()}")
 

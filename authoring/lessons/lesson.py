@@ -20,7 +20,7 @@ class Link(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """An input of a blueprint: what is connected to it, or the value of its widget."""
+    """An input of a blueprint: the node connected to it, or the value of its widget."""
 
     name: str
     value: Any = None
@@ -61,7 +61,7 @@ class Canvas:
         self.column = 0
 
     def next(self) -> None:
-        """What is added from now on stands to the right of everything before."""
+        """Begin a column: nodes added from now on stand to the right of all earlier ones."""
         self.column += 1
 
     def add(self, kind: str, title: str = "", /, **inputs: Any) -> Node:

@@ -12,12 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from demo_models.config import SIZE
-
-from .demo import FIRST, STYLES, follow, halves, open_reference
-from .demo_graph import Drawing, Follow, draw, sample
-from .graph import Graph, Node
-from .host import ROOT
-from .server import Server
+from harness.demo import FIRST, STYLES, follow, halves, open_reference
+from harness.demo_graph import Drawing, Follow, draw, sample
+from harness.graph import Graph, Node
+from harness.host import ROOT
+from harness.server import Server
 
 FOLDER = ROOT / "docs" / "pictures"
 TILE, LABEL, GAP = 120, 18, 6  # pixels

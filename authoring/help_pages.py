@@ -1,6 +1,6 @@
 """Write web/docs/, the help pages that ComfyUI shows, from the nodes' schemas and the advice in help/<language>/.
 
-COMFYUI_PATH=... python tests/harness/help_pages.py
+COMFYUI_PATH=... PYTHONPATH=tests python -m authoring.help_pages
 What a schema says is taken from it, so no page can be out of date; advice is written by hand, a section for each node:
 
     ## NodeId
@@ -16,17 +16,13 @@ What a schema says is taken from it, so no page can be out of date; advice is wr
 
 import re
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+from .locales import label, our_nodes, read_words
 
-from harness.locales import label, our_nodes, read_words
-
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 ADVICE, PAGES, WORKFLOWS = ROOT / "help", ROOT / "web" / "docs", ROOT / "workflows"
 # A folder beside docs' pages: the page looks for it from there, in every language. Workflow pictures are too large.
 PICTURES = "pictures"
@@ -130,7 +126,7 @@ def pages(nodes: list[Any]) -> dict[str, str]:
     for language in HEADINGS:
         advice = read_advice(language)
         missing = sorted(schemas.keys() - advice.keys())
-        if missing and language == ENGLISH:  # what is not translated is shown in English
+        if missing and language == ENGLISH:  # a missing translation falls back to English
             raise KeyError(f"No advice in help/{language}/ for {', '.join(missing)}. Write a section for each.")
         for node_id in (node_id for node_id in schemas if node_id in advice):
             written[f"{node_id}/{language}.md"] = page(schemas[node_id], advice[node_id], titles, language)

@@ -1,11 +1,12 @@
-"""Write docs/lessons.md and README's ten pictures from the lessons: python -m harness.lesson_list
+"""Write docs/lessons.md and README's ten pictures from the lessons: python -m authoring.lesson_list
 
 What a lesson shows is the first sentence of its note, so nothing is said twice.
 """
 
 import re
 
-from .host import ROOT
+from harness.host import ROOT
+
 from .lessons import RECIPES
 from .lessons.blueprints import BLUEPRINTS
 from .lessons.registry import TEXTS
@@ -69,7 +70,7 @@ def page() -> str:
         "Open them from ComfyUI's template browser (they are listed under this pack), or drop a file on the canvas. "
         "Each says on the canvas, in English and Chinese, what it shows and what to try next. Those **without "
         "downloads** run on the models that come with the pack. The graphs, these texts and the pictures are drawn by "
-        "one program: `python -m harness.draw_workflows` in the environment of the tests.",
+        "one program: `python -m authoring.draw_workflows` in the environment of the tests.",
         f"In the node library there are blueprints under *IPAdapter*, blocks to build with:\n\n{blocks}",
     ]
     for chapter, names in CHAPTERS.items():

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from .browser import ComfyPage
-from .host import ROOT
+from harness.browser import ComfyPage
+from harness.host import ROOT
 
 FOLDER = ROOT / "docs" / "lessons"
 HEIGHT, GAP = 192, 8  # pixels

@@ -1,4 +1,4 @@
-"""Write workflows/*.json, their pictures and subgraphs/*.json: python -m harness.draw_workflows [name ...]
+"""Write workflows/*.json, their pictures and subgraphs/*.json: python -m authoring.draw_workflows [name ...]
 
 ComfyUI's own page makes and saves the graphs, so the files are exactly what a user would have saved. Lessons on the
 demo's models are run, so that their pictures show what came out.
@@ -13,16 +13,16 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from faces.assets import write_face_packs
+from harness.browser import EMPTY, ComfyPage, launch
+from harness.host import ROOT
+from harness.lesson_pictures import write_examples
+from harness.server import Server
 
-from .browser import EMPTY, ComfyPage, launch
-from .host import ROOT
 from .layout import measure, place, use_vue_nodes
-from .lesson_pictures import write_examples
 from .lessons import RECIPES
 from .lessons.blueprints import BLUEPRINTS
 from .lessons.files import PACKS
 from .results import save_result
-from .server import Server
 from .subgraph import fold
 
 FOLDER, BLOCKS = ROOT / "workflows", ROOT / "subgraphs"
@@ -67,7 +67,7 @@ def build(page: ComfyPage, name: str, recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def tidy(workflow: dict[str, Any], own: str) -> dict[str, Any]:
-    """Without what belongs to one visit of the page, so that drawing again changes nothing."""
+    """A workflow without the ids and views of one visit of the page, so that drawing it again gives the same file."""
     workflow.pop("revision", None)
     workflow["id"] = own
     workflow["extra"] = {}

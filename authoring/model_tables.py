@@ -1,14 +1,15 @@
-"""Write the tables of docs/model_files.md from the one table of what exists: python tests/harness/model_tables.py
+"""Write the tables of docs/model_files.md from the one table of what exists, ipadapter/catalog.py.
+
+PYTHONPATH=tests python -m authoring.model_tables
 
 Between the marks nothing is written by hand.
 """
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "model_files.md"
+PAGE = Path(__file__).parents[1] / "docs" / "model_files.md"
 BEGIN, END = "<!-- {} from ipadapter/catalog.py: begin -->\n", "<!-- {} from ipadapter/catalog.py: end -->"
 TITLES = {"sd15": "SD1.5", "sdxl": "SDXL", "kolors": "Kolors", "flux": "Flux", "sd3.5": "SD3.5"}
 
@@ -71,7 +72,6 @@ def between(text: str, name: str) -> str:
 
 
 def main() -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     import conftest  # noqa: F401  # makes the pack importable
     from pack.ipadapter import catalog
 

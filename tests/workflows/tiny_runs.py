@@ -8,11 +8,10 @@ import torch
 from safetensors.torch import save_file
 
 import synthetic
-
-from .assets import FACE, SD15, SDXL, SHALLOW
-from .graph import Graph
-from .lessons.people import LORA
-from .sampling import TOKENS
+from authoring.lessons.people import LORA
+from harness.assets import FACE, SD15, SDXL, SHALLOW
+from harness.graph import Graph
+from harness.sampling import TOKENS
 
 Prompt = dict[str, Any]
 
