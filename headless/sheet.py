@@ -23,7 +23,7 @@ def import_sheets() -> Any:
         assert spec and spec.loader
         sys.modules[PACK] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[PACK])
-    return importlib.import_module(f"{PACK}.weight_schedules.sheets")
+    return importlib.import_module(f"{PACK}.charts.sheets")
 
 
 def label(value: object) -> str:

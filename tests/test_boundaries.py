@@ -10,8 +10,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ("pack.ipadapter.families", "pack.ipadapter.weights")  # plain data and a protocol; they import nothing
-CORE = ("ipadapter", "encoders", "weight_schedules", "masks", "demo_models", "model_files", "doctor")
-READS = {"encoders": ("pack.ipadapter",), "doctor": ("pack.ipadapter", "pack.encoders")}  # folder: what it imports
+CORE = ("ipadapter", "encoders", "weight_schedules", "charts", "masks", "demo_models", "model_files", "doctor")
+READS = {  # folder: what it imports beside itself
+    "charts": ("pack.weight_schedules",),
+    "doctor": ("pack.ipadapter", "pack.encoders"),
+    "encoders": ("pack.ipadapter",),
+}
 HOST = ("comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths", "nodes", "server")
 FILES = [path for folder in CORE for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -12,10 +12,10 @@ import torch
 from comfy_api.latest import io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ...charts.heat_map import THEMES, draw_schedule
 from ...ipadapter.families import LAYOUTS
 from ...masks.draw import draw_masks
 from ...masks.regions import TooManyRegions, check_room, draw_regions
-from ...weight_schedules.draw import THEMES, draw_schedule
 from ..drawn import to_image
 from ..masks import IPAdapterMaskComposite, IPAdapterSolidMask
 from ..regions import IPAdapterRegionsByColour, IPAdapterSplitCanvas, colour_regions, region_masks, split_regions
@@ -149,7 +149,7 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
         raise DescriptionError(f"Known families: {', '.join(LAYOUTS)}. Known themes: {', '.join(THEMES)}.")
     if described.node in ("IPAdapterWeightSchedule", "IPAdapterCombineSchedules"):
         blocks = LAYOUTS[family]
-        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme]).picture
+        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme])
     if described.node in ("IPAdapterSplitCanvas", "IPAdapterRegionsByColour"):
         return draw_regions(make_small(described))
     if described.node in ("IPAdapterSolidMask", "IPAdapterMaskComposite"):

@@ -3,7 +3,6 @@
 import pytest
 
 from pack.ipadapter.families import FLUX, SD35
-from pack.weight_schedules.draw import draw_schedule
 from pack.weight_schedules.easing import fall
 from pack.weight_schedules.layer_text import layer_names, parse_layer_text
 from pack.weight_schedules.layers import WEIGHT_TYPES, weigh_layers
@@ -59,12 +58,6 @@ def test_easing_types_act_over_the_order_of_blocks():
     weights = weigh_layers("ease in", 1.0, FLUX.blocks).weights
     assert weights == tuple(0.05 + 0.95 * fall(layer / 57) for layer in range(57))
     assert weights[0] == 1.0 and list(weights) == sorted(weights, reverse=True)
-
-
-def test_a_schedule_is_drawn_with_a_row_for_every_block():
-    drawn = draw_schedule(WeightSchedule("single0:1").resolve(FLUX.blocks), FLUX.blocks)
-    assert drawn.weights.shape[0] == 57 and drawn.weights[19].min() == 1.0
-    assert drawn.weights.sum() == drawn.weights[19].sum()
 
 
 def test_an_adapter_with_weights_for_the_first_blocks_gets_their_part_of_a_schedule():
