@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ...charts.heat_map import THEMES, draw_schedule
 from ...ipadapter.families import LAYOUTS
 from ...masks.draw import draw_masks
-from ...masks.regions import TooManyRegions, check_room, draw_regions
+from ...masks.regions import TooManyRegions, check_memory, draw_regions
 from ..drawn import to_image
 from ..masks import IPAdapterMaskComposite, IPAdapterSolidMask
 from ..regions import IPAdapterRegionsByColour, IPAdapterSplitCanvas, colour_regions, region_masks, split_regions
@@ -132,7 +132,7 @@ def make_small(described: Described) -> torch.Tensor:
         masks = make(shrunk(described, factor))
     except TooManyRegions as error:
         raise ValueError("Too many regions to be drawn here. They are seen when the graph has run.") from error
-    check_room(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
+    check_memory(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
     return masks
 
 
