@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from pack.nodes.applying import keys_values
-from performance.rig import Rig, added, decider_of, half_mask, in_windows
+from performance.rig import Rig, added, half_mask, hooks_of, in_windows
 from test_nodes_pack.counting import total
 
 RIG = Rig("sd15")
@@ -31,7 +31,7 @@ def grow_frames() -> dict[int, dict[str, Any]]:
 
 def _frames(frames: int) -> dict[str, Any]:
     patched = in_windows(RIG.follow(RIG.bare(), images=frames, per_frame=True))
-    store = decider_of(patched).store
+    store = hooks_of(patched).plans.store
     store.max_bytes = SMALL_BUDGET
     most = 0
 

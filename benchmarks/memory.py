@@ -9,6 +9,7 @@ import synthetic
 import synthetic_transformers
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
+from pack.nodes.applying.sources import Stored
 from pack.weight_schedules.layers import LayerWeights
 from pack.weight_schedules.schedule import of_layers
 from performance.rig import Rig
@@ -70,5 +71,6 @@ def kept_bytes(channels: Sequence[int], tokens: int) -> int:
 
 def _arranged_bytes(width: int, tokens: int) -> int:
     pair = (torch.zeros(1, tokens, width, dtype=HALF),) * 2
-    prompt = ImagePrompt(lambda *_: KeysValues(pair, pair), of_layers(LayerWeights((1.0,))))
-    return tensor_bytes(arrange(prompt, 0, 0, Rows((NEGATIVE, POSITIVE), frames=1), width // 64, 1.0))
+    prompt = ImagePrompt(Stored([KeysValues(pair, pair)], [None]), of_layers(LayerWeights((1.0,))))
+    rows = Rows((NEGATIVE, POSITIVE), frames=1)
+    return tensor_bytes(arrange(prompt, KeysValues(pair, pair), 0, rows, width // 64, 1.0))

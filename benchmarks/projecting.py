@@ -13,7 +13,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from pack.ipadapter.sites import Site, match_keys
+from pack.ipadapter.matching import match_keys
+from pack.ipadapter.sites import Site
 from pack.nodes.applying.keys_values import storage_type
 from pack.nodes.sampling.attach import sites_of
 from performance.rig import Rig

@@ -1,5 +1,6 @@
 """Load a face pack (a folder of ONNX networks) through insightface, from disk only."""
 
+import glob
 import importlib
 import logging
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from ..ipadapter.catalog import FACE_PACKS
 from ..ipadapter.errors import FaceError
 from ..ipadapter.names import inside
 from ..ipadapter.shared_files import SharedFiles, fingerprint
+from .onnx_files import network_role
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +33,18 @@ PROVIDER_PACKAGES = {
     "OpenVINO": "onnxruntime-openvino",
     "CoreML": "onnxruntime",
 }
+ROLES = {"detection": "detector", "recognition": "recogniser"}  # the networks of a whole pack, and their names in text
 _packs = SharedFiles()
 
 
 def import_face_module(name: str) -> ModuleType:
-    """A module of insightface, onnxruntime or cv2; FaceError with the real cause when it cannot be imported.
+    """A module of insightface, onnxruntime or cv2.
 
-    A package that is there but broken (onnxruntime without its libraries, one built for another numpy) raises other
-    errors than ImportError, and hides them under "insightface is required" in many packs: they are passed on here.
+    A broken package (onnxruntime without its libraries, or built for another numpy) raises other errors than
+    ImportError; its own words are part of ours.
+
+    Raises:
+        FaceError: the module is missing or broken, with the cause and what to install.
     """
     try:
         return importlib.import_module(name)
@@ -55,8 +61,9 @@ def import_face_module(name: str) -> ModuleType:
 
 
 def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
-    """onnxruntime's names for a provider of the user interface, with the CPU as the last resort for single operations,
-    and for all where onnxruntime does not offer the wished one.
+    """onnxruntime's names for a provider of the user interface, best first.
+
+    The CPU is always the last: for operations that the provider lacks, or for all where onnxruntime does not offer it.
     """
     if wished not in PROVIDERS:
         raise FaceError(f"Unknown provider {wished!r}: expected one of {', '.join(PROVIDERS)}.")
@@ -64,9 +71,9 @@ def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
 
 
 def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | None:
-    """Why faces run on the CPU though another provider was wished for; None where they run on the wished one.
+    """Why faces run on the CPU although another provider was chosen; None where they run on the chosen one.
 
-    `available` is what onnxruntime offers, else it is asked.
+    `available` are the providers that onnxruntime offers, by default those of the installed one.
     """
     offered = import_face_module("onnxruntime").get_available_providers() if available is None else available
     if choose_providers(wished, offered)[0] in PROVIDERS[wished]:
@@ -78,32 +85,74 @@ def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | 
 
 
 def find_pack(name: str, roots: Sequence[Path]) -> Path:
-    """The folder with a pack's .onnx files: <root>/models/<name>, or the folder of that name that a zip put inside it.
+    """The folder with a pack's .onnx files: <root>/models/<name>, or the folder of that name that a zip made inside it.
 
-    Raises FileNotFoundError naming the folder to make, where the pack is had and under which licence; FileNameError
-    for a name that is more than a folder's.
+    A folder with detector and recogniser is preferred to one that lacks either; `pack_fault` says what a folder lacks.
+
+    Raises:
+        FileNotFoundError: no such pack; names the folder to create, the pack's source and licence, and files that lie
+            in the wrong folder or are still packed.
+        FileNameError: a name that is more than a folder's.
     """
-    for root in roots:
-        folder = inside(root / "models", name, plain=True)
-        for candidate in (folder, folder / name):
-            if any(candidate.glob("*.onnx")):
-                return candidate
-    published = next((pack for pack in FACE_PACKS if pack.name == name), None)
-    file = f"the file {published.path} of " if published and published.path else ""
-    source = f"{file}{published.source}" if published else "wherever you have it from, with the licence it has there"
+    folders = [inside(root / "models", name, plain=True) for root in roots]
+    candidates = [each for folder in folders for each in (folder, folder / name) if any(each.glob("*.onnx"))]
+    if candidates:
+        return next((folder for folder in candidates if pack_fault(folder) is None), candidates[0])
     found = sorted({path.parent.name for root in roots for path in root.glob("models/*/*.onnx")})
     raise FileNotFoundError(
-        f"No face pack {name!r}: expected .onnx files in {' or '.join(str(root / 'models' / name) for root in roots)}. "
-        f"Get it from {source}. Packs found: {', '.join(found) or 'none'}. Nothing is downloaded for you."
+        f"No face pack {name!r}: expected .onnx files in {' or '.join(map(str, folders))}. {misplaced(name, roots)}"
+        f"Get it from {_source_of(name)}. Packs found: {', '.join(found) or 'none'}. Nothing is downloaded for you."
     )
+
+
+def pack_fault(folder: Path) -> str | None:
+    """What a pack's folder lacks for FaceID and what to do about it, one sentence for users; None for a whole pack.
+
+    FaceID needs a detector and a recogniser. A folder with a detector alone still crops faces.
+    """
+    files = sorted(folder.glob("*.onnx"))
+    roles = {file.name: network_role(file) for file in files}
+    damaged = [name for name, role in roles.items() if role is None]
+    missing = [title for role, title in ROLES.items() if role not in roles.values()]
+    if not missing:
+        return None
+    harm = f", and {' and '.join(damaged)} cannot be read" if damaged else ""
+    return (
+        f"The face pack {folder} has no {' and no '.join(missing)}{harm}; its files: {', '.join(roles) or 'none'}. Put "
+        f"all files of the pack into that folder, from {_source_of(folder.name)}."
+    )
+
+
+def misplaced(name: str, roots: Sequence[Path]) -> str:
+    """Sentences on a pack's zips that are still packed and on .onnx files outside of all packs' folders, each with what
+    to do and a blank at its end; empty where there are no such files.
+    """
+    text = ""
+    for root in roots:
+        target = root / "models" / name
+        for folder in (root, root / "models", target):
+            for path in sorted(folder.glob(f"{glob.escape(name)}*.zip")):
+                text += f"{path} is still packed: unpack it into {target}. "
+            if folder != target and (loose := sorted(path.name for path in folder.glob("*.onnx"))):
+                text += f"{folder} itself holds {', '.join(loose)}: move what is of this pack into {target}. "
+    return text
+
+
+def _source_of(name: str) -> str:
+    published = next((pack for pack in FACE_PACKS if pack.name == name), None)
+    if published is None:
+        return "wherever you have it from, with the licence it has there"
+    return f"the file {published.path} of {published.source}" if published.path else str(published.source)
 
 
 def load_pack(folder: Path, provider: str) -> Any:
     """A prepared insightface FaceAnalysis with only the detection and recognition networks of a pack.
 
     A provider that onnxruntime lacks becomes the CPU, with one line in the log. A pack that is still in use elsewhere
-    is not loaded twice. Raises FaceError when insightface or onnxruntime does not work, or when the pack
-    has no detector.
+    is not loaded twice.
+
+    Raises:
+        FaceError: insightface or onnxruntime does not work, a network is damaged, or the pack has no detector.
     """
     networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # a folder's own time says too little
     return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider, networks)

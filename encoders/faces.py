@@ -1,6 +1,6 @@
 """Find faces with insightface and turn them into what the FaceID adapters were trained on: 512 numbers and a crop."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..ipadapter.cache import ContentCache, content_key, serial
+from ..ipadapter.cache import ContentCache, image_keys, serial
 from ..ipadapter.errors import FaceError
 from .face_crops import aligned_crop, box_crop
 
@@ -94,14 +94,26 @@ def face_features(
 ) -> Faces:
     """The embeds and crops of one face per image, with an insightface FaceAnalysis whose settings stay as they are.
 
-    `images` are (n, h, w, 3) in 0..1. `normed` embeds have length 1, as all FaceID adapters but portrait unnorm and
-    Kolors want them. `cache` keeps detections and embeds by image content. Raises FaceError when a face is missing
-    and the choice is "error", when no image has one, or when the pack cannot recognise faces.
+    `images` are (n, h, w, 1, 3 or 4) in 0..1. `normed` embeds have length 1, as all FaceID adapters but portrait unnorm
+    and Kolors want them. `cache` stores detections and embeds by image content.
+
+    Raises:
+        FaceError: a face is missing and the choice is "error", no image has a face, or the pack has no recogniser.
     """
-    choice = choice or FaceChoice()
-    found = [detect(analysis, image, cache, choice.least_score) for image in images]
-    chosen, kept = select_faces(found, choice)
-    embeds = {number: _embed(analysis, images[number], chosen[number], cache) for number in dict.fromkeys(kept)}
+    wish = choice or FaceChoice()
+    keys = image_keys(images)
+
+    def faces_in(number: int) -> Tensor:
+        key = ("faces", serial(_detector(analysis)), keys[number], wish.least_score)
+        return _stored(cache, key, lambda: detect(analysis, images[number], wish.least_score))
+
+    def embed(number: int) -> Tensor:
+        face = chosen[number]
+        key = ("face embeds", serial(_recogniser(analysis)), keys[number], tuple(face.tolist()))
+        return _stored(cache, key, lambda: _embed(analysis, images[number], face))
+
+    chosen, kept = select_faces([faces_in(number) for number in range(len(images))], wish)
+    embeds = {number: embed(number) for number in dict.fromkeys(kept)}
     stacked = torch.stack([embeds[number] for number in kept])
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
@@ -199,33 +211,31 @@ def _corners(box: Any) -> list[float]:
     return [x, y, x + width, y + height, score]
 
 
-def detect(analysis: Any, image: Tensor, cache: ContentCache | None = None, least_score: float = 0.0) -> Tensor:
-    """All faces of one image (h, w, 3) at the first detection size that shows any, best score first; (faces, 16).
+def detect(analysis: Any, image: Tensor, least_score: float = 0.0) -> Tensor:
+    """All faces of one image (h, w, 1, 3 or 4) at the first detection size that shows any; (faces, 16), best first.
 
     The size is handed to the detector with the call. Its settings are neither needed nor touched: insightface 0.7.3
     ignores a second prepare(), and insightface 1.0 and later ignore an assigned input_size.
     """
+    detector = _detector(analysis)
+    sizes_to_try = _input_sizes(detector)
+    picture = _bgr(image)
+    for size in sizes_to_try:
+        boxes, points = detector.detect(picture, input_size=size)
+        points = np.full((len(boxes), 10), np.nan) if points is None else points.reshape(len(boxes), 10)
+        sizes = np.full((len(boxes), 1), 0 if size == sizes_to_try[0] else size[0])
+        found = torch.from_numpy(np.concatenate([boxes, points, sizes], axis=1)).float()
+        if len(found := found[found[:, 4] >= least_score]):
+            return found
+    return torch.zeros(0, 16)
+
+
+def _detector(analysis: Any) -> Any:
     detector = getattr(analysis, "det_model", None)
     if detector is None:
         found = type(analysis).__name__
         raise FaceError(f"Expected an insightface FaceAnalysis, found {found}: use the InsightFace loader.")
-
-    sizes_to_try = _input_sizes(detector)
-
-    def make() -> Tensor:
-        picture = _bgr(image)
-        for size in sizes_to_try:
-            boxes, points = detector.detect(picture, input_size=size)
-            points = np.full((len(boxes), 10), np.nan) if points is None else points.reshape(len(boxes), 10)
-            sizes = np.full((len(boxes), 1), 0 if size == sizes_to_try[0] else size[0])
-            found = torch.from_numpy(np.concatenate([boxes, points, sizes], axis=1)).float()
-            if len(found := found[found[:, 4] >= least_score]):
-                return found
-        return torch.zeros(0, 16)
-
-    if cache is None:
-        return make()
-    return cache.get_or_make(("faces", serial(detector), content_key(image), least_score), make)
+    return detector
 
 
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
@@ -234,19 +244,24 @@ def as_bytes(image: Tensor) -> NDArray[np.uint8]:
     return (colours * 255).clamp(0, 255).round().to(torch.uint8).numpy()
 
 
-def _embed(analysis: Any, image: Tensor, face: Tensor, cache: ContentCache | None) -> Tensor:
+def _recogniser(analysis: Any) -> Any:
     recogniser = analysis.models.get("recognition")
     if recogniser is None:
         raise FaceError(
             f"The face pack can detect faces but not tell them apart: it has {', '.join(analysis.models)} and no "
-            "recognition network. FaceID needs one (buffalo_l for the published adapters, antelopev2 for Kolors)."
+            "recognition network. FaceID needs one: put all files of the pack into its folder "
+            "(buffalo_l for the published adapters, antelopev2 for Kolors)."
         )
+    return recogniser
 
-    def make() -> Tensor:
-        return torch.from_numpy(recogniser.get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
 
-    key = ("face embeds", serial(recogniser), content_key(image), tuple(face.tolist()))
-    return cache.get_or_make(key, make) if cache is not None else make()
+def _embed(analysis: Any, image: Tensor, face: Tensor) -> Tensor:
+    """What the recogniser gives for a face (16,) of an image (h, w, c): (512,), not normed."""
+    return torch.from_numpy(_recogniser(analysis).get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
+
+
+def _stored(cache: ContentCache | None, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+    return make() if cache is None else cache.get_or_make(key, make)
 
 
 def _bgr(image: Tensor) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import conv2d, grid_sample, pad
 
+from ..ipadapter.checks import colours_of
 from .pictures import center_crop, resize_smoothly
 
 SIZE = 224
@@ -66,19 +67,23 @@ def scrambled(images: Tensor, sigma: float, generator: Generator) -> Tensor:
 
 
 def fade(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Pictures (n, h, w, c) blended with uniform noise: strength 0 is the picture, 1 is noise."""
     return images * (1 - strength) + torch.rand(images.shape, generator=generator) * strength
 
 
 def dissolve(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Pictures (n, h, w, c) in which each value is replaced by uniform noise with the probability `strength`."""
     replaced = torch.rand(images.shape, generator=generator) < strength
     return torch.where(replaced, torch.rand(images.shape, generator=generator), images)
 
 
 def gaussian(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Pictures (n, h, w, c) plus normal noise with `strength` as its standard deviation; not clamped."""
     return images + torch.randn(images.shape, generator=generator) * strength
 
 
 def shuffle(images: Tensor, strength: float, generator: Generator) -> Tensor:
+    """Pictures (n, h, w, c) distorted, turned by half a circle, and grained by strength (0 to 1); not clamped."""
     turned = scrambled(images, SMOOTHNESS * (1 - strength), generator)
     noise = torch.randn(images.shape, generator=generator) * (strength * GRAIN)
     return turned * (1 - noise) + noise
@@ -93,9 +98,9 @@ NOISES: dict[str, Callable[[Tensor, float, Generator], Tensor]] = {
 
 
 def squared(images: Tensor) -> Tensor:
-    """The middle square of pictures at 224 x 224, colours only."""
+    """The middle square of pictures (n, h, w, 1, 3 or 4) at 224 x 224, (n, 224, 224, 3), on the CPU."""
     side = min(images.shape[1:3])
-    return resize_smoothly(center_crop(images[..., :3].cpu(), side, side), SIZE, SIZE).contiguous()
+    return resize_smoothly(center_crop(colours_of(images).cpu(), side, side), SIZE, SIZE).contiguous()
 
 
 def noisy(kind: str, strength: float, blur: int = 0, images: Tensor | None = None) -> Tensor:

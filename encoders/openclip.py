@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ..ipadapter.errors import AdapterError
 from .openclip_layout import Tensors, has_text, to_openclip
 from .openclip_shapes import AUTO, architecture_of, without_values
-from .vision import CLIP_MEAN
 
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of OpenAI's CLIP (arXiv:2103.00020)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-OLDEST = (3, 3)  # open_clip: 2.24 gives hidden states with tokens before rows, and nothing between was tried
-NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # stands where a file brings no text tower
+OLDEST = (3, 3)  # open_clip: 2.24 gives hidden states (tokens, rows, width); releases in between were not tried
+NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # built for files without a text tower, never used
 
 
 class QuickGELU(nn.Module):
@@ -35,18 +35,18 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """The towers of a file and how they take their pictures and words."""
+class OpenClipEncoder:
+    """The towers of a file, and how pictures are prepared for them."""
 
     visual: nn.Module
-    text: nn.Module | None  # None: the file brings none, or one whose words need files that are not there
+    text: nn.Module | None  # None: the file has no text tower, or one whose tokeniser is in no checkpoint
     name: str
     layout: str
     activation: str
-    image_size: int
-    mean: tuple[float, ...] = CLIP_MEAN
-    std: tuple[float, ...] = CLIP_STD
-    crop: bool = True  # the middle of the picture, else all of it stretched to a square
+    image_size: int  # pixels: side of the square pictures
+    mean: tuple[float, ...]  # colour (3) in 0..1 that normalises to 0
+    std: tuple[float, ...]
+    crop: bool  # a picture that is not square is cropped to its middle, else stretched
 
     def __str__(self) -> str:
         words = "with" if self.text is not None else "without"
@@ -77,31 +77,30 @@ def open_clip_package() -> Any:
 
 def build_encoder(
     tensors: Tensors, architecture: str = AUTO, activation: str = AUTO, config: dict[str, Any] | None = None
-) -> Encoder:
+) -> OpenClipEncoder:
     """The encoder of a file's tensors, in their own precision.
 
-    The architecture is told from shapes where they can tell it, `config` (the contents of an open_clip_config.json)
-    or a name says it otherwise. An activation is in no shape: with "auto" it is that of the library whose layout the
-    file has, so transformers' files of OpenAI's sizes get QuickGELU and its SigLIPs GELU's tanh form.
+    The architecture comes from `config` (the contents of an open_clip_config.json), else from its name, else from the
+    tensors' shapes. Shapes do not show the activation: with "auto" it is that of the library whose layout the file has,
+    so transformers' files of OpenAI's sizes get QuickGELU and its SigLIPs the tanh form of GELU.
 
     Raises:
-        AdapterError: no package, no such architecture, tensors that are missing or do not fit.
+        AdapterError: the package is missing, no such architecture, tensors that are missing or do not fit.
     """
     open_clip = open_clip_package()
     named, layout = to_openclip(tensors)
     name, model = ("open_clip_config.json", config["model_cfg"]) if config else (architecture, None)
     if model is None:
         name, model = architecture_of(open_clip, named, architecture)
-    text = model["text_cfg"] if has_text(named) and _spoken(model["text_cfg"]) else None
-    model = {**model, "text_cfg": text or NO_TEXT}
-    visual, words = _towers(open_clip, model, named, text is not None)
+    text_config = model["text_cfg"] if has_text(named) and _has_tokeniser(model["text_cfg"]) else None
+    model = {**model, "text_cfg": text_config or NO_TEXT}
+    visual, text = _towers(open_clip, model, named, text_config is not None)
     chosen = _activation(model, name, layout) if activation == AUTO else activation
-    for tower in (visual, words):
+    for tower in (visual, text):
         if chosen != "own" and tower is not None:
             _set_activation(tower, chosen)
     size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
-    encoder = Encoder(visual, words, name, layout, chosen, size)
-    return replace(encoder, **_preprocessing(open_clip, name, config))
+    return OpenClipEncoder(visual, text, name, layout, chosen, size, **_preprocessing(open_clip, name, config))
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
@@ -117,19 +116,19 @@ def read_config(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _spoken(text: dict[str, Any]) -> bool:
-    """Whether the words become numbers with what open_clip brings; other tokenisers would be downloaded."""
+def _has_tokeniser(text: dict[str, Any]) -> bool:
+    """Whether a text tower uses the tokeniser that open_clip contains; others would be downloaded."""
     return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
 
 
 def _towers(open_clip: Any, model: dict[str, Any], named: Tensors, words: bool) -> tuple[Any, nn.Module | None]:
-    """Both towers with their tensors. They are built without values first: that takes no memory and no time."""
+    """Both towers, filled with their tensors. They are built without values, which takes no memory and no time."""
     keywords = {key: value for key, value in model.items() if key in ("embed_dim", "vision_cfg", "text_cfg")}
     quick = bool(model.get("quick_gelu"))
     with without_values():
         clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
     _fill(clip.visual, named, "visual.")
-    if any(buffer.is_meta for buffer in clip.visual.buffers()):  # tables that no file holds: they need a real one
+    if any(buffer.is_meta for buffer in clip.visual.buffers()):  # constant tables, in no file: build it with values
         with torch.random.fork_rng(devices=[]):
             clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
         _fill(clip.visual, named, "visual.")
@@ -168,7 +167,7 @@ def _fill(tower: nn.Module, named: Tensors, prefix: str) -> None:
 
 
 def _activation(model: dict[str, Any], name: str, layout: str) -> str:
-    """The activation that the library of this layout would use; "own" leaves an architecture's as it is."""
+    """The activation that a file's library uses; "own" stands for the one that the architecture is built with."""
     siglip = str(model["vision_cfg"].get("timm_pool")) == "map" and "siglip" in model["vision_cfg"]["timm_model_name"]
     if siglip:
         return "gelu_tanh" if layout == "transformers" else "gelu"
@@ -186,7 +185,7 @@ def _set_activation(tower: nn.Module, name: str) -> None:
 
 
 def _preprocessing(open_clip: Any, name: str, config: dict[str, Any] | None) -> dict[str, Any]:
-    """Mean, deviation and fit of the pictures that an architecture was published with."""
+    """Mean, standard deviation and fit of the pictures, as the architecture's first published weights want them."""
     if config:
         found = config.get("preprocess_cfg", {})
     else:
@@ -197,25 +196,25 @@ def _preprocessing(open_clip: Any, name: str, config: dict[str, Any] | None) -> 
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a vision tower says about n pictures."""
+class TowerOutput:
+    """What a vision tower gives for n pictures."""
 
     pooled: Tensor  # (n, d)
-    penultimate: Tensor  # (n, tokens, width), without the last norm
-    last: Tensor  # (n, tokens, width): without the last norm for CLIP, with it for SigLIP, as ComfyUI gives it
+    penultimate: Tensor  # (n, tokens, width), before the last norm
+    last: Tensor  # (n, tokens, width): before the last norm for CLIP, after it for SigLIP, as ComfyUI gives it
 
 
-def see(visual: Any, pixels: Tensor) -> Seen:
+def run_tower(visual: Any, pixels: Tensor) -> TowerOutput:
     """Pooled embeds and hidden states of normalised pixels (n, 3, size, size).
 
-    Architectures that are no transformers have no tokens: their last two maps come row by row, (n, h * w, channels).
+    A convolutional tower has maps instead of tokens: its last two come row by row, (n, h * w, channels).
     """
     hidden: list[Tensor] = []
 
-    def keep(_: nn.Module, __: Any, out: Tensor) -> None:
+    def record(_: nn.Module, __: Any, out: Tensor) -> None:
         hidden.append(out)
 
-    hooks = [block.register_forward_hook(keep) for block in _last_blocks(visual)]
+    hooks = [block.register_forward_hook(record) for block in _last_blocks(visual)]
     try:
         pooled = visual(pixels)
     finally:
@@ -224,11 +223,11 @@ def see(visual: Any, pixels: Tensor) -> Seen:
     tokens = [x.flatten(2).transpose(1, 2) if x.ndim == 4 else x for x in hidden]
     trunk = getattr(visual, "trunk", None)
     norm = trunk.norm if trunk is not None and getattr(trunk, "attn_pool", None) is not None else nn.Identity()
-    return Seen(pooled, tokens[0], norm(tokens[1]))
+    return TowerOutput(pooled, tokens[0], norm(tokens[1]))
 
 
 def _last_blocks(visual: Any) -> list[nn.Module]:
-    """The last block but one, and the last."""
+    """The last two blocks of a tower, in order."""
     tower = getattr(visual, "trunk", visual)
     if hasattr(tower, "transformer"):
         return list(tower.transformer.resblocks[-2:])
@@ -237,4 +236,4 @@ def _last_blocks(visual: Any) -> list[nn.Module]:
     for name in ("blocks", "stages", "layers"):
         if isinstance(found := getattr(tower, name, None), (nn.ModuleList, nn.Sequential)) and len(found) > 1:
             return [*found][-2:]
-    raise AdapterError(f"{type(tower).__name__} has no blocks that hidden states could be taken from.")
+    raise AdapterError(f"{type(tower).__name__} has no blocks whose output could be the hidden states.")

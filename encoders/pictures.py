@@ -23,7 +23,7 @@ SQUARES: dict[str, Corner] = {
     "center": lambda spare_y, spare_x: (spare_y // 2, spare_x // 2),
 }
 PAD = "pad"
-LONG = 32  # sides of a picture that is cut before it is resized, long over short; nearly everything is shorter
+LONG = 32  # long side over short side from which a picture is cut before it is resized; real ones are below
 
 
 def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
@@ -40,14 +40,14 @@ def center_crop(images: Tensor, height: int, width: int) -> Tensor:
     return images[:, y : y + height, x : x + width]
 
 
-def shorten(images: Tensor, ratio: int = LONG) -> Tensor:
-    """The middle of pictures or masks (n, h, w[, c]) that are more than `ratio` times as long as wide, that long.
+def shorten(images: Tensor) -> Tensor:
+    """Pictures or masks (n, h, w[, c]); of those over 32 times as long as wide, the middle that is 32 times as long.
 
-    Whatever resizes the short side and cuts the long one afterwards would make thousands of pixels of every pixel.
+    Resizing the short side of a longer one would make thousands of pixels of every pixel, only to cut them off again.
     """
     height, width = images.shape[1:3]
     short = min(height, width)
-    return center_crop(images, min(height, short * ratio), min(width, short * ratio))
+    return center_crop(images, min(height, short * LONG), min(width, short * LONG))
 
 
 def pad_to_square(images: Tensor) -> Tensor:

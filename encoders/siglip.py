@@ -15,7 +15,7 @@ from ..ipadapter.errors import CheckpointError
 
 PREFIX = "vision_model.head."
 PROBE = PREFIX + "probe"
-HEADS = 16  # of so400m
+HEADS = 16  # attention heads of so400m, the only SigLIP that adapters were trained with
 EPS = 1e-6
 _NAMES = (
     "probe", "attention.in_proj_weight", "attention.in_proj_bias", "attention.out_proj.weight",
@@ -23,11 +23,11 @@ _NAMES = (
     "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
 )  # fmt: skip
 KEYS = tuple(PREFIX + name for name in _NAMES)
-NORM = "vision_model.post_layernorm.weight"  # of the model itself, by which a file is known to be the model's
+NORM = "vision_model.post_layernorm.weight"  # of the model itself: equal in a loaded model and in its file
 
 
 def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
-    """Some tensors of a vision model's file, those of them that it has."""
+    """The tensors of a vision model's file under these keys; keys that the file lacks are left out."""
     if path.suffix.lower() in (".safetensors", ".sft"):
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in keys if key in file.keys()}  # noqa: SIM118  # no mapping
@@ -35,10 +35,13 @@ def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
     return {key: found[key] for key in keys if key in found}
 
 
-def pool(tokens: Tensor, head: Mapping[str, Tensor], heads: int = HEADS) -> Tensor:
+def pool(tokens: Tensor, head: Mapping[str, Tensor]) -> Tensor:
     """Tokens (n, t, width) after the last norm -> (n, width); in float32.
 
-    `head` holds the tensors of KEYS. Raises CheckpointError where one is missing.
+    `head` holds the tensors of KEYS.
+
+    Raises:
+        CheckpointError: one of them is missing.
     """
     if missing := [key for key in KEYS if key not in head]:
         raise CheckpointError(f"the vision file's pooling head has no {', '.join(missing)}")
@@ -48,7 +51,7 @@ def pool(tokens: Tensor, head: Mapping[str, Tensor], heads: int = HEADS) -> Tens
     parts = zip(
         (probe, x, x), w["attention.in_proj_weight"].chunk(3), w["attention.in_proj_bias"].chunk(3), strict=True
     )
-    q, k, v = (F.linear(part, weight, bias).unflatten(-1, (heads, -1)).transpose(1, 2) for part, weight, bias in parts)
+    q, k, v = (F.linear(part, weight, bias).unflatten(-1, (HEADS, -1)).transpose(1, 2) for part, weight, bias in parts)
     attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
     hidden = F.linear(attended, w["attention.out_proj.weight"], w["attention.out_proj.bias"])
     normed = F.layer_norm(hidden, (width,), w["layernorm.weight"], w["layernorm.bias"], EPS)

@@ -1,4 +1,4 @@
-"""Cut a reference into tiles, each with the mask of the place where it acts.
+"""Cut a reference into tiles, each with the mask of the region where it acts.
 
 Pictures are (n, height, width, channels), masks (m, height, width); a mask is as large as the picture that was cut.
 """
@@ -24,8 +24,10 @@ LEGACY_LEFTOVER = 56  # a remainder of this many pixels is worth a tile of its o
 
 @dataclass(frozen=True)
 class Tile:
-    images: Tensor
-    mask: Tensor
+    """A part of a reference and the region where it acts."""
+
+    images: Tensor  # (n, side, side, c)
+    mask: Tensor  # (m, height, width), as large as the picture that was cut
 
 
 def cut_reference(images: Tensor, mask: Tensor | None = None, sharpening: float = 0.0) -> list[Tile]:

@@ -1,138 +1,82 @@
-"""Encode images with a vision encoder that comes as a function: chunked, cached by content, masked, in tiles."""
+"""Encode pictures with a vision encoder: in chunks, stored by content, and in tiles."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ipadapter.cache import ContentCache, content_key
-from ..ipadapter.checks import check_images, check_mask
+from ..ipadapter.cache import ContentCache, image_keys
+from ..ipadapter.checks import check_images
 from ..ipadapter.errors import AdapterError
-from .pictures import shorten
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # colour that an encoder sees as 0 (arXiv:2103.00020)
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a vision encoder says about n images."""
-
-    pooled: Tensor  # (n, d): projected embeds of the whole image
-    hidden: Tensor  # (n, t, width): the penultimate layer's tokens, the first of them the class token
-
-
-Encode = Callable[[Tensor], Features]  # images (n, h, w, 3) in 0..1
+from .encoder import Features, VisionEncoder
 
 
 def encode_images(
-    encode: Encode,
-    images: Tensor,
-    chunk: int = 0,
-    cache: ContentCache | None = None,
-    encoder_key: Hashable = None,
+    encoder: VisionEncoder, images: Tensor, chunk: int = 0, cache: ContentCache | None = None
 ) -> Features:
-    """Features of images (n, h, w, 3 or 4), at most `chunk` encoded at once (0: all); alpha is ignored.
+    """Features of pictures (n, h, w, 1, 3 or 4), at most `chunk` encoded at once (0: all); alpha is ignored.
 
-    An image that occurs twice is encoded once. With a cache, a chunk is kept under `encoder_key` and its images'
-    content: per chunk, because the rows of a batch may differ in the last bit from rows encoded alone, and a result
-    must not depend on what ran before. Raises AdapterError for what is no image.
+    A picture that occurs twice is encoded once. With a cache, a chunk's features are stored under the encoder's key and
+    the pictures' content: per chunk and not per picture, because rows of a batch may differ in the last bit from rows
+    encoded alone, and a result must not depend on what ran before. The features are shared: never change them.
+
+    Raises:
+        AdapterError: no pictures, or colours that are NaN or infinite.
     """
-    images = check_images(images)
-    keys = [content_key(image) for image in images]
-    first: dict[bytes, int] = {}  # image -> where it comes first
-    for i, key in enumerate(keys):
-        first.setdefault(key, i)
+    colours = check_images(images)
+    keys = image_keys(images)
+    first: dict[bytes, int] = {}  # content -> the first row that has it
+    for row, key in enumerate(keys):
+        first.setdefault(key, row)
     unique = list(first)
     step = chunk or len(unique)
     parts: list[Features] = []
     for start in range(0, len(unique), step):
         part = unique[start : start + step]
-        make = _maker(encode, images, [first[key] for key in part])
-        parts.append(cache.get_or_make((encoder_key, *part), make) if cache is not None else make())
-    place = {key: i for i, key in enumerate(unique)}
-    return _join(parts, [place[key] for key in keys])
+        rows = [first[key] for key in part]
+
+        def make(rows: list[int] = rows) -> Features:
+            return encoder.encode(_take(colours, rows))
+
+        parts.append(make() if cache is None else cache.get_or_make((encoder.key, *part), make))
+    row_of = {key: row for row, key in enumerate(unique)}
+    rows = [row_of[key] for key in keys]
+    return Features(_join([part.pooled for part in parts], rows), _join([part.hidden for part in parts], rows))
 
 
-def _maker(encode: Encode, images: Tensor, rows: list[int]) -> Callable[[], Features]:
-    ascending = rows == list(range(rows[0], rows[-1] + 1))  # no copy of a long batch
-    return lambda: encode(images[rows[0] : rows[-1] + 1] if ascending else images[rows])
+def _join(parts: Sequence[Tensor], rows: list[int]) -> Tensor:
+    """Some rows of all parts; a single whole part comes back as it is, so that its content is hashed once."""
+    return _take(parts[0] if len(parts) == 1 else torch.cat(list(parts)), rows)
 
 
-def _join(parts: Sequence[Features], rows: Sequence[int]) -> Features:
-    pooled, hidden = torch.cat([part.pooled for part in parts]), torch.cat([part.hidden for part in parts])
-    if list(rows) == list(range(len(pooled))):
-        return Features(pooled, hidden)
-    return Features(pooled[list(rows)], hidden[list(rows)])
+def _take(x: Tensor, rows: list[int]) -> Tensor:
+    """Rows of a tensor; neighbours are not copied."""
+    if rows == list(range(len(x))):
+        return x
+    neighbours = rows == list(range(rows[0], rows[-1] + 1))
+    return x[rows[0] : rows[-1] + 1] if neighbours else x[rows]
 
 
-def black_image(size: int) -> Tensor:
-    """What plus adapters see where nothing was given to see: a black picture (1, size, size, 3)."""
-    return torch.zeros(1, size, size, 3)
+def encode_tiled(embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: int, ratio: float) -> Tensor:
+    """Embeds of pictures mixed with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
 
+    `embeds_of` encodes pictures to pooled embeds (n, d) or tokens (n, t, width). A single picture gives two rows,
+    whole * ratio and parts, which later count as two references: an oddity with which pictures were made, so it stays.
 
-def fit_to_square(images: Tensor, size: int) -> Tensor:
-    """Images (n, h, w, c) with the short side resized to `size` (bicubic) and the long one cut in the middle."""
-    if tuple(images.shape[1:3]) == (size, size):
-        return images
-    images = shorten(images)
-    height, width = images.shape[1:3]
-    scale = size / min(height, width)
-    shape = (round(scale * height), round(scale * width))
-    resized = F.interpolate(images.movedim(-1, 1), size=shape, mode="bicubic", antialias=True)
-    top, left = ((side - size) // 2 for side in shape)
-    return resized[..., top : top + size, left : left + size].movedim(1, -1)
-
-
-def hide_outside(images: Tensor, masks: Tensor, size: int, mean: Sequence[float] = CLIP_MEAN) -> Tensor:
-    """Images as the encoder takes them, (n, size, size, 3), with its mean colour where masks (m, h, w) are 0.
-
-    That is its normalised input times the mask. One mask serves all images, else as many masks as images.
+    Raises:
+        AdapterError: no pictures, or pictures with fewer pixels than tiles along a side.
     """
-    images = check_images(images)
-    masks = masks.unsqueeze(0) if masks.ndim == 2 else masks
-    if masks.ndim != 3 or 0 in masks.shape or len(masks) not in (1, len(images)):
-        raise AdapterError(
-            f"Expected one mask, or one for each of the {len(images)} images, as (masks, height, width), "
-            f"got {tuple(masks.shape)}."
-        )
-    masks = check_mask(masks)
-    visible = fit_to_square(masks.unsqueeze(-1).to(images), size)
-    background = torch.tensor(mean).to(images)
-    # An encoder rounds its input to 8 bits; rounding before the mask, as it does, leaves half a step of difference.
-    pixels = (fit_to_square(images, size).clamp(0, 1) * 255).round() / 255
-    return pixels * visible + background * (1 - visible)
-
-
-def encode_tiled(
-    encode: Encode,
-    images: Tensor,
-    tiles: int,
-    ratio: float,
-    chunk: int = 0,
-    cache: ContentCache | None = None,
-    encoder_key: Hashable = None,
-) -> Features:
-    """Features of images mixed with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
-
-    A single image gives two entries instead, whole * ratio and parts, which later count as two references.
-    That is no rule anybody would choose; pictures were made with it.
-    """
-    whole = encode_images(encode, images, chunk, cache, encoder_key)
+    whole = embeds_of(images)
     if tiles < 2:
         return whole
-    cut = cut_tiles(check_images(images), tiles)
-    parts = merge_tiles(encode_images(encode, cut, chunk, cache, encoder_key), tiles)
-    if len(images) == 1:
-        pairs = ((w * ratio, p) for w, p in ((whole.pooled, parts.pooled), (whole.hidden, parts.hidden)))
-        return Features(*(torch.cat(pair) for pair in pairs))
-    return Features(torch.lerp(parts.pooled, whole.pooled, ratio), torch.lerp(parts.hidden, whole.hidden, ratio))
+    parts = merge_tiles(embeds_of(cut_tiles(check_images(images), tiles)), tiles)
+    return torch.cat((whole * ratio, parts)) if len(images) == 1 else torch.lerp(parts, whole, ratio)
 
 
 def cut_tiles(images: Tensor, tiles: int) -> Tensor:
-    """Images (n, h, w, c) cut into tiles x tiles parts, row by row: (n * tiles * tiles, h // tiles, w // tiles, c)."""
+    """Pictures (n, h, w, c) cut into tiles x tiles parts, row by row: (n * tiles**2, h // tiles, w // tiles, c)."""
     height, width = images.shape[1] // tiles, images.shape[2] // tiles
     if not height or not width:
         raise AdapterError(
@@ -143,25 +87,25 @@ def cut_tiles(images: Tensor, tiles: int) -> Tensor:
     return grid.transpose(2, 3).flatten(0, 2)
 
 
-def merge_tiles(features: Features, tiles: int) -> Features:
-    """Features of n * tiles * tiles parts put together to those of n images, in the encoder's own number of tokens.
+def merge_tiles(embeds: Tensor, tiles: int) -> Tensor:
+    """Embeds of n * tiles * tiles parts merged to those of n pictures, in the same shape: (n, d) or (n, t, width).
 
-    Class tokens are averaged; the other tokens form a picture that is shrunk. Pooled embeds are averaged too, unless
-    their width is a square number: then they are shrunk as if they were a picture, which makes no sense and is kept
-    because pictures were made with it (ViT-H, 1024 wide).
+    The tokens of a part are a square grid, perhaps after tokens of the whole part (CLIP's class token, DINO's registers
+    too; SigLIP has none): the grids of all parts form one picture, which is shrunk to one grid, and the other tokens
+    are averaged. Pooled embeds are averaged as well, unless their width is a square number (1024 of ViT-H): those are
+    shrunk as if they were a grid, which has no meaning and stays because pictures were made with it.
     """
-    pooled = features.pooled.unflatten(0, (-1, tiles * tiles))
-    hidden = features.hidden.unflatten(0, (-1, tiles * tiles))
-    if math.isqrt(pooled.shape[-1]) ** 2 == pooled.shape[-1]:
-        joined = _shrink(pooled.unsqueeze(-1), tiles).squeeze(-1)
-    else:
-        joined = pooled.mean(1)
-    return Features(joined, torch.cat((hidden[:, :, :1].mean(1), _shrink(hidden[:, :, 1:], tiles)), dim=1))
+    parts = embeds.unflatten(0, (-1, tiles * tiles))
+    if embeds.ndim == 2:
+        square = math.isqrt(embeds.shape[1]) ** 2 == embeds.shape[1]
+        return _shrink(parts.unsqueeze(-1), tiles).squeeze(-1) if square else parts.mean(1)
+    leading = embeds.shape[1] - math.isqrt(embeds.shape[1]) ** 2
+    return torch.cat((parts[:, :, :leading].mean(1), _shrink(parts[:, :, leading:], tiles)), dim=1)
 
 
 def _shrink(parts: Tensor, tiles: int) -> Tensor:
     """Tokens (n, tiles * tiles, side * side, width) as one picture of tiles, averaged to (n, side * side, width)."""
     side = math.isqrt(parts.shape[2])
-    grid = parts[:, :, : side * side].unflatten(2, (side, side)).unflatten(1, (tiles, tiles))
+    grid = parts.unflatten(2, (side, side)).unflatten(1, (tiles, tiles))
     picture = grid.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)  # (n, width, rows, columns)
     return F.adaptive_avg_pool2d(picture, (side, side)).flatten(2).transpose(1, 2)

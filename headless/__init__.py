@@ -1,4 +1,6 @@
-"""One graph, a table of values, one machine or many: ComfyUI through its API. Nothing here is imported by ComfyUI.
+"""Batches: run a graph once for each row of a table, on servers or a cluster, through ComfyUI's API.
+
+ComfyUI never imports this folder.
 
 report = run_batch("graph.json", "rows.csv", "output/film", grid={"seed": [1, 2, 3]}, servers=["http://gpu-1:8188"])
 """

@@ -1,4 +1,4 @@
-"""Run a batch: read, check everything, run what is missing, write the results."""
+"""Run a batch: read and check everything, run the rows that are not done, write the results."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .errors import BatchError
+from .errors import BatchError, ServerLost
 from .graph import is_page_format, read_graph
 from .plan import Plan, in_order
 from .results import Outcome, Results, import_pyarrow
@@ -20,7 +20,7 @@ from .workers import Own, Running, Worker
 
 @dataclass(frozen=True)
 class Report:
-    """What a batch came to: every row's outcome in the table's order, and where it all lies."""
+    """The results of a batch: outcomes in the table's order, the files, and the number of rows that ran this time."""
 
     folder: Path
     outcomes: list[Outcome]
@@ -30,6 +30,7 @@ class Report:
 
     @property
     def failed(self) -> list[Outcome]:
+        """The outcomes of rows that ended with an error."""
         return [outcome for outcome in self.outcomes if outcome.error]
 
 
@@ -49,44 +50,49 @@ def run_batch(
     reorder: bool = True,
     progress: bool = True,
 ) -> Report:
-    """Run one graph once for every row of a table, and write pictures, results.parquet and a contact sheet.
+    """Run a graph once for each row of a table, and write pictures, results.parquet and a contact sheet.
 
     Args:
         graph: a workflow file or its JSON, in API or page format.
         table: a CSV, JSONL or Parquet file, or rows as dicts; None with a grid. Columns name inputs: `Title.input`,
-            `12.seed`, or `seed` where one node has it. Paths of pictures begin at the table's folder.
-        folder: where results go. What is there already of the same rows is not run again.
-        grid: values by column; every row is run with every combination.
+            `12.seed`, or `seed` where only one node has it. Paths of pictures begin at the table's folder.
+        folder: the folder of the results. Rows whose results are there already are not run again.
+        grid: values by column; each row is run with each combination.
         servers: URLs of running ComfyUIs.
         ray: address of a Ray cluster, or "auto"; each worker takes `gpus` of it and starts a ComfyUI there.
-        workers: how many ComfyUIs to start: here without servers and ray (1), on the cluster (as many as it has GPUs).
+        workers: number of ComfyUIs to start: here (without servers and ray; 1), on the cluster (one for each GPU).
         flags: command line flags for ComfyUIs that are started.
-        timeout: seconds that a row may take before its server counts as hung.
-        patience: seconds that a server may leave a question unanswered.
-        reorder: run rows in an order that reuses what servers have loaded; False keeps the table's.
+        timeout: seconds that a row may take before its server counts as lost.
+        patience: seconds that a server may take to answer a request before it counts as lost.
+        reorder: run rows in an order that reuses what servers have loaded; False: in the table's order.
+        progress: show a progress bar and messages.
 
     Raises:
-        BatchError: nothing was run; everything that is wrong with graph, table, pictures and servers, at once.
-        KeyboardInterrupt: it was interrupted; what was done is written, and the next call does the rest.
+        BatchError: no row was run; the message lists all errors in graph, table, pictures and servers.
+        KeyboardInterrupt: the batch was interrupted; the rows that ended are written, and the next call runs the rest.
     """
     import_pyarrow()
     loaded = read_graph(Path(graph)) if isinstance(graph, str | Path) else graph
     rows = read_table(Path(table)) if isinstance(table, str | Path) else [{}] if table is None else list(table)
     rows = product(rows, grid or {})
     pictures = Path(table).parent if isinstance(table, str | Path) else Path()
-    with started(hire(servers, ray, workers, gpus, flags, patience)) as staff:
-        infos = {worker.name: worker.nodes() for worker in staff}
-        if is_page_format(loaded):
-            loaded = staff[0].to_prompt(loaded)
+    with started(make_workers(servers, ray, workers, gpus, flags, patience)) as crew:
+        try:
+            infos = {worker.name: worker.nodes() for worker in crew}
+            if is_page_format(loaded):
+                loaded = crew[0].to_prompt(loaded)
+        except ServerLost as error:
+            raise BatchError(str(error)) from error
         plan = Plan(dict(loaded), rows, infos, pictures)
         if plan.problems:
             raise BatchError(plan.problems)
-        return run_plan(plan, Results(Path(folder)), staff, timeout, reorder, progress)
+        return run_plan(plan, Results(Path(folder)), crew, timeout, reorder, progress)
 
 
-def hire(
+def make_workers(
     servers: Sequence[str], ray: str | None, workers: int | None, gpus: float, flags: Sequence[str], patience: float
 ) -> Sequence[Worker]:
+    """The workers of a batch, not started; arguments as those of `run_batch`."""
     if ray and servers:
         raise BatchError("Name servers or a Ray cluster, not both.")
     if ray:
@@ -100,6 +106,7 @@ def hire(
 
 @contextlib.contextmanager
 def started(workers: Sequence[Worker]) -> Iterator[Sequence[Worker]]:
+    """Start the workers, and stop them at the end."""
     try:
         start_all(workers)
         yield workers
@@ -111,6 +118,7 @@ def started(workers: Sequence[Worker]) -> Iterator[Sequence[Worker]]:
 def run_plan(
     plan: Plan, results: Results, workers: Sequence[Worker], timeout: float, reorder: bool, progress: bool
 ) -> Report:
+    """Run the rows of a plan that are not done; arguments as those of `run_batch`."""
     outcomes = results.done(plan.rows)
     missing = [row for row in plan.rows if row.number not in outcomes]
     if reorder:
@@ -119,21 +127,21 @@ def run_plan(
     say: Callable[[str], None] = bar.write if progress else lambda text: None
     try:
         with bar, contextlib.closing(run_rows(missing, workers, timeout, say)) as ends:
-            for row, made, server, attempts in ends:
-                if isinstance(made, str):
-                    outcome = Outcome(row.number, row.key, row.values, server=server, error=made, attempts=attempts)
-                    say(f"row {row.number}: {made}")
+            for row, output, server, attempts in ends:
+                if isinstance(output, str):
+                    outcome = Outcome(row.number, row.key, row.values, server=server, error=output, attempts=attempts)
+                    say(f"row {row.number}: {output}")
                 else:
-                    outcome = results.keep(row, made, server, attempts)
-                results.note(outcome)
+                    outcome = results.save(row, output, server, attempts)
+                results.log(outcome)
                 outcomes[row.number] = outcome
                 bar.update()
     finally:
-        outcomes = results.done(plan.rows) | outcomes  # an interrupt may come between the journal's line and ours
+        outcomes = results.done(plan.rows) | outcomes  # the journal may have a line more after an interrupt
         written = results.write_table(outcomes.values(), plan.inputs)
     ordered = [outcomes[row.number] for row in plan.rows]
-    drawn = draw_sheet(results.folder, ordered)
-    sheet = results.folder / "contact sheet.png" if drawn else None
-    if drawn and sheet:
-        drawn.save(sheet)
+    sheet = None
+    if picture := draw_sheet(results.folder, ordered, plan.inputs):
+        sheet = results.folder / "contact sheet.png"
+        picture.save(sheet)
     return Report(results.folder, ordered, written, sheet, len(missing))

@@ -1,4 +1,4 @@
-"""One ComfyUI server over HTTP: upload pictures, run a graph, fetch what it made."""
+"""A ComfyUI server over HTTP: upload pictures, run a graph, fetch its output."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,12 +12,13 @@ from .errors import RowFailed, ServerLost, Stopped
 from .graph import NodeInfo, Prompt
 from .pictures import FOLDER
 
-FIRST_LOOK, LONGEST_WAIT = 0.01, 0.5  # seconds between looks at a run: short runs are seen soon, long ones cost little
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5  # seconds between polls: short runs end early, and long runs cost few requests
+CANCEL_PATIENCE = 5  # seconds
 
 
 @dataclass
-class Made:
-    """What a run made: files by name, numbers that nodes showed (scores), and the seconds that the server took."""
+class Output:
+    """The output of a run: files by name, numbers that nodes showed (scores), and the seconds that the server took."""
 
     files: list[tuple[str, bytes]]
     scores: dict[str, float] = field(default_factory=dict)
@@ -25,16 +26,20 @@ class Made:
 
 
 class Client:
-    """A server at a URL. `patience` is how many seconds it may leave a question unanswered before it counts as hung."""
+    """A server at a URL. A server that leaves a request without an answer for `patience` seconds counts as lost."""
 
-    def __init__(self, url: str, patience: float = 60) -> None:
+    def __init__(self, url: str, patience: float) -> None:
         self.url = url.rstrip("/")
         self.patience = patience
         self.session = requests.Session()
         self.uploaded: set[str] = set()
 
     def call(self, path: str, body: Any = None, timeout: float | None = None, **more: Any) -> requests.Response:
-        """A route's answer: POST when there is a body or files. ServerLost: there was no answer in time."""
+        """The answer of a route: GET without body and files, else POST.
+
+        Raises:
+            ServerLost: no answer within `timeout` seconds (without it, within `patience`), or an error of the server.
+        """
         method = "GET" if body is None and not more else "POST"
         try:
             answer = self.session.request(method, self.url + path, json=body, timeout=timeout or self.patience, **more)
@@ -45,35 +50,40 @@ class Client:
         return answer
 
     def nodes(self) -> NodeInfo:
+        """The server's node classes with their inputs."""
         return self.call("/object_info").json()
 
     def answers(self) -> bool:
+        """Whether there is a ComfyUI at this URL."""
         try:
             return self.call("/system_stats").ok
         except ServerLost:
             return False
 
     def upload(self, name: str, data: bytes) -> None:
-        """Put a picture into the input folder; under this name there is never another."""
-        if name not in self.uploaded:
-            answer = self.call("/upload/image", files={"image": (name, data)}, data={"subfolder": FOLDER})
-            if not answer.ok or answer.json()["name"] != name:
-                raise RowFailed(f"{self.url} did not take the picture {name}: {answer.text[:200]}")
-            self.uploaded.add(name)
-
-    def run(self, prompt: Prompt, timeout: float, stopped: Callable[[], bool] = lambda: False) -> Made:
-        """Run a graph to its end and fetch what it saved.
+        """Put a picture into the server's input folder. The name has the picture's hash, so it is never another's.
 
         Raises:
-            RowFailed: the server refused the graph, or a node raised; the message is the node's own.
-            ServerLost: no answer within `patience`, no end within `timeout` seconds, or the server forgot the run.
+            RowFailed: the server refused the picture.
+        """
+        answer = self.call("/upload/image", files={"image": (name, data)}, data={"subfolder": FOLDER})
+        if not answer.ok or answer.json()["name"] != name:
+            raise RowFailed(f"{self.url} did not take the picture {name}: {answer.text[:200]}")
+        self.uploaded.add(name)
+
+    def run(self, prompt: Prompt, timeout: float, stopped: Callable[[], bool]) -> Output:
+        """Run a graph to its end and fetch the files that it saved.
+
+        Raises:
+            RowFailed: the server refused the graph, or a node raised an error; the message is the node's own.
+            ServerLost: no answer within `patience`, no end within `timeout` seconds, or the server lost the run.
             Stopped: `stopped()` became true; the run is cancelled on the server.
         """
-        id = self.submit(prompt)
+        id = self._submit(prompt)
         try:
-            entry = self.wait(id, timeout, stopped)
+            entry = self._wait(id, timeout, stopped)
         except (ServerLost, Stopped, KeyboardInterrupt):
-            self.cancel(id)
+            self._cancel(id)
             raise
         for kind, data in entry["status"]["messages"]:
             if kind == "execution_error":
@@ -81,80 +91,88 @@ class Client:
             if kind == "execution_interrupted":
                 raise RowFailed("somebody interrupted the run on the server")
         outputs = entry["outputs"]
-        return Made(self.fetch(outputs), scores(outputs, prompt), seconds(entry["status"]["messages"]))
+        return Output(self._fetch(outputs), scores(outputs, prompt), seconds(entry["status"]["messages"]))
 
-    def submit(self, prompt: Prompt) -> str:
+    def _submit(self, prompt: Prompt) -> str:
         answer = self.call("/prompt", {"prompt": prompt})
         if answer.ok:
             return answer.json()["prompt_id"]
-        said = answer.json()
-        errors = [
-            f"{node['class_type']}: {error['message']}: {error['details']}"
-            for node in (said.get("node_errors") or {}).values()
-            for error in node["errors"]
-        ]
-        raise RowFailed("; ".join(errors) or said["error"]["message"])
+        raise RowFailed(reasons(answer.json()))
 
-    def wait(self, id: str, timeout: float, stopped: Callable[[], bool]) -> dict[str, Any]:
-        end, pause, looks = time.monotonic() + timeout, FIRST_LOOK, 0
+    def _wait(self, id: str, timeout: float, stopped: Callable[[], bool]) -> dict[str, Any]:
+        end, pause, polls = time.monotonic() + timeout, FIRST_PAUSE, 0
         while time.monotonic() < end:
             if entry := self.call(f"/history/{id}").json():
                 return entry[id]
             if stopped():
                 raise Stopped
-            looks += 1
-            if looks % 16 == 0 and not self.knows(id):
-                raise ServerLost(f"{self.url} was started again, and forgot the run")
+            polls += 1
+            if polls % 16 == 0 and not self._knows(id):
+                raise ServerLost(f"{self.url} was started again, and lost the run")
             time.sleep(pause)
-            pause = min(pause * 1.2, LONGEST_WAIT)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
         raise ServerLost(f"{self.url} was not done after {timeout:.0f} s")
 
-    def knows(self, id: str) -> bool:
+    def _knows(self, id: str) -> bool:
         queue = self.call("/queue").json()
         waiting = any(item[1] == id for part in queue.values() for item in part)
         return waiting or bool(self.call(f"/history/{id}").json())
 
-    def cancel(self, id: str) -> None:
+    def _cancel(self, id: str) -> None:
         try:
-            self.call("/queue", {"delete": [id]}, timeout=min(5, self.patience))
-            self.call("/interrupt", {"prompt_id": id}, timeout=min(5, self.patience))
+            self.call("/queue", {"delete": [id]}, timeout=min(CANCEL_PATIENCE, self.patience))
+            self.call("/interrupt", {"prompt_id": id}, timeout=min(CANCEL_PATIENCE, self.patience))
         except ServerLost:
-            pass  # nothing is left to cancel
+            pass  # its run is lost too
 
-    def fetch(self, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-        """Every file that was saved; previews where nothing was."""
-        listed = [
-            file
-            for ui in outputs.values()
-            for files in ui.values()
-            if isinstance(files, list)
-            for file in files
-            if isinstance(file, dict) and "filename" in file
-        ]
-        saved = [file for file in listed if file.get("type") == "output"] or listed
-        found = []
-        for file in saved:
+    def _fetch(self, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+        """Name and content of every file of a run."""
+        fetched = []
+        for file in files_in(outputs):
             query = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
             answer = self.call("/view?" + urlencode(query))
             if not answer.ok:
                 raise RowFailed(f"{self.url} says it saved {file['filename']}, and does not have it")
-            found.append((file["filename"], answer.content))
-        return found
+            fetched.append((file["filename"], answer.content))
+        return fetched
+
+
+def reasons(refusal: Mapping[str, Any]) -> str:
+    """Why a server refused a graph: the errors of its nodes, or of the whole graph."""
+    errors = [
+        f"{node['class_type']}: {error['message']}: {error['details']}"
+        for node in (refusal.get("node_errors") or {}).values()
+        for error in node["errors"]
+    ]
+    return "; ".join(errors) or refusal["error"]["message"]
+
+
+def files_in(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files that a run's nodes saved; their previews where no node saved a file."""
+    listed = [
+        file
+        for ui in outputs.values()
+        for files in ui.values()
+        if isinstance(files, list)
+        for file in files
+        if isinstance(file, dict) and "filename" in file
+    ]
+    return [file for file in listed if file.get("type") == "output"] or listed
 
 
 def seconds(messages: list[Any]) -> float:
-    """From the start of the execution to its end, by the server's clock."""
+    """From the start of an execution to its end, by the server's clock in milliseconds."""
     times = [data["timestamp"] for _, data in messages if "timestamp" in data]
     return (max(times) - min(times)) / 1000
 
 
 def scores(outputs: Mapping[str, Any], prompt: Prompt) -> dict[str, float]:
     """Numbers that nodes show, as Score nodes do, by node title and name: {"Score.score": 0.31}."""
-    found = {}
+    numbers = {}
     for id, ui in outputs.items():
-        entry = prompt[id] if id in prompt else {}
+        entry = prompt.get(id, {})
         title = entry.get("_meta", {}).get("title") or entry.get("class_type", id)
         for name, values in ui.items():
             if isinstance(values, list | tuple) and len(values) == 1 and type(values[0]) in (int, float):
-                found[f"{title}.{name}"] = float(values[0])
-    return found
+                numbers[f"{title}.{name}"] = float(values[0])
+    return numbers

@@ -1,4 +1,4 @@
-"""What can be wrong: with the table, with one row, with a server."""
+"""Errors of a batch: before the first run, in a row, or of a server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong before the first run: in a row (1 is the first; None: all), in a column or the graph."""
+    """An error before the first run: its row (from 1; None for all rows), its column or node, and what is wrong."""
 
     row: int | None
     column: str
@@ -18,7 +18,7 @@ class Problem:
 
 
 class BatchError(ValueError):
-    """Nothing was run; `problems` is everything that has to be put right first."""
+    """The batch cannot start, and no row was run; `problems` lists what to correct."""
 
     def __init__(self, problems: Sequence[Problem] | str) -> None:
         self.problems = [] if isinstance(problems, str) else list(problems)
@@ -26,11 +26,11 @@ class BatchError(ValueError):
 
 
 class RowFailed(RuntimeError):
-    """The server refused the row's graph, or a node raised; another server would do the same."""
+    """The server refused the row's graph, or a node raised an error; another server would do the same."""
 
 
 class ServerLost(RuntimeError):
-    """The server died, hangs or forgot the row; another server can still do it."""
+    """The server died, hangs or has lost the row; another server can still run the row."""
 
 
 class Stopped(RuntimeError):

@@ -1,7 +1,8 @@
-"""Workers on a Ray cluster: each actor owns one GPU and one ComfyUI with this pack. Ray is imported by `connect` only.
+"""Workers on a Ray cluster: each is an actor with a GPU and a ComfyUI process with this pack.
 
-Ray places the actors, starts them again where they died, and carries graphs, pictures and results. This folder travels
-with the job; a node needs Ray, ComfyUI (COMFYUI_PATH) with its packages, and the models.
+Ray chooses the machines, starts dead actors again, and carries graphs, pictures and outputs. This folder travels with
+the job; a machine needs Ray, ComfyUI (COMFYUI_PATH) with its packages, and the models. Ray is an extra, so functions
+import it.
 """
 
 import logging
@@ -12,20 +13,22 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .client import Made
+from .client import Output
 from .errors import BatchError, ServerLost, Stopped
 from .graph import NodeInfo, Prompt
 from .pictures import Picture
 from .plan import Row
 from .process import ROOT
-from .workers import Own, never
+from .workers import RETURN, Own
 
-EXCLUDED = [".cache", "output", "tests", "docs", "benchmarks", "workflows", "help", "web"]
-LOOK = 0.5  # seconds between looks at whether the batch was interrupted
+EXCLUDED = [  # from the folder that travels with the job
+    ".git", ".venv", "__pycache__", ".cache", "output", "tests", "docs", "benchmarks", "workflows", "help", "web",
+]  # fmt: skip
+POLL = 0.5  # seconds between checks whether the batch was interrupted
 
 
-class Holder:
-    """What lives on a node: a ComfyUI of its own."""
+class ServerActor:
+    """The half of a worker that runs on the cluster: a ComfyUI process of its own."""
 
     def __init__(self, flags: Sequence[str], patience: float) -> None:
         self.own = Own("", flags, patience)
@@ -34,20 +37,22 @@ class Holder:
         self.stopped = threading.Event()
 
     def ready(self) -> str:
-        """Start ComfyUI again if it was lost; where this is: the node, and the actor's process."""
+        """Start ComfyUI again if it was lost; the machine and the process id of this actor."""
         if self.is_lost:
-            self.own.revive()
+            self.own.revive(self.stopped.is_set)
             self.is_lost = False
         return f"{socket.gethostname()}, process {os.getpid()}"
 
     def nodes(self) -> NodeInfo:
+        """See Worker.nodes."""
         return self.own.nodes()
 
     def to_prompt(self, workflow: Mapping[str, Any]) -> Prompt:
+        """See Worker.to_prompt."""
         return self.own.to_prompt(workflow)
 
-    def run(self, prompt: Prompt, pictures: Mapping[str, Any], timeout: float) -> Made:
-        """`pictures` are references into the object store, by name; only those that are new here are fetched."""
+    def run(self, prompt: Prompt, pictures: Mapping[str, Any], timeout: float) -> Output:
+        """Run a graph. `pictures` are references into Ray's object store, by name; new pictures are fetched here."""
         import ray
 
         client = self.own.client
@@ -61,18 +66,20 @@ class Holder:
             raise
 
     def stop(self) -> None:
+        """Cancel the run, and end ComfyUI."""
         self.stopped.set()
         self.own.stop()
 
 
-class Shelf:
-    """Pictures in Ray's object store, each put there once; nodes copy them from each other."""
+class PictureStore:
+    """Puts each picture into Ray's object store once; machines copy it from each other."""
 
     def __init__(self) -> None:
         self.references: dict[str, Any] = {}
         self.lock = threading.Lock()
 
     def reference(self, picture: Picture) -> Any:
+        """A picture's reference; ValueError or OSError where the picture changed or is gone."""
         import ray
 
         with self.lock:
@@ -82,60 +89,69 @@ class Shelf:
 
 
 class RayWorker:
-    """One actor, seen from the driver.
+    """The half of a worker that runs in the driver.
 
-    Ray restarts the actor, and not its row: that goes to another worker at once instead of waiting for the restart.
+    Ray starts a dead actor again, but not its row: the row goes to another worker without waiting for the actor.
     """
 
-    def __init__(self, number: int, gpus: float, flags: Sequence[str], patience: float, shelf: Shelf) -> None:
+    def __init__(self, number: int, gpus: float, flags: Sequence[str], patience: float, store: PictureStore) -> None:
         self.name = f"actor {number + 1}"
-        self.gpus, self.flags, self.patience, self.shelf = gpus, flags, patience, shelf
+        self.gpus, self.flags, self.patience, self.store = gpus, flags, patience, store
         self.actor: Any = None
 
     def start(self) -> None:
         import ray
 
         options = {"num_gpus": self.gpus, "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 2}
-        self.actor = ray.remote(Holder).options(**options).remote(self.flags, self.patience)
-        self.name = self.ask(self.actor.ready.remote(), never, None)
+        self.actor = ray.remote(ServerActor).options(**options).remote(self.flags, self.patience)
+        self.name = self.answer(self.actor.ready.remote())
 
     def nodes(self) -> NodeInfo:
-        return self.ask(self.actor.nodes.remote(), never, None)
+        return self.answer(self.actor.nodes.remote())
 
     def to_prompt(self, workflow: Mapping[str, Any]) -> Prompt:
-        return self.ask(self.actor.to_prompt.remote(workflow), never, None)
+        return self.answer(self.actor.to_prompt.remote(workflow))
 
-    def run(self, row: Row, timeout: float, stopped: Callable[[], bool]) -> Made:
-        pictures = {picture.name: self.shelf.reference(picture) for picture in row.pictures}
-        within = timeout + 3 * self.patience  # the actor itself says sooner that its ComfyUI hangs
-        return self.ask(self.actor.run.remote(row.prompt, pictures, timeout), stopped, within)
+    def run(self, row: Row, timeout: float, stopped: Callable[[], bool]) -> Output:
+        pictures = {picture.name: self.store.reference(picture) for picture in row.pictures}
+        within = timeout + 3 * self.patience  # the actor itself reports a ComfyUI that hangs earlier than that
+        return self.answer(self.actor.run.remote(row.prompt, pictures, timeout), stopped, within)
 
-    def revive(self, stopped: Callable[[], bool], within: float = 300) -> None:
-        end = time.monotonic() + within
+    def revive(self, stopped: Callable[[], bool]) -> None:
+        end = time.monotonic() + RETURN
         while True:
             try:
-                self.name = self.ask(self.actor.ready.remote(), stopped, max(1.0, end - time.monotonic()))
+                self.name = self.answer(self.actor.ready.remote(), stopped, max(1.0, end - time.monotonic()))
                 return
             except ServerLost:
                 if time.monotonic() > end:
                     raise
                 time.sleep(1)
 
-    def ask(self, reference: Any, stopped: Callable[[], bool], within: float | None) -> Any:
-        """An actor's answer. ServerLost: it died, or gave none within so many seconds."""
+    def answer(self, reference: Any, stopped: Callable[[], bool] = lambda: False, within: float | None = None) -> Any:
+        """The result of a remote call; without `within` (seconds) it may take for ever.
+
+        Raises:
+            Stopped: `stopped()` became true.
+            ServerLost: no answer in time, or an error of Ray: the actor, its machine or an object is lost.
+            Exception: the actor's own error, as the actor raised it.
+        """
         import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import RayError, RayTaskError
 
         end = time.monotonic() + within if within else None
-        while not ray.wait([reference], timeout=LOOK)[0]:
+        while not ray.wait([reference], timeout=POLL)[0]:
             if stopped():
                 raise Stopped
             if end and time.monotonic() > end:
                 raise ServerLost(f"{self.name} does not answer")
         try:
             return ray.get(reference)
-        except RayActorError as error:
-            raise ServerLost(f"{self.name} died ({str(error).strip().splitlines()[0]})") from error
+        except RayTaskError as error:
+            raise error.cause from error
+        except RayError as error:
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            raise ServerLost(f"{self.name} is lost ({type(error).__name__}: {reason})") from error
 
     def stop(self) -> None:
         import ray
@@ -146,21 +162,23 @@ class RayWorker:
         try:
             ray.get(self.actor.stop.remote(), timeout=10)
         except RayError:
-            pass  # it is dead or hangs, and is killed in any case
+            pass  # a dead actor, or an actor that hangs; the next line ends both
         ray.kill(self.actor)
 
 
 def connect(address: str) -> None:
-    """Join a cluster: `auto`, `host:port` or `ray://host:10001`; not again where the program has joined one."""
+    """Join a cluster (`auto`, `host:port` or `ray://host:10001`), unless this program has joined one already.
+
+    Raises:
+        BatchError: Ray is not installed, or there is no cluster at the address.
+    """
     try:
         import ray
     except ImportError as error:
         raise BatchError('--ray needs Ray: python -m pip install "ray[default]"') from error
     if ray.is_initialized():
         return
-    os.environ.setdefault(
-        "RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", ".git,.venv,__pycache__"
-    )  # its own, said plainly
+    os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")  # Ray warns of every folder it names
     environment = {"working_dir": str(ROOT), "excludes": EXCLUDED}
     try:
         ray.init(address, runtime_env=environment, log_to_driver=False, logging_level=logging.WARNING)
@@ -171,17 +189,21 @@ def connect(address: str) -> None:
 def ray_workers(
     address: str, workers: int | None, gpus: float, flags: Sequence[str], patience: float
 ) -> list[RayWorker]:
-    """A worker for every GPU of a cluster, or as many as are asked for; Ray waits for nodes that are to come."""
+    """So many workers on a cluster; without a number, a worker for every `gpus` GPUs. Ray waits for machines to join.
+
+    Raises:
+        BatchError: see `connect`; or no number was given, and the cluster has too few GPUs for a worker.
+    """
     connect(address)
     import ray
 
     if workers is None:
-        found = ray.cluster_resources().get("GPU", 0)
-        workers = int(found / gpus) if gpus else 0
+        total = ray.cluster_resources().get("GPU", 0)
+        workers = int(total / gpus) if gpus else 0
         if not workers:
             raise BatchError(
-                f"The cluster has {found:g} GPUs, and a worker needs {gpus:g}. On a cluster without GPUs, say how many "
+                f"The cluster has {total:g} GPUs, and a worker needs {gpus:g}. On a cluster without GPUs, say how many "
                 "workers: --workers 4 --gpus 0"
             )
-    shelf = Shelf()
-    return [RayWorker(number, gpus, flags, patience, shelf) for number in range(workers)]
+    store = PictureStore()
+    return [RayWorker(number, gpus, flags, patience, store) for number in range(workers)]

@@ -1,4 +1,4 @@
-"""Page-format workflows as API prompts, converted by ComfyUI's own front end in a headless browser."""
+"""Convert workflows that the page saved to graphs in API format, with ComfyUI's own page in a headless browser."""
 
 import json
 import os
@@ -23,15 +23,15 @@ async (workflow) => {
 
 
 def to_prompt(workflow: Mapping[str, Any], url: str) -> Prompt:
-    """What pressing Run on a server's page would send.
+    """The graph that the Run button of the page at `url` would send for this workflow.
 
     Raises:
-        BatchError: there is no browser or no Playwright, or the workflow has nodes that the server does not know.
+        BatchError: there is no browser or no Playwright, or the server lacks nodes of the workflow.
     """
     path = os.environ.get("ATELIER_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if not path or not find_spec("playwright"):
         raise BatchError(
-            "The graph is in page format, and converting it takes Chromium and Playwright. Install both, or save the "
+            "The graph is in page format, which Chromium and Playwright convert. Install both, or save the "
             "graph with Export (API) in ComfyUI's menu."
         )
     from playwright.sync_api import sync_playwright
@@ -43,8 +43,8 @@ def to_prompt(workflow: Mapping[str, Any], url: str) -> Prompt:
         page.add_init_script(f"localStorage.setItem('workflow', {json.dumps(json.dumps(EMPTY))})")
         page.goto(url)
         page.wait_for_function(READY, timeout=60_000)
-        found = page.evaluate(CONVERT, dict(workflow))
+        converted = page.evaluate(CONVERT, dict(workflow))
         browser.close()
-    if found["unknown"]:
-        raise BatchError(f"The server has no node {', '.join(sorted(set(found['unknown'])))}. Install its pack.")
-    return found["prompt"]
+    if converted["unknown"]:
+        raise BatchError(f"The server has no node {', '.join(sorted(set(converted['unknown'])))}. Install its pack.")
+    return converted["prompt"]

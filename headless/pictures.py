@@ -1,4 +1,4 @@
-"""Pictures that rows name: files, or addresses on the local network. They are uploaded under their content's hash."""
+"""Pictures that rows name: files, or addresses on the local network. Servers get them under a hash of their content."""
 
 import hashlib
 import io
@@ -11,59 +11,87 @@ from urllib.parse import urlsplit
 import requests
 from PIL import Image, UnidentifiedImageError
 
-FOLDER = "batch"  # below a server's input folder
+from .graph import Prompt
+
+FOLDER = "batch"  # in a server's input folder
+SCHEMES = ("http://", "https://")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, where it is, and the name it has on servers."""
+    """A picture's path or address, and its file name on servers."""
 
     source: str
     name: str
 
     @property
     def value(self) -> str:
-        """What a Load Image node is given."""
+        """The value that a Load Image node takes."""
         return f"{FOLDER}/{self.name}"
 
     def read(self) -> bytes:
-        """Its bytes; ValueError when they are no longer those that were checked."""
+        """The picture's bytes; ValueError when they have changed since the check."""
         data = read(self.source)
         if name_of(data) != self.name:
             raise ValueError(f"{self.source} has changed since the batch began.")
         return data
 
 
+class Pictures:
+    """The pictures of a batch, each read once for the check; relative paths begin at `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.by_source: dict[str, Picture | str] = {}  # a text says what is wrong with the picture
+
+    def find(self, source: str) -> Picture:
+        """A picture by path or address; ValueError says what is wrong with it."""
+        if source not in self.by_source:
+            try:
+                self.by_source[source] = self._open(source)
+            except ValueError as error:
+                self.by_source[source] = str(error)
+        picture = self.by_source[source]
+        if isinstance(picture, str):
+            raise ValueError(picture)
+        return picture
+
+    def _open(self, source: str) -> Picture:
+        source = source if source.startswith(SCHEMES) else str(self.folder / source)
+        try:
+            return Picture(source, name_of(read(source)))
+        except UnidentifiedImageError:
+            raise ValueError(f"{source} is not a picture") from None
+        except (OSError, Image.DecompressionBombError) as error:  # requests' errors are OSErrors too
+            raise ValueError(f"cannot read the picture {source}: {error.__class__.__name__}") from error
+
+    def named_in(self, prompt: Prompt) -> tuple[Picture, ...]:
+        """The pictures whose values stand in a graph."""
+        values = {value for entry in prompt.values() for value in entry["inputs"].values() if isinstance(value, str)}
+        pictures = (picture for picture in self.by_source.values() if isinstance(picture, Picture))
+        return tuple(dict.fromkeys(picture for picture in pictures if picture.value in values))
+
+
 def name_of(data: bytes) -> str:
-    with Image.open(io.BytesIO(data)) as opened:  # reads the header only
-        ending = (opened.format or "png").lower()
-    return f"{hashlib.sha256(data).hexdigest()[:24]}.{ending}"
+    """A file name from a picture's hash and format; UnidentifiedImageError where the bytes are no picture."""
+    with Image.open(io.BytesIO(data)) as opened:  # reads only the header
+        suffix = (opened.format or "png").lower()
+    return f"{hashlib.sha256(data).hexdigest()[:24]}.{suffix}"
 
 
 def is_local(host: str) -> bool:
-    """Whether a host's addresses all lie in a private network or on this machine."""
-    found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
-    return all(ipaddress.ip_address(str(address).partition("%")[0]).is_private for address in found)
+    """Whether all addresses of a host are in a private network or on this machine."""
+    addresses = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, None)}
+    return all(ipaddress.ip_address(address).is_private for address in addresses)
 
 
 def read(source: str) -> bytes:
-    if not source.startswith(("http://", "https://")):
+    """The bytes at a path or address; ValueError for addresses outside the local network, OSError where it fails."""
+    if not source.startswith(SCHEMES):
         return Path(source).read_bytes()
     if not is_local(urlsplit(source).hostname or ""):
         raise ValueError(f"{source} is not on the local network. Download it, and name the file.")
-    answer = requests.get(source, timeout=60, allow_redirects=False)  # a redirect could lead anywhere
+    answer = requests.get(source, timeout=60, allow_redirects=False)  # a redirect could lead to another network
     if answer.status_code != 200:
         raise ValueError(f"{source} answered {answer.status_code}.")
     return answer.content
-
-
-def find_picture(source: str, folder: Path) -> Picture:
-    """A picture by address, or by path from a folder; ValueError says what is wrong with it."""
-    if not source.startswith(("http://", "https://")):
-        source = str(folder / source)
-    try:
-        return Picture(source, name_of(read(source)))
-    except UnidentifiedImageError:
-        raise ValueError(f"{source} is not a picture") from None
-    except OSError as error:  # requests' errors are OSErrors too
-        raise ValueError(f"cannot read the picture {source}: {error.__class__.__name__}") from error

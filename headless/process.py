@@ -1,4 +1,4 @@
-"""A ComfyUI of our own: started with this pack, in a folder that is gone when it stops."""
+"""A ComfyUI process with this pack, in a temporary folder of its own."""
 
 import os
 import shutil
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 SERVED = ROOT / ".cache" / "serve" / "models"  # where `python atelier.py serve` keeps models
 LEASH = Path(__file__).with_name("leash.py")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "user/default/workflows", "user/default/subgraphs", "models")
-NOT_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
+NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
 
 
 def find_comfyui() -> Path:
-    """The ComfyUI that COMFYUI_PATH names, else the one this pack lies in."""
+    """The ComfyUI that COMFYUI_PATH names, else the ComfyUI whose custom_nodes has this pack; BatchError without."""
     named = os.environ.get("COMFYUI_PATH")
     host = Path(named).resolve() if named else ROOT.parents[1]
     if not (host / "main.py").is_file() or not (host / "comfy").is_dir():
@@ -29,19 +29,21 @@ def find_comfyui() -> Path:
 
 
 def free_port() -> int:
+    """A port of this machine that no process uses."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def device_flags() -> list[str]:
-    import torch  # late: seconds, and only needed where a ComfyUI is started
+    """The flag --cpu on machines without a GPU."""
+    import torch  # here, because the import takes seconds and only starting a ComfyUI needs it
 
     return [] if torch.cuda.is_available() or torch.backends.mps.is_available() else ["--cpu"]
 
 
 def name_models(file: Path, host: Path) -> None:
-    """Write the list of model folders: ComfyUI's own, and those of `python atelier.py serve`."""
+    """Write the configuration of model folders: those of the ComfyUI in `host`, and of `python atelier.py serve`."""
     lines = []
     for name, models in {"host": host / "models", "served": SERVED}.items():
         folders = sorted(folder.name for folder in models.glob("*") if folder.is_dir())
@@ -51,7 +53,7 @@ def name_models(file: Path, host: Path) -> None:
 
 
 class ComfyUI:
-    """A ComfyUI process on a port of this machine; it ends with the process that started it, however that ends."""
+    """A ComfyUI process on a port of this machine; it ends with this process, also when this process is killed."""
 
     def __init__(self, flags: Sequence[str] = ()) -> None:
         self.host = find_comfyui()
@@ -61,7 +63,7 @@ class ComfyUI:
         self.url = ""
 
     def start(self, timeout: float = 240) -> None:
-        """Start it and wait until it answers; ServerLost with the end of its log when it does not."""
+        """Start the process and wait until it answers; ServerLost, with the end of its log, after `timeout` seconds."""
         self.base = Path(tempfile.mkdtemp(prefix="atelier-batch-"))
         for name in FOLDERS:
             (self.base / name).mkdir(parents=True)
@@ -69,7 +71,7 @@ class ComfyUI:
         try:
             pack.symlink_to(ROOT, target_is_directory=True)
         except OSError:  # Windows without developer mode
-            shutil.copytree(ROOT, pack, ignore=NOT_THE_PACK)
+            shutil.copytree(ROOT, pack, ignore=NOT_COPIED)
         name_models(self.base / "models.yaml", self.host)
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
@@ -81,32 +83,34 @@ class ComfyUI:
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, cwd=self.host,
-                start_new_session=True,  # Ctrl+C is for us: we stop it when its row is cancelled
+                start_new_session=True,  # Ctrl+C goes only to this process, which cancels the row, then stops ComfyUI
             )  # fmt: skip
         self.wait_until_ready(port, timeout)
 
     def wait_until_ready(self, port: int, timeout: float) -> None:
+        """Wait until the port is open; ServerLost, with the end of the log, after `timeout` seconds or an early end."""
         process, end = self.process, time.monotonic() + timeout
         assert process
-        while time.monotonic() < end and process.poll() is None:  # whoever stops it from beside takes self.process away
+        while time.monotonic() < end and process.poll() is None:  # `stop` in another thread sets self.process to None
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     return
             time.sleep(0.1)
         try:
-            said = self.log_file.read_text("utf-8", "replace")[-3000:]
+            log = self.log_file.read_text("utf-8", "replace")[-3000:]
         except FileNotFoundError:
-            said = "it was stopped before it answered"
+            log = "it was stopped before it answered"
         self.stop()
-        raise ServerLost(f"ComfyUI in {self.host} did not start:\n{said}")
+        raise ServerLost(f"ComfyUI in {self.host} did not start:\n{log}")
 
     @property
     def log_file(self) -> Path:
         return self.base / "comfyui.log"
 
     def stop(self) -> None:
-        process, self.process = self.process, None  # threads may stop it side by side
+        """Kill the process and remove its folder."""
+        process, self.process = self.process, None  # several threads may call this at once
         if process:
-            process.kill()  # there is nothing in its folder that anybody keeps
+            process.kill()  # its folder is removed, so ComfyUI has no files to finish
             process.wait()
             shutil.rmtree(self.base, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a batch leaves: files, a journal that a crash cannot spoil, and results.parquet."""
+"""The results of a batch: files, a journal that survives a crash, and results.parquet."""
 
 import io
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import PngImagePlugin
 
-from .client import Made
+from .client import Output
 from .errors import BatchError
 from .plan import Row
 
@@ -21,7 +21,7 @@ HEADER = 33  # bytes of a PNG before its second chunk: the signature, and the he
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a row ended: its files (relative to the batch's folder), or the error."""
+    """How a row ended: its files (relative to the batch's folder), or its error; `seconds` by the server's clock."""
 
     row: int
     key: str
@@ -35,7 +35,7 @@ class Outcome:
 
 
 def with_text(png: bytes, name: str, text: str) -> bytes:
-    """A PNG with one more text in it, its pixels and everything else as they were."""
+    """A copy of a PNG with another text chunk; all other chunks stay as they are."""
     info = PngImagePlugin.PngInfo()
     info.add_itxt(name, text)
     chunk = io.BytesIO()
@@ -45,7 +45,7 @@ def with_text(png: bytes, name: str, text: str) -> bytes:
 
 
 def write_whole(file: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file that never exists in part: first under another name, then renamed."""
     part = file.with_name(file.name + ".part")
     with part.open("wb") as sink:
         sink.write(data)
@@ -55,17 +55,17 @@ def write_whole(file: Path, data: bytes) -> None:
 
 
 class Results:
-    """The folder of a batch: `pictures/`, `results.jsonl` (a line as each row ends), `results.parquet` at the end."""
+    """The folder of a batch: `pictures/`, `results.jsonl` (a line for each row that ended), `results.parquet`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "pictures").mkdir(parents=True, exist_ok=True)
         self.journal = folder / "results.jsonl"
-        if self.journal.exists() and not self.journal.read_bytes().endswith(b"\n"):  # a crash cut off its last line
+        if self.journal.exists() and not self.journal.read_bytes().endswith(b"\n"):  # a crash cut its last line
             self.journal.write_bytes(self.journal.read_bytes() + b"\n")
 
     def earlier(self) -> Iterator[Outcome]:
-        """What earlier runs wrote; a line that a crash cut off is left out."""
+        """The outcomes in the journal, without a line that a crash cut."""
         if not self.journal.exists():
             return
         for line in self.journal.read_text("utf-8").splitlines():
@@ -75,43 +75,43 @@ class Results:
                 continue
 
     def done(self, rows: Iterable[Row]) -> dict[int, Outcome]:
-        """Rows that need not run again: the same graph, values and pictures, no error, and every file is there."""
-        found: dict[str, list[Outcome]] = defaultdict(list)
+        """Outcomes of rows that need not run again, by row: same graph, values and pictures, no error, all files."""
+        by_key: dict[str, list[Outcome]] = defaultdict(list)
         seen = set()
         for outcome in self.earlier():
             if not outcome.error and (outcome.row, outcome.key) not in seen:
                 if all((self.folder / file).is_file() for file in outcome.files):
                     seen.add((outcome.row, outcome.key))
-                    found[outcome.key].append(outcome)
-        kept = {}
+                    by_key[outcome.key].append(outcome)
+        done = {}
         for row in rows:
-            if same := found.get(row.key):
-                kept[row.number] = Outcome(**{**vars(same.pop(0)), "row": row.number, "values": row.values})
-        return kept
+            if same := by_key.get(row.key):
+                done[row.number] = Outcome(**{**vars(same.pop(0)), "row": row.number, "values": row.values})
+        return done
 
-    def keep(self, row: Row, made: Made, server: str, attempts: int) -> Outcome:
-        """Write a row's files."""
+    def save(self, row: Row, output: Output, server: str, attempts: int) -> Outcome:
+        """Write a row's files; its outcome."""
         written = []
-        for number, (name, data) in enumerate(made.files):
+        for number, (name, data) in enumerate(output.files):
             if data.startswith(PNG):
-                data = with_text(data, "batch", json.dumps({"row": row.number, "values": row.values}, default=str))
+                data = with_text(data, "batch", json.dumps({"row": row.number, "values": row.values}))
             tail = f"_{number}" if number else ""
             file = Path("pictures") / f"{row.number:05d}_{row.key[:8]}{tail}{Path(name).suffix}"
             write_whole(self.folder / file, data)
             written.append(file.as_posix())
         return Outcome(
-            row.number, row.key, row.values, written, made.seconds, server, attempts=attempts, scores=made.scores
+            row.number, row.key, row.values, written, output.seconds, server, attempts=attempts, scores=output.scores
         )
 
-    def note(self, outcome: Outcome) -> None:
-        """Add a line to the journal, after its files are there."""
+    def log(self, outcome: Outcome) -> None:
+        """Append an outcome to the journal; its files have to be written before."""
         with self.journal.open("a", encoding="utf-8") as journal:
             journal.write(json.dumps(asdict(outcome)) + "\n")
             journal.flush()
             os.fsync(journal.fileno())
 
     def write_table(self, outcomes: Iterable[Outcome], columns: Iterable[str]) -> Path:
-        """Write results.parquet: a line for every row of the table, in its order."""
+        """Write results.parquet, a row for each outcome in the table's order, and return its path."""
         pyarrow, parquet = import_pyarrow()
         outcomes = sorted(outcomes, key=lambda outcome: outcome.row)
         scores = sorted({name for outcome in outcomes for name in outcome.scores})
@@ -128,12 +128,14 @@ class Results:
 
 
 def as_array(values: list[Any]) -> Any:
+    """Values as a pyarrow array; unsigned where seeds need all 64 bits."""
     pyarrow, _ = import_pyarrow()
     large = any(isinstance(value, int) and value >= 2**63 for value in values)  # seeds go up to 2**64 - 1
     return pyarrow.array(values, pyarrow.uint64() if large else None)
 
 
 def import_pyarrow() -> tuple[Any, Any]:
+    """The modules pyarrow and pyarrow.parquet; BatchError says how to install them."""
     try:
         import pyarrow
         from pyarrow import parquet

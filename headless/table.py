@@ -1,4 +1,4 @@
-"""Tables of values: CSV, JSONL or Parquet, one row a run; and grids, every combination of values."""
+"""Tables of values (CSV, JSONL or Parquet; a run for each row), and grids (a run for each combination of values)."""
 
 import csv
 import itertools
@@ -9,30 +9,33 @@ from typing import Any
 
 from .errors import BatchError
 
-Values = dict[str, Any]  # by column; a column that is missing or None leaves the graph as it is
+Values = dict[str, Any]  # by column; the graph's own value stays where a column is missing or None
 
 
 def read_csv(file: Path) -> list[Values]:
+    """The rows of a CSV file with a header, all values as text."""
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines, strict=True)
         names = reader.fieldnames or []
         if twice := {name for name in names if names.count(name) > 1}:
             raise BatchError(f"{file}: the header names a column twice: {', '.join(sorted(twice))}.")
         rows = list(reader)
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         if None in row or None in row.values():
-            raise BatchError(f"{file}, row {rows.index(row) + 1}: expected {len(names)} cells, as in the header.")
+            raise BatchError(f"{file}, row {number}: expected {len(names)} cells, as in the header.")
     return rows
 
 
 def read_jsonl(file: Path) -> list[Values]:
+    """The rows of a file with a JSON object in each line that is not blank."""
     rows = []
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    lines = file.read_text("utf-8-sig").split("\n")  # splitlines() also splits at U+2028 and others that JSON allows
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise BatchError(f"{file}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise BatchError(f'{file}, line {number}: expected an object such as {{"seed": 1}}, found {line[:60]}')
@@ -41,6 +44,7 @@ def read_jsonl(file: Path) -> list[Values]:
 
 
 def read_parquet(file: Path) -> list[Values]:
+    """The rows of a Parquet file."""
     from pyarrow import parquet
 
     return parquet.read_table(file).to_pylist()
@@ -57,7 +61,7 @@ def read_table(file: Path) -> list[Values]:
     """The rows of a table.
 
     Raises:
-        BatchError: there is no such file, its ending is none of READERS, or it is not what its ending says.
+        BatchError: there is no such file, READERS has no reader for its suffix, or its content does not fit its suffix.
     """
     if not file.is_file():
         raise BatchError(f"There is no table {file}.")
@@ -67,12 +71,16 @@ def read_table(file: Path) -> list[Values]:
         return READERS[file.suffix.lower()](file)
     except BatchError:
         raise
-    except (csv.Error, UnicodeDecodeError, ValueError) as error:  # pyarrow's errors are ValueErrors too
+    except (csv.Error, ValueError) as error:  # a wrong encoding and pyarrow's errors are ValueErrors too
         raise BatchError(f"{file} cannot be read as {file.suffix[1:]}: {error}") from error
 
 
 def read_grid(texts: Iterable[str]) -> dict[str, list[str]]:
-    """`weight=0.4,0.8` as {"weight": ["0.4", "0.8"]}; a value with a comma stands in double quotes."""
+    """`weight=0.4,0.8` as {"weight": ["0.4", "0.8"]}; a value that has a comma stands in double quotes.
+
+    Raises:
+        BatchError: a text without a column or without values.
+    """
     grid = {}
     for text in texts:
         name, equals, values = text.partition("=")
@@ -86,12 +94,12 @@ def product(table: Sequence[Mapping[str, Any]], grid: Mapping[str, Sequence[Any]
     """Every row of the table with every combination of the grid's values; the last column varies fastest.
 
     Raises:
-        BatchError: a column stands in both, or nothing is left to run.
+        BatchError: a column stands in both, or there are no rows.
     """
     if both := {column for row in table for column in row} & set(grid):
         raise BatchError(f"These columns stand in the table and in the grid: {', '.join(sorted(both))}.")
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     rows = [{**row, **point} for row in table for point in points]
     if not rows:
-        raise BatchError("There is nothing to run: the table has no rows.")
+        raise BatchError("The table has no rows, so the batch has no runs.")
     return rows

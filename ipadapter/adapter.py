@@ -1,4 +1,4 @@
-"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every cross-attention."""
+"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every site."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from .block_layers import BLOCK_KEYS_VALUES, block_layer
+from .attention import Pair
 from .catalog import encoder_title
-from .config import AdapterConfig, Checkpoint, Projection
+from .config import AdapterConfig, Checkpoint
 from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
+from .mechanisms import LayerSizes
 from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
+from .projection_sizes import Projection
 from .resampler import Resampler, ResamplerSizes
+from .sites import KeyNumber
 from .time_resampler import TimeResampler
 
 
@@ -48,26 +51,22 @@ class AdapterNetwork(nn.Module):
     `operations` offers Linear and LayerNorm: torch.nn, or a host's that cast weights to the input's type and device.
     """
 
-    def __init__(
-        self,
-        config: AdapterConfig,
-        operations: Any = nn,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
+    def __init__(self, config: AdapterConfig, operations: Any = nn, device: torch.device | str | None = None) -> None:
         super().__init__()
         self.config = config
-        where: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.image_proj = NETWORKS[config.projection.kind](config.projection, operations=operations, **where)
+        self.image_proj = NETWORKS[config.projection.kind](config.projection, operations=operations, device=device)
         self.ip_adapter = nn.ModuleDict()
+        time = config.projection.resampler.dim if config.projection.resampler else 0
         for number, channels in zip(config.key_numbers, config.channels, strict=True):
-            time = config.projection.resampler.dim if config.projection.resampler else 0
-            sizes = (config.mechanism, config.context_dim, channels, config.head_dim, time)
-            self.ip_adapter[str(number)] = block_layer(*sizes, operations, **where)
+            sizes = LayerSizes(config.context_dim, channels, config.head_dim, time)
+            self.ip_adapter[str(number)] = config.mechanism.layer(sizes, operations, device=device)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> AdapterNetwork:
-        """The network over a checkpoint's own tensors, in their type, without copying them."""
+        """The network over a checkpoint's own tensors, in their type, without a copy of them.
+
+        In plain torch all parts must compute in one type: `.to(device, dtype)` converts a file of several.
+        """
         adapter = cls(checkpoint.config, operations, device="meta")
         groups = {"image_proj": checkpoint.image_proj, "ip_adapter": checkpoint.ip_adapter}
         weights = {f"{group}.{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
@@ -92,7 +91,7 @@ class AdapterNetwork(nn.Module):
             return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
         embeds = self._checked_embeds(embeds)
         if self.config.timed:
-            return embeds  # tokens are made of them at every step: `tokens_at`
+            return embeds  # `tokens_at` projects them at every step
         if kind != "face plus":
             return self.image_proj(embeds)
         face = self._checked_face(face).to(embeds)
@@ -109,19 +108,17 @@ class AdapterNetwork(nn.Module):
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of
-        that time (b, dim), which `keys_values` takes: for adapters that look anew at every step.
+        that time (b, dim), which `keys_values` takes: for adapters whose tokens depend on the step.
         """
         embeds = self._checked_embeds(embeds)
         times = torch.full((len(embeds),), timestep, dtype=torch.float32, device=embeds.device)
         return self.image_proj(embeds, times)
 
-    def layer(self, key_number: int) -> nn.ModuleDict:
-        """The weights of one cross-attention or block."""
+    def layer(self, key_number: KeyNumber) -> nn.ModuleDict:
+        """The modules of one cross-attention or block."""
         return cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
 
-    def keys_values(
-        self, tokens: Tensor, key_number: int, heads: int = 1, time: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def keys_values(self, tokens: Tensor, key_number: KeyNumber, heads: int = 1, time: Tensor | None = None) -> Pair:
         """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention or block with this number.
 
         Adapters for transformers norm keys by `heads`; some take the embedding of the time, (b, dim).
@@ -137,7 +134,7 @@ class AdapterNetwork(nn.Module):
                 f"The diffusion model has a cross-attention number {key_number}, "
                 f"the adapter ends at {self.config.key_numbers[-1]}."
             )
-        return BLOCK_KEYS_VALUES[self.config.mechanism](self.layer(key_number), tokens, heads, time)
+        return self.config.mechanism.keys_values(self.layer(key_number), tokens, heads, time)
 
     def _checked_embeds(self, embeds: Tensor | None) -> Tensor:
         width, takes = self.config.embed_dim, self.config.takes

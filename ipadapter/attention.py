@@ -1,7 +1,7 @@
 """Attend to image tokens beside text tokens: decoupled cross-attention (IP-Adapter, arXiv:2308.06721, eq. 5)."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ def scale_mean_with_channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tup
     return _times(k, penalty), (v - mean) + mean * penalty
 
 
-# Every scaling is a straight line in the weight, for K and for V: weights of schedules are found between those of 0 and
-# of 1 (`at_weight`), so a scaling that is none would need another way.
+# Every scaling is a straight line in the weight, for K and for V: `at_weight` interpolates the K and V of a schedule's
+# weight between those of 0 and 1.
 SCALINGS: dict[str, Scaling] = {
     "V only": scale_values,
     "K+V": scale_keys_and_values,
@@ -57,14 +57,13 @@ def at_weight(none: Pair, full: Pair, weight: float) -> Pair:
     return k, v
 
 
-@dataclass(frozen=True)
-class ImageTokens:
+class ImageTokens(NamedTuple):
     """Keys and values of an image prompt in one layer, (groups, heads, tokens, channels / heads) each, as `split_heads`
     gives them; `mask` is (rows or 1, n or 1, 1), None where it is 1 everywhere.
 
-    Rows are divided evenly into groups: one group for a whole batch, or one for every row, or anything between.
-    `gain` and `norms` are for adapters whose attention mixes image tokens with the picture's own, so that values cannot
-    carry the weight: what all of it is multiplied with, and the adapter's own norms of queries and keys.
+    Rows are divided evenly into groups: from one group for a whole batch to one for every row.
+    `gain` and `norms` are for adapters that attend to image tokens and the picture's own together, so that values
+    cannot carry the weight: the factor of the attention's output, and the adapter's own norms of queries and keys.
     """
 
     keys: Tensor
@@ -86,9 +85,11 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
     for image in images:
         groups, heads = image.keys.shape[:2]
         if groups not in queries:
-            queries[groups] = _fold_queries(q, groups, heads)
+            # The rows of a group share their image tokens. Folding them into one sequence, (groups, heads, rows /
+            # groups * n, width), spares copying keys and values for every row.
+            queries[groups] = q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
         seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
-        # One operation either way; a mask of ones gives the same bits as none, because multiplying by 1 is exact.
+        # One operation either way. A mask of ones gives the same bits as no mask, because multiplying by 1 is exact.
         out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
     return out
 
@@ -96,15 +97,6 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(groups, tokens, channels) -> (groups, heads, tokens, channels / heads), contiguous, ready for attention."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
-
-
-def _fold_queries(q: Tensor, groups: int, heads: int) -> Tensor:
-    """(rows, n, channels) -> (groups, heads, rows / groups * n, channels / heads).
-
-    The rows of a group share their image tokens, so folding them into one sequence spares copying K and V for every
-    row.
-    """
-    return q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
 
 
 def _times(x: Tensor, weight: Weight) -> Tensor:

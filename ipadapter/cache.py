@@ -1,22 +1,22 @@
-"""Keep what is expensive to make, by the content that it was made from, within a bound of bytes."""
+"""Results that are expensive to compute, stored by the content of their inputs within a bound of bytes."""
 
 import hashlib
 import itertools
 import threading
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 T = TypeVar("T")
 
 
 class ContentCache:
-    """A store of at most `max_bytes` of tensors that forgets what was used longest ago; safe to use from threads."""
+    """A store of at most `max_bytes` of tensors; the values used longest ago go first. Threads may share it."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -25,9 +25,9 @@ class ContentCache:
         self._lock = threading.Lock()
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value under a key, made now if it is not there; a value over the bound is made and not kept.
+        """The value under a key, made now if there is none; a value larger than the bound is returned and not stored.
 
-        Values are shared: whoever gets one must not change it. What goes wrong in `make` is raised and not kept.
+        Values are shared, so no caller may change one. An exception of `make` is raised and not stored.
         """
         with self._lock:
             if key in self._entries:
@@ -39,7 +39,7 @@ class ContentCache:
         size = tensor_bytes(value)
         with self._lock:
             if key in self._entries:
-                return self._entries[key][0]  # another thread was faster; everybody shares the first
+                return self._entries[key][0]  # another thread was faster: all threads share its value
             if size <= self.max_bytes:
                 self._entries[key] = (value, size)
                 self.bytes += size
@@ -48,7 +48,7 @@ class ContentCache:
         return value
 
     def clear(self) -> None:
-        """Forget everything; the counts of hits and misses stay."""
+        """Remove all values; the counts of hits and misses stay."""
         with self._lock:
             self._entries.clear()
             self.bytes = 0
@@ -70,34 +70,82 @@ def tensor_bytes(value: Any) -> int:
     return 0
 
 
-def content_key(tensor: Tensor) -> bytes:
+class LiveTensors:
+    """What was computed from tensors that are still alive, so that the same unchanged tensor is not read again.
+
+    ComfyUI hands over the same tensor at every run until a node before ours changes. A tensor that was changed in place
+    counts as another one: its version counter says so. Tensors made in inference mode, as nearly all in ComfyUI are,
+    have no such counter, so sums of their bits are compared: all values are read, in a twentieth of a digest's time.
+    Writing into a counted tensor's memory past torch (through numpy, say) is not noticed.
+    """
+
+    def __init__(self) -> None:
+        self._known: MutableMapping[Tensor, tuple[Hashable, dict[str, Any]]] = WeakIdKeyDictionary()
+
+    def get_or_make(self, tensor: Tensor, name: str, make: Callable[[], T]) -> T:
+        """The value that is kept for a tensor under a name, made now if there is none; it must not hold the tensor."""
+        if type(tensor) is not Tensor or tensor.layout != torch.strided or not tensor.numel() or tensor.is_meta:
+            return make()
+        state = _state(tensor)
+        known, values = self._known.get(tensor, (None, {}))
+        if known != state:
+            values = {}
+            self._known[tensor] = (state, values)
+        if name not in values:
+            values[name] = make()
+        return values[name]
+
+
+LIVE = LiveTensors()
+
+
+def _state(tensor: Tensor) -> Hashable:
+    """Equal as long as a live tensor is the same view of the same, unchanged memory."""
+    content = _bit_sums(tensor) if tensor.is_inference() else tensor._version
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), content
+
+
+def _bit_sums(tensor: Tensor, columns: int = 512) -> bytes:
+    """Sums of a tensor's memory as 64-bit numbers, over the rows and over the columns of a table 512 numbers wide.
+
+    A sum over all would not notice that a picture was mirrored in place.
+    """
+    data = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    if len(data) % 8 or data.data_ptr() % 8:
+        data = torch.nn.functional.pad(data, (0, -len(data) % 8))  # a copy, which begins where 64-bit numbers may
+    words = data.view(torch.int64)
+    table, rest = words[: len(words) // columns * columns].view(-1, columns), words[len(words) // columns * columns :]
+    return hashlib.blake2b(torch.cat((table.sum(0), table.sum(1), rest)).cpu().numpy().data).digest()
+
+
+def digest(tensor: Tensor) -> bytes:
     """A digest of a tensor's values, shape and type: equal for equal tensors, whatever their device or layout."""
-    digest = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=20)
-    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    digest.update(data.numpy().data)
-    return digest.digest()
+    found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=20)
+    found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.digest()
 
 
-_serials: dict[int, tuple[weakref.ref, int]] = {}
+def content_key(tensor: Tensor) -> bytes:
+    """The digest of a tensor, computed once while the tensor lives and does not change."""
+    return LIVE.get_or_make(tensor, "digest", lambda: digest(tensor))
+
+
+def image_keys(images: Tensor) -> tuple[bytes, ...]:
+    """The digest of each picture of a batch (n, h, w, 1, 3 or 4) without alpha, computed once like `content_key`."""
+    return LIVE.get_or_make(images, "images", lambda: tuple(digest(image[..., :3].float()) for image in images))
+
+
+_serials: MutableMapping[object, int] = WeakIdKeyDictionary()
 _numbers = itertools.count(1)
-_serials_lock = threading.RLock()  # a weak reference's callback can come while the same thread holds it
+_serials_lock = threading.Lock()
 
 
 def serial(obj: object) -> int:
     """A number for a live object that no other object ever gets, unlike id(); the object is not kept alive by it."""
     with _serials_lock:
-        known = _serials.get(id(obj))
-        if known is not None and known[0]() is obj:
-            return known[1]
-        address, number = id(obj), next(_numbers)
-
-        def forget(ref: weakref.ref) -> None:
-            with _serials_lock:
-                if _serials.get(address, (None,))[0] is ref:
-                    del _serials[address]
-
-        _serials[address] = (weakref.ref(obj, forget), number)
-        return number
+        if obj not in _serials:
+            _serials[obj] = next(_numbers)
+        return _serials[obj]
 
 
 def live_serials() -> int:

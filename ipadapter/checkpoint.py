@@ -4,18 +4,21 @@ import logging
 import pickle
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from .adapter import AdapterNetwork
 from .checks import check_tensors
-from .config import AdapterConfig, Checkpoint, Projection, family_of, label, read_projection
+from .config import AdapterConfig, Checkpoint
 from .errors import CheckpointError
-from .transformer_formats import Mechanism, mechanism_of, published_names
+from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
+from .projection_sizes import Projection, read_projection
+from .sites import KeyNumber
 
 __all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
 log = logging.getLogger(__name__)
@@ -44,7 +47,7 @@ FOREIGN = {  # what a file is when a key contains this
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a .safetensors file or of a pickle that holds nothing but tensors."""
+    """Tensors and metadata of a .safetensors file, or of a pickle that holds only tensors."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No adapter file at {path}.")
@@ -54,12 +57,12 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
                 # Copied, because a mapped file that somebody writes over later would end the whole program.
                 return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
-    except pickle.UnpicklingError:  # torch's own words advise to run what is in the file, and so are not passed on
+    except pickle.UnpicklingError:  # torch's message advises to run the code in the file, so it is not passed on
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or holds more than tensors, which could be a program and is "
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
-    except Exception as error:  # torch's readers raise whatever a damaged file leads them to: IndexError, OSError...
+    except Exception as error:  # for a damaged file torch's readers raise errors of many kinds: IndexError, OSError...
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
@@ -71,11 +74,11 @@ def read_checkpoint(
     metadata: Mapping[str, str] | None = None,
     shortcut: bool | None = None,
 ) -> Checkpoint:
-    """Tell what a state dict is by its shapes, and check every tensor of it.
+    """Read what a state dict is from its shapes, and check every tensor of it.
 
     `name` is the file's name, for messages and labels. FaceID Plus and its V2 have the same tensors: `shortcut`
-    (True: V2) decides if given, then the file's metadata, then its name; the choice is logged.
-    Raises CheckpointError naming the file, what was found and what is understood.
+    (True: V2) decides where it is given, then the file's metadata, then its name; the choice is logged.
+    Raises CheckpointError with the file's name, what it holds and which layouts are understood.
     """
     try:
         groups = _split(state_dict)
@@ -83,30 +86,29 @@ def read_checkpoint(
         layers = {key: tensor for key, tensor in groups["ip_adapter"].items() if key not in lora}
         mechanism = mechanism_of(layers)
         channels, context_dim = _read_layers(layers, mechanism)
-        projection = read_projection(groups["image_proj"], mechanism)
-        _check_widths(projection, context_dim)
+        projection = mechanism.read_projection(read_projection(groups["image_proj"]))
+        _check_projection(projection, context_dim, mechanism)
         lora_fault = _lora_fault(lora, len(channels))
         if shortcut is None:
             shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
-        shortcut = projection.kind == "face plus" and shortcut
-        family = family_of(projection, context_dim, mechanism)
-        config = AdapterConfig(
-            variant=label(projection, family, context_dim, bool(lora), shortcut, name, mechanism),
-            family=family,
+        unnamed = AdapterConfig(
+            variant="",
+            family=mechanism.family(projection, context_dim),
             projection=projection,
             context_dim=context_dim,
             key_numbers=tuple(channels),
             channels=tuple(channels.values()),
             has_lora=bool(lora) and not lora_fault,
-            shortcut=shortcut,
+            shortcut=projection.kind == "face plus" and shortcut,
             mechanism=mechanism,
-            head_dim=len(layers["0.norm_q.weight"]) if "0.norm_q.weight" in layers else 0,
+            head_dim=mechanism.head_width(layers),
             lora_fault=lora_fault,
         )
+        config = replace(unnamed, variant=mechanism.label(unnamed, name))
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:
         raise CheckpointError(f"{name} is no adapter that can be used: {error}. {UNDERSTOOD}") from error
-    log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, family, config.tokens, len(channels))
+    log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, config.family, config.tokens, len(channels))
     if lora_fault:
         log.warning("%s: the LoRA in it cannot be used: %s", name, lora_fault)
     return Checkpoint(name, config, groups["image_proj"], layers, lora)
@@ -121,7 +123,7 @@ def _flat(state_dict: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """The two groups, without their prefixes, of a nested or flat state dict, which may lie in one wrapper more."""
+    """The two groups, without their prefixes, of a nested or flat state dict; it may lie one level deeper."""
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(f"it holds a {type(state_dict).__name__} instead of named tensors")
 
@@ -155,39 +157,46 @@ def _describe(flat: Mapping[str, Tensor]) -> str:
     return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
 
 
-def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[int, int], int]:
-    """Channels by number of the cross-attentions in ascending order, and the width of the tokens that they read."""
-    found: dict[int, dict[str, torch.Size]] = {}
+def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[KeyNumber, int], int]:
+    """Channels of every key number in rising order, and the width of the tokens that the layers read."""
+    known = mechanism.layer(LayerSizes(1, 1, 1, 1), nn, device="meta").state_dict()
+    found: dict[KeyNumber, dict[str, torch.Size]] = {}
     for key, tensor in layers.items():
-        if mechanism != "cross-attention" and not KEY_VALUE.fullmatch(key):
-            continue  # norms and biases, which the network's own shapes are compared with
-        if not (match := KEY_VALUE.fullmatch(key)) or tensor.ndim != 2:
+        number, _, tensor_name = key.partition(".")
+        match = KEY_VALUE.fullmatch(key)
+        if not number.isdecimal() or tensor_name not in known or (match and tensor.ndim != 2):
             raise CheckpointError(f"its ip_adapter group holds {key} of shape {tuple(tensor.shape)}")
-        found.setdefault(int(match[1]), {})[match[2]] = tensor.shape
-    odd = mechanism == "cross-attention"
-    expected = list(range(1, 2 * len(found), 2) if odd else range(len(found)))
-    if not found or sorted(found) != expected:
-        what, wanted = ("cross-attentions", "odd numbers") if odd else ("blocks", "numbers from 0")
-        raise CheckpointError(f"its {what} are numbered {sorted(found)}, expected {wanted} without a gap")
+        if match:
+            found.setdefault(int(match[1]), {})[match[2]] = tensor.shape
+    site, expected = mechanism.site, mechanism.numbers(len(found))
+    if not found or tuple(sorted(found)) != expected:
+        wanted = ", ".join(map(str, mechanism.numbers(3)))
+        raise CheckpointError(f"its {site}s are numbered {sorted(found)}, expected {wanted}... without a gap")
     for number, pair in found.items():
         if set(pair) != {"k", "v"} or pair["k"] != pair["v"]:
             shapes = ", ".join(f"to_{part}_ip {tuple(shape)}" for part, shape in sorted(pair.items()))
-            raise CheckpointError(f"cross-attention {number} needs to_k_ip and to_v_ip of one shape, found {shapes}")
+            raise CheckpointError(f"{site} {number} needs to_k_ip and to_v_ip of one shape, found {shapes}")
     widths = {pair["k"][1] for pair in found.values()}
     if len(widths) > 1:
-        raise CheckpointError(f"its cross-attentions read tokens of different widths {sorted(widths)}")
+        raise CheckpointError(f"its {site}s read tokens of different widths {sorted(widths)}")
     return {number: found[number]["k"][0] for number in expected}, widths.pop()
 
 
-def _check_widths(projection: Projection, context_dim: int) -> None:
+def _check_projection(projection: Projection, context_dim: int, mechanism: Mechanism) -> None:
     # Kolors FaceID Plus gives tokens as wide as the text encoder's, which the UNet's text projection halves.
     wide = projection.kind == "face plus" and projection.token_dim == 2 * context_dim
     if projection.token_dim != context_dim and not wide:
         raise CheckpointError(f"its projection gives tokens {projection.token_dim} wide, its layers read {context_dim}")
+    if projection.timed != mechanism.timed:
+        needs = "that of a time resampler" if mechanism.timed else "one without the time"
+        raise CheckpointError(
+            f"its layers are those of a {mechanism.name}, whose projection is {needs}, and its projection is "
+            f"{projection.kind}"
+        )
 
 
 def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
-    """What a file's LoRA lacks; nothing where there is none. The adapter can be used without it."""
+    """The first part that a file's LoRA lacks, or "" for a complete LoRA or none. Without it the adapter works."""
     if not lora:
         return ""
     for number in range(2 * layers):
@@ -199,7 +208,7 @@ def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
 
 
 def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
-    """Every tensor must be the one that a network with this config has."""
+    """Compare names and shapes of all tensors with those of a network of this config."""
     network = AdapterNetwork(config, device="meta")
     for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
         expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
@@ -213,20 +222,20 @@ def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layer
 def _tell_shortcut(
     state_dict: Mapping[str, Any], projection: Projection, context_dim: int, name: str, metadata: Mapping[str, str]
 ) -> bool:
-    """Whether FaceID Plus is V2, which tensors cannot tell; False for every other kind."""
+    """Whether a FaceID Plus is V2: both have the same tensors. False for every other kind."""
     if projection.kind != "face plus":
         return False
     if projection.token_dim != context_dim:
         return True  # Kolors FaceID Plus was only published with the shortcut
     texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
     if "faceidplusv2" in state_dict:  # the mark that other loaders put on what they read
-        log.info("%s: FaceID Plus %s, told by its loader", name, "V2" if state_dict["faceidplusv2"] else "V1")
+        log.info("%s: FaceID Plus %s, as its loader says", name, "V2" if state_dict["faceidplusv2"] else "V1")
         return bool(state_dict["faceidplusv2"])
     for source, text in texts.items():
         if match := re.search(r"faceidplus(v2)?|(plusv2)", re.sub(r"[-_. ]", "", text.lower())):
             shortcut = any(match.groups())
-            log.info("%s: FaceID Plus %s, told by %s", name, "V2" if shortcut else "V1", source)
+            log.info("%s: FaceID Plus %s, as in %s", name, "V2" if shortcut else "V1", source)
             return shortcut
     shortcut = context_dim == 2048  # for SDXL only V2 was published
-    log.warning("%s: FaceID Plus %s assumed, neither metadata nor file name tell", name, "V2" if shortcut else "V1")
+    log.warning("%s: FaceID Plus %s assumed: neither metadata nor name say which", name, "V2" if shortcut else "V1")
     return shortcut

@@ -1,5 +1,7 @@
-"""Which pictures, masks, embeds and weights can be worked with: whatever is not like this would make a wrong picture
-without a word, so it is refused by name.
+"""Checks of pictures, masks, embeds and weights: a bad value is refused by its input's name.
+
+Without them such a value would silently draw a wrong picture. A tensor that was scanned is not scanned again while it
+lives and stays the same.
 """
 
 import math
@@ -10,29 +12,36 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .cache import LIVE
 from .errors import AdapterError
 
-# Far beyond what anybody means: masks go from 0 to 1, published embeds stay below 1,000, and widgets end at 5. Half
+# Far above real values: masks go from 0 to 1, published embeds stay below 1,000, and widgets end at 5. Half
 # precision ends at 65,504.
 LARGEST_MASK, LARGEST_EMBED, LARGEST_WEIGHT = 16.0, 1e5, 1e3
 NO_NUMBERS = "holds values that are not numbers (NaN or infinite)"
 
 
 def extremes(x: Tensor) -> tuple[float, float]:
-    """The least and the greatest value of a tensor; NaN where any of it is."""
+    """The least and the greatest value of a tensor; NaN where any value is NaN."""
     low, high = torch.aminmax(x.detach().float() if x.element_size() == 1 else x.detach())
     return float(low), float(high)
 
 
 def is_finite(x: Tensor) -> bool:
-    """Whether every value of a tensor is a number; an empty one has no other."""
+    """Whether every value of a tensor is a finite number; true for a tensor without values."""
     return not x.numel() or all(map(math.isfinite, extremes(x)))
+
+
+def extremes_once(x: Tensor) -> tuple[float, float]:
+    """`extremes`, computed once while the tensor lives and does not change."""
+    return LIVE.get_or_make(x, "extremes", lambda: extremes(x))
 
 
 def check_pictures(images: Any, name: str = "image") -> Tensor:
     """Pictures (n, h, w, 1 to 4) in float32, with their channels.
 
-    AdapterError for none, for whole numbers in place of 0 to 1, and for values that are not numbers.
+    Raises:
+        AdapterError: no pictures, integers instead of floats from 0 to 1, or colours that are NaN or infinite.
     """
     _check_kind(images, name, "pictures")
     shape = tuple(images.shape)
@@ -40,8 +49,8 @@ def check_pictures(images: Any, name: str = "image") -> Tensor:
         raise AdapterError(f"{name}: expected images of shape (images, height, width, 3 or 4 colours), got {shape}.")
     if 0 in shape:
         raise AdapterError(f"{name}: expected at least one image with at least one pixel, got a batch of {shape}.")
-    colours = images[..., :3]  # what lies in alpha is not looked at
-    if not is_finite(colours):
+    colours = images[..., :3]  # alpha may hold anything: no encoder sees it
+    if not LIVE.get_or_make(images, "finite colours", lambda: is_finite(colours)):
         bad = next(number for number, image in enumerate(colours, 1) if not is_finite(image))
         raise AdapterError(
             f"{name}: Image {bad} of {len(images)} {NO_NUMBERS}: whatever made it went wrong, often a VAE in half "
@@ -50,33 +59,47 @@ def check_pictures(images: Any, name: str = "image") -> Tensor:
     return images.float()
 
 
+def colours_of(images: Tensor) -> Tensor:
+    """Pictures (n, h, w, 1, 3 or 4) as (n, h, w, 3): grey becomes three equal channels, alpha is left out."""
+    return images[..., :3].expand(*images.shape[:3], 3)
+
+
 def check_images(images: Tensor) -> Tensor:
-    """Images as an encoder takes them, (n, h, w, 3) without alpha; AdapterError says what is wrong with others."""
-    if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[-1] not in (3, 4)):
+    """Pictures as encoders take them, (n, h, w, 3) in float32, of grey, RGB or RGBA ones.
+
+    Raises:
+        AdapterError: any other shape, and what `check_pictures` refuses.
+    """
+    if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[-1] not in (1, 3, 4)):
         raise AdapterError(
-            f"Expected images of shape (images, height, width, 3 or 4 colours), got {tuple(images.shape)}."
+            f"Expected images of shape (images, height, width, 1, 3 or 4 colours), got {tuple(images.shape)}."
         )
-    return check_pictures(images)[..., :3]
+    return colours_of(check_pictures(images))
 
 
 def check_mask(mask: Any, name: str = "mask") -> Tensor:
-    """A mask (h, w) or masks (m, h, w) in float32; AdapterError for none, and for values far from 0 to 1."""
+    """A mask (h, w) or masks (m, h, w) in float32; masks (m, 1, h, w) lose their single channel.
+
+    Raises:
+        AdapterError: no mask, or values far from 0 to 1.
+    """
     _check_kind(mask, name, "a mask")
     if mask.ndim not in (2, 3, 4) or not mask.numel():
         raise AdapterError(f"{name} must be a mask of shape (masks, height, width), got {tuple(mask.shape)}.")
     values = mask.float()
-    low, high = extremes(values)
+    low, high = extremes_once(values)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise AdapterError(f"{name} {NO_NUMBERS}: the node that made it went wrong.")
     if max(-low, high) > LARGEST_MASK:
         raise AdapterError(f"{name} goes from {low:g} to {high:g}, and masks go from 0 (black) to 1 (white).")
-    return values
+    return values.squeeze(1) if values.ndim == 4 else values
 
 
 def check_embeds(embeds: Any, name: str, pairs: bool = False) -> Tensor:
-    """Embeds (n, width) or (n, tokens, width), or `pairs` (2, n, ...) of such; those in 8 bits in 32.
+    """Embeds (n, width) or (n, tokens, width), or `pairs` (2, n, ...) of such; 8-bit floats become float32.
 
-    AdapterError for anything else, and for values that are not numbers or too large to be embeds.
+    Raises:
+        AdapterError: anything else, and values that are NaN, infinite or too large to be embeds.
     """
     if not isinstance(embeds, Tensor):
         raise AdapterError(f"{name}: expected embeds from an IPAdapter Encoder, got a {type(embeds).__name__}.")
@@ -87,7 +110,7 @@ def check_embeds(embeds: Any, name: str, pairs: bool = False) -> Tensor:
             f"{tuple(embeds.shape)} of {embeds.dtype}."
         )
     values = embeds.float() if embeds.element_size() == 1 else embeds
-    low, high = extremes(values)
+    low, high = extremes_once(values)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise AdapterError(f"{name}: the embeds hold values that are not numbers (NaN or infinite).")
     if max(-low, high) > LARGEST_EMBED:
@@ -96,7 +119,7 @@ def check_embeds(embeds: Any, name: str, pairs: bool = False) -> Tensor:
 
 
 def check_weight(weight: Any, name: str = "weight") -> float:
-    """A single weight; AdapterError for anything but a number that a weight can be."""
+    """A single weight as a float; AdapterError for anything but a number from -1,000 to 1,000."""
     if not isinstance(weight, Real):
         raise AdapterError(f"{name} needs a number, and got a {type(weight).__name__}.")
     try:
@@ -118,7 +141,7 @@ def check_weights(weights: Any, name: str = "weight") -> float | list[float]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor that holds something else than numbers; those without values are passed over."""
+    """The name of the first tensor with a NaN or infinite value, None without one; meta tensors have no values."""
     return next((key for key, tensor in tensors.items() if not tensor.is_meta and not is_finite(tensor)), None)
 
 

@@ -1,4 +1,4 @@
-"""Make one reference of several by calculating with their embeds, before they become image tokens."""
+"""Combine the embeds of several images into those of a single reference, before the projection."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def subtract(embeds: Tensor) -> Tensor:
 def norm_average(embeds: Tensor) -> Tensor:
     """The mean of images that are divided, element by element, by their root sum of squares over the images.
 
-    Not a vector norm: magnitudes are lost, n equal images give sign / sqrt(n). Kept because pictures were made with it.
+    Not a vector norm: magnitudes are lost, n equal images give sign / sqrt(n). Saved workflows depend on it.
     An element that is 0 in all images stays 0.
     """
     norm = embeds.square().sum(0, keepdim=True).sqrt()
@@ -35,7 +35,7 @@ COMBINE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def combine(embeds: Tensor, method: str) -> Tensor:
-    """Embeds (n, ...) of n images joined by a method of COMBINE: (1, ...), or all n for "concat"; one image stays."""
+    """Embeds (n, ...) of n images joined by a method of COMBINE: (1, ...), or (n, ...) for "concat"."""
     if method not in COMBINE:
         raise AdapterError(f"Unknown way to combine embeds {method!r}: choose one of {', '.join(COMBINE)}.")
     return COMBINE[method](embeds) if len(embeds) > 1 else embeds

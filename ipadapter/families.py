@@ -1,23 +1,17 @@
-"""What a family of diffusion models is: all that differs from one to the next stands in this table, as plain data.
+"""Families of diffusion models: a table of all that differs between them, as plain data.
 
-A model's family is told by its structure (which blocks it has, how wide the text is that they read), never by its name.
-`weight_schedules` reads this module too; it imports nothing of the pack, and no torch.
+A model's family follows from its structure and from the width of the text that its blocks read, never from its name.
+`weight_schedules` reads this module too, so it imports no torch.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Block = tuple[str, int]  # ComfyUI's address of a layer: ("input", 8), ("middle", 0), ("output", 1)
+from .sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Block, Structure
+
 Level = tuple[str, int, int, int]  # part of the UNet, level (0 is the finest), transformers, cross-attentions in each
 Place = tuple[str, int, int, int]  # part, level, number of the transformer in that level, position in the transformer
-
-
-PARTS: dict[str, tuple[str, ...]] = {  # what the layers of a structure are parts of, in the order in which they run
-    "unet": ("input", "middle", "output"),
-    "flux": ("double", "single"),
-    "mmdit": ("joint",),
-}
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class Roles:
         return self.composition.get(layer, 0.0)
 
     def word(self, layer: int) -> str:
-        """`style`, `composition` or nothing."""
+        """`style`, `composition` or ""."""
         return "style" if layer in self.style else "composition" if layer in self.composition else ""
 
 
@@ -58,7 +52,7 @@ class Family:
     roles: Roles | None
     face: FaceHabits = field(default_factory=FaceHabits)
     presets: tuple[str, ...] = ()  # the families whose published adapters run on it, its own first
-    structure: str = "unet"  # a key of PARTS
+    structure: Structure = UNET
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -71,9 +65,9 @@ class Family:
         )
 
 
-# Blocks: the specification's section 9, and comfyui_guide.md. Roles: InstantStyle (arXiv:2404.02733) found them for
-# SDXL, B-LoRA (arXiv:2403.14572) confirms them; SD1.5's were found by trying every layer in the same way. There, the
-# layer before the composition layer carries a part of the layout too: a quarter was the least that showed.
+# Roles of SDXL's layers: InstantStyle (arXiv:2404.02733), confirmed by B-LoRA (arXiv:2403.14572). SD1.5's: every layer
+# was tried in the same way. There, the layer before the composition layer carries a part of the layout too: a quarter
+# was the least weight with a visible effect.
 SD15 = Family(
     "sd15", "SD1.5", 768,
     (*(("input", number) for number in (1, 2, 4, 5, 7, 8)), ("middle", 0),
@@ -101,11 +95,11 @@ KOLORS = Family(
 FLUX = Family(
     "flux", "Flux", 4096,
     (*(("double", number) for number in range(19)), *(("single", number) for number in range(38))),
-    (), None, presets=("flux",), structure="flux",
+    (), None, presets=("flux",), structure=FLUX_BLOCKS,
 )  # fmt: skip
 SD35 = Family(
     "sd3.5", "SD3.5", 4096, tuple(("joint", number) for number in range(38)), (), None, presets=("sd3.5",),
-    structure="mmdit",
+    structure=JOINT_BLOCKS,
 )  # fmt: skip
 FAMILIES: dict[str, Family] = {family.name: family for family in (SD15, SD2, SDXL, KOLORS, FLUX, SD35)}
 LAYOUTS: dict[str, tuple[Block, ...]] = {
@@ -114,34 +108,29 @@ LAYOUTS: dict[str, tuple[Block, ...]] = {
 
 
 def face_habits(name: str) -> FaceHabits:
-    """What the FaceID adapters of a family were trained with; SD1.5's habits for a family that is not known."""
+    """What the FaceID adapters of a family were trained with; as SD1.5's for an unknown family."""
     return FAMILIES[name].face if name in FAMILIES else FaceHabits()
 
 
 OTHER_UNETS = {1280: "SDXL's refiner", 1024: "SD2 or Stable Video Diffusion"}  # no adapter was published for them
 
 
-def title_of(text_width: int, structure: str = "unet") -> str:
+def title_of(text_width: int, structure: Structure | None = UNET) -> str:
     """What a person calls a model or adapter whose layers read text of this width."""
-    if structure == "unet" and text_width in OTHER_UNETS:
+    if structure is UNET and text_width in OTHER_UNETS:
         return OTHER_UNETS[text_width]
     family = family_of_model(text_width, False, structure)
     return family.title if family is not None else "another family"
 
 
-def structure_of_blocks(blocks: Sequence[Block]) -> str:
-    """The structure of a model that has its layers at these blocks, a key of PARTS."""
-    return next((name for name, parts in PARTS.items() if blocks and blocks[0][0] in parts), "")
-
-
-def family_of_model(text_width: int, has_text_projection: bool, structure: str = "unet") -> Family | None:
+def family_of_model(text_width: int, has_text_projection: bool, structure: Structure | None = UNET) -> Family | None:
     """The family of a model, by its structure and, of a UNet, the width of the text it reads; Kolors has SDXL's UNet
     with a text projection before it.
     """
     fits = [
         family
         for family in FAMILIES.values()
-        if family.structure == structure and (structure != "unet" or family.text_width == text_width)
+        if family.structure is structure and (structure is not UNET or family.text_width == text_width)
     ]
     if has_text_projection and KOLORS in fits:
         return KOLORS
@@ -160,9 +149,9 @@ def roles_of_blocks(blocks: Sequence[Block]) -> Roles | None:
 
 
 def full_places(widths: Sequence[int]) -> tuple[Place, ...]:
-    """The places of the full UNet whose cross-attentions have these widths in checkpoint order; empty if there is none.
+    """The places of the full UNet whose cross-attentions have these widths in checkpoint order; empty for other widths.
 
-    Widths grow from level to level, so their ranks are the levels, whatever the model's base width is.
+    Widths grow from level to level, so their ranks are the levels, for every base width of the model.
     """
     ranks = sorted(set(widths))
     levels = [ranks.index(width) for width in widths]

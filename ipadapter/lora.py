@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from .errors import ModelMismatchError
-from .sites import Address, find_sites, match_keys
+from .matching import match_keys
+from .sites import Address, find_sites
 
 KEY = re.compile(r"(\d+)\.(to_(?:q|k|v|out))_lora\.(down|up)\.weight")
 LINEARS = {"to_q": "to_q", "to_k": "to_k", "to_v": "to_v", "to_out": "to_out.0"}
 BLOCK = re.compile(r"(?:(input|output)_blocks\.(\d+)|middle_block)\..*transformer_blocks\.(\d+)")
 
 
-def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
-    """The halves as `<prefix><module of the UNet>.lora_{down,up}.weight`, the form without renamed modules.
+def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Tensor]:
+    """The halves as `diffusion_model.<module of the UNet>.lora_{down,up}.weight`, as ComfyUI names its modules.
 
     Raises ModelMismatchError when the halves were made for another UNet: other layers, or other widths.
     """
@@ -38,12 +39,12 @@ def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module, prefix: str = "
                 f"The FaceID LoRA does not fit this model: {key} is {tuple(half.shape)} and {module} is {width} wide. "
                 "Use the FaceID adapter of the model's family (SD1.5 or SDXL)."
             )
-        named[f"{prefix}{module}.lora_{direction}.weight"] = half
+        named[f"diffusion_model.{module}.lora_{direction}.weight"] = half
     return named
 
 
 def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int, str]:
-    """The name of the attention that every number in the checkpoint belongs to."""
+    """The name of the attention of every number in the checkpoint."""
     attentions = find_sites(unet)
     matches = {key: match for key in lora if (match := KEY.fullmatch(key))}
     channels = {int(m[1]): len(lora[key]) for key, m in matches.items() if m.group(2, 3) == ("to_q", "up")}

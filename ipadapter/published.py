@@ -42,7 +42,7 @@ class Published:
     source: Source
     path: str = ""  # in the repository or release; empty where the file is to be had by hand
     family: str = ""  # of the model it is for: a key of families.FAMILIES, or flux or sd3.5
-    variant: str = ""  # of an adapter: one of config.VARIANTS
+    variant: str = ""  # of an adapter: one of mechanisms.VARIANTS
     embed_dim: int | None = None  # where two adapters of a family are of one variant
     preset: str = ""  # of the unified loaders
     encoder: str = ""  # the file of the vision encoder it takes

@@ -11,6 +11,7 @@ from .families import FAMILIES, Family
 from .peek import describe, peek_adapter, peek_encoder, peek_lora_width
 from .presets import Preset, encoders_for, presets_of
 from .published import FOLDERS, Published
+from .sites import UNET
 
 log = logging.getLogger(__name__)
 ADAPTERS, ENCODERS, LORAS = FOLDERS["adapter"], FOLDERS["encoder"], FOLDERS["lora"]
@@ -113,6 +114,6 @@ def _of_family(files: Mapping[str, Published], family: Family) -> Published | No
 
 def _is_wanted(config: AdapterConfig, wanted: Published, family: Family) -> bool:
     same_encoder = wanted.embed_dim in (None, config.embed_dim)
-    unet = family.structure == "unet"
+    unet = family.structure is UNET
     same_family = config.context_dim == family.text_width if unet else config.family == family.name
     return config.variant == wanted.variant and same_family and same_encoder

@@ -1,5 +1,6 @@
-"""Image tokens at a timestep: the resampler of InstantX's adapter for SD3.5, which looks at each picture anew at every
-step (InstantX/SD3.5-Large-IP-Adapter, models/resampler.py; diffusers' IPAdapterTimeImageProjection is the same).
+"""Image tokens at a timestep: the resampler of InstantX's adapter for SD3.5, whose tokens differ from step to step.
+
+As in InstantX/SD3.5-Large-IP-Adapter, models/resampler.py; diffusers' IPAdapterTimeImageProjection is the same.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What an image prompt asks of its weights, and a schedule on a model's layers answers. Imports nothing."""
+"""The interface of an image prompt's weights, which a schedule on a model's layers has. Imports nothing of the pack."""
 
 from typing import Protocol
 
@@ -13,9 +13,7 @@ class Weights(Protocol):
 
     @property
     def swapped(self) -> frozenset[int]:
-        """Layers where the image goes to the negative rows and the positive rows get nothing, which pushes the result
-        away from it.
-        """
+        """Layers where only the negative rows get the image, which pushes the result away from it."""
         ...
 
     @property
@@ -25,4 +23,10 @@ class Weights(Protocol):
 
     def at(self, percent: float) -> tuple[float, ...]:
         """The weight of every layer at a sampling percent: 0 is the first step, 1 the end."""
+        ...
+
+    def largest(self, left: float, right: float) -> tuple[float, ...]:
+        """A bound of every layer's absolute weight from one sampling percent to another: the largest weight itself
+        where at most a single curve changes between them.
+        """
         ...

@@ -8,7 +8,6 @@ from torch import Tensor
 from ..charts.attention_map import CONTRAST, attention_map
 from ..charts.heat_map import colours_of
 from ..weight_schedules.layer_text import parse_layer_text
-from ..weight_schedules.position import SamplingPosition
 from .inputs import Choice, model as model_input, model_output
 from .sampling.attach import blocks_of, watch
 from .sampling.recorder import Recorder
@@ -34,8 +33,7 @@ class IPAdapterAttentionRecorder(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher) -> io.NodeOutput:
-        position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
-        recorder = Recorder(position, blocks_of(model))
+        recorder = Recorder(blocks_of(model))
         return io.NodeOutput(watch(model, recorder), recorder)
 
 

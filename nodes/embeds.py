@@ -7,14 +7,14 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..encoders.vision import hide_outside
+from ..encoders.encoder import hide_outside
 from ..ipadapter.checks import check_weight
 from ..ipadapter.embeds import COMBINE, combine
 from ..ipadapter.embeds_file import load_embeds
 from ..ipadapter.errors import AdapterError, FileNameError
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
-from .applying.encoding import Encoder
+from .applying.encoding import Encoder, no_embeds
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
 from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
@@ -24,14 +24,16 @@ def encode(
     ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
 ) -> tuple[Tensor, Tensor]:
     """Embeds of a reference times its weight, and of no reference, in the form that the adapter takes."""
-    encoder = Encoder(open_pipeline(ipadapter, clip_vision))
-    if encoder.adapter.config.needs_face:
+    pipeline = open_pipeline(ipadapter, clip_vision)
+    if pipeline.adapter.config.needs_face:
         raise AdapterError(
-            f"{encoder.adapter.name} is a FaceID adapter, which needs a face and not only embeds: use an IPAdapter "
+            f"{pipeline.adapter.name} is a FaceID adapter, which needs a face and not only embeds: use an IPAdapter "
             "FaceID node."
         )
-    positive = encoder(image if mask is None else hide_outside(image, mask, encoder.image_size))
-    return positive * check_weight(weight), encoder.nothing(positive)
+    encoder = Encoder(pipeline)
+    positive = encoder(image if mask is None else hide_outside(image, mask, encoder.vision))
+    # Copies: other nodes may change what they get, and these tensors are stored for later runs.
+    return positive * check_weight(weight), no_embeds(pipeline, positive).clone()
 
 
 def join(embeds: list[Tensor]) -> Tensor:

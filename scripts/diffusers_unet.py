@@ -23,9 +23,9 @@ class Follow:
 
 
 def follow(unet, file, embeds):
-    """Let a UNet follow what an encoder saw in a picture, with an adapter's file: keys and values are made once."""
-    adapter = AdapterNetwork.from_checkpoint(read_checkpoint(read_file(file)[0], file.name))
-    tokens = adapter.project(embeds)
+    """Let a UNet follow a picture by its embeds and an adapter's file, in the type and on the device of the UNet."""
+    adapter = AdapterNetwork.from_checkpoint(read_checkpoint(read_file(file)[0], file.name)).to(unet.device, unet.dtype)
+    tokens = adapter.project(embeds.to(unet.device, unet.dtype))
     layers = [name for name in unet.attn_processors if ".attn2." in name]  # in the order of checkpoints
     numbers = zip(layers, adapter.config.key_numbers, strict=True)
     unet.set_attn_processor(

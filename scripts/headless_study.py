@@ -1,6 +1,6 @@
-"""How strong should a reference be? A study with the demo's models, cell by cell: python scripts/headless_study.py
+"""A study of weights with the demo's models, in cells: python scripts/headless_study.py
 
-Run it with the launcher's Python (.venv/bin/python), or with any that has ComfyUI's packages and pyarrow.
+Run it with the launcher's Python (.venv/bin/python), or with a Python that has ComfyUI's packages and pyarrow.
 """
 
 # %% The graph: words, a reference, a weight. Export (API) in ComfyUI's menu writes the same.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-os.environ.setdefault("COMFYUI_PATH", str(ROOT / ".cache" / "comfyui-0.30.0"))  # where atelier.py puts it
+os.environ.setdefault("COMFYUI_PATH", str(ROOT / ".cache" / "comfyui-0.30.0"))  # where atelier.py puts ComfyUI
 
 from headless import run_batch  # noqa: E402
 
@@ -39,11 +39,11 @@ graph = {
     "9": {"class_type": "SaveImage", "inputs": {"images": ["8", 0], "filename_prefix": "study"}},
 }  # fmt: skip
 
-# %% Every reference at every weight, on a ComfyUI that is started for it.
+# %% Every reference at every weight, on a ComfyUI that this call starts.
 references = sorted(file.stem for file in (ROOT / "demo_models" / "references").glob("*.png"))
 report = run_batch(
     graph, None, ROOT / "output" / "study", grid={"picture": references, "weight": [0.0, 0.3, 0.6, 0.9, 1.2]}
 )
 
-# %% What came of it: a sheet with labelled axes, and a table for pandas, polars or DuckDB.
+# %% The results: a sheet with labelled axes, and a table for pandas, polars or DuckDB.
 print(f"{len(report.outcomes)} pictures, {len(report.failed)} failed: {report.sheet}, {report.table}")

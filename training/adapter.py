@@ -14,9 +14,11 @@ from torch.nn.functional import mse_loss, scaled_dot_product_attention
 from demo_models.config import CONTEXT, VISION
 from ipadapter.adapter import AdapterNetwork
 from ipadapter.attention import ImageTokens, decoupled_attention, split_heads
-from ipadapter.config import AdapterConfig, Projection
+from ipadapter.config import AdapterConfig
+from ipadapter.matching import checkpoint_order, match_keys
+from ipadapter.projection_sizes import Projection
 from ipadapter.resampler import ResamplerSizes
-from ipadapter.sites import Site, checkpoint_order, find_sites, match_keys
+from ipadapter.sites import Site, find_sites
 from masks.grid import mask_on_grid
 
 from .loop import Curve, Plan, mixed, pick, train, train_rounds

@@ -9,13 +9,14 @@ import math
 import re
 from collections.abc import Callable
 
-from ..ipadapter.families import PARTS as STRUCTURES, roles_of_blocks, structure_of_blocks
+from ..ipadapter.families import roles_of_blocks
+from ..ipadapter.sites import STRUCTURES, UNET, structure_of_blocks
 from .layers import Blocks, roles_of
 from .steps import LARGEST
 
 PARTS = {"down": "input", "mid": "middle", "up": "output"}
-PART_WORDS = {**PARTS, **{part: part for parts in STRUCTURES.values() for part in parts}}
-ANY_PART = "|".join(part for parts in STRUCTURES.values() for part in parts)
+PART_WORDS = {**PARTS, **{part: part for structure in STRUCTURES for part in structure.parts}}
+ANY_PART = "|".join(part for structure in STRUCTURES for part in structure.parts)
 DIFFUSERS = {"input": "down_blocks", "output": "up_blocks"}
 NUMBER = r"\d{1,9}"  # no layer has more digits, and Python refuses to read numbers of more than 4,300 digits
 RANGE = re.compile(rf"({NUMBER})\s*(?:-|–|\.\.)\s*({NUMBER})")
@@ -152,7 +153,7 @@ def _gains_of(name: str, entry: str, blocks: Blocks) -> Gains:
 
 
 def _valid(blocks: Blocks) -> str:
-    if structure_of_blocks(blocks) != "unet":
+    if structure_of_blocks(blocks) is not UNET:
         parts = dict.fromkeys(part for part, _ in blocks)
         numbers = {part: [layer for layer, block in enumerate(blocks) if block[0] == part] for part in parts}
         names = ", ".join(f"{of[0]}-{of[-1]} ({part}0-{blocks[of[-1]][1]})" for part, of in numbers.items())

@@ -8,7 +8,8 @@ The layers that carry style and composition are from InstantStyle, arXiv:2404.02
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..ipadapter.families import Block, Roles, roles_of_blocks, structure_of_blocks
+from ..ipadapter.families import Block, Roles, roles_of_blocks
+from ..ipadapter.sites import UNET, structure_of_blocks
 from . import easing
 
 Blocks = Sequence[Block]
@@ -45,7 +46,7 @@ def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
     ValueError if they are unknown; `wanted_for` is the setting that needs them, for the message.
     """
     roles = roles_of_blocks(blocks)
-    if roles is None and structure_of_blocks(blocks) != "unet":
+    if roles is None and structure_of_blocks(blocks) is not UNET:
         raise ValueError(_unknown_in_transformers(wanted_for, "which layers carry style and composition", blocks))
     if roles is None:
         raise ValueError(
@@ -85,7 +86,7 @@ def _eased(curve: easing.Curve) -> LayerRule:
 
 def _weak_in(name: str, *parts: str) -> LayerRule:
     def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
-        if structure_of_blocks(blocks) != "unet":
+        if structure_of_blocks(blocks) is not UNET:
             raise ValueError(_unknown_in_transformers(name, "a UNet's input, middle and output blocks", blocks))
         return tuple(numbers.weight * (WEAK if part in parts else 1.0) for part, _ in blocks)
 

@@ -150,7 +150,12 @@ class ResolvedSchedule:
     def at(self, percent: float) -> tuple[float, ...]:
         """One weight per layer, (layers,), at a sampling percent, to be multiplied by the frame weights."""
         step = self.steps.at(percent)
-        return tuple(weight * step for weight in self.layers)
+        return tuple([weight * step for weight in self.layers])
+
+    def largest(self, left: float, right: float) -> tuple[float, ...]:
+        """The largest absolute weight of every layer from one sampling percent to another, (layers,)."""
+        step = self.steps.largest(left, right)
+        return tuple(abs(weight) * step for weight in self.layers)
 
 
 @dataclass(frozen=True)
@@ -181,11 +186,22 @@ class ResolvedCombination:
         """As ResolvedSchedule.at."""
         first = self.first.at(percent)
         second = first if self.second is self.first else self.second.at(percent)
+        return self._joined(first, second, self.scale)
+
+    def largest(self, left: float, right: float) -> tuple[float, ...]:
+        """As ResolvedSchedule.largest, or more where both schedules change: of positive numbers, every method of BLEND
+        gives most for the largest of both.
+        """
+        first = self.first.largest(left, right)
+        second = first if self.second is self.first else self.second.largest(left, right)
+        return self._joined(first, second, abs(self.scale))
+
+    def _joined(self, first: tuple[float, ...], second: tuple[float, ...], scale: float) -> tuple[float, ...]:
         if self.method in BLEND:
             blend = BLEND[self.method]
-            return tuple(blend(one, other) * self.scale for one, other in zip(first, second, strict=True))
+            return tuple(blend(one, other) * scale for one, other in zip(first, second, strict=True))
         chosen = (second[layer] if layer in self.from_second else first[layer] for layer in range(len(first)))
-        return tuple(weight * self.scale for weight in chosen)
+        return tuple(weight * scale for weight in chosen)
 
 
 @dataclass(frozen=True)
@@ -210,6 +226,10 @@ class FirstLayers:
     def at(self, percent: float) -> tuple[float, ...]:
         """As ResolvedSchedule.at."""
         return self.whole.at(percent)[: self.count]
+
+    def largest(self, left: float, right: float) -> tuple[float, ...]:
+        """As ResolvedSchedule.largest."""
+        return self.whole.largest(left, right)[: self.count]
 
 
 def of_layers(layers: LayerWeights, frames: Frames = ()) -> ResolvedSchedule:

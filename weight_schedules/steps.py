@@ -5,6 +5,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from . import easing
 
@@ -83,6 +84,21 @@ class StepCurve:
         position = (percent - self.start) / width if width else float(percent >= self.end)
         share = SHAPES[self.shape](min(max(position, 0.0), 1.0))
         return self.low + (self.high - self.low) * share
+
+    def largest(self, left: float, right: float) -> float:
+        """The largest absolute weight from one sampling percent to another; at a jump, of both its sides.
+
+        Between the percents where a curve turns it rises or falls all the way, so its ends there have its largest.
+        """
+        turns = [at for at, _ in self.points] or [self.start, (self.start + self.end) / 2, self.end]
+        inside = [self.at(percent) for percent in turns if left < percent <= right]
+        share = BETWEEN[self.between](1.0)  # how near a curve comes to a point before it reaches the point
+        before = [
+            low + (high - low) * share
+            for (start, low), (end, high) in pairwise(self.points)
+            if start < end and left < end <= right
+        ]
+        return max(map(abs, (self.at(left), *inside, *before, self.at(right))))
 
     def _between_points(self, percent: float) -> float:
         after = bisect_right(self.points, percent, key=lambda point: point[0])

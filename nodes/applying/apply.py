@@ -1,5 +1,6 @@
-"""From a request to a patched model: encode, project, keys and values, weights, attach. Every apply node is one call
-of `apply_adapter`.
+"""From a request to a patched model: encode, project, keys and values, weights, attach.
+
+Every apply node is a call of `apply_adapter`.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,11 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.attention import SCALINGS
-from ...ipadapter.checks import check_mask, check_weight, check_weights
+from ...ipadapter.checks import LARGEST_WEIGHT, check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, structure_of_blocks, title_of
+from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, title_of
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, layer_blocks, reached
-from ...ipadapter.transformer_formats import REACHES
+from ...ipadapter.sites import Site, layer_blocks, structure_of_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
 from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
@@ -24,12 +24,12 @@ from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..sampling.attach import attach, sites_of
 from .encoding import Embeds, Reference, encode_reference
-from .keys_values import keys_values_of
+from .keys_values import source_of
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly a reference acts: where in the UNet, when while sampling, where in the picture."""
+    """How strongly a reference acts: in which layers, when while sampling, in which part of the picture."""
 
     weight: float | Sequence[float] = 1.0  # a list gives one weight per frame
     weight_type: str = "linear"
@@ -64,7 +64,7 @@ def apply_adapter(
     clip_vision: Any = None,
     insightface: Any = None,
 ) -> Applied:
-    """A clone of a model that follows references; everything that can be wrong is said here, before sampling."""
+    """A clone of a model that follows references. Everything that cannot work is refused here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
     prompts, faces = [], []
@@ -100,26 +100,21 @@ def image_prompt(
             "act. Swap them."
         )
     weights = weights_of(strength, layer_blocks(sites))
-    if strength.scaling != "V only" and adapter.config.mechanism == "joint attention":
+    mechanism = adapter.config.mechanism
+    if strength.scaling not in mechanism.scalings:
         raise AdapterError(
             f"embeds_scaling is {strength.scaling}, and {adapter.name} joins image tokens with the picture's own, so "
-            "that only V only has a meaning. Choose V only."
+            f"that only {' or '.join(mechanism.scalings)} has a meaning. Choose {' or '.join(mechanism.scalings)}."
         )
-    keys_values = keys_values_of(model, adapter, sites, embeds, reference)
     return ImagePrompt(
-        keys_values=keys_values.source,
+        source=source_of(model, adapter, sites, embeds, reference),
         weights=weights,
         start_at=strength.start_at,
         end_at=strength.end_at,
         scaling=strength.scaling,
         mask=checked_mask(strength.mask),
         per_frame=reference.per_frame,
-        images=keys_values.images,
-        models=keys_values.models,
-        timed=adapter.config.timed,
-        mechanism=adapter.config.mechanism,
-        norms=keys_values.norms,
-        forget=keys_values.forget,
+        mechanism=mechanism,
     )
 
 
@@ -132,16 +127,29 @@ def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
 
 
 def checked_product(weights: Weights) -> Weights:
-    """Weights that stay those of pictures when all that multiplies them is counted; AdapterError for others."""
+    """Weights that are no larger than a weight may be when all is multiplied; AdapterError for larger ones."""
     frames = max(map(abs, weights.frames), default=1.0)
-    for percent in (0.0, 0.25, 0.5, 0.75, 1.0):
-        largest = max(map(abs, weights.at(percent)), default=0.0)
-        check_weight(largest * frames, "The product of weight, layers, schedule and frames")
+    largest = peak(weights, LARGEST_WEIGHT / max(frames, 1.0)) * frames
+    check_weight(largest, "The product of weight, layers, schedule and frames")
     return weights
 
 
+def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) -> float:
+    """The largest absolute weight of any layer between two sampling percents, or a number up to `limit` that no weight
+    exceeds.
+
+    Exact for one curve. Of several curves that change at once, each counts with its largest weight within a thousandth
+    of the range, so that their product is never taken for less than it is.
+    """
+    bound = max(weights.largest(left, right), default=0.0)
+    if bound <= limit or right - left < 1e-3:
+        return bound
+    middle = (left + right) / 2
+    return max(peak(weights, limit, left, middle), peak(weights, limit, middle, right))
+
+
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
-    """One weight per layer, of a weight type or of a layer text; a text keeps the pushed layers of the weight type."""
+    """One weight per layer, by a weight type or a layer text; with a text, layers that the type pushes away stay so."""
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
@@ -154,12 +162,11 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
     """The sites of a model that an adapter can have weights for; ModelMismatchError where it was made for another
     family than the model's.
     """
-    config = adapter.config
-    found = structure_of_blocks(layer_blocks(sites))
-    fitting, width = reached(sites, REACHES[config.mechanism]), sites[0].context_dim
-    if fitting and (config.mechanism != "cross-attention" or width == config.context_dim):
+    config, width = adapter.config, sites[0].context_dim
+    fitting = tuple(site for site in sites if site.block[0] in config.mechanism.parts)
+    if fitting and (config.mechanism.made_for is not None or width == config.context_dim):
         return fitting
-    is_title = title_of(width, found)
+    is_title = title_of(width, structure_of_blocks(layer_blocks(sites)))
     made_for = FAMILIES[config.family].title if config.family in FAMILIES else title_of(config.context_dim)
     unserved = is_title in OTHER_UNETS.values()
     advice = f"No adapter was published for {is_title}: use" if unserved else f"Load an adapter for {is_title}, or"
@@ -171,7 +178,7 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
 
 
 def checked_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as (m, height, width), None where it changes nothing because it is white everywhere."""
+    """A mask as (m, height, width), None where it is white everywhere and so has no effect."""
     if mask is None:
         return None
     mask = check_mask(mask, "attn_mask")

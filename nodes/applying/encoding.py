@@ -1,6 +1,4 @@
-"""From pictures to embeds: what the vision encoder and the face recogniser see in a reference, before the adapter's
-projection.
-"""
+"""From a reference to embeds: vision encoder and face recogniser, before the adapter's projection."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -9,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...encoders.encoder import Features, VisionEncoder, black_image, crop, stretch
 from ...encoders.faces import FaceChoice, Faces, face_features
 from ...encoders.noise import contrast_copy
 from ...encoders.pictures import shorten
-from ...encoders.vision import Encode, Features, black_image, encode_images, encode_tiled
+from ...encoders.vision import encode_images, encode_tiled
 from ...ipadapter.cache import content_key, serial
 from ...ipadapter.checks import check_embeds
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.families import face_habits
-from ..loading.adapters import LoadedAdapter, Pipeline
+from ..loading.adapters import Pipeline
 from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes
 from .caches import FACES, FEATURES
@@ -26,7 +25,7 @@ from .caches import FACES, FEATURES
 
 @dataclass(frozen=True)
 class Reference:
-    """What to follow: pictures (n, height, width, 3) or ready embeds, and how several of them become one prompt."""
+    """What to follow: pictures (n, h, w, 1, 3 or 4) or ready embeds, and how several of them become one prompt."""
 
     images: Tensor | None = None
     composition: Tensor | None = None
@@ -77,90 +76,80 @@ def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
     encoder = Encoder(pipeline)
     positive = encoder.tiled(_images(reference), reference)
     composition = encoder.tiled(reference.composition, reference) if reference.composition is not None else None
-    return _combined(Embeds(positive, encoder.negative(reference, positive), composition), reference)
+    return _combined(Embeds(positive, negative_embeds(pipeline, reference, positive), composition), reference)
 
 
-@dataclass
 class Encoder:
-    """A CLIP_VISION as seen by one adapter: gives the sort of embeds that the adapter takes."""
+    """A pipeline's CLIP_VISION as its adapter uses it: pictures to the kind of embeds that the adapter takes."""
 
-    pipeline: Pipeline
-
-    @property
-    def adapter(self) -> LoadedAdapter:
-        return self.pipeline.adapter
+    def __init__(self, pipeline: Pipeline) -> None:
+        config = pipeline.adapter.config
+        if pipeline.clip_vision is None:
+            raise EncoderMismatchError(
+                f"{pipeline.adapter.name} needs a vision encoder with {config.takes} embeds {config.embed_dim} wide: "
+                "connect a Load CLIP Vision to clip_vision, or use an IPAdapter Unified Loader, which brings the one "
+                "that fits."
+            )
+        self.clip_vision = pipeline.clip_vision
+        self.takes_pooled = config.takes == "pooled"
+        self.vision = vision_encoder(pipeline.clip_vision, config.stretches)
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
-        return self._kind_of(encode_images(self._encode, images, chunk, FEATURES, self._key))
+        """Embeds (n, d) or (n, t, width) of pictures (n, h, w, 1, 3 or 4); never change them, they are stored."""
+        features = encode_images(self.vision, images, chunk, FEATURES)
+        if not self.takes_pooled:
+            return features.hidden
+        # ComfyUI's SigLIP has no pooling head and gives its last tokens instead.
+        return features.pooled if features.pooled.ndim == 2 else siglip_pooled(self.clip_vision, features.pooled)
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
+        """Embeds of pictures and of their tiles, mixed as the reference asks."""
         chunk = reference.encode_batch_size
-        features = encode_tiled(self._encode, images, reference.tiles, reference.tile_ratio, chunk, FEATURES, self._key)
-        return self._kind_of(features)
-
-    def negative(self, reference: Reference, positive: Tensor) -> Tensor:
-        """What the negative prompt sees: a negative picture, a noised copy, else black (hidden states) or nothing
-        (pooled embeds).
-        """
-        negative = reference.negative
-        if negative is None and reference.noise > 0:
-            negative = contrast_copy(_images(reference), reference.noise)
-        if negative is not None:
-            return self(negative, reference.encode_batch_size)
-        return self.nothing(positive)
-
-    def nothing(self, positive: Tensor) -> Tensor:
-        """The features of no picture, as the adapter was trained: those of a black one, or zeros."""
-        if self.adapter.config.nothing == "zeros":
-            return torch.zeros_like(positive[:1])
-        return self(black_image(self.image_size))
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of what the encoder sees."""
-        return self._clip_vision.image_size
-
-    @property
-    def _clip_vision(self) -> Any:
-        if self.pipeline.clip_vision is None:
-            width, takes = self.adapter.config.embed_dim, self.adapter.config.takes
-            raise EncoderMismatchError(
-                f"{self.adapter.name} needs a vision encoder with {takes} embeds {width} wide: connect a Load CLIP "
-                "Vision to clip_vision, "
-                "or use an IPAdapter Unified Loader, which brings the one that fits."
-            )
-        return self.pipeline.clip_vision
-
-    @property
-    def _encode(self) -> Encode:
-        return clip_encoder(self._clip_vision, crop=not self.adapter.config.stretches)
-
-    @property
-    def _key(self) -> Hashable:
-        return serial(self._clip_vision), self.adapter.config.stretches
-
-    def _kind_of(self, features: Features) -> Tensor:
-        if self.adapter.config.takes != "pooled":
-            return features.hidden
-        # ComfyUI leaves out SigLIP's pooling head, and gives its tokens instead.
-        return features.pooled if features.pooled.ndim == 2 else siglip_pooled(self._clip_vision, features.pooled)
+        return encode_tiled(lambda parts: self(parts, chunk), images, reference.tiles, reference.tile_ratio)
 
 
-def clip_encoder(clip_vision: Any, crop: bool = True) -> Encode:
-    """ComfyUI's CLIP_VISION as a function from pictures to features; it resizes to the encoder's own size, and crops
-    or else stretches what is not square.
+def vision_encoder(clip_vision: Any, stretches: bool = False) -> VisionEncoder:
+    """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder`.
+
+    `stretches`: the adapter was trained with stretched pictures. Else the encoder's own fit counts: ComfyUI's crop, and
+    the OpenCLIP loader's do what their `crop` says.
+
+    Raises:
+        EncoderMismatchError: an encoder whose pictures have no fixed size (SigLIP 2 NaFlex).
     """
-
-    cuts = getattr(clip_vision, "crop", True)  # ComfyUI's own encoders do, after they resized
+    if clip_vision.image_size < 1:
+        raise EncoderMismatchError(
+            "This vision encoder takes pictures of any shape (a SigLIP 2 NaFlex), and no IP-Adapter was trained with "
+            "it: load the encoder that the adapter names, with a fixed picture size."
+        )
+    fit = crop if not stretches and getattr(clip_vision, "crop", True) else stretch
 
     def encode(images: Tensor) -> Features:
-        if crop:
-            output = clip_vision.encode_image(shorten(images) if cuts else images)
+        if fit is crop:
+            output = clip_vision.encode_image(shorten(images))
         else:
             output = clip_vision.encode_image(images, crop=False)
         return Features(output["image_embeds"].float(), output["penultimate_hidden_states"].float())
 
-    return encode
+    return VisionEncoder(clip_vision.image_size, clip_vision.image_mean, fit, encode, (serial(clip_vision), fit))
+
+
+def negative_embeds(pipeline: Pipeline, reference: Reference, positive: Tensor) -> Tensor:
+    """Embeds for the negative prompt: of a negative picture, of a noised copy, else of no picture."""
+    negative = reference.negative
+    if negative is None and reference.noise > 0:
+        negative = contrast_copy(_images(reference), reference.noise)
+    if negative is None:
+        return no_embeds(pipeline, positive)
+    return Encoder(pipeline)(negative, reference.encode_batch_size)
+
+
+def no_embeds(pipeline: Pipeline, positive: Tensor) -> Tensor:
+    """Embeds of no picture, as the adapter was trained: zeros, or those of a black picture."""
+    if pipeline.adapter.config.nothing == "zeros":
+        return torch.zeros_like(positive[:1])
+    encoder = Encoder(pipeline)
+    return encoder(black_image(encoder.vision.size))
 
 
 def _images(reference: Reference) -> Tensor:
@@ -177,7 +166,7 @@ def _given_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
     if positive.ndim == single + 1 and len(positive) == 2 and negative is None:
         positive, negative = positive
     if negative is None:
-        negative = Encoder(pipeline).nothing(positive)
+        negative = no_embeds(pipeline, positive)
     return Embeds(positive.float(), negative.float())
 
 
@@ -191,17 +180,15 @@ def _face_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
     if pipeline.insightface is None:
         raise FaceError(
             f"{adapter.name} is a FaceID adapter and needs a face detector: connect an IPAdapter InsightFace Loader "
-            "to insightface, "
-            "or use the IPAdapter Unified Loader FaceID, which brings one."
+            "to insightface, or use the IPAdapter Unified Loader FaceID, which brings one."
         )
     faces = find_faces(pipeline, reference)
     zero = torch.zeros_like(faces.embeds[:1])
     if config.takes is None:
         return Embeds(None, None, None, faces.embeds, zero, faces.crops)
-    encoder = Encoder(pipeline)
-    hidden = encoder(faces.crops, reference.encode_batch_size)
+    hidden = Encoder(pipeline)(faces.crops, reference.encode_batch_size)
     zeros = face_habits(config.family).negative == "zeros"
-    negative = torch.zeros_like(hidden[:1]) if zeros else encoder.negative(reference, hidden)
+    negative = torch.zeros_like(hidden[:1]) if zeros else negative_embeds(pipeline, reference, hidden)
     return Embeds(hidden, negative, None, faces.embeds, zero.expand(len(negative), -1), faces.crops)
 
 
@@ -223,7 +210,7 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
 
 
 def _combined(embeds: Embeds, reference: Reference) -> Embeds:
-    """Several references made one where that is asked for; each kind of embeds by its own count."""
+    """Embeds of several pictures combined into one row, unless the reference concatenates them or has one per frame."""
     if reference.combine == "concat" or reference.per_frame:
         return embeds
     method = COMBINE[reference.combine]

@@ -1,4 +1,4 @@
-"""Measure pictures against references and a prompt, with any CLIP_VISION; words need its text tower."""
+"""Score pictures against references and a prompt with any CLIP_VISION; a prompt needs its text tower."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,8 @@ from torch import Tensor
 
 from ...encoders.scores import Score, score
 from ...encoders.vision import encode_images
-from ...ipadapter.cache import serial
 from ...ipadapter.errors import AdapterError
-from .encoding import clip_encoder
+from .encoding import vision_encoder
 
 CHUNK = 16  # pictures encoded at once
 
@@ -34,16 +33,20 @@ def text_embeds(clip_vision: Any, texts: Sequence[str]) -> Tensor:
 
 def picture_embeds(clip_vision: Any, images: Sequence[Tensor]) -> Tensor:
     """Pooled embeds (n, d) of batches of pictures, which may differ in size."""
-    encode, key = clip_encoder(clip_vision), serial(clip_vision)
-    return torch.cat([encode_images(encode, batch, CHUNK, encoder_key=key).pooled for batch in images])
+    encoder = vision_encoder(clip_vision)
+    return torch.cat([encode_images(encoder, batch, CHUNK).pooled for batch in images])
 
 
 def score_pictures(
     clip_vision: Any, images: Sequence[Tensor], references: Sequence[Tensor] = (), prompt: str = ""
 ) -> list[Score]:
-    """Scores of every picture; without references or a prompt that one is not measured."""
+    """Scores of every picture: CLIP-I where there are references, CLIP-T where there is a prompt.
+
+    Raises:
+        AdapterError: neither references nor a prompt, or a prompt and an encoder without a text tower.
+    """
     if not references and not prompt.strip():
         raise AdapterError("There is nothing to compare with: connect references, write the prompt, or both.")
-    told = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # first, since it says what is missing
+    words = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # before pictures are encoded: it may raise
     pictures = picture_embeds(clip_vision, images)
-    return score(pictures, picture_embeds(clip_vision, references) if references else None, told)
+    return score(pictures, picture_embeds(clip_vision, references) if references else None, words)

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+from torch import Tensor
 
 from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
@@ -20,25 +21,22 @@ from ..notices import say_on_node
 
 @dataclass(frozen=True, eq=False)
 class LoadedAdapter:
-    """An adapter whose weights ComfyUI manages: on the device while they are needed, free to leave afterwards."""
+    """An adapter whose weights ComfyUI manages: on the device while they are needed, free to leave afterwards.
 
-    checkpoint: Checkpoint
+    The checkpoint itself is not held: where ComfyUI moves the network's weights, it would be a second copy of them.
+    """
+
+    name: str
+    config: AdapterConfig
+    lora: Mapping[str, Tensor]
     patcher: comfy.model_patcher.ModelPatcher
-
-    @property
-    def name(self) -> str:
-        return self.checkpoint.name
-
-    @property
-    def config(self) -> AdapterConfig:
-        return self.checkpoint.config
 
     @property
     def network(self) -> AdapterNetwork:
         return self.patcher.model
 
     def is_dynamic(self) -> bool:
-        """ComfyUI asks this of whatever has a `patcher`."""
+        """ComfyUI calls this on every object that has a `patcher`."""
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
     def to_device(self) -> comfy.model_patcher.ModelPatcher:
@@ -49,7 +47,7 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What an IPADAPTER socket brings, however it was made: the adapter, and perhaps an encoder and a face detector."""
+    """The contents of an IPADAPTER socket: the adapter, and perhaps an encoder and a face detector."""
 
     adapter: LoadedAdapter
     clip_vision: Any = None
@@ -61,7 +59,7 @@ _state_dicts: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
 
 
 def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
-    """The adapter of a file; one that is still in use somewhere is shared."""
+    """The adapter of a file; an adapter that is still in use is shared."""
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
@@ -104,11 +102,11 @@ def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
 
 
 def manage(checkpoint: Checkpoint) -> LoadedAdapter:
-    """An adapter as it was read, under ComfyUI's memory management."""
+    """The adapter of a checkpoint, under ComfyUI's memory management."""
     network = AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast)
     patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
         network,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    return LoadedAdapter(checkpoint, patcher)
+    return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, patcher)

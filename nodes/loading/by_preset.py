@@ -11,10 +11,10 @@ import comfy.utils
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import Family, family_of_model, structure_of_blocks
+from ...ipadapter.families import Family, family_of_model
 from ...ipadapter.presets import Preset
 from ...ipadapter.shared_files import SharedFiles
-from ...ipadapter.sites import layer_blocks
+from ...ipadapter.sites import layer_blocks, structure_of_blocks
 from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora

@@ -23,5 +23,5 @@ def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> Mod
             f"{adapter.name} ({adapter.config.variant}) holds no LoRA: only FaceID, FaceID Plus and FaceID Plus V2 "
             "files do. Portrait and Kolors adapters need none; for others load the *_lora file that belongs to them."
         )
-    named = lora_state_dict(adapter.checkpoint.lora, model.get_model_object("diffusion_model"))
+    named = lora_state_dict(adapter.lora, model.get_model_object("diffusion_model"))
     return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]

@@ -22,15 +22,16 @@ def face_roots() -> list[Path]:
 
 
 def pack_names() -> list[str]:
-    """The packs that workflows name, then every other folder that is there."""
+    """The packs that workflows name, then every other folder in the face roots."""
     found = {path.name for root in face_roots() for path in root.glob("models/[!.]*") if path.is_dir()}
     return [*KNOWN_PACKS, *sorted(found - set(KNOWN_PACKS))]
 
 
 def fingerprint_of_packs() -> Hashable:
-    """What changes when a network of any pack comes, goes or becomes another one."""
-    files = (file for root in face_roots() for file in sorted(root.glob("models/[!.]*/*.onnx")))
-    return tuple(fingerprint(file) for file in files if file.is_file())  # no links to nowhere
+    """A value that changes when a network of any pack is added, removed or replaced."""
+    depths = ("models/[!.]*/*.onnx", "models/[!.]*/*/*.onnx")  # some zips have a folder of their own inside
+    files = (file for root in face_roots() for depth in depths for file in sorted(root.glob(depth)))
+    return tuple(fingerprint(file) for file in files if file.is_file())  # a broken link is no file
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:

@@ -14,7 +14,7 @@ import folder_paths
 import torch
 from torch import Tensor, nn
 
-from ...encoders.openclip import Encoder, build_encoder, open_clip_package, read_config, see
+from ...encoders.openclip import OpenClipEncoder, build_encoder, open_clip_package, read_config, run_tower
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError, CheckpointError
 from .files import model_file
@@ -72,10 +72,10 @@ def read_encoder(path: Path) -> dict[str, Tensor]:
 
 
 class OpenClipVision:
-    """What nodes use of ComfyUI's ClipVisionModel, with an OpenCLIP tower behind it, and its text tower if there is."""
+    """The part of ComfyUI's ClipVisionModel that nodes use, run by OpenCLIP's towers; `text` is None without one."""
 
     def __init__(
-        self, encoder: Encoder, precision: Callable[[torch.device], torch.dtype], crop: bool | None = None
+        self, encoder: OpenClipEncoder, precision: Callable[[torch.device], torch.dtype], crop: bool | None = None
     ) -> None:
         self.load_device = comfy.model_management.text_encoder_device()
         self.dtype = precision(self.load_device)
@@ -87,7 +87,7 @@ class OpenClipVision:
         self.text = None if encoder.text is None else OpenClipText(encoder.text, self.load_device, self.dtype)
 
     def encode_image(self, image: Tensor, crop: bool | None = None) -> comfy.clip_vision.Output:
-        """Embeds and hidden states of pictures (n, h, w, 3). Without `crop` they are fitted as the loader was told.
+        """Embeds and hidden states of pictures (n, h, w, 3); `crop` None means the fit chosen in the loader.
 
         Unlike ComfyUI's own, a SigLIP has its pooling head: image_embeds are (n, width) and not one vector per token.
         """
@@ -97,7 +97,7 @@ class OpenClipVision:
             image.to(self.load_device), self.image_size, self.image_mean, self.image_std, fit
         )
         with torch.no_grad():
-            seen = see(self.model, pixels.float())
+            seen = run_tower(self.model, pixels.float())
         device = comfy.model_management.intermediate_device()
         output = comfy.clip_vision.Output()
         output["image_embeds"] = seen.pooled.to(device)

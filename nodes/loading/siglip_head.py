@@ -1,4 +1,4 @@
-"""Find the pooling head of a loaded SigLIP: ComfyUI leaves it out, and it lies in the file that the model came from."""
+"""The pooling head of a loaded SigLIP, which ComfyUI leaves out, read from the file that the model came from."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ ROUNDING = 2**-7  # of a file in bfloat16 whose model was loaded in another type
 
 
 def siglip_pooled(clip_vision: Any, tokens: Tensor) -> Tensor:
-    """Pooled embeds (n, width) of the tokens (n, t, width) that a SigLIP gave after its last norm.
+    """Pooled embeds (n, width) of a SigLIP's tokens (n, t, width) after its last norm.
 
-    EncoderMismatchError where no file in models/clip_vision is that model's with its pooling head.
+    Raises:
+        EncoderMismatchError: no file in models/clip_vision has that model's weights and its pooling head.
     """
     if clip_vision not in _heads:
         _heads[clip_vision] = _find(clip_vision, tokens.shape[-1])
@@ -45,7 +46,7 @@ def _find(clip_vision: Any, width: int) -> dict[str, Tensor]:
 
 
 def _is_of(path: Path, own: Tensor) -> bool:
-    """Whether a file holds the weights of a loaded model, told by its last norm."""
+    """Whether a file holds the weights of a loaded model, by comparing their last norm."""
     shapes = peek(path)
     if NORM not in shapes or shapes[NORM].shape != own.shape:
         return False

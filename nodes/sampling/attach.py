@@ -4,40 +4,35 @@ Everything attached is new: nothing reachable from the model that came in is cha
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
-from torch import Tensor
 
-from ...ipadapter.cache import ContentCache
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site, find_sites, layer_blocks, structure_of
+from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
 from . import transformer, unet
-from .call import BUDGET, Decider, ModelCall
-from .compiled import AttentionPatch
-from .replaced import Places
-from .rows import KEY
+from .hooks import Hooks
+from .patches import KEY, AttentionPatch
+from .plan import Observer
 
 
-@dataclass(frozen=True)
-class Binding:
-    """How image prompts get into the sites of a structure (a key of ipadapter.sites.STRUCTURES)."""
+class Binding(Protocol):
+    """How image prompts get into the sites of a structure: a module of this folder."""
 
-    install: Callable[[ModelPatcher, Site, int, Decider, tuple[ImagePrompt, ...]], None]
-    replace_patches: Callable[[ModelPatcher, Callable[[Any], Any]], None]
-    idle_patches: Callable[[Sequence[Site]], Sequence[AttentionPatch]]
-    patch_at: Callable[[Mapping[str, Any], Site], Any]
+    def install(
+        self, clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...], /
+    ) -> None: ...
+
+    def replace_patches(self, clone: ModelPatcher, change: Callable[[Any], Any], /) -> None: ...
+
+    def idle_patches(self, sites: Sequence[Site], hooks: Hooks, /) -> Sequence[AttentionPatch]: ...
+
+    def patch_at(self, options: Mapping[str, Any], site: Site, /) -> Any: ...
 
 
-_TRANSFORMER = Binding(transformer.install, transformer.replace_patches, transformer.idle_patches, transformer.patch_at)
-BINDINGS: dict[str, Binding] = {
-    "unet": Binding(unet.install, unet.replace_patches, unet.idle_patches, unet.patch_at),
-    "flux": _TRANSFORMER,
-    "mmdit": _TRANSFORMER,
-}
+BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOINT_BLOCKS: transformer}
 
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
@@ -54,30 +49,27 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model that also attends to image prompts, at every site that they reach."""
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
-    decider = Decider(
-        (*attached_prompts(model), *prompts),
-        clone.get_model_object("model_sampling"),
-        binding.idle_patches(sites),
-        Places(sites, binding.patch_at),
-    )
+    model_sampling = clone.get_model_object("model_sampling")
+    hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at)
+    hooks.idle = binding.idle_patches(sites, hooks)
     for number, site in enumerate(sites):
         reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))
-        binding.install(clone, site, number, decider, reaching)
-    _install(clone, decider)
+        binding.install(clone, site, number, hooks, reaching)
+    _install(clone, hooks)
     return clone
 
 
 def _acts(prompt: ImagePrompt, layer: int) -> bool:
-    return not prompt.weights.constant or prompt.weights.at(0.0)[layer] != 0
+    return not prompt.weights.constant or prompt.first_weights[layer] != 0
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:
     """Every image prompt attached to a model, in the order in which they were applied."""
-    decider = decider_of(model)
-    return decider.prompts if decider else ()
+    hooks = hooks_of(model)
+    return hooks.prompts if hooks else ()
 
 
-def decider_of(model: ModelPatcher) -> Decider | None:
+def hooks_of(model: ModelPatcher) -> Hooks | None:
     """What decides for the image prompts of a model; None where it has none."""
     return model.get_attachment(KEY)
 
@@ -85,30 +77,17 @@ def decider_of(model: ModelPatcher) -> Decider | None:
 def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePrompt]) -> ModelPatcher:
     """A clone of a model whose attached image prompts are replaced, each by what `change` makes of it."""
     clone = model.clone()
-    earlier = decider_of(model)
+    earlier = hooks_of(model)
     if earlier is None:
         return clone
     changed = {prompt: change(prompt) for prompt in earlier.prompts}
-    decider = replace(earlier, prompts=tuple(changed.values()), store=ContentCache(BUDGET))
+    hooks = Hooks(tuple(changed.values()), earlier.model_sampling, earlier.sites, earlier.patch_at)
+    hooks.idle = _binding(clone).idle_patches(earlier.sites, hooks)
     _binding(clone).replace_patches(
-        clone, lambda patch: patch.with_prompts(decider, tuple(changed[prompt] for prompt in patch.prompts))
+        clone, lambda patch: patch.with_prompts(hooks, tuple(changed[prompt] for prompt in patch.prompts))
     )
-    _install(clone, decider)
+    _install(clone, hooks)
     return clone
-
-
-class Observer(Protocol):
-    """Looks on while a model samples."""
-
-    def begin(self) -> None:
-        """A sampling run starts."""
-        ...
-
-    def see(
-        self, sigma: float, site: Site, grid: tuple[int, int], call: ModelCall, text: Tensor, image: Tensor
-    ) -> None:
-        """What text and image prompts gave at one site, (rows, tokens, channels) each."""
-        ...
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
@@ -130,18 +109,18 @@ def _binding(model: ModelPatcher) -> Binding:
     return BINDINGS[structure_of(model.get_model_object("diffusion_model"))]
 
 
-def _install(model: ModelPatcher, decider: Decider) -> None:
-    """The wrappers and callbacks of a decider, in place of an earlier one's."""
-    model.set_attachments(KEY, decider)
+def _install(model: ModelPatcher, hooks: Hooks) -> None:
+    """The wrappers and callbacks of a hooks, in place of an earlier one's."""
+    model.set_attachments(KEY, hooks)
     wrappers = {
-        WrappersMP.SAMPLER_SAMPLE: decider.on_sampler_sample,
-        WrappersMP.CALC_COND_BATCH: decider.on_calc_cond_batch,
-        WrappersMP.APPLY_MODEL: decider.on_apply_model,
+        WrappersMP.SAMPLER_SAMPLE: hooks.on_sampler_sample,
+        WrappersMP.CALC_COND_BATCH: hooks.on_calc_cond_batch,
+        WrappersMP.APPLY_MODEL: hooks.on_apply_model,
     }
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)
-    callbacks = {CallbacksMP.ON_CLONE: _give_own_patches, CallbacksMP.ON_CLEANUP: decider.cleanup}
+    callbacks = {CallbacksMP.ON_CLONE: _give_own_patches, CallbacksMP.ON_CLEANUP: hooks.on_cleanup}
     for kind, callback in callbacks.items():
         model.remove_callbacks_with_key(kind, KEY)
         model.add_callback_with_key(kind, KEY, callback)

@@ -1,28 +1,37 @@
-"""The attention that image prompts are computed with: the host's own."""
+"""The attention that image prompts are computed with."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from ...ipadapter.attention import Attend
 
+OVERRIDE = "optimized_attention_override"
+
+
+def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """Attention of q, k, v (b, heads, n, width), by the kernel that PyTorch chooses.
+
+    An image prompt has few tokens. ComfyUI's other backends bound the memory of long keys, or quantise them to 8 bits,
+    and neither pays for few keys.
+    """
+    return scaled_dot_product_attention(q, k, v)
+
 
 def attend_of(options: Mapping[str, Any]) -> Attend:
-    """The host's backend, with its precision and overrides. Sub-quadratic and split attention bound the memory of long
-    keys; for a few image tokens plain SDPA does better.
-    """
-    backend = host_attention.optimized_attention
-    if backend in (host_attention.attention_sub_quad, host_attention.attention_split, host_attention.attention_basic):
-        backend = host_attention.attention_pytorch
-    precision = options.get("attn_precision")
-    return lambda q, k, v, heads: backend(
-        q,
-        k,
-        v,
-        heads,
-        attn_precision=precision,
-        skip_reshape=True,
-        skip_output_reshape=True,
-        transformer_options=options,
-    )
+    """The attention for image tokens: PyTorch's, or the host's where another pack overrides it."""
+    return overridden(options) if OVERRIDE in options else few_tokens
+
+
+def overridden(options: Mapping[str, Any]) -> Attend:
+    """The host's attention, which calls the override in these transformer options."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        return host_attention.attention_pytorch(
+            q, k, v, heads, skip_reshape=True, skip_output_reshape=True, transformer_options=options
+        )
+
+    return attend

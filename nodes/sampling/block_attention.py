@@ -1,171 +1,139 @@
-"""What a block of a transformer is run with, so that image prompts get into its attention: Flux's, and SD3.5's.
+"""One run of a transformer's block with image prompts: what ComfyUI shows of the block, for the formulas of mechanisms.
 
-ComfyUI hands an attention override everything but where it is; a block's own options say that, and nothing that other
-blocks see is changed.
+ComfyUI hands an attention override everything but which block called it. So the block gets options of its own, in which
+the override knows its block; the options of other blocks stay as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ...ipadapter.block_layers import JOINT_EPS, unit_heads
+from ...ipadapter.attention import Attend, ImageTokens
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.joint_attention import Normed, add_image_tokens, add_joint_tokens, can_renorm, rotate_back
-from ...ipadapter.sites import Site
-from .backend import attend_of
-from .call import Decider, Grid, ModelCall
-from .rows import KEY
+from ...ipadapter.mechanisms import Mechanism, Normed
+from ...ipadapter.mechanisms.joint_attention import EPS, can_renorm
+from ...ipadapter.token_attention import rotate_back, unit_heads
+from .arranged import Grid
+from .backend import OVERRIDE, attend_of
+from .plan import Plan
 
-OVERRIDE, QUERIES = "optimized_attention_override", "attn1_patch"
+if TYPE_CHECKING:
+    from .transformer import BlockPatch
 
-
-class Place(Protocol):
-    """Where prompts act: a block of a model."""
-
-    site: Site
-    number: int
-    decider: Decider
-    module: Any
-    renorms: bool  # whether what the block's own norms gave can be had back from what they gave
+QUERIES = "attn1_patch"  # ComfyUI's hook that shows queries before their rotation
 
 
 class BlockAttention:
-    """One run of a block with image prompts in its attention."""
+    """One run of a block, a mechanisms.BlockRun.
 
-    def __init__(self, place: Place, prompts: Sequence[ImagePrompt], call: ModelCall, args: Mapping[str, Any]) -> None:
-        self.place, self.prompts, self.call, self.args = place, prompts, call, args
+    Flux turns queries by a rotary embedding, and image tokens have no position to turn by. So their queries are those
+    before the rotation: as ComfyUI's hook gives them or, in releases without the hook, rotated back.
+    """
+
+    def __init__(
+        self, patch: "BlockPatch", prompts: Sequence[ImagePrompt], plan: Plan, args: Mapping[str, Any]
+    ) -> None:
+        self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
+        self.mechanisms = tuple(dict.fromkeys(prompt.mechanism for prompt in prompts))
         self.given: Mapping[str, Any] = args["transformer_options"]
-        self.observer = self.given.get(KEY, {}).get("observer")
+        self.attend: Attend = attend_of(self.given)
+        self.attended = False
+        self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
+        self._queries: Tensor | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """The block's options, with our part around whatever overrides its attention already."""
-        return {**self.given, OVERRIDE: self.override}
+        """The block's options, with our part around the override that its attention has already, if any."""
+        patches = self.given.get("patches", {})
+        ours = {QUERIES: [*patches.get(QUERIES, []), self.see_queries]}
+        return {**self.given, OVERRIDE: self.override, "patches": {**patches, **ours}}
+
+    def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: Any) -> dict[str, Any]:
+        """Note Flux's queries before their rotation."""
+        self._queries = q
+        return {}
 
     def override(self, function: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args, **kwargs) -> Tensor:
         """The block's attention, as it would be without us, and what image prompts add to it."""
         before = self.given.get(OVERRIDE)
         out = before(function, q, k, v, *args, **kwargs) if before is not None else function(q, k, v, *args, **kwargs)
-        return self.attention(out, q, k, v)
-
-    def attention(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        raise NotImplementedError
+        if self.attended:
+            return out  # the blocks of SD3.5 Medium attend a second time
+        self.attended = True
+        if not kwargs.get("skip_reshape"):
+            q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
+        if self._queries is None:
+            rotation = self.args.get("pe")
+            self._queries = q if rotation is None else rotate_back(q, rotation)
+        self.plain = out[:, self.text :] if self.plan.observer is not None else None
+        for mechanism in self.mechanisms:
+            out = mechanism.in_attention(self, out, q, k, v)
+        return out
 
     def after_block(self, img: Tensor) -> Tensor:
         """What the block gave for the picture, and what image prompts add behind it."""
+        if self._queries is None:
+            return img  # another patch ran something else in place of the block's attention
+        for mechanism in self.mechanisms:
+            img = mechanism.after_block(self, img)
         return img
-
-    def images(self, prompts: Sequence[ImagePrompt], like: Tensor, before: int, rows: int):
-        """What acts, in a sequence of `before` tokens of text and `rows` of the picture and its references."""
-        grid = self.grid(prompts, rows)
-        around = (before, rows - grid[0] * grid[1])
-        return self.place.decider.images(prompts, self.place.site, self.place.number, self.call, grid, like, around)
-
-    def grid(self, prompts: Sequence[ImagePrompt], rows: int) -> Grid:
-        """Rows and columns of the picture's own tokens."""
-        if self.call.latent is None:
-            if any(prompt.mask is not None for prompt in prompts):
-                raise AdapterError(
-                    "A mask needs the size of the picture, and this model was called around ComfyUI's apply_model, "
-                    "which knows it. Sample with a ComfyUI sampler, or without attn_mask."
-                )
-            return rows, 1
-        height, width = self.call.latent
-        patch = self.place.site.patch
-        return -(-height // patch), -(-width // patch)
-
-    def show(self, before: Tensor, after: Tensor) -> None:
-        """Let an observer see what image prompts added to the picture's own tokens, (rows, tokens, channels) each."""
-        if self.observer is not None and self.call.latent is not None:
-            height, width = self.grid((), before.shape[1])
-            own, added = before[:, : height * width], (after - before)[:, : height * width]
-            sigma = float(self.given["sigmas"][0])
-            self.observer.see(sigma, self.place.site, (height, width), self.call, own, added)
-
-
-class FluxAttention(BlockAttention):
-    """InstantX' adapter joins the attention's output, of all rows in a single block; XLabs' joins the block's output.
-
-    Queries count as they are before their rotation. Releases of ComfyUI that do not show those get them by rotating
-    back what the attention is given.
-    """
-
-    queries: Tensor | None = None  # (rows, heads, text and picture, width), not rotated
-    plain: Tensor | None = None  # what the attention gave the picture, for an observer
-
-    @property
-    def options(self) -> dict[str, Any]:
-        patches = self.given.get("patches", {})
-        ours = {QUERIES: [*patches.get(QUERIES, []), self.see_queries]}
-        return {**super().options, "patches": {**patches, **ours}}
-
-    def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: Any) -> dict[str, Any]:
-        self.queries = q
-        return {}
 
     @property
     def text(self) -> int:
-        """Tokens of text in front of the picture's."""
         return self.args["txt"].shape[1] if "txt" in self.args else self.given["img_slice"][0]
 
-    def attention(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.queries is None:
-            self.queries = q if self.args["pe"] is None else rotate_back(q, self.args["pe"])
-        inside = [prompt for prompt in self.prompts if prompt.mechanism == "attention output"]
-        text, rows = self.text, q.shape[2] - self.text
-        self.plain = out[:, text:] if self.observer is not None else None
-        if not inside:
-            return out
-        attend = attend_of(self.given)
-        if self.place.site.block[0] == "single":
-            added = add_image_tokens(out, self.queries, self.images(inside, q, text, rows), attend)
-        else:
-            image = self.images(inside, q, 0, rows)
-            added = add_image_tokens(out[:, text:], self.queries[:, :, text:], image, attend)
-            added = torch.cat((out[:, :text], added), dim=1)
-        if self.observer is not None:
-            self.show(out[:, text:], added[:, text:])
-        return added
+    @property
+    def queries(self) -> Tensor:
+        assert self._queries is not None
+        return self._queries
 
-    def after_block(self, img: Tensor) -> Tensor:
-        behind = [prompt for prompt in self.prompts if prompt.mechanism == "block output"]
-        if not behind or self.queries is None:
-            return img
-        q = self.queries[:, :, self.text :]
-        out = add_image_tokens(img, q, self.images(behind, q, 0, img.shape[1]), attend_of(self.given))
-        if self.plain is not None:
-            self.show(self.plain, self.plain + (out - img))
-        return out
+    def images(self, mechanism: Mechanism, text: int = 0) -> Sequence[ImageTokens]:
+        prompts = tuple([prompt for prompt in self.prompts if prompt.mechanism is mechanism])
+        rows = self.queries.shape[2] - self.text  # of the picture and its references
+        grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, rows)
+        around = (text, rows - grid[0] * grid[1])
+        return self.plan.images(self.patch, prompts, grid, self.queries, around)
+
+    def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
+        block = self.patch.module.x_block
+        if self.patch.renorms:
+            return (q, block.attn.ln_q.weight), (k, block.attn.ln_k.weight)
+        return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
+
+    def show(self, before: Tensor, after: Tensor) -> None:
+        """Show an observer the attention of the picture's own tokens, and what image prompts added to them."""
+        if self.plain is None or self.plan.observer is None or self.plan.call.latent is None:
+            return
+        rows = self.plain.shape[1]
+        height, width = picture_grid(self.plan.call.latent, self.site.patch, (), rows)
+        added = (after - before)[:, -rows:]
+        own, added = (x[:, : height * width] for x in (self.plain, added))
+        self.plan.observe(float(self.given["sigmas"][0]), self.site, (height, width), own, added)
 
 
-class JointAttention(BlockAttention):
-    """SD3.5's: the picture attends to itself and to the image tokens once more, with the adapter's norms."""
+def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[ImagePrompt], tokens: int) -> Grid:
+    """Rows and columns of the picture's own tokens; where the latent is unknown, one column of all `tokens`.
 
-    done = False
-
-    def attention(self, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.done:
-            return out  # the blocks of SD3.5 Medium attend a second time
-        self.done = True
-        text, heads = self.args["txt"].shape[1], self.place.site.heads
-        own_q, own_k, own_v = (_of_heads(x[:, text:], heads) for x in (q, k, v))
-        if self.place.renorms:
-            norms = self.place.module.x_block.attn
-            queries, keys = (own_q, norms.ln_q.weight), (own_k, norms.ln_k.weight)
-        else:
-            queries, keys = raw_queries_keys(self.place.module.x_block, self.args["img"], self.args["vec"], heads)
-        images = self.images(self.prompts, q, 0, own_q.shape[2])
-        plain = out[:, text:]
-        added = add_joint_tokens(plain, queries, keys, own_v, images, attend_of(self.given))
-        self.show(plain, added)
-        return torch.cat((out[:, :text], added), dim=1)
+    AdapterError where a prompt's mask needs to know the latent.
+    """
+    if latent is not None:
+        height, width = latent
+        return -(-height // patch), -(-width // patch)
+    if any(prompt.mask is not None for prompt in prompts):
+        raise AdapterError(
+            "A mask needs the size of the picture, and this model was called around ComfyUI's apply_model, "
+            "which knows it. Sample with a ComfyUI sampler, or without attn_mask."
+        )
+    return tokens, 1
 
 
 def renorms(module: Any) -> bool:
-    """Whether a joint block's norms of queries and keys can be divided out; of any other block, True."""
+    """Whether the weights of a joint block's norms can be divided out of its queries and keys; True for other blocks,
+    which have no such norms to divide out.
+    """
     if not hasattr(module, "x_block"):
         return True
     weights = [getattr(norm, "weight", None) for norm in (module.x_block.attn.ln_q, module.x_block.attn.ln_k)]
@@ -174,15 +142,15 @@ def renorms(module: Any) -> bool:
 
 def raw_queries_keys(block: Any, img: Tensor, vec: Tensor, heads: int) -> tuple[Normed, Normed]:
     """Queries and keys of the picture in a joint block, divided by their root mean square only: computed once more,
-    where the block's own norm cannot be divided out.
+    where the weight of the block's own norm cannot be divided out.
     """
     shift, scale = block.adaLN_modulation(vec)[:, : 2 * img.shape[-1]].unsqueeze(1).chunk(2, dim=-1)
     q, k, _ = block.attn.qkv(block.norm1(img) * (1 + scale) + shift).chunk(3, dim=-1)
     ones = torch.ones(q.shape[-1] // heads, device=q.device)
-    queries, keys = ((unit_heads(_of_heads(x, heads), JOINT_EPS), ones) for x in (q, k))
+    queries, keys = ((unit_heads(_of_heads(x, heads), EPS), ones) for x in (q, k))
     return queries, keys
 
 
 def _of_heads(x: Tensor, heads: int) -> Tensor:
-    """(rows, n, channels), or with its heads apart already, as (rows, heads, n, head width)."""
+    """(rows, n, channels), or (rows, n, heads, head width), as (rows, heads, n, head width)."""
     return (x.unflatten(-1, (heads, -1)) if x.ndim == 3 else x).transpose(1, 2)

@@ -6,54 +6,32 @@ holds the number of the cross-attention; prompts, weights and options are looked
 keyword of that call says which cross-attentions are patched, because guards on keywords are kept.
 """
 
-import itertools
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
-from weakref import WeakValueDictionary
 
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...ipadapter.cache import serial
-from ...ipadapter.sites import Site
-from .replaced import OwnPatch
+from .patches import KEY, AttentionPatch
 
-NAME = "ipadapter_atelier"
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
-_identities = itertools.count(1)
 
 
-class AttentionPatch(OwnPatch, ABC):
-    """Replaces one cross-attention, called by the model or by a compiled graph of it."""
-
-    def __init__(self, site: Site, number: int) -> None:
-        self.site, self.number, self.identity = site, number, next(_identities)
-        _alive[self.identity] = self
-
-    @abstractmethod
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        """What the cross-attention gives, (rows, tokens, channels) like the projected q."""
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        if not torch.compiler.is_compiling():
-            return self.attend(q, k, v, options)
-        height, width = options["activations_shape"][-2:]
-        precision = options.get("attn_precision")
-        return _attend(q, k, v, self.number, self.identity, options["n_heads"], height, width, precision)
-
-
-_alive: WeakValueDictionary[int, AttentionPatch] = WeakValueDictionary()
-
-
-@dataclass(frozen=True)
 class _Running:
-    options: Mapping[str, Any]
-    patches: Mapping[int, AttentionPatch]  # by the number of their cross-attention
+    """The model call under way: its transformer options, and our patches in them by number of their cross-attention."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = options
+
+    @cached_property
+    def patches(self) -> dict[int, AttentionPatch]:
+        patches = _patches(self.options).values()
+        return {patch.number: patch for patch in patches if isinstance(patch, AttentionPatch)}
 
 
 _running: ContextVar[_Running | None] = ContextVar("running", default=None)
@@ -61,10 +39,8 @@ _running: ContextVar[_Running | None] = ContextVar("running", default=None)
 
 @contextmanager
 def serving_graphs(options: Mapping[str, Any]) -> Iterator[None]:
-    """Answer the operations of compiled graphs with the patches in these options."""
-    patches = _patches(options).values()
-    ours = {patch.number: patch for patch in patches if isinstance(patch, AttentionPatch)}
-    token = _running.set(_Running(options, ours))
+    """Let the operations of compiled graphs run the patches in these options."""
+    token = _running.set(_Running(options))
     try:
         yield
     finally:
@@ -98,14 +74,15 @@ def graph_keyword(options: Mapping[str, Any]) -> str:
         if not isinstance(patch, AttentionPatch)
     ]
     blocks = sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {}))
-    return f"{NAME} {sorted(marks)} {blocks}"
+    return f"{KEY} {sorted(marks)} {blocks}"
 
 
-def with_empty_place(model: Any, control: Any) -> Any:
-    """What a ControlNet gives a model call, told apart for SD3.5, whose model takes keywords and never looks at them.
+def with_empty_output(model: Any, control: Any) -> Any:
+    """The ControlNet outputs of a model call, with one output of None more for SD3.5.
 
-    What is not read has no guard. It reads how many places ControlNet's outputs have, and an empty one adds nothing.
-    Image prompts reach all of its blocks, so that one graph serves them all.
+    SD3.5's model never reads the keyword of `graph_keyword`, and torch.compile guards only what is read. The model
+    does read the number of ControlNet outputs, so one more of them forces another graph than that of a bare model; a
+    None among them adds no residual. Image prompts reach all blocks of SD3.5, so one such graph serves all prompts.
     """
     if not hasattr(model.diffusion_model, "joint_blocks"):
         return control
@@ -122,7 +99,7 @@ _TAGS: dict[str, Any] = {"tags": [torch.Tag.cudagraph_unsafe]} if hasattr(torch.
 
 
 @torch.library.custom_op(
-    f"{NAME}::attend",
+    f"{KEY}::attend",
     mutates_args=(),
     schema="(Tensor q, Tensor k, Tensor v, int number, int identity, int heads, SymInt height, SymInt width, "
     "ScalarType? precision) -> Tensor",
@@ -140,11 +117,12 @@ def _attend(
     precision: torch.dtype | None,
 ) -> Tensor:
     running = _running.get()
-    patch = running.patches.get(number, _alive.get(identity)) if running else None  # a foreign patch may call ours
+    # A patch that another pack's patch calls from inside is not among the options' patches.
+    patch = running.patches.get(number, AttentionPatch.alive.get(identity)) if running else None
     if running is None or patch is None:
         raise RuntimeError(
-            "A compiled model with image prompts was called around ComfyUI's apply_model, so that nobody could say "
-            "which prompts act. Sample it with a ComfyUI sampler, or without torch.compile."
+            "A compiled model with image prompts was called around ComfyUI's apply_model, so it is not known which "
+            "prompts act. Sample it with a ComfyUI sampler, or without torch.compile."
         )
     options = {
         **running.options,

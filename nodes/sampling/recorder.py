@@ -1,35 +1,26 @@
-"""Look on while a model samples: how much of every cross-attention comes from image prompts."""
+"""Record, while a model samples, how much of every cross-attention comes from image prompts."""
 
 from torch import Tensor
 
 from ...charts.attention_map import Seen, image_share
 from ...ipadapter.families import Block
-from ...ipadapter.image_prompt import POSITIVE
+from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sites import Site
-from ...weight_schedules.position import SamplingPosition
-from .call import ModelCall
 
 
 class Recorder:
-    """Keeps what the positive rows of the latest sampling run saw; areas and pictures behind them are left out."""
+    """Holds what the positive rows of the latest sampling run gave, except areas and the pictures behind them."""
 
-    def __init__(self, position: SamplingPosition, blocks: tuple[Block, ...]) -> None:
-        self.position, self.blocks = position, blocks
+    def __init__(self, blocks: tuple[Block, ...]) -> None:
+        self.blocks = blocks
         self.seen: list[Seen] | None = None  # until the first run
 
     def begin(self) -> None:
         self.seen = []
 
     def see(
-        self,
-        sigma: float,
-        site: Site,
-        grid: tuple[int, int],
-        call: ModelCall,
-        text: Tensor,
-        image: Tensor,
+        self, percent: float, site: Site, grid: tuple[int, int], rows: Rows, text: Tensor, image: Tensor
     ) -> None:
-        percent, rows = self.position.percent(sigma), call.rows
         self.seen = self.seen or []
         for chunk, branch in enumerate(rows.branches):
             if branch == POSITIVE and not (rows.areas and rows.areas[chunk]):

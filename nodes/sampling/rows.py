@@ -1,6 +1,6 @@
 """What the rows of a model call are, read from what ComfyUI says about it in `transformer_options`.
 
-Our own entry there, KEY, holds notes that the wrappers of `call.py` leave: the branches of conditionings by name, their
+Our own entry there, KEY, holds notes that the wrappers of hooks.py leave: the branches of conditionings by name, their
 areas, and the canvas that those refer to.
 """
 
@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, Rows
-from .compiled import NAME
-
-KEY = NAME  # our entry in transformer_options
+from .patches import KEY
 
 
 def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
@@ -37,19 +35,29 @@ def branches_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) ->
     """
     known = model_options.get("transformer_options", {}).get(KEY, {}).get("conds", {})
     return tuple(
-        known.get(_uuids(cond or ()), NEGATIVE if label == 1 else POSITIVE) for label, cond in enumerate(conds)
+        known.get(_uuids(cond or ()), _branch_of(label)) for label, cond in enumerate(conds)
     )
 
 
 def read_rows(options: Mapping[str, Any], count: int) -> Rows:
-    """What the `count` rows of a model call are, from its transformer options."""
+    """The `count` rows of a model call, from its transformer options; without branches where they cannot be told.
+
+    ComfyUI puts the latents of each conditioning behind those of the one before. A sampler of another pack may put
+    several tiles of a picture into one call: then the rows stand tile by tile, each with all of its conditionings. Any
+    other number of rows leaves open which conditioning a row belongs to.
+    """
     labels = options.get("cond_or_uncond") or [0]
     notes = options.get(KEY, {})
     known = notes.get("branches") or []
-    chunks = tuple(known[label] if label < len(known) else (NEGATIVE if label == 1 else POSITIVE) for label in labels)
+    branches = tuple(known[label] if label < len(known) else _branch_of(label) for label in labels)
     areas = tuple(notes.get("areas", {}).get(uuid) for uuid in options.get("uuids", ()))
     canvas = notes.get("canvas") if any(areas) else None
-    return Rows(chunks, count // len(labels), _window(options), areas if canvas else (), canvas)
+    window = _window(options)
+    latents = len(window) if window else notes.get("latents", count // len(labels))
+    tiles, rest = divmod(count, len(labels) * latents)
+    if rest or not tiles:
+        return Rows((), count)
+    return Rows(branches * tiles, latents, window, areas * tiles if canvas else (), canvas)
 
 
 def _window(options: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -62,6 +70,11 @@ def _window(options: Mapping[str, Any]) -> tuple[int, ...] | None:
         return (*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list)
     frames = options.get("ad_params", {}).get("sub_idxs")
     return tuple(frames) if frames is not None else None
+
+
+def _branch_of(label: int) -> str:
+    """The branch of ComfyUI's label where a guider does not name its conditionings: 1 is the negative one."""
+    return NEGATIVE if label == 1 else POSITIVE
 
 
 def _branch(name: str, conds: Sequence[Mapping[str, Any]]) -> str:

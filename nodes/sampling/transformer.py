@@ -11,27 +11,26 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import Site
-from ...ipadapter.transformer_formats import Mechanism
-from .block_attention import BlockAttention, FluxAttention, JointAttention, renorms
-from .call import Decider, ModelCall, acting
-from .compiled import AttentionPatch
-from .replaced import OwnPatch
+from ...ipadapter.sites import STRUCTURES, Site
+from .block_attention import BlockAttention, renorms
+from .hooks import Hooks
+from .patches import AttentionPatch, OwnPatch
+from .plan import Plan
 
 Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
 Replacement = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 
-KEYS = {"double": "double_block", "single": "single_block", "joint": "double_block"}  # ComfyUI's word for a part
 
 
-def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> None:
+def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
     """Let prompts act in a block of a cloned model, around whatever replaces it already."""
     before = patches_of(clone).get(key_of(site))
     if isinstance(before, BlockPatch):
-        patch = before.with_prompts(decider, before.prompts + prompts)
+        patch = before.with_prompts(hooks, before.prompts + prompts)
     elif prompts:
-        module = block_of(clone, site)
-        patch = BlockPatch(site, number, decider, prompts, module, renorms(module), before)
+        patch = BlockPatch(site, number, hooks, prompts, before)
+        patch.module = block_of(clone, site)
+        patch.renorms = renorms(patch.module)
     else:
         return
     clone.set_model_patch_replace(patch, "dit", *key_of(site))
@@ -40,7 +39,7 @@ def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prom
 def key_of(site: Site) -> tuple[str, int]:
     """ComfyUI's key of a block among the replacements of a transformer's blocks."""
     part, number = site.block
-    return KEYS[part], number
+    return next(structure.parts[part] for structure in STRUCTURES if part in structure.parts), number
 
 
 def block_of(model: ModelPatcher, site: Site) -> Any:
@@ -50,12 +49,12 @@ def block_of(model: ModelPatcher, site: Site) -> Any:
 
 
 def patches_of(model: ModelPatcher) -> dict[Any, Any]:
-    """What replaces blocks of a model, ours and others', by ComfyUI's key."""
+    """The replacements of blocks of a model, ours and others', by ComfyUI's key."""
     return _replacements(model.model_options["transformer_options"])
 
 
 def patch_at(options: Mapping[str, Any], site: Site) -> Any:
-    """What replaces a block in a model call, from its transformer options; None where nothing does."""
+    """The replacement of a block in a model call, from its transformer options; None without one."""
     return _replacements(options).get(key_of(site))
 
 
@@ -64,84 +63,44 @@ def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["BlockPatch"], "BlockPatch"]) -> None:
-    """Replace every patch of ours on a cloned model, each by what `change` makes of it."""
+    """Replace every patch of ours on a cloned model by what `change` makes of it."""
     patches = patches_of(clone)
     for key, patch in patches.items():
         if isinstance(patch, BlockPatch):
             patches[key] = change(patch)
 
 
-def idle_patches(sites: Sequence[Site]) -> tuple[AttentionPatch, ...]:
-    """None: blocks without image prompts run as they are."""
+def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple[AttentionPatch, ...]:
+    """No patches: blocks without image prompts run as they are."""
     return ()
 
 
-ATTENTIONS: dict[Mechanism, type[BlockAttention]] = {
-    "block output": FluxAttention,
-    "attention output": FluxAttention,
-    "joint attention": JointAttention,
-}
-
-
 class BlockPatch(OwnPatch):
-    """Replaces one block by itself (or by what replaced it before) with image prompts in it."""
+    """Replaces one block by itself (or by the replacement that was there before) with image prompts in it."""
 
-    def __init__(
-        self,
-        site: Site,
-        number: int,
-        decider: Decider,
-        prompts: tuple[ImagePrompt, ...],
-        module: Any,
-        renorms: bool,
-        before: Replacement | None = None,
-    ) -> None:
-        self.site, self.number, self.decider, self.prompts = site, number, decider, prompts
-        self.module, self.renorms, self.before = module, renorms, before
+    module: Any  # the block
+    renorms: bool  # whether its norms of queries and keys can be divided out of their outputs
 
-    # A compiled graph ends before it and goes on behind it: what acts is decided anew in every call, and nothing that
-    # tracing reads here may be frozen. The graph looks the patch up in each call's own options.
+    # A compiled graph ends before this and goes on after it: which prompts act is decided in every call, so tracing
+    # must freeze nothing that is read here. The graph looks the patch up in the options of each call.
     @torch.compiler.disable
     def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-        self.decider.watch.answer()
         options = args["transformer_options"]
-        call = self.decider.call_for(self.prompts, options, len(args["img"]))
-        now = acting(self.prompts, self.site, call)
-        return self._with(now, call, args, extra) if now else self._block(extra)(args)
+        plan = self.hooks.plans.of(self, options, len(args["img"]))
+        plan.called = True
+        prompts = plan.call.acting(self.prompts, self.site.layer)
+        return self._with(prompts, plan, args, extra) if prompts else self._block(extra)(args)
 
     def _block(self, extra: Mapping[str, Any]) -> Block:
         before = self.before
         return extra["original_block"] if before is None else lambda args: before(args, dict(extra))
 
     def _with(
-        self, prompts: Sequence[ImagePrompt], call: ModelCall, args: dict[str, Any], extra: Mapping[str, Any]
+        self, prompts: Sequence[ImagePrompt], plan: Plan, args: dict[str, Any], extra: Mapping[str, Any]
     ) -> dict[str, Any]:
-        attention = ATTENTIONS[prompts[0].mechanism](self, prompts, call, args)
+        attention = BlockAttention(self, prompts, plan, args)
         out = self._block(extra)({**args, "transformer_options": attention.options})
         img = attention.after_block(out["img"])
-        if self.number not in call.asked:
-            call.without_attention[self.number] = self.before or self.module
+        if self.number not in plan.reached:
+            plan.bypassed[self.number] = self.before or self.module
         return {**out, "img": img}
-
-    def with_prompts(self, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> "BlockPatch":
-        """The same patch in the same place, of other prompts."""
-        return BlockPatch(self.site, self.number, decider, prompts, self.module, self.renorms, self.before)
-
-    def copy(self) -> "BlockPatch":
-        """A patch object of its own."""
-        return self.with_prompts(self.decider, self.prompts)
-
-    def to(self, target: object) -> "BlockPatch":
-        """K/V follow the block's queries at every call; a replacement before this one may have something to move."""
-        if hasattr(self.before, "to"):
-            self.before = self.before.to(target)  # type: ignore[union-attr]
-        return self
-
-    def models(self) -> list[Any]:
-        """What ComfyUI must load for sampling: adapters only where K/V are computed on the way."""
-        inner = self.before.models() if hasattr(self.before, "models") else []  # type: ignore[union-attr]
-        return [*inner, *(model for prompt in self.prompts for model in prompt.models)]
-
-    def cleanup(self) -> None:
-        if hasattr(self.before, "cleanup"):
-            self.before.cleanup()  # type: ignore[union-attr]

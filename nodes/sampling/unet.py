@@ -10,22 +10,21 @@ from torch import Tensor
 from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
-from .backend import attend_of
-from .call import Decider, ModelCall
-from .compiled import AttentionPatch
-from .rows import KEY
+from .backend import OVERRIDE, few_tokens, overridden
+from .hooks import Hooks
+from .patches import KEY, AttentionPatch
 
-Patch = Callable[[Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+AddedCallback = tuple[Callable[..., Tensor], dict[str, Any]]  # of another pack, with its arguments
 
 
-def install(clone: ModelPatcher, site: Site, number: int, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> None:
+def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
     """Let prompts act in a site of a cloned model, beside whatever patch its cross-attention has already."""
     present = patches_of(clone)
     before = patch_at(clone.model_options["transformer_options"], site)
     if isinstance(before, ImagePromptPatch):
-        patch = ImagePromptPatch(site, number, decider, before.prompts + prompts, before.before, before.added)
+        patch = before.with_prompts(hooks, before.prompts + prompts)
     elif prompts:
-        patch = ImagePromptPatch(site, number, decider, prompts, before)
+        patch = ImagePromptPatch(site, number, hooks, prompts, before)
     else:
         return
     # Other packs use two-part keys where a block has one layer.
@@ -39,7 +38,7 @@ def patches_of(model: ModelPatcher) -> dict[Any, Any]:
 
 
 def patch_at(options: Mapping[str, Any], site: Site) -> Any:
-    """What replaces a cross-attention in a model call, from its transformer options; None where nothing does."""
+    """The patch that replaces a cross-attention in a model call, from its transformer options; None without one."""
     patches = _replacements(options)
     return patches.get(site.address, patches.get(site.block))
 
@@ -49,93 +48,65 @@ def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], "ImagePromptPatch"]) -> None:
-    """Replace every patch of ours on a cloned model, each by what `change` makes of it."""
+    """Replace every patch of ours on a cloned model by what `change` makes of it."""
     patches = patches_of(clone)
     for address, patch in patches.items():
         if isinstance(patch, ImagePromptPatch):
             patches[address] = change(patch)
 
 
-def idle_patches(sites: Sequence[Site]) -> tuple["TextAttention", ...]:
-    """A patch for every site that leaves the attention to the text as it is."""
-    return tuple(TextAttention(site, number) for number, site in enumerate(sites))
-
-
-class TextAttention(AttentionPatch):
-    """Stands in a compiled graph where no image prompt reaches, so that one graph serves all weights."""
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return text_attention(q, k, v, options)
+def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple["ImagePromptPatch", ...]:
+    """A patch without prompts for every site: the attention to the text alone."""
+    return tuple(ImagePromptPatch(site, number, hooks) for number, site in enumerate(sites))
 
 
 class ImagePromptPatch(AttentionPatch):
-    """Replaces one cross-attention: the text attention (or whatever patch was there before) plus the attention of
+    """Replaces one cross-attention: the text attention, or the patch that was there before, plus the attention of
     every image prompt.
     """
 
-    def __init__(
-        self,
-        site: Site,
-        number: int,
-        decider: Decider,
-        prompts: tuple[ImagePrompt, ...],
-        before: Patch | None = None,
-        added: tuple[tuple[Callable[..., Tensor], dict[str, Any]], ...] = (),
-    ) -> None:
-        super().__init__(site, number)
-        self.decider, self.prompts, self.before, self.added = decider, prompts, before, added
+    added: tuple[AddedCallback, ...] = ()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        """The text attention plus that of the image prompts, as decided for this model call."""
+        """The text attention plus that of the image prompts in this model call."""
         out = self.before(q, k, v, options) if self.before is not None else text_attention(q, k, v, options)
-        grid = tuple(options["activations_shape"][-2:])
-        call = self.decider.call_for(self.prompts, options, len(q))
-        if q.shape[1] == grid[0] * grid[1] and not self._along_frames(call):
-            images = self.decider.images(self.prompts, self.site, self.number, call, grid, q)
-            text, out = out, decoupled_attention(out, q, images, attend_of(options))
-            if observer := options.get(KEY, {}).get("observer"):
-                observer.see(float(options["sigmas"][0]), self.site, grid, call, text, out - text)
+        # Every call counts here, which runs in every layer of every step: with a plan at hand, looking it up has none.
+        try:
+            plan = options[KEY]["plan"]
+        except KeyError:
+            plan = None
+        if plan is None or plan.prompts is not self.hooks.prompts:
+            plan = self.hooks.plans.of(self, options, len(q))
+        plan.called = True
+        rows, columns = options["activations_shape"][-2:]
+        if q.shape[1] == rows * columns and not (self.site.along_frames and self._second_visit(options)):
+            images = plan.images(self, self.prompts, (rows, columns), q)
+            attention = few_tokens if OVERRIDE not in options else overridden(options)
+            text, out = out, decoupled_attention(out, q, images, attention)
+            if plan.observer is not None:
+                plan.observe(float(options["sigmas"][0]), self.site, (rows, columns), text, out - text)
         for callback, arguments in self.added:
             if arguments["sigma_end"] <= float(options["sigmas"][0]) <= arguments["sigma_start"]:
                 out = out + callback(out, q, k, v, options, **arguments)
         return out
 
-    def _along_frames(self, call: ModelCall) -> bool:
-        """Whether this is the attention along the frames of a video model, which has no image to look at: where a level
-        has as many tokens as there are frames, only that it comes second tells it from that of a frame.
+    def _second_visit(self, options: dict[str, Any]) -> bool:
+        """Whether this address was visited before in this model call: the attention along the frames of a video model,
+        which sees no picture. Where a level has as many tokens as there are frames, only the order tells it from the
+        attention inside of a frame.
         """
-        return self.site.along_frames and self.number in call.asked
+        visited = options.get(KEY, {}).get("visited", set())
+        second = self.number in visited
+        visited.add(self.number)
+        return second
 
     def add(self, callback: Callable[..., Tensor], **arguments: Any) -> None:
-        """Stack another pack's attention callback, in the way such packs call it on whatever patch they find."""
+        """Add another pack's attention callback, as such packs do with whatever patch they find."""
         self.added = (*self.added, (callback, arguments))
-
-    def with_prompts(self, decider: Decider, prompts: tuple[ImagePrompt, ...]) -> "ImagePromptPatch":
-        """The same patch in the same place, of other prompts."""
-        return ImagePromptPatch(self.site, self.number, decider, prompts, self.before, self.added)
-
-    def copy(self) -> "ImagePromptPatch":
-        """A patch object of its own, for packs that call `add` on what they find."""
-        return self.with_prompts(self.decider, self.prompts)
-
-    def to(self, target: object) -> "ImagePromptPatch":
-        """K/V follow q at every call, so there is nothing to move; a patch before this one may have something."""
-        if hasattr(self.before, "to"):
-            self.before = self.before.to(target)  # type: ignore[union-attr]
-        return self
-
-    def models(self) -> list[Any]:
-        """What ComfyUI must load for sampling: adapters only where K/V are computed on the way."""
-        inner = self.before.models() if hasattr(self.before, "models") else []  # type: ignore[union-attr]
-        return [*inner, *(model for prompt in self.prompts for model in prompt.models)]
-
-    def cleanup(self) -> None:
-        if hasattr(self.before, "cleanup"):
-            self.before.cleanup()  # type: ignore[union-attr]
 
 
 def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-    """The attention that ComfyUI itself computes where no patch is, with its precision, backend and overrides."""
+    """The attention that ComfyUI computes where no patch is, with its precision, backend and overrides."""
     return host_attention.optimized_attention(
         q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options
     )

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,8 +16,10 @@ from pack.encoders.face_models import (
     find_pack,
     import_face_module,
     load_pack,
+    pack_fault,
 )
 from pack.encoders.faces import face_features
+from pack.encoders.onnx_files import network_role
 from pack.ipadapter.errors import FaceError
 
 AVAILABLE = ["AzureExecutionProvider", "CPUExecutionProvider"]
@@ -82,6 +85,50 @@ def test_a_pack_is_found_in_any_root_and_inside_the_folder_its_zip_made(tmp_path
     nested = tmp_path / "models" / "mine" / "mine"
     shutil.copytree(face_root / "models" / assets.PACK, nested)
     assert find_pack("mine", [tmp_path]) == nested
+
+
+def test_a_pack_that_is_half_there_says_what_it_lacks_and_where_its_files_belong(tmp_path, face_root):
+    whole = face_root / "models" / assets.PACK
+    assert pack_fault(whole) is None
+    half = tmp_path / "models" / "buffalo_l"
+    half.mkdir(parents=True)
+    shutil.copy(whole / "det_yunet.onnx", half)
+    assert find_pack("buffalo_l", [tmp_path]) == half, "a detector alone crops faces"
+    for text in (str(half), "no recogniser", "its files: det_yunet.onnx", "buffalo_l.zip"):
+        assert text in str(pack_fault(half))
+    (half / "w600k_r50.onnx").write_bytes(
+        (whole / "rec_sface512.onnx").read_bytes()[:-1000]
+    )  # as a download breaks off
+    assert "no recogniser, and w600k_r50.onnx cannot be read" in str(pack_fault(half))
+    shutil.copytree(whole, half / "buffalo_l")
+    assert find_pack("buffalo_l", [tmp_path]) == half / "buffalo_l", "the zip's own folder has all of it"
+
+
+def test_packs_left_packed_and_networks_in_no_folder_are_named_with_where_they_belong(tmp_path, face_root):
+    models = tmp_path / "models"
+    models.mkdir()
+    shutil.copy(face_root / "models" / assets.PACK / "rec_sface512.onnx", models / "glintr100.onnx")
+    (tmp_path / "antelopev2.zip").touch()
+    with pytest.raises(FileNotFoundError) as error:
+        find_pack("antelopev2", [tmp_path])
+    target = models / "antelopev2"
+    assert f"{tmp_path / 'antelopev2.zip'} is still packed: unpack it into {target}." in str(error.value)
+    assert f"{models} itself holds glintr100.onnx: move what is of this pack into {target}." in str(error.value)
+
+
+def test_a_network_s_role_is_what_insightface_takes_it_for(tmp_path, face_root, analysis):
+    from onnx import TensorProto, helper, save
+
+    for role, network in analysis.models.items():
+        assert network_role(Path(network.model_file)) == role
+    shapes = {"other": [(192, 192), (96, 96), (64, 64)], "recognition": [(112, 112), (128, 128)]}
+    for role, sides in shapes.items():
+        for side in sides:
+            ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 3, *side]) for name in ("in", "out")]
+            node = helper.make_node("Identity", ["in"], ["out"])
+            save(helper.make_model(helper.make_graph([node], "graph", ends[:1], ends[1:])), tmp_path / "net.onnx")
+            assert network_role(tmp_path / "net.onnx") == role, side
+    assert network_role(tmp_path / "none.onnx") is None
 
 
 def test_a_detector_without_recogniser_loads_and_faceid_says_what_is_missing(tmp_path, face_root, photo):

@@ -55,7 +55,7 @@ def test_the_face_vector_has_length_one_but_for_the_unnormalised_portrait(analys
 def test_the_tokens_of_faceid_are_the_published_perceptron_of_the_vector(analysis, photo):
     loaded = adapter("FaceID")
     embeds = encode_reference(Pipeline(loaded, None, analysis), Reference(photo("hopper")))
-    w = loaded.checkpoint.image_proj
+    w = loaded.network.image_proj.state_dict()
     hidden = gelu(linear(embeds.face, w["proj.0.weight"], w["proj.0.bias"]))
     tokens = linear(hidden, w["proj.2.weight"], w["proj.2.bias"]).reshape(1, 4, 768)
     expected = layer_norm(tokens, (768,), w["norm.weight"], w["norm.bias"])

@@ -265,3 +265,9 @@ def test_a_painted_face_is_found_as_a_photographed_one(analysis, name, faces):
     assert len(detect(analysis, picture[0])) == faces
     if faces:
         assert face_features(analysis, picture, 256).crops.shape == (1, 256, 256, 3)
+
+
+def test_a_grey_picture_shows_the_face_of_one_with_three_equal_channels(analysis, photo):
+    grey = photo("hopper").mean(-1, keepdim=True)
+    one, three = (face_features(analysis, images, 224) for images in (grey, grey.repeat(1, 1, 1, 3)))
+    assert one.embeds.equal(three.embeds) and one.crops.equal(three.crops)

@@ -1,4 +1,4 @@
-"""The demo's graph as a table runs it: a picture of one's own in, a picture out, within a tenth of a second."""
+"""The demo's graph with a Load Image node: a run takes a tenth of a second. Pictures and a broken picture as input."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def graph(steps: int = 2) -> dict[str, dict[str, Any]]:
 
 
 def write_pictures(folder: Path, colours: list[str]) -> list[str]:
-    """Plain pictures; their names."""
+    """Write a plain picture for each colour; their file names."""
     folder.mkdir(parents=True, exist_ok=True)
     for colour in colours:
         Image.new("RGB", (64, 64), colour).save(folder / f"{colour}.png")
@@ -38,7 +38,7 @@ def write_pictures(folder: Path, colours: list[str]) -> list[str]:
 
 
 def write_broken(file: Path) -> None:
-    """A WebP that is broken behind its header, which every ComfyUI refuses: some draw a broken PNG in black."""
+    """Write a WebP with a sound header and broken pixels. Every ComfyUI refuses it; some load a broken PNG as black."""
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, lossless=True)
     whole = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Batches on a real ComfyUI: what they leave, what they run again, and what happens when something breaks."""
+"""Batches on a real ComfyUI: their results, the rows that run again, broken pictures and interrupts."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from headless import BatchError, run_batch
 
 @pytest.fixture
 def inputs(tmp_path):
-    """A folder with pictures, one of them broken where no header tells, and the graph."""
+    """A folder with the graph, three pictures, and a picture with a sound header and broken pixels."""
     write_pictures(tmp_path, ["red", "green", "blue"])
     write_broken(tmp_path / "broken.webp")
     (tmp_path / "graph.json").write_text(json.dumps(graph()))
@@ -41,7 +41,7 @@ def run(inputs, server, table, name="out", **more):
     return run_batch(inputs / "graph.json", table, inputs / name, servers=[server.url], progress=False, **more)
 
 
-def test_a_batch_leaves_pictures_a_table_and_a_sheet_and_runs_nothing_twice(inputs, server):
+def test_a_batch_writes_pictures_a_table_and_a_sheet_and_runs_no_row_twice(inputs, server):
     (inputs / "table.csv").write_text("image,What to draw.words\nred.png,house\nblue.png,fish\n")
     options = {"grid": {"weight": ["0.2", "0.9"]}, "servers": [server.url], "progress": False}
     report = run_batch(inputs / "graph.json", inputs / "table.csv", inputs / "out", **options)
@@ -63,7 +63,7 @@ def test_a_batch_leaves_pictures_a_table_and_a_sheet_and_runs_nothing_twice(inpu
     assert again.ran == 1 and [row["file"] for row in rows_of(inputs / "out")] == [row["file"] for row in rows]
 
 
-def test_what_a_score_node_measures_is_in_the_table(inputs, server):
+def test_scores_are_columns_of_the_results(inputs, server):
     scored = graph()
     links = {"images": ["8", 0], "clip_vision": ["1", 1], "references": ["2", 0]}
     scored["10"] = {"class_type": "IPAdapterScore", "inputs": links | {"prompt": ""}, "_meta": {"title": "Likeness"}}
@@ -75,7 +75,7 @@ def test_what_a_score_node_measures_is_in_the_table(inputs, server):
     assert [len(outcome.files) for outcome in report.outcomes] == [1, 1]  # the score's chart is no result
 
 
-def test_one_broken_picture_fails_alone_and_is_tried_again_once_it_is_whole(inputs, server):
+def test_a_broken_picture_fails_only_its_row_which_runs_again_when_the_picture_is_sound(inputs, server):
     table = [{"image": name, "seed": seed} for seed in (1, 2) for name in ("red.png", "broken.webp", "blue.png")][:5]
     report = run(inputs, server, table[:])
     assert [outcome.row for outcome in report.failed] == [2, 5]
@@ -96,7 +96,7 @@ def test_a_row_is_the_picture_that_the_server_makes_of_its_graph(inputs, server)
     assert rows_of(inputs / "out")[0]["seed"] == 2**64 - 1
 
 
-def test_nothing_is_run_while_something_is_wrong(inputs, server):
+def test_no_row_runs_while_the_table_or_a_server_has_problems(inputs, server):
     before = len(server.call("/history"))
     with pytest.raises(BatchError, match="row 2, image: cannot read(.|\n)*row 2, steps"):
         run(inputs, server, [{"image": "red.png", "steps": 2}, {"image": "gone.png", "steps": 0}])
@@ -109,7 +109,7 @@ ROWS = 12  # enough that a busy machine looks at the journal before the last one
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(inputs, server, how):
+def test_a_batch_that_ends_early_leaves_whole_files_and_the_next_runs_the_rest(inputs, server, how):
     lines = [json.dumps({"image": "red.png", "seed": seed, "steps": 8}) for seed in range(ROWS)]
     (inputs / "table.jsonl").write_text("\n".join(lines))
     command = [sys.executable, "-m", "headless", str(inputs / "graph.json"), str(inputs / "table.jsonl")]
@@ -130,5 +130,5 @@ def test_nothing_is_half_written_however_it_ends_and_the_next_run_does_the_rest(
         assert len(list((inputs / "out" / "pictures").iterdir())) == len(done)
         assert server.call("/queue") == {"queue_running": [], "queue_pending": []}
     finished = subprocess.run(command, cwd=inputs, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True)
-    assert finished.returncode == 0 and f"{ROWS - len(done)} of them were run now" in finished.stdout.decode()
+    assert finished.returncode == 0 and f"{ROWS - len(done)} were run now" in finished.stdout.decode()
     assert [row["seed"] for row in rows_of(inputs / "out")] == list(range(ROWS))

@@ -1,11 +1,11 @@
-"""What runs batches stands apart: ComfyUI never imports it, and it imports neither ComfyUI, the nodes nor the tests."""
+"""Batches are separate from the pack: ComfyUI never imports them, and they import neither ComfyUI, nodes nor tests."""
 
 import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 OTHERS = {"comfy", "comfy_api", "execution", "folder_paths", "nodes", "server", "harness", "tests", "ipadapter"}
-LATE = {"ray", "pyarrow", "playwright", "torch"}  # extras, and what takes seconds to import
+LATE = {"ray", "pyarrow", "playwright", "torch"}  # extras, and a module whose import takes seconds
 
 
 def modules(tree):

@@ -1,4 +1,4 @@
-"""Tables against a graph, with what a running server says of its nodes; and what results are made of."""
+"""Tables checked against a graph with the node classes of a running server; keys, captions and metadata of results."""
 
 import io
 import json
@@ -7,16 +7,19 @@ import pytest
 from graphs import graph, write_pictures
 from PIL import Image
 
+from charts.sheets import labelled_grid
 from headless.client import Client
 from headless.errors import BatchError
-from headless.graph import find_input
+from headless.graph import Input, find_input
 from headless.plan import Plan, in_order
-from headless.results import with_text
+from headless.results import Outcome, with_text
+from headless.sheet import draw_sheet, labels
+from headless.values import as_value
 
 
 @pytest.fixture(scope="module")
 def info(server):
-    return Client(server.url).nodes()
+    return Client(server.url, 60).nodes()
 
 
 @pytest.fixture
@@ -32,19 +35,16 @@ def problems(plan):
     return [str(problem) for problem in plan.problems]
 
 
-@pytest.mark.parametrize(
-    ("column", "node", "name"),
-    [
+def test_a_column_names_an_input_by_number_title_class_or_name_alone(info):
+    for column, node, name in (
         ("seed", "7", "seed"),
         ("KSampler.seed", "7", "seed"),
         ("7.seed", "7", "seed"),
         ("What to draw.words", "4", "words"),
         ("IPAdapter Advanced.weight", "3", "weight"),
-    ],
-)
-def test_a_column_names_an_input_by_number_title_class_or_name_alone(info, column, node, name):
-    found = find_input(column, graph(), info)
-    assert (found.node, found.name) == (node, name)
+    ):
+        found = find_input(column, graph(), info)
+        assert (found.node, found.name) == (node, name), column
 
 
 def test_a_column_that_fits_two_inputs_or_none_says_which_there_are(info):
@@ -54,33 +54,72 @@ def test_a_column_that_fits_two_inputs_or_none_says_which_there_are(info):
         find_input("KSampler.sed", graph(), info)
 
 
-def test_all_problems_are_told_at_once_with_row_and_column(check):
+def test_all_problems_are_listed_at_once_with_row_and_column(check):
     plan = check(
         {"seed": "1", "nonsense": 1, "steps": "two", "weight": 0.5, "model": "x"},
         {"seed": -1, "steps": 2, "weight": "nan", "KSampler.scheduler": "none", "image": "gone.png"},
         {"seed": 1.5, "adapter": "large", "steps": None},
     )
-    told = "\n".join(problems(plan))
+    texts = "\n".join(problems(plan))
     for expected in (
         "nonsense: fits no input",
         "row 1, steps: expected a number, found 'two'",
         "row 2, seed: expected 0 to",
         "row 2, weight: expected -1",
-        "row 2, KSampler.scheduler: there is no 'none' on the server. There is: ",
+        "row 2, KSampler.scheduler: the server has no 'none'. It has ",
         "row 2, image: cannot read the picture",
         "row 3, seed: expected a whole number, found 1.5",
-        "row 3, adapter: there is no 'large' on the server. There is: ",
+        "row 3, adapter: the server has no 'large'. It has ",
     ):
-        assert expected in told
+        assert expected in texts
 
 
-def test_a_model_that_the_graph_names_and_a_node_that_nobody_has_are_found(check):
+def test_cells_that_no_input_can_take_are_problems_with_row_and_column(check):
+    huge = 10**400
+    plan = check(
+        {
+            "seed": [1, 2],
+            "weight": {"a": 1},
+            "What to draw.words": ["a", "b"],
+            "adapter": ["plus"],
+            "image": ["red.png"],
+        },
+        {
+            "seed": huge,
+            "weight": huge,
+            "steps": -huge,
+            "What to draw.words": {"de": "Haus"},
+            "KSampler.scheduler": b"x",
+        },
+        {"seed": float("inf"), "weight": "1e999", "steps": None, "cfg": "9" * 5000},
+    )
+    texts = problems(plan)
+    places = [tuple(text.split(": ")[0].split(", ")) for text in texts]
+    assert sorted(places) == sorted(
+        [("row 1", c) for c in ("seed", "weight", "What to draw.words", "adapter", "image")]
+        + [("row 2", c) for c in ("seed", "weight", "steps", "What to draw.words", "KSampler.scheduler")]
+        + [("row 3", c) for c in ("seed", "weight", "cfg")]
+    )
+    assert all("expected" in text and "found" in text and len(text) < 160 for text in texts), texts
+    without_limits = Input("1", "number", "A node", "INT", {})
+    assert [as_value(without_limits, value) for value in (2**64 - 1, "-5", 2.0, "1e3")] == [2**64 - 1, -5, 2, 1000]
+    for value in (2**64, -(2**63) - 1):  # results.parquet has no type for these
+        with pytest.raises(ValueError, match="expected -9223372036854775808 to 18446744073709551615"):
+            as_value(without_limits, value)
+
+
+def test_a_path_of_a_picture_is_a_value_like_a_text(check, tmp_path):
+    (row,) = check({"image": tmp_path / "red.png"}).rows
+    assert row.values["image"] == str(tmp_path / "red.png")  # results are JSON and Parquet, which have no paths
+
+
+def test_a_model_and_a_node_of_the_graph_that_the_server_lacks_are_problems(check):
     prompt = graph()
     prompt["1"]["inputs"]["adapter"] = "enormous"
     prompt["9"]["class_type"] = "SaveHologram"
-    told = problems(check({}, prompt=prompt))
-    assert any("there is no 'enormous'" in text for text in told)
-    assert any("no node SaveHologram" in text for text in told)
+    texts = problems(check({}, prompt=prompt))
+    assert any("a server has no 'enormous'" in text for text in texts)
+    assert any("no node SaveHologram" in text for text in texts)
 
 
 def test_values_take_the_types_of_their_inputs_and_empty_cells_leave_the_graph_alone(check):
@@ -99,11 +138,11 @@ def test_the_key_follows_what_is_in_a_picture_and_not_its_name(check, tmp_path):
 
 
 def test_pictures_come_from_the_local_network_only(check):
-    (told,) = problems(check({"image": "http://8.8.8.8/a.png"}))
-    assert "not on the local network" in told
+    (text,) = problems(check({"image": "http://8.8.8.8/a.png"}))
+    assert "not on the local network" in text
 
 
-def test_what_costs_most_changes_least_often(check):
+def test_columns_with_the_costliest_change_change_least_often(check):
     table = [
         {"seed": seed, "image": f"{colour}.png", "adapter": adapter}
         for seed in (1, 2)
@@ -125,3 +164,29 @@ def test_a_png_takes_one_more_text_and_keeps_all_else():
         opened.load()
         assert json.loads(opened.info["batch"]) == {"words": "größer 大"}
         assert opened.tobytes() == plain.tobytes()
+
+
+def test_a_caption_with_a_slash_is_no_path_and_values_with_the_same_label_stay_apart(tmp_path):
+    text, choice, picture = (
+        Input("1", kind.lower(), "A node", kind, {"image_upload": kind == "COMBO" and uploads})
+        for kind, uploads in (("STRING", False), ("COMBO", False), ("COMBO", True))
+    )
+    for input, values, expected in (
+        (text, ["portrait, 3/4 view, oil", "side view, 1/4 view, oil"], None),
+        (choice, ["K+V w/ C penalty", "V only"], None),
+        (choice, ["sd15/plus.safetensors", "sd15\\standard.safetensors"], ["plus", "standard"]),
+        (choice, ["sd15/plus.safetensors", "sdxl/plus.safetensors"], None),
+        (picture, ["people/a cat", "/data/red.png"], ["a cat", "red"]),
+        (picture, ["red.png", "blue.png"], None),
+    ):
+        assert list(labels(input, values).values()) == (expected or values), values
+    write_pictures(tmp_path, ["red", "blue"])
+    table = [("front, 3/4 view", "red"), ("back, 3/4 view", "blue")]
+    column = {"words": text}
+    outcomes = [Outcome(n, "", {"words": words}, [f"{file}.png"]) for n, (words, file) in enumerate(table, 1)]
+    grid = draw_sheet(tmp_path, outcomes, column)
+    contact = draw_sheet(tmp_path, [*outcomes, Outcome(3, "", outcomes[0].values, ["red.png"])], column)
+    expected = labelled_grid(
+        [Image.new("RGB", (64, 64), file) for _, file in table], [""], [w for w, _ in table], "words", 192
+    )
+    assert grid and contact and grid.tobytes() == expected.tobytes() != contact.tobytes()

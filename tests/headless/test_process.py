@@ -1,4 +1,4 @@
-"""A ComfyUI of our own that is stopped from beside while it starts, and one that is left alone."""
+"""ComfyUI processes that stop or hang while they start, or whose parent process is killed."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def comfyui(tmp_path, monkeypatch):
     comfyui.stop()
 
 
-def test_one_that_is_stopped_while_it_starts_is_lost_and_says_so(comfyui):
+def test_a_comfyui_that_another_thread_stops_while_it_starts_is_a_lost_server(comfyui):
     said = []
 
     def wait():
@@ -57,14 +57,14 @@ def test_one_that_is_stopped_while_it_starts_is_lost_and_says_so(comfyui):
     assert len(said) == 1 and not comfyui.base.exists()
 
 
-def test_one_that_does_not_answer_in_time_says_what_it_logged(comfyui):
+def test_the_error_of_a_comfyui_that_does_not_answer_in_time_has_its_log(comfyui):
     with pytest.raises(ServerLost, match="did not start:\nsaid"):
         comfyui.wait_until_ready(free_port(), 0.3)
     assert comfyui.process is None
 
 
-def test_it_ends_with_the_process_that_started_it_also_where_nothing_ends_children(tmp_path):
-    """test_ray.py cannot tell: Ray ends what a worker has started."""
+def test_comfyui_ends_with_its_parent_on_systems_that_leave_children_running(tmp_path):
+    """test_ray.py cannot show this: Ray itself ends the children of a worker."""
     (tmp_path / "host" / "comfy").mkdir(parents=True)
     (tmp_path / "host" / "main.py").write_text(ANSWERS)
     places = {"COMFYUI_PATH": str(tmp_path / "host"), "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -1,10 +1,13 @@
-"""Tables and grids, before any server is asked."""
+"""Tables and grids as they are read, without a server."""
+
+import json
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
 from headless.errors import BatchError
+from headless.graph import read_graph
 from headless.table import product, read_grid, read_table
 
 
@@ -17,22 +20,33 @@ def test_the_three_kinds_of_table_say_the_same(tmp_path):
     assert [{**row, "seed": int(row["seed"])} for row in read_table(tmp_path / "t.csv")] == rows
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "said"),
-    [
+def test_tables_of_windows_tools_and_separators_of_unicode_in_texts_are_read(tmp_path):
+    words = "one\u2028two\u2029three\u0085four\x0bfive"
+    for name, text, line in (
+        ("a.jsonl", json.dumps({"words": words}, ensure_ascii=False), words.replace("\x0b", "\\u000b")),
+        ("a.csv", f'words\r\n"{words}"', words),
+    ):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode() + b"\r\n")
+        assert line in text and read_table(tmp_path / name) == [{"words": words}], name
+    (tmp_path / "graph.json").write_bytes(b'\xef\xbb\xbf{"1": {}}')
+    assert read_graph(tmp_path / "graph.json") == {"1": {}}
+
+
+def test_a_table_that_cannot_be_read_says_where(tmp_path):
+    for name, text, message in (
         ("a.csv", "seed,seed\n1,2\n", "names a column twice: seed"),
         ("a.csv", "seed,words\n1\n", "row 1: expected 2 cells"),
         ("a.csv", "seed\n1,2\n", "row 1: expected 1 cells"),
+        ("a.csv", "seed\n1\n1,2\n", "row 2: expected 1 cells"),
         ("a.jsonl", '{"seed": 1}\n{seed}\n', "line 2: not JSON"),
+        ("a.jsonl", '{"seed": 1}\n{"seed": ' + "9" * 5000 + "}\n", "line 2: not JSON"),
         ("a.jsonl", "[1]\n", "expected an object"),
         ("a.parquet", "no", "cannot be read as parquet"),
         ("a.xlsx", "", "expected a table that ends in .csv, .jsonl, .parquet"),
-    ],
-)
-def test_a_table_that_cannot_be_read_says_where(tmp_path, name, text, said):
-    (tmp_path / name).write_text(text, "utf-8")
-    with pytest.raises(BatchError, match=said):
-        read_table(tmp_path / name)
+    ):
+        (tmp_path / name).write_text(text, "utf-8")
+        with pytest.raises(BatchError, match=message):
+            read_table(tmp_path / name)
 
 
 def test_a_grid_is_every_combination_with_every_row():

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from pack.ipadapter.cache import ContentCache, content_key, serial, tensor_bytes
+from pack.ipadapter import cache as cache_module
+from pack.ipadapter.cache import LIVE, ContentCache, content_key, image_keys, serial, tensor_bytes
 
 
 def test_a_value_is_made_once():
@@ -113,3 +114,41 @@ def test_a_serial_keeps_nothing_alive():
     alive = weakref.ref(thing)
     del thing
     assert alive() is None
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize(
+    "shape", [(2, 16, 24, 3), (1, 3, 5, 1)]
+)  # with and without whole rows of 512 numbers of 64 bits
+@pytest.mark.parametrize(
+    "layout", [lambda x: x, lambda x: x[..., :1], lambda x: x.half(), lambda x: x[1:] if len(x) > 1 else x]
+)
+def test_a_live_tensor_is_hashed_once_and_again_when_it_changes(monkeypatch, inference, shape, layout):
+    digests: list[bytes] = []
+    real = cache_module.digest
+    monkeypatch.setattr(cache_module, "digest", lambda x: (digests.append(real(x)), digests[-1])[1])
+    with torch.inference_mode(inference):
+        x = layout(torch.rand(shape, generator=torch.Generator().manual_seed(0)))
+        keys = {content_key(x), content_key(x)}
+        assert len(digests) == 1
+        x[0] = x[0].flip(0)  # sums over all values stay
+        keys |= {content_key(x), content_key(x)}
+        x.mul_(0.5)
+        keys |= {content_key(x), content_key(x)}
+        assert len(digests) == len(keys) == 3
+        assert content_key(x.clone()) == content_key(x)
+
+
+def test_what_is_known_of_a_tensor_goes_with_it():
+    before = len(LIVE._known)
+    x = torch.rand(4)
+    content_key(x)
+    assert len(LIVE._known) == before + 1
+    del x
+    assert len(LIVE._known) == before
+
+
+def test_every_picture_of_a_batch_has_the_key_of_its_colours():
+    rgba = torch.rand(3, 4, 4, 4)
+    assert image_keys(rgba) == image_keys(rgba[..., :3]) == tuple(content_key(image[..., :3]) for image in rgba)
+    assert image_keys(rgba.double().float()[:1]) == image_keys(rgba)[:1]

@@ -5,8 +5,8 @@ import pytest
 from harness.model_tables import PAGE, TABLES, between
 from pack.ipadapter import catalog
 from pack.ipadapter.catalog import ADAPTERS, CATALOG, ENCODERS, FACE_PACKS, LORAS, needs
-from pack.ipadapter.config import VARIANTS
 from pack.ipadapter.families import FAMILIES
+from pack.ipadapter.mechanisms import VARIANTS
 from pack.model_files.names import check_repository, target
 
 

@@ -50,14 +50,16 @@ def test_every_file_of_the_zoo_is_told_by_its_shapes(file):
 def test_sizes_of_published_files(file, tokens, heads, takes, face, raw):
     variant, sizes = synthetic.ZOO[file]
     config = read_checkpoint(synthetic.adapter(variant, device="meta", **sizes), "renamed").config
-    assert (config.tokens, config.heads, config.takes, config.needs_face, config.raw_face) == (
+    resampler = config.projection.resampler
+    found = (resampler.heads, resampler.depth) if resampler else (0, 0)
+    assert (config.tokens, *found, config.takes, config.needs_face, config.raw_face) == (
         tokens,
         heads,
+        4 if heads else 0,
         takes,
         face,
         raw,
     )
-    assert config.depth == (4 if heads else 0)
 
 
 LAYOUTS = {

@@ -15,11 +15,11 @@ from .test_diffusers import SIZES, features, small_unet
 ROOT = Path(__file__).parents[2]
 
 
-def predict(unet):
+def predict(unet, dtype=torch.float32):
     noisy = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(5))
     text = torch.randn(2, 7, 64, generator=torch.Generator().manual_seed(6))
     more = {"added_cond_kwargs": {"image_embeds": [features(1)["pooled"][:, None].expand(2, -1, -1)]}}
-    return unet(noisy, 10, text, **(more if unet.encoder_hid_proj else {})).sample
+    return unet(noisy.to(dtype), 10, text.to(dtype), **(more if unet.encoder_hid_proj else {})).sample
 
 
 def test_the_example_equals_diffusers(tmp_path):
@@ -33,6 +33,34 @@ def test_the_example_equals_diffusers(tmp_path):
     follow(plain, tmp_path / "adapter.safetensors", features(1)["pooled"])
     torch.testing.assert_close(predict(plain), predict(theirs), rtol=0, atol=1e-5)  # float32, sums in another order
     assert (predict(plain) - without).abs().max() > 1e-3
+
+
+def test_files_of_any_precision_work_under_a_unet_of_any_other(tmp_path):
+    """A file in half precision, and one of float32 projection over half layers, as some training scripts write them."""
+    state = small_unet().state_dict()
+    sizes: dict[str, Any] = SIZES | {"channels": judge.channels_of(small_unet())}
+    whole = synthetic.adapter("standard", seed=0, **sizes)
+    half = {group: {key: x.half() for key, x in tensors.items()} for group, tensors in whole.items()}
+    for name, tensors in (("whole", whole), ("half", half), ("mixed", {**whole, "ip_adapter": half["ip_adapter"]})):
+        synthetic.save(tensors, tmp_path / f"{name}.safetensors")
+
+    def picture(dtype, name=""):
+        unet = small_unet()
+        unet.load_state_dict(state)
+        unet.to(dtype)
+        if name:
+            follow(unet, tmp_path / f"{name}.safetensors", features(1)["pooled"])
+        return predict(unet, dtype).float()
+
+    far = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        without, expected = picture(dtype), picture(dtype, "whole")
+        for name in ("half", "mixed"):
+            error = (picture(dtype, name) - expected).abs().mean() / (expected - without).abs().mean()
+            far[name, dtype] = float(error)
+    # Half precision rounds weights to 11 bits. bfloat16 rounds every result to 8, before and behind what they change.
+    limits = {torch.float32: 0.002, torch.bfloat16: 0.1}
+    assert {case for case, share in far.items() if share > limits[case[1]]} == set(), far
 
 
 def test_readme_shows_the_example_as_it_is():

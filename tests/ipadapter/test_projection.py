@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 import synthetic
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.config import AdapterConfig, read_projection
+from pack.ipadapter.config import AdapterConfig
 from pack.ipadapter.errors import AdapterError, EncoderMismatchError, ModelMismatchError
+from pack.ipadapter.projection_sizes import read_projection
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 CASES = {case["name"]: case for case in json.loads((REFERENCE / "projections.json").read_text())}

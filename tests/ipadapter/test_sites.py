@@ -9,7 +9,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import synthetic
 from pack.ipadapter.errors import ModelMismatchError
-from pack.ipadapter.sites import find_sites, layer_blocks, match_keys
+from pack.ipadapter.matching import match_keys
+from pack.ipadapter.sites import find_sites, layer_blocks
 from test_nodes_pack import unets
 
 # reference_spec.md section 9: (layer, block, first key number) of the published UNets.

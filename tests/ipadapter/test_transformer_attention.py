@@ -15,14 +15,8 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 import synthetic_transformers as synthetic_dit
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.joint_attention import (
-    can_renorm,
-    fold_heads,
-    joint_token_attention,
-    renorm,
-    rotate_back,
-    token_attention,
-)
+from pack.ipadapter.mechanisms.joint_attention import can_renorm, joint_token_attention, renorm
+from pack.ipadapter.token_attention import fold_heads, rotate_back, token_attention
 
 TOLERANCE = 1e-5  # float32, other kernels and another order of sums
 

@@ -8,7 +8,7 @@ import synthetic_transformers as synthetic_dit
 from pack.ipadapter.adapter import AdapterNetwork, encoder_for
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError
-from pack.ipadapter.transformer_formats import published_names
+from pack.ipadapter.mechanisms import published_names
 
 
 @pytest.mark.parametrize("name", synthetic_dit.PUBLISHED)

@@ -20,7 +20,7 @@ from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import manage
-from pack.nodes.sampling.call import KEY
+from pack.nodes.sampling.patches import KEY
 from test_nodes_pack import standins, unets
 
 
@@ -54,7 +54,7 @@ def recorded(model) -> tuple[Any, list]:
 
     def look(n, options):
         if options["transformer_index"] == 0:
-            seen.append(SimpleNamespace(call=options[KEY]["call"], labels=options["cond_or_uncond"]))
+            seen.append(SimpleNamespace(call=options[KEY]["plan"].call, labels=options["cond_or_uncond"]))
         return n
 
     clone = model.clone()

@@ -12,7 +12,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.clip_model
 import comfy.ops
 
-from pack.encoders.vision import fit_to_square, hide_outside
+from pack.encoders.encoder import VisionEncoder, crop, hide_outside, stretch
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 
@@ -48,18 +48,25 @@ def test_half_precision_files_compute_in_the_type_of_what_comes_in(variant, dtyp
     torch.testing.assert_close(project(adapter), project(exact), rtol=1e-6, atol=1e-6)  # cast before or after is one
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (100, 100), (300, 200), (101, 333), (1, 1)])
-def test_cropping_is_what_comfyui_does_before_encoding(height, width):
-    images = torch.rand(2, height, width, 3, generator=torch.Generator().manual_seed(0))
-    expected = comfy.clip_model.clip_preprocess(images, size=224)
-    assert torch.equal(comfy.clip_model.clip_preprocess(fit_to_square(images, 224), size=224), expected)
+@pytest.mark.parametrize(("fit", "crops"), [(crop, True), (stretch, False)])
+def test_fitting_is_what_comfyui_does_before_encoding(fit, crops):
+    for height, width in ((224, 224), (100, 100), (300, 200), (101, 333), (1, 1)):
+        images = torch.rand(2, height, width, 3, generator=torch.Generator().manual_seed(0))
+        expected = comfy.clip_model.clip_preprocess(images, size=224, crop=crops)
+        assert torch.equal(comfy.clip_model.clip_preprocess(fit(images, 224), size=224), expected)
 
 
-def test_a_mask_multiplies_what_comfyui_gives_the_encoder():
+@pytest.mark.parametrize(("fit", "crops"), [(crop, True), (stretch, False)])
+def test_a_mask_multiplies_what_comfyui_gives_the_encoder(fit, crops):
     images = torch.rand(3, 100, 150, 3, generator=torch.Generator().manual_seed(0))
     masks = torch.rand(3, 40, 80, generator=torch.Generator().manual_seed(1))
-    seen = comfy.clip_model.clip_preprocess(hide_outside(images, masks, 56), size=56)
-    visible = fit_to_square(masks.unsqueeze(-1), 56).movedim(-1, 1)
-    expected = comfy.clip_model.clip_preprocess(images, size=56) * visible
-    step = 1 / 255 / 0.26130258  # ComfyUI rounds its input to 8 bits: half a step where a mask is grey
+    mean, std = [0.5, 0.4, 0.3], [0.3, 0.3, 0.3]
+
+    def normalised(pictures):
+        return comfy.clip_model.clip_preprocess(pictures, size=56, mean=mean, std=std, crop=crops)
+
+    encoder = VisionEncoder(56, mean, fit, encode=lambda images: pytest.fail("masks are put on pictures"))
+    expected = normalised(images) * fit(masks.unsqueeze(-1), 56).movedim(-1, 1)
+    step = 1 / 255 / std[0]  # ComfyUI rounds its input to 8 bits: half a step where a mask is grey
+    seen = normalised(hide_outside(images, masks, encoder))
     torch.testing.assert_close(seen, expected, rtol=0, atol=0.51 * step)

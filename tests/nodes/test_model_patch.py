@@ -13,7 +13,8 @@ from comfy.model_sampling import ModelSamplingDiscrete
 
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
 from pack.ipadapter.sites import Site
-from pack.nodes.sampling.call import Decider
+from pack.nodes.applying.sources import Stored
+from pack.nodes.sampling.hooks import Hooks
 from pack.nodes.sampling.unet import ImagePromptPatch
 from pack.weight_schedules.layers import weigh_layers
 from pack.weight_schedules.schedule import of_layers
@@ -30,21 +31,16 @@ def reference_prompt(case: dict, tensors: dict) -> ImagePrompt:
     weight = case["weight"]
     frames = tuple(weight) if isinstance(weight, list) else ()
     layers = weigh_layers(case["weight_type"], 1.0 if frames else weight, SD15)
-    pairs = [
+    pair = KeysValues(*(
         tuple(tensors[tokens] @ tensors[to].T for to in ("to_k_ip", "to_v_ip"))
         for tokens in ("image_tokens", "negative_image_tokens")
-    ]
-
-    def keys_values(site, images, sigma):
-        return KeysValues(*(pair if images is None else tuple(x[images] for x in pair) for pair in pairs))
-
+    ))  # fmt: skip
     return ImagePrompt(
-        keys_values=keys_values,
+        source=Stored([pair] * len(SD15), [None] * len(SD15)),
         weights=of_layers(layers, frames),
         scaling=case["embeds_scaling"],
         mask=tensors.get("mask"),
         per_frame=case["unfold_batch"],
-        images=len(tensors["image_tokens"]),
     )
 
 
@@ -65,7 +61,7 @@ def test_a_layer_gives_what_the_reference_gives(case):
     prompt = reference_prompt(case, tensors)
     channels = tensors["q"].shape[-1]
     site = Site(case["layer"], tuple(case["block"]), 0, 1, case["heads"], channels, tensors["to_k_ip"].shape[1])
-    patch = ImagePromptPatch(site, case["layer"], Decider((prompt,), ModelSamplingDiscrete()), (prompt,))
+    patch = ImagePromptPatch(site, case["layer"], Hooks((prompt,), ModelSamplingDiscrete()), (prompt,))
 
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))
 

@@ -13,10 +13,11 @@ from pack.ipadapter.errors import CheckpointError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.peek import peek_adapter
 from pack.ipadapter.presets import PRESETS
+from pack.ipadapter.sites import UNET
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.search import find_adapter, find_encoder
 
-UNETS = [name for name, family in FAMILIES.items() if family.structure == "unet"]
+UNETS = [name for name, family in FAMILIES.items() if family.structure is UNET]
 CASES = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in UNETS]
 each = pytest.mark.parametrize(("preset", "family"), CASES)
 

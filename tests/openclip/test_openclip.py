@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.overrides import TorchFunctionMode
 
 from openclip.files import SMALL, close, pictures, save, siglip, small_openclip, transformers_clip, transformers_layout
-from pack.encoders.openclip import build_encoder, read_config, see
+from pack.encoders.openclip import build_encoder, read_config, run_tower
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes, without_values
 from pack.ipadapter.errors import AdapterError
@@ -35,14 +35,14 @@ def test_both_towers_give_what_open_clip_gives(layout, quick, tmp_path):
     assert encoder.layout == layout and encoder.image_size == 32 and encoder.text is not None
     tokens = open_clip.tokenize(["a cat", "a sofa in a room"])
     with torch.no_grad():
-        close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
+        close(run_tower(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
         close(encoder.text(tokens), model.encode_text(tokens))
 
 
 def test_the_wrong_activation_shows():
     model = small_openclip(quick_gelu=True)
     with torch.no_grad():
-        wrong = see(build_encoder(model.state_dict(), activation="gelu").visual, pixels()).pooled
+        wrong = run_tower(build_encoder(model.state_dict(), activation="gelu").visual, pixels()).pooled
         right = model.encode_image(pixels())
     assert (wrong - right).abs().max() > 1e-3
 
@@ -50,7 +50,7 @@ def test_the_wrong_activation_shows():
 @pytest.mark.parametrize("activation", ["gelu", "quick_gelu"])
 def test_hidden_states_are_those_of_transformers(activation):
     tensors = small_openclip().state_dict()
-    seen = see(build_encoder(tensors, activation=activation).visual, pixels())
+    seen = run_tower(build_encoder(tensors, activation=activation).visual, pixels())
     with torch.no_grad():
         expected = transformers_clip(tensors, activation).vision_model(pixels(), output_hidden_states=True)
     close(seen.penultimate, expected.hidden_states[-2])
@@ -63,7 +63,7 @@ def test_siglip_has_its_pooling_head():
     assert (encoder.name, encoder.activation, encoder.crop) == ("ViT-B-16-SigLIP", "gelu_tanh", False)
     assert encoder.mean == encoder.std == (0.5, 0.5, 0.5)
     with torch.no_grad():
-        seen = see(encoder.visual, pixels(224))
+        seen = run_tower(encoder.visual, pixels(224))
         expected = model(pixels(224), output_hidden_states=True)
     close(seen.pooled, expected.pooler_output)
     close(seen.penultimate, expected.hidden_states[-2])
@@ -79,7 +79,7 @@ def test_siglip_in_openclips_layout_is_open_clips():
     encoder = build_encoder(tensors)
     assert encoder.activation == "gelu" and encoder.layout == "OpenCLIP"
     with torch.no_grad():
-        seen, expected = see(encoder.visual, pixels(224)), own.eval().encode_image(pixels(224))
+        seen, expected = run_tower(encoder.visual, pixels(224)), own.eval().encode_image(pixels(224))
     close(seen.pooled, expected)
 
 
@@ -139,7 +139,7 @@ def test_a_description_beside_the_file_decides_what_shapes_cannot(tmp_path):
     encoder = build_encoder(load_file(file), config=read_config(file))
     assert (encoder.activation, encoder.mean, encoder.crop) == ("quick_gelu", (0.5, 0.5, 0.5), False)
     with torch.no_grad():
-        close(see(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
+        close(run_tower(encoder.visual, pixels()).pooled, model.encode_image(pixels()))
 
 
 def test_building_an_encoder_changes_neither_random_numbers_nor_the_tensors():

@@ -124,9 +124,9 @@ def half_mask(frames: int = 1, size: int = 64) -> Tensor:
     return mask
 
 
-def decider_of(model: ModelPatcher) -> Any:
+def hooks_of(model: ModelPatcher) -> Any:
     """What decides for a patched model: its prompts, and what it keeps on the device."""
-    return attach.decider_of(model)
+    return attach.hooks_of(model)
 
 
 def patches_of(model: ModelPatcher) -> Sequence[Any]:

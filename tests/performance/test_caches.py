@@ -18,7 +18,7 @@ from pack.nodes.applying.encoding import Reference
 from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
-from performance.rig import Rig, decider_of, half_mask, patches_of
+from performance.rig import Rig, half_mask, hooks_of, patches_of
 from test_nodes_pack import standins
 from test_nodes_pack.counting import Operations, products
 
@@ -126,7 +126,7 @@ def test_two_hundred_applies_leave_no_more_behind_than_one_hundred(monkeypatch, 
 
     def apply(number: int) -> None:
         patched = SMALL.follow(model, number % 50, weight=1 + number / 1000, mask=half_mask() * 0.5)
-        seen.update([patched, decider_of(patched), *attached_prompts(patched), *patches_of(patched)])
+        seen.update([patched, hooks_of(patched), *attached_prompts(patched), *patches_of(patched)])
 
     for number in range(100):
         apply(number)
@@ -161,13 +161,6 @@ def test_the_noise_schedule_of_a_model_is_looked_up_once_and_kept_as_long_as_the
     assert there() is None
 
 
-def test_sampling_leaves_nothing_on_the_device(fresh):
-    patched = RIG.follow(RIG.bare(), mask=half_mask())
-    store = decider_of(patched).store
-    RIG.sample(patched)
-    assert store.misses == RIG.layers + 4, "K/V of every layer and the mask on four grids are made once"
-    assert store.hits + store.misses == 2 * 2 * RIG.layers, "both are asked for in both steps"
-    assert len(store) == store.bytes == 0
 
 
 def test_tiles_share_one_adapter_and_need_none_while_sampling(monkeypatch, fresh, work):

@@ -18,7 +18,7 @@ from pack.ipadapter.sites import find_sites
 from pack.nodes.applying.keys_values import storage_type
 from pack.nodes.loading.adapters import manage
 from packed import pack_linears
-from performance.rig import Rig, decider_of, half_mask, patches_of
+from performance.rig import Rig, half_mask, hooks_of, patches_of
 from test_nodes_pack import standins, unets
 
 RIG = Rig("sd15")
@@ -114,7 +114,7 @@ def test_moving_a_patch_changes_neither_its_type_nor_the_picture():
 def test_one_patch_serves_two_threads_at_once():
     """Multi-GPU clones call the same patch objects from a thread per device."""
     patched = RIG.chain(RIG.bare(), 2, mask=half_mask(3), images=3, per_frame=True)
-    decider_of(patched).store.max_bytes = 30_000  # so that the threads also take things from each other
+    hooks_of(patched).plans.store.max_bytes = 30_000  # so that the threads also take things from each other
     options = patched.model_options["transformer_options"]
     patches = patches_of(patched)
     failures: list[BaseException] = []
@@ -135,7 +135,7 @@ def test_one_patch_serves_two_threads_at_once():
                 at = (turn + offset) % len(kinds)
                 assert torch.equal(once(*kinds[at]), expected[at])
                 if turn % 7 == offset:
-                    decider_of(patched).cleanup()
+                    hooks_of(patched).on_cleanup()
         except BaseException as error:
             failures.append(error)
 

@@ -1,5 +1,9 @@
 """What lies on the device while sampling, and for how long."""
 
+import gc
+import weakref
+from typing import Any
+
 import pytest
 import torch
 
@@ -12,12 +16,12 @@ from benchmarks.memory import kept_bytes
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, Rows, arrange
+from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, KeysValues, Rows, arrange
 from pack.nodes.applying import keys_values
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
-from pack.nodes.sampling.call import BUDGET
-from performance.rig import Rig, decider_of, half_mask, in_windows
+from pack.nodes.sampling.store import BUDGET
+from performance.rig import Rig, half_mask, hooks_of, in_windows
 from test_nodes_pack import standins
 
 RIG = Rig("sd15")
@@ -33,8 +37,7 @@ def test_sdxl_needs_few_megabytes_of_keys_and_values_in_half_precision(tokens, b
     prompt = attached_prompts(RIG.follow(RIG.bare()))[0]
     for width in set(widths):
         pair = (torch.zeros(1, tokens, width, dtype=torch.float16),) * 2
-        object.__setattr__(prompt, "keys_values", lambda *_, pair=pair: keys_values.KeysValues(pair, pair))
-        arranged = arrange(prompt, 0, 0, rows, width // 64, 1.0)
+        arranged = arrange(prompt, KeysValues(pair, pair), 0, rows, width // 64, 1.0)
         kept += sum(x.nbytes for x in arranged) * widths.count(width)
     assert kept <= bound
 
@@ -50,7 +53,20 @@ def test_the_adapter_is_managed_while_it_computes_and_free_to_leave_afterwards()
     assert loaded.model_memory() == sum(x.nbytes for x in adapter.network.state_dict().values())
     memory.unload_all_models()
     assert adapter.patcher not in managed()
-    assert attached_prompts(RIG.follow(RIG.bare()))[0].models == ()
+    assert attached_prompts(RIG.follow(RIG.bare()))[0].source.models == ()
+
+
+def test_once_a_network_has_the_weights_of_a_file_no_other_object_holds_them():
+    """Where ComfyUI moves a network to a device, whatever holds the file's tensors would be a second copy of them."""
+    sizes: dict[str, Any] = dict(context=768, channels=synthetic.sd15_channels(32), face_hidden=64)
+    checkpoint = read_checkpoint(synthetic.adapter("FaceID", seed=8, **sizes), "fresh.safetensors")
+    held = [weakref.ref(x) for group in (checkpoint.image_proj, checkpoint.ip_adapter) for x in group.values()]
+    halves = dict(checkpoint.lora)
+    adapter = manage(checkpoint)
+    del checkpoint
+    gc.collect()
+    assert len(held) == len(adapter.network.state_dict()) and not any(ref() is not None for ref in held)
+    assert adapter.name == "fresh.safetensors" and adapter.lora == halves and adapter.config.has_lora
 
 
 def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():
@@ -63,10 +79,10 @@ def test_a_long_batch_stays_in_its_budget_and_grows_with_its_windows(monkeypatch
     monkeypatch.setattr(keys_values, "BUDGET", 10_000)
     monkeypatch.setattr(keys_values, "KEYS_VALUES", ContentCache(0))
     patched = in_windows(SMALL.follow(SMALL.bare(), images=frames, per_frame=True, mask=half_mask(frames, 4)))
-    store = decider_of(patched).store
+    store = hooks_of(patched).plans.store
     store.max_bytes = 80_000  # one of the two layers at a time
     prompt = attached_prompts(patched)[0]
-    assert prompt.models == (SMALL.adapter.patcher,)
+    assert prompt.source.models == (SMALL.adapter.patcher,)
     assert patched.model_patches_models() == [SMALL.adapter.patcher] * SMALL.layers
     pictures: list[int] = []
     most = 0
@@ -117,7 +133,7 @@ def test_a_sampler_with_gradients_may_follow_one_without():
     unet = patched.model.diffusion_model
     with torch.inference_mode():
         unet(standins.seeded((2, 4, 8, 8), 3), torch.tensor([500.0, 500.0]), text, transformer_options=dict(options))
-    assert decider_of(patched).store.bytes > 0
+    assert hooks_of(patched).plans.store.bytes > 0
     x = standins.seeded((2, 4, 8, 8), 3).requires_grad_()
     unet(x, torch.tensor([500.0, 500.0]), text, transformer_options=dict(options)).square().sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0

@@ -8,9 +8,11 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import tiny_transformers as tiny
+from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.loading.adapters import manage
+from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.position import SamplingPosition
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
@@ -45,42 +47,40 @@ def left_half(height, width):
     return mask
 
 
+def with_references(family):
+    """Options of a conditioning: none, and for Flux a reference latent too, which only Flux takes."""
+    return [{}, {"reference_latents": [seeded((1, 16, 8, 6), 3)]}] if family == "flux" else [{}]
+
+
 @pytest.mark.parametrize(("height", "width"), [(12, 8), (7, 16)])  # an odd side is filled up to whole tokens
-@pytest.mark.parametrize("references", [0, 1])
-def test_a_mask_covers_just_its_part_of_the_canvas(kind, bare, prompted, height, width, references):
-    if references and FAMILY[kind] != "flux":
-        return  # only Flux takes reference latents
-    family, shape = FAMILY[kind], (1, 16, height, width)
-    more = {"reference_latents": [seeded((1, 16, 8, 6), 3)]} if references else {}
-    run = {"shape": shape, "positive": texts(family, 10, **more)}
+def test_a_mask_covers_just_its_part_of_the_canvas(kind, bare, prompted, height, width):
+    family, shape, middle = FAMILY[kind], (1, 16, height, width), width // 2
     whole, half = {"layer_weights": LAST[kind]}, {"layer_weights": LAST[kind], "mask": left_half(height, width)}
-    none, full, masked = (predict(m, family, **run)[1] for m in (bare, prompted(**whole), prompted(**half)))
-    middle = width // 2
-    assert (full - none).abs().amax(dim=(0, 1, 2)).min() > 1e-4
-    assert torch.equal(masked[..., middle:], none[..., middle:])
-    assert torch.equal(masked[..., :middle], full[..., :middle])
+    for more in with_references(family):
+        run = {"shape": shape, "positive": texts(family, 10, **more)}
+        none, full, masked = (predict(m, family, **run)[1] for m in (bare, prompted(**whole), prompted(**half)))
+        assert (full - none).abs().amax(dim=(0, 1, 2)).min() > 1e-4
+        assert torch.equal(masked[..., middle:], none[..., middle:])
+        assert torch.equal(masked[..., :middle], full[..., :middle])
 
 
-@pytest.mark.parametrize("references", [0, 1])
-def test_an_area_has_its_part_of_a_mask_and_a_region_inside_it_its_own(kind, bare, prompted, references):
-    """The right half of the canvas is an area; a mask says where in it, and nothing outside of it."""
-    if references and FAMILY[kind] != "flux":
-        return  # only Flux takes reference latents
+def test_an_area_has_its_part_of_a_mask_and_a_region_inside_it_its_own(kind, bare, prompted):
+    """The right half of the canvas is an area; a mask covers parts of the area, or all but the area."""
     family, height, width, left = FAMILY[kind], 12, 8, 4
-    more = {"reference_latents": [seeded((1, 16, 8, 6), 3)]} if references else {}
-    area = texts(family, 10, area=(height, width - left, 0, left), strength=1.0, **more)
-    run = {"shape": (1, 16, height, width), "positive": area}
     masks = {name: torch.zeros(1, height, width) for name in ("inside", "outside", "region", "region and outside")}
     masks["inside"][..., left:] = masks["outside"][..., :left] = masks["region and outside"][..., :left] = 1
     masks["region"][:, :6, left:] = masks["region and outside"][:, :6, left:] = 1
     whole = {"layer_weights": LAST[kind]}
-    none, full = (predict(m, family, **run)[1][..., left:] for m in (bare, prompted(**whole)))
-    seen = {name: predict(prompted(**whole, mask=mask), family, **run)[1] for name, mask in masks.items()}
-    seen = {name: v[..., left:] for name, v in seen.items()}
-    assert (full - none).abs().amax(dim=(0, 1, 3)).min() > 1e-4
-    assert torch.equal(seen["inside"], full) and torch.equal(seen["outside"], none)
-    assert torch.equal(seen["region"], torch.cat((full[:, :, :6], none[:, :, 6:]), dim=2))
-    assert torch.equal(seen["region and outside"], seen["region"])
+    for more in with_references(family):
+        area = texts(family, 10, area=(height, width - left, 0, left), strength=1.0, **more)
+        run = {"shape": (1, 16, height, width), "positive": area}
+        none, full = (predict(m, family, **run)[1][..., left:] for m in (bare, prompted(**whole)))
+        seen = {name: predict(prompted(**whole, mask=mask), family, **run)[1] for name, mask in masks.items()}
+        seen = {name: v[..., left:] for name, v in seen.items()}
+        assert (full - none).abs().amax(dim=(0, 1, 3)).min() > 1e-4
+        assert torch.equal(seen["inside"], full) and torch.equal(seen["outside"], none)
+        assert torch.equal(seen["region"], torch.cat((full[:, :, :6], none[:, :, 6:]), dim=2))
+        assert torch.equal(seen["region and outside"], seen["region"])
 
 
 def test_negative_rows_of_cfg_see_what_stands_for_nothing(kind, bare, prompted):
@@ -237,6 +237,24 @@ def test_tokens_of_sd35_are_made_once_per_step_and_keys_and_values_once_per_step
     counts.update(tokens_at=0, keys_values=0)
     sample(only_first, "sd3.5", (1.0, 0.7, 0.4, 0.0), cfg=3.0)
     assert counts["tokens_at"] == counts["keys_values"] < 3  # a block or step without a weight costs nothing
+
+
+def test_the_source_of_sd35_holds_tokens_of_the_latest_moment_only_and_none_after_sampling():
+    kind = "InstantX SD3.5"
+    model = follow(tiny_model("sd3.5"), adapter(kind), embeds(kind))
+    source = attached_prompts(model)[0].source
+    held = lambda: tensor_bytes(list(vars(source).values()))  # noqa: E731
+    none = held()
+    keys, sizes = [], set()
+    for sigma in (0.7, 0.4, 0.7):
+        keys.append([source.pair(site, None, sigma).positive[0] for site in range(2)])
+        sizes.add(held() - none)
+    assert torch.equal(keys[0][1], keys[2][1]) and not torch.equal(keys[0][1], keys[1][1])
+    assert len(sizes) == 1 and sizes.pop() > 0
+    sample(model, "sd3.5")
+    assert held() == none
+    with pytest.raises(AdapterError, match="without sigmas"):
+        source.pair(0, None, None)
 
 
 def test_scalings_that_an_attention_with_the_picture_cannot_have_are_refused():

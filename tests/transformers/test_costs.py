@@ -17,8 +17,8 @@ from comfy_extras.nodes_torch_compile import TorchCompileModel
 
 import tiny_transformers as tiny
 from benchmarks.memory import kept_bytes
-from pack.nodes.sampling.attach import decider_of
-from pack.nodes.sampling.compiled import with_empty_place
+from pack.nodes.sampling.attach import hooks_of
+from pack.nodes.sampling.compiled import with_empty_output
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from test_nodes_pack.counting import count_step, host_reads, products, total
@@ -83,7 +83,7 @@ def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only
     def look(model_of_step, x, sigmas, extra_args=None, **_):
         for sigma in sigmas[:2]:
             model_of_step(x, sigma.expand(len(x)), **(extra_args or {}))
-            seen.append(decider_of(model).store.bytes)
+            seen.append(hooks_of(model).plans.store.bytes)
         return x
 
     sample(model, family, (1.0, 0.5, 0.0), cfg=3.0, sampler=comfy.samplers.KSAMPLER(look))
@@ -91,9 +91,9 @@ def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only
     tokens = loaded.network.project(embeds(kind)).shape[1] if family == "flux" else 6
     both_rows = kept_bytes([sizes["channels"]] * sizes["blocks"], tokens) * 2  # float32 here
     norms = 2 * tiny.HEAD[family] * 4 * sizes["blocks"] if family == "sd3.5" else 0  # SD3.5's own, of queries and keys
-    assert seen == [both_rows + norms, both_rows * (2 if loaded.config.timed else 1) + norms]  # SD3.5's of both steps
+    assert seen == [both_rows + norms] * 2  # of SD3.5, only the pairs of the moment
     assert bool(model.model_patches_models()) == (family == "sd3.5")
-    assert decider_of(model).store.bytes == 0
+    assert hooks_of(model).plans.store.bytes == 0
 
 
 @pytest.mark.parametrize("kind", ["XLabs Flux", "InstantX SD3.5"])
@@ -112,6 +112,6 @@ def test_a_compiled_model_follows_prompts_that_come_change_and_go(kind):
 def test_a_controlnet_keeps_what_it_gives_sd35_and_tells_graphs_apart_by_one_place_more():
     given = {"output": [torch.ones(1), None], "middle": []}
     model = tiny_model("sd3.5").model
-    assert with_empty_place(model, given) == {"output": [*given["output"], None], "middle": []}
-    assert with_empty_place(model, None) == {"output": [None]}
-    assert len(given["output"]) == 2 and with_empty_place(tiny_model("flux").model, given) is given
+    assert with_empty_output(model, given) == {"output": [*given["output"], None], "middle": []}
+    assert with_empty_output(model, None) == {"output": [None]}
+    assert len(given["output"]) == 2 and with_empty_output(tiny_model("flux").model, given) is given

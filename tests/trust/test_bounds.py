@@ -9,11 +9,11 @@ from PIL import Image, ImageFont
 from torch.overrides import TorchFunctionMode
 
 from pack.charts.sheets import _shorten, contact_sheet
+from pack.encoders.encoder import crop
 from pack.encoders.face_crops import box_crop
 from pack.encoders.faces import faces_from_boxes
 from pack.encoders.pictures import LONG, center_crop, prepare_for_encoder, shorten
 from pack.encoders.tiles import cut_legacy, cut_reference
-from pack.encoders.vision import fit_to_square
 from pack.ipadapter.errors import FaceError
 from pack.masks.regions import soften, split_by_colour, split_canvas
 from pack.nodes.weights import IPAdapterWeights
@@ -95,7 +95,7 @@ class Watching(TorchFunctionMode):
 def test_a_picture_that_is_a_line_is_cut_before_it_is_resized(shape):
     images = torch.rand(1, *shape, 3)
     with Watching() as watching:
-        assert fit_to_square(images, 224).shape == (1, 224, 224, 3)
+        assert crop(images, 224).shape == (1, 224, 224, 3)
         assert len(cut_reference(images, torch.ones(1, *shape))) == 4
         assert len(cut_legacy(images, 1, 1.0)) == LONG
         assert prepare_for_encoder(images, 224, "LANCZOS", "pad").shape == (1, 224, 224, 3)

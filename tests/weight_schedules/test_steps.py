@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pack.weight_schedules.steps import SHAPES, StepCurve, parse_points
+from pack.weight_schedules.steps import BETWEEN, SHAPES, StepCurve, parse_points
 
 
 def test_every_shape_by_its_start_middle_and_end():
@@ -46,6 +46,21 @@ def test_a_constant_shape_over_all_of_sampling_never_shows_low():
     curve = StepCurve("constant", low=0.1, high=0.9)
     assert {curve.at(p) for p in (-0.5, 0.0, 0.5, 1.0, 1.5)} == {0.9}
     assert curve.constant
+
+
+def test_the_largest_weight_between_two_percents_is_the_limit_of_fine_steps():
+    curves = [StepCurve(shape, low=-0.7, high=1.3, start=0.2, end=0.9) for shape in SHAPES]
+    curves += [StepCurve(shape, low=1.3, high=-0.7, start=0.5, end=0.5) for shape in SHAPES]
+    points = ((0.1, 0.4), (0.3, -2.0), (0.3, 0.5), (0.8, 1.0), (0.95, 0.0))
+    curves += [StepCurve(points=points, between=between) for between in BETWEEN]
+    wrong = []
+    for curve in curves:
+        for left, right in ((0.0, 1.0), (0.0, 0.25), (0.25, 0.4), (0.3, 0.75), (0.3001, 1.0), (0.6, 0.6)):
+            steps = [left + (right - left) * step / 4000 for step in range(4001)]
+            found, reached = curve.largest(left, right), max(abs(curve.at(percent)) for percent in steps)
+            if not 0 <= found - reached < 5e-3:  # what linear points change in a step, at most
+                wrong.append((curve, left, right, found, reached))
+    assert not wrong
 
 
 def test_curves_pass_through_their_points_and_join_them_in_three_ways():

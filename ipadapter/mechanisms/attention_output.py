@@ -1,0 +1,62 @@
+"""InstantX' adapter for Flux: image prompts are added to the output of a block's attention.
+
+InstantX/FLUX.1-dev-IP-Adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..attention import Pair
+from ..families import FLUX
+from ..projection_sizes import Projection
+from ..sites import FLUX_BLOCKS
+from ..token_attention import add_image_tokens, unit_heads
+from .mechanism import BlockRun, Mechanism
+
+if TYPE_CHECKING:
+    from ..config import AdapterConfig
+
+KEY_EPS = 1e-5  # keys are divided by their root mean square, without a weight
+
+
+class AttentionOutput(Mechanism):
+    name = "attention output"
+    variants = ("InstantX Flux",)
+    parts = tuple(FLUX_BLOCKS.parts)
+    made_for = FLUX.name
+    stretches = True
+
+    def fits(self, layers: Mapping[str, Tensor]) -> bool:
+        """By key numbers without a gap: a UNet's are odd."""
+        return {"0.to_k_ip.weight", "1.to_k_ip.weight"} <= layers.keys()
+
+    def label(self, config: AdapterConfig, name: str) -> str:
+        return self.variants[0]
+
+    def read_projection(self, projection: Projection) -> Projection:
+        """FaceID's network, but over a vision encoder's pooled embeds."""
+        if projection.kind != "face":
+            return projection
+        return replace(projection, kind="wide", embed_dim=projection.face_dim, face_dim=None)
+
+    def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
+        """Only keys are normed: the authors' line for values is commented out."""
+        k, v = super().keys_values(layer, tokens, heads, time)
+        return unit_heads(k.unflatten(-1, (heads, -1)), KEY_EPS).flatten(-2), v
+
+    def in_attention(self, run: BlockRun, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """In a single block the text's tokens get image prompts too."""
+        text = run.text
+        if run.site.block[0] == "single":
+            added = add_image_tokens(out, run.queries, run.images(self, text), run.attend)
+        else:
+            added = add_image_tokens(out[:, text:], run.queries[:, :, text:], run.images(self), run.attend)
+            added = torch.cat((out[:, :text], added), dim=1)
+        run.show(out, added)
+        return added

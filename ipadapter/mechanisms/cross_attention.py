@@ -1,0 +1,83 @@
+"""Adapters for UNets: an attention to image tokens beside each cross-attention to the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..families import FAMILIES, KOLORS, SD15, SDXL
+from ..matching import match_keys
+from ..projection_sizes import Projection
+from ..sites import UNET, KeyNumber, Site
+from .mechanism import Mechanism
+
+if TYPE_CHECKING:
+    from ..config import AdapterConfig
+
+
+class CrossAttention(Mechanism):
+    """The paper's. `attention.decoupled_attention` is its formula, which a UNet's patch calls."""
+
+    name = "cross-attention"
+    variants = (
+        "standard", "light", "ViT-G", "plus", "plus face", "full face", "composition", "SDXL", "SDXL plus",
+        "FaceID", "FaceID Plus", "FaceID Plus V2", "FaceID portrait", "FaceID portrait unnorm",
+        "Kolors plus", "Kolors FaceID Plus", "InstantID",
+    )  # fmt: skip
+    parts = tuple(UNET.parts)
+    site = "cross-attention"
+
+    def fits(self, layers: Mapping[str, Tensor]) -> bool:
+        """Always: it is tried last, and its messages say what is wrong with a file that is no adapter."""
+        return True
+
+    def numbers(self, count: int) -> tuple[KeyNumber, ...]:
+        """Odd: even numbers are those of self-attentions."""
+        return tuple(range(1, 2 * count, 2))
+
+    def match(self, sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tuple[KeyNumber, ...]:
+        return match_keys(sites, channels)
+
+    def family(self, projection: Projection, context_dim: int) -> str:
+        """By the width of the text; Kolors has SDXL's, and wider projections."""
+        if context_dim == KOLORS.text_width:
+            wide_resampler = projection.resampler is not None and projection.resampler.dim == context_dim
+            if (projection.kind == "plus" and wide_resampler) or projection.token_dim == 2 * context_dim:
+                return KOLORS.name
+        unets = (family for family in FAMILIES.values() if family.structure is UNET)
+        fits = (family.name for family in unets if family.text_width == context_dim and family.presets)
+        return next(fits, f"unknown ({context_dim} wide)")
+
+    def label(self, config: AdapterConfig, name: str) -> str:
+        name = name.lower().replace("_", "-")
+        projection, sdxl = config.projection, config.family == SDXL.name
+        match projection.kind:
+            case "standard" if sdxl:
+                return "SDXL"
+            case "standard" if config.family == SD15.name and projection.embed_dim == 1280:
+                return "ViT-G"
+            case "standard":
+                return "light" if "light" in name else "standard"
+            case "plus" if config.family == KOLORS.name:
+                return "Kolors plus"
+            case "plus" if "composition" in name:
+                return "composition"
+            case "plus" if "plus-face" in name:
+                return "plus face"
+            case "plus":
+                return "SDXL plus" if sdxl else "plus"
+            case "face":
+                lora = config.has_lora or bool(config.lora_fault)
+                return "FaceID" if lora or projection.tokens <= 4 else "FaceID portrait"
+            case "face plus" if projection.token_dim != config.context_dim:
+                return "Kolors FaceID Plus"
+            case "face plus":
+                return "FaceID Plus V2" if config.shortcut else "FaceID Plus"
+            case "face resampler" if sdxl and (name == "ip-adapter.bin" or "instantid" in name.replace("-", "")):
+                return "InstantID"  # the same tensors as portrait unnorm, another published name
+            case "face resampler":
+                return "FaceID portrait unnorm"
+            case _:
+                return "full face"

@@ -1,0 +1,150 @@
+"""InstantX' adapter for SD3.5: the picture attends to itself and to the image tokens once more, with norms of the
+adapter's own.
+
+InstantX/SD3.5-Large-IP-Adapter, also under the names that diffusers gave it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..attention import Attend, ImageTokens, Pair
+from ..families import SD35
+from ..sites import JOINT_BLOCKS
+from ..token_attention import unit_heads
+from .mechanism import BlockRun, LayerSizes, Mechanism, Normed, linears
+
+if TYPE_CHECKING:
+    from ..config import AdapterConfig
+
+EPS = 1e-6  # of every norm in SD3.5's joint attention, the model's and the adapter's
+SAFE_WEIGHT = 1e-3  # a norm's weight nearer to 0 cannot be divided out
+LAYER = re.compile(r"(image_proj\.layers\.\d+\.)(.+)")
+DIFFUSERS = {  # diffusers' names of the time resampler's modules (its loaders/transformer_sd3.py): the published names
+    "ln0.": "0.norm1.",
+    "ln1.": "0.norm2.",
+    "attn.to_q.": "0.to_q.",
+    "attn.to_kv.": "0.to_kv.",
+    "attn.to_out.0.": "0.to_out.",
+    "adaln_norm.": "1.0.",
+    "ff.net.0.proj.": "1.1.",
+    "ff.net.2.": "1.3.",
+    "adaln_proj.": "2.1.",
+}
+
+
+class JointAttention(Mechanism):
+    name = "joint attention"
+    variants = ("InstantX SD3.5",)
+    parts = tuple(JOINT_BLOCKS.parts)
+    made_for = SD35.name
+    timed = joins = stretches = True
+    scalings = ("V only",)
+    no_picture = "zeros"  # as published: hidden states of zeros
+
+    def fits(self, layers: Mapping[str, Tensor]) -> bool:
+        return "0.norm_ip.linear.weight" in layers
+
+    def label(self, config: AdapterConfig, name: str) -> str:
+        return self.variants[0]
+
+    def published_name(self, key: str) -> str:
+        if match := LAYER.fullmatch(key):
+            for old, new in DIFFUSERS.items():
+                if match[2].startswith(old):
+                    return match[1] + new + match[2].removeprefix(old)
+        return key
+
+    def head_width(self, layers: Mapping[str, Tensor]) -> int:
+        return len(layers["0.norm_q.weight"]) if "0.norm_q.weight" in layers else 0
+
+    def layer(self, sizes: LayerSizes, operations: Any, **where: Any) -> nn.ModuleDict:
+        modules = linears(sizes, operations, **where)
+        modules["norm_ip"] = nn.ModuleDict({"linear": operations.Linear(sizes.time, 2 * sizes.context, **where)})
+        for norm in ("norm_q", "norm_k", "norm_ip_k"):
+            modules[norm] = HeadNorm(sizes.head, **where)
+        return modules
+
+    def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
+        """Tokens are normed, scaled and shifted by the time; keys are normed again."""
+        if time is None:
+            raise ValueError("keys and values of SD3.5's adapter depend on the timestep, and none was given")
+        linear = cast(nn.ModuleDict, layer["norm_ip"])["linear"]
+        shift, scale = linear(F.silu(time)).unsqueeze(1).chunk(2, dim=-1)
+        normed = F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPS).to(tokens) * (1 + scale) + shift
+        k, v = super().keys_values(layer, normed, heads, time)
+        return layer["norm_ip_k"](k.unflatten(-1, (heads, -1))).flatten(-2), v
+
+    def norms(self, layer: nn.ModuleDict) -> Pair:
+        queries, keys = (cast(HeadNorm, layer[name]).weight for name in ("norm_q", "norm_k"))
+        return queries, keys
+
+    def in_attention(self, run: BlockRun, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        text = run.text
+        queries, keys = run.normed(q[:, :, text:], k[:, :, text:])
+        plain = out[:, text:]
+        added = add_joint_tokens(plain, queries, keys, v[:, :, text:], run.images(self), run.attend)
+        run.show(plain, added)
+        return torch.cat((out[:, :text], added), dim=1)
+
+
+class HeadNorm(nn.Module):
+    """Divide every head (..., head width) by its root mean square and scale it; in float32, as published."""
+
+    def __init__(self, width: int, **where: Any) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, **where), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (unit_heads(x.float(), EPS) * self.weight.to(x.device, torch.float32)).to(x)
+
+
+def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
+    """x, normed with the model's weight, as if it had been normed with the adapter's, both (head width,).
+
+    Both norms divide by the same root mean square, so only the weights differ. A model's weight of nearly 0 cannot be
+    divided out; `can_renorm` says so.
+    """
+    return (x.float() * (adapter_weight.float() / model_weight.to(x.device, torch.float32))).to(x)
+
+
+def can_renorm(model_weight: Tensor) -> bool:
+    """Whether a norm's weight can be divided out of the norm's output."""
+    return bool((model_weight.float().abs() >= SAFE_WEIGHT).all())  # float32, because 8-bit types do not compare
+
+
+def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: Attend) -> Tensor:
+    """Attention of the picture to itself and to the image tokens, (rows, n, channels).
+
+    q, k, v (rows, heads, n, width) are the picture's, with the adapter's norms; image holds its K and V, (groups,
+    heads, tokens, width).
+    """
+    rows, heads, n, width = q.shape
+    keys, values = (
+        torch.cat((own, of_image.repeat_interleave(rows // len(of_image), 0).to(own)), dim=2)
+        for own, of_image in zip((k, v), image, strict=True)
+    )
+    return attend(q, keys, values, heads).transpose(1, 2).reshape(rows, n, heads * width)
+
+
+def add_joint_tokens(
+    out: Tensor, q: Normed, k: Normed, v: Tensor, images: Iterable[ImageTokens], attend: Attend
+) -> Tensor:
+    """`out` (rows, n, channels) plus what every image prompt gives a picture with normed queries q and keys k, and
+    values v.
+    """
+    for image in images:
+        assert image.norms is not None
+        queries, keys = (renorm(*normed, weight) for normed, weight in zip((q, k), image.norms, strict=True))
+        seen = joint_token_attention(queries, keys, v, (image.keys, image.values), attend)
+        if image.mask is None:
+            out = torch.add(out, seen, alpha=image.gain)
+        else:
+            out = torch.addcmul(out, seen, image.mask, value=image.gain)
+    return out

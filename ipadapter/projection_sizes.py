@@ -1,0 +1,108 @@
+"""Sizes of a projection network, read from the shapes of its tensors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from .errors import CheckpointError
+from .resampler import HEAD_DIM, ResamplerSizes
+
+FACE_DIM = 512  # ArcFace; no vision encoder is 512 wide, so a resampler of this width reads a face
+Kind = Literal["standard", "plus", "full face", "face", "face plus", "face resampler", "wide", "time resampler"]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Kind and sizes of a projection network; `kind` is a key of adapter.NETWORKS."""
+
+    kind: Kind
+    token_dim: int  # width of the tokens that come out
+    tokens: int  # per image; 0: as many as the encoder gives
+    embed_dim: int | None = None  # width of the embeds that go in
+    face_dim: int | None = None
+    hidden: int = 0  # width inside a perceptron
+    resampler: ResamplerSizes | None = None
+    sinusoids: int = 0  # of a timestep, where the tokens depend on it
+
+    @property
+    def timed(self) -> bool:
+        """Whether tokens, keys and values depend on the timestep, so that they are computed at every step."""
+        return self.kind == "time resampler"
+
+
+def size(group: Mapping[str, Tensor], key: str, axis: int) -> int:
+    """Length of one axis of a tensor; CheckpointError where the tensor is missing or has no such axis."""
+    if key not in group or axis >= group[key].ndim or group[key].shape[axis] == 0:
+        found = f"of shape {tuple(group[key].shape)}" if key in group else "missing"
+        raise CheckpointError(f"its {key} is {found}")
+    return group[key].shape[axis]
+
+
+def _resampler(group: Mapping[str, Tensor], prefix: str = "") -> ResamplerSizes:
+    rows = size(group, f"{prefix}layers.0.0.to_q.weight", 0)
+    if rows % HEAD_DIM:
+        raise CheckpointError(f"its attention is {rows} wide, which is no multiple of {HEAD_DIM}")
+    return ResamplerSizes(
+        embed_dim=size(group, f"{prefix}proj_in.weight", 1),
+        dim=size(group, f"{prefix}proj_in.weight", 0),
+        out_dim=size(group, f"{prefix}proj_out.weight", 0),
+        inner=size(group, f"{prefix}layers.0.1.1.weight", 0),
+        heads=rows // HEAD_DIM,
+        depth=len({key.split(".")[prefix.count(".") + 1] for key in group if key.startswith(f"{prefix}layers.")}),
+    )
+
+
+def _standard(group: Mapping[str, Tensor]) -> Projection:
+    dim = size(group, "norm.weight", 0)
+    return Projection("standard", dim, size(group, "proj.weight", 0) // dim, size(group, "proj.weight", 1))
+
+
+def _full_face(group: Mapping[str, Tensor]) -> Projection:
+    hidden, embed_dim = size(group, "proj.0.weight", 0), size(group, "proj.0.weight", 1)
+    return Projection("full face", size(group, "proj.3.weight", 0), 0, embed_dim, hidden=hidden)
+
+
+def _plus(group: Mapping[str, Tensor]) -> Projection:
+    sizes, tokens = _resampler(group), size(group, "latents", 1)
+    if sizes.embed_dim == FACE_DIM:
+        return Projection("face resampler", sizes.out_dim, tokens, face_dim=FACE_DIM, resampler=sizes)
+    return Projection("plus", sizes.out_dim, tokens, sizes.embed_dim, resampler=sizes)
+
+
+def _face(group: Mapping[str, Tensor]) -> Projection:
+    dim, (hidden, face_dim) = size(group, "norm.weight", 0), (size(group, "proj.0.weight", axis) for axis in (0, 1))
+    return Projection("face", dim, size(group, "proj.2.weight", 0) // dim, face_dim=face_dim, hidden=hidden)
+
+
+def _time_resampler(group: Mapping[str, Tensor]) -> Projection:
+    sizes, sinusoids = _resampler(group), size(group, "time_embedding.linear_1.weight", 1)
+    tokens = size(group, "latents", 1)
+    return Projection("time resampler", sizes.out_dim, tokens, sizes.embed_dim, resampler=sizes, sinusoids=sinusoids)
+
+
+def _face_plus(group: Mapping[str, Tensor]) -> Projection:
+    face, sizes = _face(group), _resampler(group, "perceiver_resampler.")
+    return Projection(
+        "face plus", sizes.out_dim, face.tokens, sizes.embed_dim, face.face_dim, face.hidden, resampler=sizes
+    )
+
+
+# A group of tensors has the projection of the first of these keys that is in it.
+SIGNATURES: dict[str, Callable[[Mapping[str, Tensor]], Projection]] = {
+    "perceiver_resampler.proj_in.weight": _face_plus,
+    "time_embedding.linear_1.weight": _time_resampler,
+    "latents": _plus,
+    "proj.3.weight": _full_face,
+    "proj.2.weight": _face,
+    "proj.weight": _standard,
+}
+
+
+def read_projection(group: Mapping[str, Tensor]) -> Projection:
+    """Sizes of the projection that a group of tensors is the state dict of; CheckpointError where there is none."""
+    for key, read in SIGNATURES.items():
+        if key in group:
+            return read(group)
+    raise CheckpointError(f"its projection has none of {', '.join(SIGNATURES)}, but {', '.join(sorted(group)[:4])}")

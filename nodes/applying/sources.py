@@ -1,0 +1,122 @@
+"""The sources of a prompt's keys and values: stored when a node ran, or computed while sampling."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...ipadapter.attention import Pair
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.image_prompt import KeysValues, Source, pick_images
+from ...ipadapter.sites import KeyNumber, SiteNumber
+from ..loading.adapters import LoadedAdapter
+
+TIMESTEPS = 1000  # an SD3 timestep is sigma times this
+
+
+class SiteWeights(NamedTuple):
+    """Which of an adapter's weights belong to a site, and the site's heads, by which some adapters norm keys."""
+
+    key_number: KeyNumber
+    heads: int
+
+
+TokensOf = Callable[[SiteNumber], Pair]  # tokens (images, tokens, context) for positive and negative rows of a site
+
+
+@dataclass(eq=False)
+class Stored(Source):
+    """Keys and values of every site, computed when a node ran; `own_norms` are the adapter's, where it has some."""
+
+    pairs: Sequence[KeysValues]
+    own_norms: Sequence[Pair | None]
+
+    def __post_init__(self) -> None:
+        self.images = len(self.pairs[0].positive[0])
+
+    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+        return self.pairs[site].pick(images)
+
+    def norms(self, site: SiteNumber) -> Pair | None:
+        return self.own_norms[site]
+
+
+@dataclass(eq=False)
+class Computed(Source):
+    """Keys and values of just the frames of a model call, computed in the site that needs them: for long batches."""
+
+    adapter: LoadedAdapter
+    weights: Sequence[SiteWeights]
+    tokens: TokensOf
+
+    def __post_init__(self) -> None:
+        self.images, self.models = len(self.tokens(0)[0]), (self.adapter.patcher,)
+
+    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+        device = self.adapter.patcher.load_device
+        chosen = (x if images is None else pick_images(x, images) for x in self.tokens(site))
+        positive, negative = (self.adapter.network.keys_values(x.to(device), *self.weights[site]) for x in chosen)
+        return KeysValues(positive, negative)
+
+    def norms(self, site: SiteNumber) -> Pair | None:
+        return own_norms(self.adapter, self.weights[site])
+
+
+class Moment(NamedTuple):
+    """Tokens of all images at a moment of sampling, negative ones last, and the embedding of the time."""
+
+    sigma: float
+    tokens: Tensor
+    time: Tensor
+
+
+@dataclass(eq=False)
+class Timed(Source):
+    """Keys and values that depend on the moment of sampling, of which only the latest moment's tokens are held.
+
+    `positive` and `negative` are the encoder's hidden states, (images, tokens, width).
+    """
+
+    adapter: LoadedAdapter
+    weights: Sequence[SiteWeights]
+    positive: Tensor
+    negative: Tensor
+    dtype: torch.dtype
+    timed = True
+    _moment: Moment | None = None
+
+    def __post_init__(self) -> None:
+        self.images, self.models = len(self.positive), (self.adapter.patcher,)
+
+    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+        if sigma is None:
+            raise AdapterError(
+                f"{self.adapter.name} projects its reference anew at every step, and the model was called without "
+                "sigmas, which say which step this is. Sample with a ComfyUI sampler."
+            )
+        with torch.inference_mode(False), torch.no_grad():
+            moment = self._at(sigma)
+            key_number, heads = self.weights[site]
+            pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
+        (k, no_k), (v, no_v) = (x.tensor_split([self.images]) for x in pair)
+        return KeysValues((k, v), (no_k, no_v)).pick(images)
+
+    def norms(self, site: SiteNumber) -> Pair | None:
+        return own_norms(self.adapter, self.weights[site])
+
+    def forget(self) -> None:
+        self._moment = None
+
+    def _at(self, sigma: float) -> Moment:
+        moment = self._moment  # read once: ComfyUI may sample on several devices in threads
+        if moment is None or moment.sigma != sigma:
+            seen = torch.cat((self.positive, self.negative)).to(self.adapter.patcher.load_device, self.dtype)
+            moment = self._moment = Moment(sigma, *self.adapter.network.tokens_at(seen, sigma * TIMESTEPS))
+        return moment
+
+
+def own_norms(adapter: LoadedAdapter, weights: SiteWeights) -> Pair | None:
+    """The weights of the adapter's norms of queries and keys in a site, where its mechanism has some."""
+    return adapter.config.mechanism.norms(adapter.network.layer(weights.key_number))

@@ -1,0 +1,89 @@
+"""Keys, values and masks of image prompts in the order of a call's rows, on the device of the queries.
+
+Each is made once and stays in the model's Store; the second value of each pair says whether it stays.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...ipadapter.attention import Pair
+from ...ipadapter.image_prompt import ImagePrompt, KeysValues, Rows, arrange, branch_factors
+from ...ipadapter.sites import Site
+from ...masks.grid import mask_around, mask_on_grid
+from .call import Call
+from .store import Store
+
+Grid = tuple[int, int]  # rows and columns of a level's tokens
+Around = tuple[int, int]  # tokens in front of and behind those of the grid: of text, and of reference pictures
+
+
+def keys_values(
+    store: Store, call: Call, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor
+) -> tuple[Pair, bool]:
+    """Keys and values of a site at a weight, (groups, heads, tokens, channels / heads) each."""
+    rows, source, like_queries = call.rows, prompt.source, {"device": like.device, "dtype": like.dtype}
+    images = prompt.images_of(rows)
+
+    def arranged(of_images: KeysValues) -> Pair:
+        k, v = arrange(prompt, of_images, site.layer, rows, site.heads, weight)
+        return k.to(**like_queries), v.to(**like_queries)
+
+    if source.timed and call.moment is not None:
+        # One product per site and moment. What is arranged of it is used once, so only the product stays.
+        pair = store.get_at(call.moment, (prompt, number), lambda: source.pair(number, None, call.moment))
+        with torch.inference_mode(False), torch.no_grad():
+            return arranged(pair.pick(images)), False
+    frames = rows.indices if prompt.rows_differ else None
+    key = (prompt, number, like.device, like.dtype, rows.branches, frames, weight)
+    return store.get(key, lambda: arranged(source.pair(number, images, None)))
+
+
+def norm_weights(store: Store, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
+    """The weights of an adapter's norms of queries and keys in a site, (head width,) each."""
+
+    def moved() -> Pair:
+        norms = prompt.source.norms(number)
+        assert norms is not None  # mechanisms that join the picture's attention have norms of their own
+        return norms[0].to(like.device), norms[1].to(like.device)
+
+    return store.get(("norms", prompt, number, like.device), moved)[0]
+
+
+def mask_on_tokens(
+    store: Store, call: Call, prompt: ImagePrompt, layer: int, grid: Grid, around: Around, like: Tensor
+) -> tuple[Tensor | None, bool]:
+    """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), None for ones everywhere.
+
+    It also holds the zeros of rows that a swapped layer leaves out and, where values cannot carry them, the weights of
+    frames.
+    """
+    rows = call.rows
+    factors = branch_factors(prompt, layer, rows)
+    frames = prompt.weights.frames if prompt.mechanism.joins else ()
+    if prompt.mask is None and factors is None and not frames:
+        return None, True
+
+    def on_tokens() -> Tensor:
+        mask = _mask_of_rows(prompt.mask, factors, rows, grid, frames)
+        return (mask_around(mask, *around) if prompt.mask is not None else mask).to(like)
+
+    key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)
+    return store.get(key, on_tokens)
+
+
+def _mask_of_rows(
+    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
+) -> Tensor:
+    of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
+    areas = rows.areas or (None,) * len(rows.branches)
+    chunks = []
+    for chunk, area in enumerate(areas):
+        part = mask_on_grid(mask, grid, area, rows.canvas) if mask is not None else torch.ones(1, 1, 1)
+        part = rows.pick_frames(part) if len(part) > 1 else part
+        part = part if of_frames is None else part * of_frames
+        chunks.append(part if factors is None else part * factors[chunk])
+    if len(chunks[0]) == 1 and factors is None and of_frames is None and not rows.areas:
+        return chunks[0]
+    return torch.cat([chunk.expand(rows.frames, -1, -1) for chunk in chunks])

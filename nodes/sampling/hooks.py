@@ -1,0 +1,133 @@
+"""What ComfyUI calls while a model with image prompts samples: wrappers around the sampler and around each model call.
+
+The wrappers note what the rows of a call are, make the plan of the call, and hand it to the patches in our entry of
+`transformer_options`. Their parameters have ComfyUI's names, since other packs' wrappers may pass them by keyword.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.sites import Site
+from .call import Call, position_of
+from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .patches import KEY, AttentionPatch
+from .plan import Plans
+from .replaced import replaced_notes
+from .rows import branches_of_conds, guider_notes, with_notes
+from .run import TILED_MASK, UNKNOWN_ROWS, Run
+
+
+@dataclass(eq=False)
+class Hooks:
+    """The image prompts of one model, and the wrappers and callbacks that let them act while it samples.
+
+    `patch_at` reads the patch of a site from transformer options; `idle` are patches without prompts, for graphs that
+    serve whatever prompts reach.
+    """
+
+    prompts: tuple[ImagePrompt, ...]
+    model_sampling: Any
+    sites: Sequence[Site] = ()
+    patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
+    idle: Sequence[AttentionPatch] = ()
+    run: Run = field(default_factory=Run)
+
+    def __post_init__(self) -> None:
+        self.plans = Plans(self.prompts, self.model_sampling)
+        read_noise_schedule(self.prompts, self.model_sampling)
+
+    def on_sampler_sample(
+        self,
+        executor: Any,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
+        self.plans.earlier.clear()
+        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
+        extra_args = {**extra_args, "model_options": options}
+        with self.run.watched():
+            return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+
+    def on_calc_cond_batch(
+        self,
+        executor: Any,
+        model: Any,
+        conds: Sequence[Any],
+        x_in: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any],
+    ) -> Any:
+        """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
+        notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
+        return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
+
+    def on_apply_model(
+        self,
+        executor: Any,
+        x: Tensor,
+        t: Tensor,
+        c_concat: Any = None,
+        c_crossattn: Any = None,
+        control: Any = None,
+        transformer_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Wrap one model call: make its plan, and hand it to every patch."""
+        options, model = transformer_options or {}, executor.class_obj
+        plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
+        self.run.expected = self.run.expected or bool(plan.call.weights)
+        if notes := notes_of_call(plan.call, options, len(x)):
+            self.run.say(notes)
+        options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
+        if is_compiled(model, options):
+            options = patched_everywhere(options, self.idle)
+            kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
+        with serving_graphs(options):
+            out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
+        if plan.call.weights and not self.run.compared:
+            self.run.compared = True
+            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options))
+            self.run.reached = bool(notes)  # the notes name the cause
+        self.run.reached = self.run.reached or plan.called
+        return out
+
+    def on_cleanup(self, *_: Any) -> None:
+        """Drop what a sampling run left on the device."""
+        self.plans.clear()
+        for prompt in self.prompts:
+            prompt.source.forget()
+
+
+def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
+    """What to tell the user about a call whose rows or masks cannot be told; empty for the usual ones."""
+    notes = options.get(KEY, {})
+    if not call.rows.branches:
+        labels = len(options.get("cond_or_uncond") or [0])
+        return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
+    canvas, part = notes.get("canvas"), call.latent
+    if canvas and part and part != canvas and not call.rows.areas:
+        if any(prompt.mask is not None for prompt in call.weights):
+            return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    return []
+
+
+def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:
+    """Compute now what prompts need of the host's noise schedule: while sampling on a GPU, each look-up would wait for
+    the device.
+    """
+    position = position_of(model_sampling, applying=True)
+    for prompt in prompts:
+        for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
+            position.sigma(percent)
+        if not prompt.weights.constant:
+            position.percent(0.0)

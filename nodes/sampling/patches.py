@@ -1,0 +1,94 @@
+"""What our patches have in common: the ground floor of sampling."""
+
+import itertools
+from abc import ABC, abstractmethod
+from copy import copy
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.sites import Site
+
+if TYPE_CHECKING:
+    from .hooks import Hooks
+
+KEY = "ipadapter_atelier"  # our entry in transformer_options, and the key of our wrappers, callbacks and attachment
+_identities = itertools.count(1)
+
+
+class OwnPatch:
+    """A patch of ours at one site, around the patch of another pack that was there before (None without one).
+
+    `prompts` are those that reach the site. A patch belongs to one clone of a model: packs that change a patch which
+    they find would otherwise change every clone.
+    """
+
+    def __init__(
+        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: Any = None
+    ) -> None:
+        self.site, self.number, self.hooks, self.prompts, self.before = site, number, hooks, prompts, before
+        self.key = (number, prompts)  # of its entry in a plan
+
+    def with_prompts(self, hooks: "Hooks", prompts: tuple[ImagePrompt, ...]) -> Self:
+        """A patch at the same site, around the same earlier patch, for other prompts."""
+        patch = copy(self)
+        patch.hooks, patch.prompts, patch.key = hooks, prompts, (self.number, prompts)
+        return patch
+
+    def copy(self) -> Self:
+        """A patch object of its own for a clone."""
+        return self.with_prompts(self.hooks, self.prompts)
+
+    def to(self, target: object) -> Self:
+        """Move the earlier patch to a device or type. Keys and values follow the queries at every call."""
+        if hasattr(self.before, "to"):
+            self.before = self.before.to(target)
+        return self
+
+    def models(self) -> list[Any]:
+        """The models that ComfyUI loads for sampling: adapters whose keys and values are computed while sampling."""
+        earlier = self.before.models() if hasattr(self.before, "models") else []
+        return [*earlier, *(model for prompt in self.prompts for model in prompt.source.models)]
+
+    def cleanup(self) -> None:
+        """Called by ComfyUI when sampling has ended."""
+        if hasattr(self.before, "cleanup"):
+            self.before.cleanup()
+
+
+class AttentionPatch(OwnPatch, ABC):
+    """Replaces one cross-attention. A compiled graph calls it as one operation (see compiled.py)."""
+
+    alive: WeakValueDictionary[int, "AttentionPatch"] = WeakValueDictionary()  # by identity, for compiled graphs
+
+    def __init__(
+        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: Any = None
+    ) -> None:
+        super().__init__(site, number, hooks, prompts, before)
+        self._register()
+
+    def with_prompts(self, hooks: "Hooks", prompts: tuple[ImagePrompt, ...]) -> Self:
+        patch = super().with_prompts(hooks, prompts)
+        patch._register()
+        return patch
+
+    def _register(self) -> None:
+        self.identity = next(_identities)
+        self.alive[self.identity] = self
+
+    @abstractmethod
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        """The output of the cross-attention, (rows, tokens, channels) like the projected queries."""
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return self.attend(q, k, v, options)
+        height, width = options["activations_shape"][-2:]
+        precision = options.get("attn_precision")
+        return torch.ops.ipadapter_atelier.attend(
+            q, k, v, self.number, self.identity, options["n_heads"], height, width, precision
+        )

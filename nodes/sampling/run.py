@@ -1,0 +1,46 @@
+"""What one sampling run has shown so far, and what the user is told about it, each message once in a run."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ..notices import say_notes
+
+NEVER_CALLED = (
+    "The image prompts of this run had no effect: the model never called them. Another custom node has replaced the "
+    "model's own code (its forward function), as some of the nodes for PuLID, TeaCache or other adapters do. "
+    "Take those nodes out of this workflow, or apply them to a model of its own."
+)
+UNKNOWN_ROWS = (
+    "Another custom node calls the model with {count} rows for {labels} conditionings of {latents} latents, so it is "
+    "not known which rows belong to the positive prompt. The image prompts were left out of these calls. Take out the "
+    "node that splits the batch (a tiled or a cached sampler, say), or sample one latent at a time."
+)
+TILED_MASK = (
+    "A sampler works on parts of the picture, {part} of {canvas} latent pixels, and does not tell where they are. "
+    "attn_mask was fitted to each part as if it were the whole picture. Sample without tiles, or without attn_mask."
+)
+
+
+@dataclass(eq=False)
+class Run:
+    """What one sampling run has shown so far."""
+
+    expected: bool = False  # in some model call, a prompt should act
+    reached: bool = False  # a patch was called in such a call
+    compared: bool = False  # the patches of other packs were compared with ours, once in a run
+    messages: set[str] = field(default_factory=set)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """One sampling run. At its end, a note says so if prompts should have acted and no patch was called."""
+        self.expected = self.reached = self.compared = False
+        self.messages.clear()
+        yield
+        if self.expected and not self.reached:
+            self.say([NEVER_CALLED])
+
+    def say(self, notes: Sequence[str]) -> None:
+        """Show notes on the node that samples, each once in a run."""
+        say_notes([note for note in notes if note not in self.messages])
+        self.messages.update(notes)

@@ -1,0 +1,75 @@
+"""Tensors that the sites of a model need again in the next step, on the device that they are used on."""
+
+import threading
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+
+from ...ipadapter.cache import tensor_bytes
+
+T = TypeVar("T")
+BUDGET = 256 * 2**20  # bytes that one model may hold in a Store while it samples
+
+
+class Store:
+    """At most `max_bytes` of keys, values and masks; safe to use from one thread per device.
+
+    Every step asks for the same tensors in the same order. So the first ones stay when the bound is reached: to drop
+    those that were used longest ago would drop each one just before it is needed again.
+    """
+
+    def __init__(self, max_bytes: int = BUDGET) -> None:
+        self.max_bytes = max_bytes
+        self.hits = self.misses = self.bytes = 0
+        self._values: dict[Hashable, Any] = {}
+        self._sigma: float | None = None  # that the values of the current moment belong to
+        self._of_moment: dict[Hashable, Any] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> tuple[T, bool]:
+        """The value of a key, made now if it is missing, and whether it stays: above the bound it does not."""
+        if (value := self._values.get(key)) is not None:
+            self.hits += 1
+            return value, True
+        return self._put(self._values, key, make)
+
+    def get_at(self, sigma: float, key: Hashable, make: Callable[[], T]) -> T:
+        """As `get`, for a value that belongs to one sigma. It is dropped with the first request for another sigma."""
+        if sigma != self._sigma:
+            self._drop_moment()
+            self._sigma = sigma
+        if (value := self._of_moment.get(key)) is not None:
+            self.hits += 1
+            return value
+        return self._put(self._of_moment, key, make)[0]
+
+    def clear(self) -> None:
+        """Drop every tensor."""
+        with self._lock:
+            self._values.clear()
+            self._of_moment.clear()
+            self._sigma, self.bytes = None, 0
+
+    def __len__(self) -> int:
+        return len(self._values) + len(self._of_moment)
+
+    def _put(self, values: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> tuple[T, bool]:
+        # Samplers that need gradients cannot use inference tensors, so what stays for them must be none.
+        with torch.inference_mode(False), torch.no_grad():
+            value = make()
+        size = tensor_bytes(value)
+        with self._lock:
+            self.misses += 1
+            if key in values:  # another thread made it in the meantime, and every patch shares the first
+                return values[key], True
+            if self.bytes + size > self.max_bytes:
+                return value, False
+            values[key] = value
+            self.bytes += size
+        return value, True
+
+    def _drop_moment(self) -> None:
+        with self._lock:
+            self.bytes -= sum(map(tensor_bytes, self._of_moment.values()))
+            self._of_moment.clear()

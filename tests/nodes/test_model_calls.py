@@ -1,0 +1,150 @@
+"""Calls of the model that are not conditionings times latents, wrappers of other packs, and what a plan computes."""
+
+import pytest
+import torch
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
+
+from harness.in_process import sample
+from pack.nodes.sampling.attach import blocks_of, watch
+from pack.nodes.sampling.recorder import Recorder
+from pack.nodes.sampling.store import Store
+from performance.rig import Rig, half_mask, hooks_of
+
+RIG = Rig("sd15")
+
+
+def with_caller(model, caller):
+    """The model as a pack leaves it that calls the model in its own way: `caller(apply_model, arguments)`."""
+    clone = model.clone()
+    clone.set_model_unet_function_wrapper(caller)
+    return clone
+
+
+def half_of(value, part):
+    """The upper or lower half of the latents' rows of pixels in what a call is given, other things as they are."""
+    return value.chunk(2, dim=2)[part] if isinstance(value, torch.Tensor) and value.ndim == 4 else value
+
+
+def tile_by_tile(apply_model, arguments):
+    """One call per half of the picture, with ComfyUI's own order of rows."""
+    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
+    return torch.cat([apply_model(half_of(x, part), t, **c) for part in (0, 1)], dim=2)
+
+
+def tiles_in_one_call(apply_model, arguments):
+    """Both halves in one call, each with all of its conditionings, as tiled samplers of other packs do."""
+    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
+    tiles = torch.cat([half_of(x, part) for part in (0, 1)])
+    more = {name: torch.cat([value] * 2) if isinstance(value, torch.Tensor) else value for name, value in c.items()}
+    return torch.cat(apply_model(tiles, torch.cat([t] * 2), **more).chunk(2), dim=2)
+
+
+def one_conditioning_per_call(apply_model, arguments):
+    """A call per conditioning that keeps the labels of both."""
+    x, t, c = (arguments[name] for name in ("input", "timestep", "c"))
+    parts = []
+    for row in range(2):
+        own = {name: value[row : row + 1] if isinstance(value, torch.Tensor) else value for name, value in c.items()}
+        parts.append(apply_model(x[row : row + 1], t[row : row + 1], **own))
+    return torch.cat(parts)
+
+
+def test_tiles_in_one_call_follow_the_picture_as_tiles_of_their_own_do():
+    followed = RIG.follow(RIG.bare())
+    callers = (tile_by_tile, tiles_in_one_call)
+    alone, together = (sample(with_caller(followed, caller), (1, 4, 16, 8)) for caller in callers)
+    bare = sample(with_caller(RIG.bare(), tile_by_tile), (1, 4, 16, 8))
+    assert (alone - bare).norm() > 0.05 * bare.norm()
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=2e-3)  # attention over more rows rounds otherwise
+
+
+def test_rows_that_cannot_be_told_are_left_alone_and_said(caplog):
+    caller = one_conditioning_per_call
+    followed, bare = (sample(with_caller(model, caller)) for model in (RIG.follow(RIG.bare()), RIG.bare()))
+    assert torch.equal(followed, bare)
+    assert caplog.text.count("1 rows for 2 conditionings of 1 latents") == 1
+
+
+def test_a_mask_that_is_fitted_to_tiles_is_said_once(caplog):
+    sample(with_caller(RIG.follow(RIG.bare()), tile_by_tile), (1, 4, 16, 8))
+    assert "attn_mask" not in caplog.text
+    sample(with_caller(RIG.follow(RIG.bare(), mask=half_mask()), tile_by_tile), (1, 4, 16, 8))
+    assert caplog.text.count("8 x 8 of 16 x 8 latent pixels") == 1
+
+
+@pytest.mark.parametrize("ours_first", [True, False], ids=["ours around it", "ours inside"])
+def test_wrappers_of_other_packs_may_pass_everything_by_keyword(ours_first):
+    def on_sampler_sample(executor, model_wrap, sigmas, extra_args, callback, noise, latent_image, *rest):
+        return executor(
+            model_wrap=model_wrap, sigmas=sigmas, extra_args=extra_args, callback=callback, noise=noise,
+            latent_image=latent_image,
+        )  # fmt: skip
+
+    def on_calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
+        return executor(model=model, conds=conds, x_in=x_in, timestep=timestep, model_options=model_options)
+
+    def on_apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
+        return executor(
+            x=x, t=t, c_concat=c_concat, c_crossattn=c_crossattn, control=control,
+            transformer_options=transformer_options, **kwargs,
+        )  # fmt: skip
+
+    theirs = {
+        WrappersMP.SAMPLER_SAMPLE: on_sampler_sample,
+        WrappersMP.CALC_COND_BATCH: on_calc_cond_batch,
+        WrappersMP.APPLY_MODEL: on_apply_model,
+    }
+
+    def with_theirs(model):
+        clone = model.clone()
+        for kind, wrapper in theirs.items():
+            clone.add_wrapper(kind, wrapper)
+        return clone
+
+    model = RIG.bare()
+    both = with_theirs(RIG.follow(model)) if ours_first else RIG.follow(with_theirs(model))
+    assert torch.equal(sample(both), sample(RIG.follow(model)))
+
+
+def test_the_recorder_tells_the_percent_of_a_noise_schedule_that_is_set_after_it():
+    recorder = Recorder(blocks_of(RIG.bare()))
+    watched = watch(RIG.follow(RIG.bare()), recorder)
+    schedule = ModelSamplingContinuousEDM().patch(watched, "v_prediction", 120.0, 0.002)[0]
+    sample(schedule, start=0.5)
+    assert recorder.seen and {round(seen.percent, 2) for seen in recorder.seen} == {0.5}
+
+
+def test_a_full_store_answers_for_the_first_values_in_every_round():
+    """An LRU under cyclic access answers for none of them."""
+    store, made = Store(max_bytes=40), []
+
+    def value(key):
+        return store.get(key, lambda: made.append(key) or torch.zeros(2))[0]  # 8 bytes
+
+    for _ in range(3):
+        for key in range(7):
+            value(key)
+    assert made == [*range(7), 5, 6, 5, 6]
+    assert store.bytes == 40
+
+
+def test_values_of_a_moment_go_with_the_next_moment():
+    store = Store()
+    first = store.get_at(2.0, "k", lambda: torch.zeros(8))
+    assert store.get_at(2.0, "k", lambda: torch.ones(8)) is first and store.bytes == 32
+    assert store.get_at(1.0, "k", lambda: torch.ones(4)).sum() == 4 and store.bytes == 16
+    store.clear()
+    assert store.bytes == len(store) == 0
+
+
+def test_what_acts_is_arranged_once_for_all_equal_calls_of_a_run_and_dropped_after_it():
+    patched = RIG.follow(RIG.bare(), mask=half_mask())
+    store = hooks_of(patched).plans.store
+    RIG.sample(patched, steps=4)
+    assert store.misses == RIG.layers + 4, "keys and values of every layer, and the mask on four grids"
+    assert store.hits == RIG.layers - 4, "layers with the same grid share its mask; later steps only look entries up"
+    assert len(store) == store.bytes == len(hooks_of(patched).plans.earlier) == 0
