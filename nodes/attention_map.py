@@ -4,8 +4,8 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..masks.attention_map import CONTRAST, attention_map
-from ..weight_schedules.draw import colours_of
+from ..charts.attention_map import CONTRAST, attention_map
+from ..charts.heat_map import colours_of
 from ..weight_schedules.layer_text import parse_layer_text
 from .inputs import AttentionType, Choice, model as model_input, model_output
 from .node import AtelierNode

@@ -6,9 +6,9 @@ from typing import Any
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..charts.heat_map import draw_schedule
 from ..ipadapter.errors import AdapterError
 from ..ipadapter.families import LAYOUTS
-from ..weight_schedules.draw import draw_schedule
 from ..weight_schedules.layers import WEIGHT_TYPES
 from ..weight_schedules.position import SamplingPosition
 from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, WeightSchedule
@@ -175,7 +175,7 @@ class IPAdapterSchedulePreview(AtelierNode):
     ) -> io.NodeOutput:
         blocks = LAYOUTS[family] if model is None else blocks_of(model)
         percents = None if sigmas is None else step_percents(model, sigmas)
-        image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents).picture)
+        image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..charts.score_chart import Series, draw_scores
 from ..encoders.scores import Score, mean_score, table
-from ..weight_schedules.score_chart import Series, draw_scores
 from .applying.scoring import score_pictures
 from .drawn import to_image
 from .node import AtelierNode

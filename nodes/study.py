@@ -8,11 +8,11 @@ from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..charts.score_chart import Series, draw_scores
+from ..charts.sheets import labelled_grid
 from ..encoders.scores import Score, knee, mean_score, table
 from ..ipadapter.errors import AdapterError
 from ..weight_schedules.layers import WEIGHT_TYPES
-from ..weight_schedules.score_chart import Series, draw_scores
-from ..weight_schedules.sheets import labelled_grid
 from . import inputs
 from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference

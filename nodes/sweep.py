@@ -9,11 +9,11 @@ from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..charts.sheets import contact_sheet, labelled_grid
 from ..ipadapter.checks import check_weight
 from ..ipadapter.families import Block
 from ..weight_schedules.layer_text import layer_titles, parse_layer_text
 from ..weight_schedules.schedule import WeightSchedule
-from ..weight_schedules.sheets import contact_sheet, labelled_grid
 from .applying.rescale import rescale
 from .drawn import to_image, to_pictures
 from .inputs import Choice, model as model_input

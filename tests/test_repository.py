@@ -42,9 +42,9 @@ def test_comfyui_finds_templates_in_one_folder_only():
 
 def test_architecture_names_every_folder_and_no_file_that_is_gone():
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rooms = text[text.index("## Rooms") : text.index("## From a node")]
+    listed = text[text.index("## Folders") : text.index("## From a node")]
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"} - {"output"}
-    assert [name for name in sorted(folders) if f"{name}/" not in rooms] == []
+    assert [name for name in sorted(folders) if f"{name}/" not in listed] == []
     places = (ROOT, ROOT / "nodes", ROOT / "nodes" / "applying")
     for file in re.findall(r"`([a-z_]+/[a-z_/]+\.py)", text):
         theirs = file.startswith("comfy")

@@ -12,10 +12,10 @@ import torch
 from comfy_api.latest import io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ...charts.heat_map import THEMES, draw_schedule
 from ...ipadapter.families import LAYOUTS
 from ...masks.draw import draw_masks
-from ...masks.regions import TooManyRegions, check_room, draw_regions
-from ...weight_schedules.draw import THEMES, draw_schedule
+from ...masks.regions import TooManyRegions, check_memory, draw_regions
 from ..drawn import to_image
 from ..masks import IPAdapterMaskComposite, IPAdapterSolidMask
 from ..regions import IPAdapterRegionsByColour, IPAdapterSplitCanvas, colour_regions, region_masks, split_regions
@@ -135,7 +135,7 @@ def make_small(described: Described) -> torch.Tensor:
         masks = make(shrunk(described, factor))
     except TooManyRegions as error:
         raise ValueError("Too many regions to be drawn here. They are seen when the graph has run.") from error
-    check_room(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
+    check_memory(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
     return masks
 
 
@@ -152,7 +152,7 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
         raise DescriptionError(f"Known families: {', '.join(LAYOUTS)}. Known themes: {', '.join(THEMES)}.")
     if described.node in ("IPAdapterWeightSchedule", "IPAdapterCombineSchedules"):
         blocks = LAYOUTS[family]
-        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme]).picture
+        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme])
     if described.node in ("IPAdapterSplitCanvas", "IPAdapterRegionsByColour"):
         return draw_regions(make_small(described))
     if described.node in ("IPAdapterSolidMask", "IPAdapterMaskComposite"):

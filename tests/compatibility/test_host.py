@@ -39,7 +39,7 @@ def test_every_release_has_all_that_the_pack_relies_on_since_that_release(releas
 
 def test_the_table_has_every_file_that_the_architecture_names():
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    part = text.split("## What of ComfyUI is relied on")[1].split("\n## ")[0]
+    part = text.split("## Hooks of ComfyUI")[1].split("\n## ")[0]
     columns = [line.split("|")[2] for line in part.splitlines() if line.startswith("|")]
     named = {file for column in columns for file in re.findall(r"`((?:comfy\w*/)?[\w/]+\.py)`", column)}
     assert len(named) > 10

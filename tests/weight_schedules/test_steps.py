@@ -1,3 +1,5 @@
+"""Step curves: shapes, points and the texts that name them."""
+
 import math
 
 import pytest
@@ -64,7 +66,7 @@ def test_the_largest_weight_between_two_percents_is_the_limit_of_fine_steps():
     assert not wrong
 
 
-def test_points_are_met_exactly_and_joined_as_asked():
+def test_curves_pass_through_their_points_and_join_them_in_three_ways():
     points = parse_points("0:1, 0.5:0.2\n1:0")
     assert points == ((0.0, 1.0), (0.5, 0.2), (1.0, 0.0))
     for between, quarter in (("linear", 0.6), ("cosine", 0.6), ("hold", 1.0)):
@@ -80,7 +82,7 @@ def test_two_points_at_one_percent_make_a_jump():
     assert [curve.at(p) for p in (0.0, 0.4999, 0.5, 1.0)] == [1, 1, 0, 0]
 
 
-def test_outside_zero_and_one_the_ends_count():
+def test_percents_below_0_and_above_1_have_the_weights_of_the_ends():
     for curve in (StepCurve("ease in"), StepCurve(points=parse_points("0.2:0, 0.8:1"))):
         assert (curve.at(-3.0), curve.at(7.0)) == (0, 1)
 
@@ -102,7 +104,7 @@ def test_equal_points_and_equal_ends_are_constant():
         ({"between": "spline"}, "Known: linear, cosine, hold"),
     ],
 )
-def test_what_is_no_curve_is_refused_with_the_reason(settings, message):
+def test_invalid_curves_are_refused_with_the_reason(settings, message):
     with pytest.raises(ValueError, match=message):
         StepCurve(**settings)
 

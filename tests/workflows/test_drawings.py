@@ -12,11 +12,11 @@ from PIL import Image
 
 from harness.browser import ComfyPage
 from harness.server import Server
+from pack.charts.heat_map import THEMES, draw_schedule
 from pack.ipadapter.families import LAYOUTS
 from pack.masks.compose import OPERATIONS, composite_masks, solid_mask
 from pack.masks.draw import draw_masks
 from pack.masks.regions import draw_regions, soften, split_canvas
-from pack.weight_schedules.draw import THEMES, draw_schedule
 from pack.weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from workflows.pages import drawing_nodes
@@ -101,7 +101,7 @@ def wait_for(page: ComfyPage, id: int, expected: Image.Image | str) -> None:
 
 
 def heat_map(schedule: Schedule, family: str = "SD1.5", theme: str = "dark") -> Image.Image:
-    return draw_schedule(schedule.resolve(LAYOUTS[family]), LAYOUTS[family], theme=THEMES[theme]).picture
+    return draw_schedule(schedule.resolve(LAYOUTS[family]), LAYOUTS[family], theme=THEMES[theme])
 
 
 CLICK = """

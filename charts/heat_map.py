@@ -1,25 +1,25 @@
-"""Draw a schedule: a heat map of layers times sampling percent, as a picture."""
+"""Draw a weight schedule as a heat map: a row for each layer, sampling percent from left to right."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..ipadapter.families import family_of_blocks, roles_of_blocks
 from ..ipadapter.weights import Weights
-from .colours import FAINT, INK, PAPER
-from .layer_text import layer_names
-from .layers import Blocks
+from ..weight_schedules.layer_text import layer_names
+from ..weight_schedules.layers import Blocks
+from .paint import FAINT, INK, PAPER, UNIT, Colour, write_text
 
-Colour = tuple[int, int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 ROLE_COLOURS: dict[str, Colour] = {"style": (255, 176, 92), "composition": (120, 196, 255)}
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours around the weights, which have the same colours everywhere."""
+    """Colours of text and background. The weights themselves have the same colours in every theme."""
 
     ink: Colour = INK
     faint: Colour = FAINT
@@ -31,16 +31,15 @@ DARK = Theme()
 LIGHT = Theme((30, 32, 40), (100, 104, 118), (250, 250, 252), {"style": (168, 88, 0), "composition": (0, 92, 168)})
 THEMES: dict[str, Theme] = {"dark": DARK, "light": LIGHT}
 
-# Colours of weights from nothing up, and from nothing down: brightness grows with strength, also without colour vision.
+# Colours from weight 0 up and from weight 0 down. Brightness grows with strength, so that no colour vision is needed.
 UP = np.array([(40, 42, 54), (88, 52, 128), (178, 54, 122), (242, 108, 78), (254, 190, 96), (255, 246, 190)], float)
 DOWN = np.array([(40, 42, 54), (30, 84, 132), (56, 148, 196), (170, 226, 244)], float)
 
-UNIT = 2  # pixels per layout unit: drawn for screens where a node is half as wide as the picture
 ROW, LEFT, RIGHT, TOP, BOTTOM, WIDE = 27, 184, 108, 46, 86, 360  # layout units
 
 
 def colours_of(weights: np.ndarray, top: float) -> np.ndarray:
-    """RGB bytes (..., 3) of weights (...): nothing is dark, `top` and -`top` are the brightest."""
+    """RGB bytes (..., 3) of weights (...): 0 is dark, `top` and -`top` are the brightest."""
     share = np.clip(np.abs(weights) / top, 0.0, 1.0)[..., None]
     up, down = (_between(scale, share[..., 0]) for scale in (UP, DOWN))
     return np.where(np.asarray(weights)[..., None] < 0, down, up).round().astype(np.uint8)
@@ -51,46 +50,35 @@ def _between(scale: np.ndarray, share: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(share, stops, channel) for channel in scale.T], axis=-1)
 
 
-@dataclass(frozen=True)
-class HeatMap:
-    """A picture of a schedule, and where in it the weights are: `box` of the cells, `top` of the colours."""
-
-    picture: Image.Image
-    box: tuple[int, int, int, int]
-    weights: np.ndarray  # (layers, columns)
-    top: float
-
-
 def draw_schedule(
     schedule: Weights, blocks: Blocks, percents: Sequence[float] | None = None, theme: Theme = DARK
-) -> HeatMap:
+) -> Image.Image:
     """The weights of a schedule on a model, one row per layer.
 
-    Without `percents` the columns run evenly from 0 to 1; with them (the sampling percent of every step of a run) there
-    is one column per step.
+    `percents` is the sampling percent of every step of a run and gives one column per step. Without it the columns run
+    evenly from 0 to 1. ValueError for a run without steps.
     """
-    even = percents is None
-    columns = [(column + 0.5) / WIDE for column in range(WIDE)] if percents is None else list(percents)
+    columns = [(column + 0.5) / WIDE for column in range(WIDE)] if percents is None else percents
     if not columns:
         raise ValueError("There are no steps to draw: the list of sigmas is empty.")
-    weights = np.array([schedule.at(percent) for percent in columns]).T
-    top = max(1.0, float(np.abs(weights).max()))
+    weights = np.array([schedule.at(percent) for percent in columns]).T  # (layers, columns)
+    top = max(1.0, float(np.abs(weights).max()))  # the weight that has the brightest colour
     height = ROW * len(blocks)
     picture = Image.new("RGB", ((LEFT + WIDE + RIGHT) * UNIT, (TOP + height + BOTTOM) * UNIT), theme.paper)
     draw = ImageDraw.Draw(picture)
-    box = (LEFT * UNIT, TOP * UNIT, (LEFT + WIDE) * UNIT, (TOP + height) * UNIT)
-    _draw_cells(picture, box, colours_of(weights, top), theme)
+    cells = (LEFT * UNIT, TOP * UNIT, (LEFT + WIDE) * UNIT, (TOP + height) * UNIT)
+    _draw_cells(picture, cells, colours_of(weights, top), theme)
     family = family_of_blocks(blocks)
     title = f"{family.title if family else 'this model'}: {len(blocks)} layers"
     write_text(draw, (14, TOP / 2), title, 18, theme.ink, "lm")
     write_text(draw, (LEFT + WIDE + 10, TOP / 2), "weight", 14, theme.faint, "lm")
     _draw_rows(draw, blocks, weights, theme)
-    _draw_percents(draw, TOP + height, None if even else columns, theme)
+    _draw_percents(draw, TOP + height, percents, theme)
     _draw_bar(picture, draw, TOP + height + 58, float(weights.min()), top, theme)
-    return HeatMap(picture, box, weights, top)
+    return picture
 
 
-def _draw_cells(picture: Image.Image, box: tuple[int, int, int, int], colours: np.ndarray, theme: Theme) -> None:
+def _draw_cells(picture: Image.Image, box: Box, colours: np.ndarray, theme: Theme) -> None:
     rows, columns, _ = colours.shape
     cells = Image.fromarray(colours).resize((box[2] - box[0], box[3] - box[1]), Image.Resampling.NEAREST)
     picture.paste(cells, box[:2])
@@ -145,11 +133,4 @@ def _draw_bar(
 
 
 def _number(value: float) -> str:
-    return f"{round(value, 2) + 0.0:g}"  # adding 0.0 makes a minus zero a plain one
-
-
-def write_text(
-    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: Colour, anchor: str
-) -> None:
-    """Write one line of text; place and size in layout units, `anchor` as Pillow's."""
-    draw.text((at[0] * UNIT, at[1] * UNIT), text, colour, ImageFont.load_default(size * UNIT), anchor)
+    return f"{round(value, 2) + 0.0:g}"  # adding 0.0 turns -0.0 into 0.0

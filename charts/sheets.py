@@ -7,12 +7,14 @@ from math import ceil, sqrt
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .colours import INK, PAPER
+from .paint import INK, PAPER
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Pixels of a sheet: cells of one size in rows and columns, with room for names on the left, above and below."""
+    """Lengths in pixels: cells of one size in rows and columns, and the margins for names of rows (`left`), names of
+    columns (`header`), captions and a title.
+    """
 
     columns: int
     rows: int
@@ -33,7 +35,7 @@ class Layout:
         return right - self.gap + self.text, bottom - self.gap + self.text
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """Left and top of a cell."""
+        """x and y of a cell's upper left corner."""
         x = self.text + self.left + column * (self.cell[0] + self.gap)
         return x, self.text + self.title + self.header + row * (self.cell[1] + self.caption + self.gap)
 
@@ -43,7 +45,8 @@ def contact_sheet(
 ) -> Image.Image:
     """Pictures in reading order, each over its caption; `columns` 0 makes the sheet nearly square.
 
-    `cell` is the larger side of the largest picture, in pixels. ValueError without pictures, or with more captions.
+    `cell` is the larger side of the largest picture, in pixels. ValueError without pictures, or with more captions than
+    pictures.
     """
     if len(captions) > len(pictures):
         raise ValueError(f"There are {len(captions)} captions for {len(pictures)} pictures.")
@@ -51,7 +54,7 @@ def contact_sheet(
     size, text = _cell(pictures, cell), _letters(cell)
     rows = ceil(len(pictures) / across)
     layout = Layout(across, rows, size, text, caption=2 * text if captions else 0, title=2 * text if title else 0)
-    sheet, draw = _place(pictures, layout, title)
+    sheet, draw = _lay_out(pictures, layout, title)
     for number, caption in enumerate(captions):
         x, y = layout.corner(*divmod(number, across))
         at = (x + size[0] // 2, y + size[1] + text)
@@ -66,9 +69,9 @@ def labelled_grid(
     title: str = "",
     cell: int = 256,
 ) -> Image.Image:
-    """Pictures in a table, row by row, with the names of its rows and columns.
+    """Pictures in a table, row by row, with the names of its rows and columns; `cell` as in `contact_sheet`.
 
-    ValueError where the number of pictures is not rows times columns.
+    ValueError unless the number of pictures is rows times columns.
     """
     rows, columns = len(row_names), len(column_names)
     if len(pictures) != rows * columns:
@@ -79,7 +82,7 @@ def labelled_grid(
     font = ImageFont.load_default(text)
     left = ceil(max(font.getlength(name) for name in row_names)) + text
     layout = Layout(columns, rows, size, text, left, header=2 * text, title=2 * text if title else 0)
-    sheet, draw = _place(pictures, layout, title)
+    sheet, draw = _lay_out(pictures, layout, title)
     for column, name in enumerate(column_names):
         x, y = layout.corner(0, column)
         draw.text((x + size[0] // 2, y - text), _shorten(name, text, size[0]), INK, font, "mm")
@@ -89,7 +92,7 @@ def labelled_grid(
     return sheet
 
 
-def _place(pictures: Sequence[Image.Image], layout: Layout, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+def _lay_out(pictures: Sequence[Image.Image], layout: Layout, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     sheet = Image.new("RGB", layout.size, PAPER)
     draw = ImageDraw.Draw(sheet)
     if title:
@@ -106,7 +109,7 @@ def _place(pictures: Sequence[Image.Image], layout: Layout, title: str) -> tuple
 
 
 def _cell(pictures: Sequence[Image.Image], longest: int) -> tuple[int, int]:
-    """Size of a cell that has the shape of the pictures' common bounding box."""
+    """Width and height of a cell in which every picture fits: the largest width by the largest height, scaled."""
     if not pictures:
         raise ValueError("There are no pictures to put on a contact sheet.")
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
@@ -115,12 +118,12 @@ def _cell(pictures: Sequence[Image.Image], longest: int) -> tuple[int, int]:
 
 
 def _letters(cell: int) -> int:
-    """Height of letters in pixels: 22 on a cell of 384; by the root, so that small cells stay readable."""
+    """Height of letters in pixels: 22 on a cell of 384; by the root, so that text on small cells stays legible."""
     return max(12, round(1.1 * sqrt(cell)))
 
 
 def _shorten(text: str, size: int, width: int) -> str:
-    """The text, or as much of its beginning as fits the width in pixels."""
+    """The text, or as much of its beginning as fits the width in pixels, with dots behind it."""
     font = ImageFont.load_default(size)
     if len(text) <= width and font.getlength(text) <= width:  # a letter is at least a pixel wide
         return text
