@@ -202,7 +202,11 @@ SCHEDULES = (
     Mutation(
         "style transfer precise pushes away everything but the composition",
         "weight_schedules/layers.py",
-        {"_style_precise, pushed=lambda roles, layer: layer in": "_style_precise, pushed=lambda roles, layer: layer not in"},
+        {
+            "_style_precise, pushed=lambda roles, layer: layer in": (
+                "_style_precise, pushed=lambda roles, layer: layer not in"
+            )
+        },
         ("weight_schedules/test_layers.py",),
     ),
     Mutation(
