@@ -96,10 +96,9 @@ class Timed(Source):
                 f"{self.adapter.name} projects its reference anew at every step, and the model was called without "
                 "sigmas, which say which step this is. Sample with a ComfyUI sampler."
             )
-        with torch.inference_mode(False), torch.no_grad():
-            moment = self._at(sigma)
-            key_number, heads = self.weights[site]
-            pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
+        moment = self._at(sigma)
+        key_number, heads = self.weights[site]
+        pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
         (k, no_k), (v, no_v) = (x.tensor_split([self.images]) for x in pair)
         return KeysValues((k, v), (no_k, no_v)).pick(images)
 
