@@ -14,6 +14,7 @@ from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .call import Call, position_of
 from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .originals import refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
@@ -53,6 +54,9 @@ class Hooks:
     ) -> Any:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
         self.plans.earlier.clear()
+        if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
+            reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]
+            refuse_replaced_projections(sampled, reached)
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
@@ -96,7 +100,7 @@ class Hooks:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True
-            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options))
+            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options, model.current_patcher))
             self.run.reached = bool(notes)  # the notes name the cause
         self.run.reached = self.run.reached or plan.called
         return out
