@@ -19,7 +19,7 @@ from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
 from .rows import branches_of_conds, guider_notes, with_notes
-from .run import TILED_MASK, UNKNOWN_ROWS, Run
+from .run import TILED_MASK, UNKNOWN_ROWS, UNUSED_PICTURES, Run
 
 
 @dataclass(eq=False)
@@ -113,16 +113,21 @@ class Hooks:
 
 
 def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
-    """What to tell the user about a call whose rows or masks cannot be told; empty for the usual ones."""
+    """What a user should know of a call: rows or masks that are unknown, and pictures that no latent has."""
     notes = options.get(KEY, {})
     if not call.rows.branches:
         labels = len(options.get("cond_or_uncond") or [0])
         return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
+    said = []
+    if call.rows.window is None and call.rows.frames == notes.get("latents"):
+        pictures = max((prompt.source.images for prompt in call.weights if prompt.per_frame), default=0)
+        if pictures > call.rows.frames:
+            said = [UNUSED_PICTURES.format(pictures=pictures, latents=call.rows.frames)]
     canvas, part = notes.get("canvas"), call.latent
     if canvas and part and part != canvas and not call.rows.areas:
         if any(prompt.mask is not None for prompt in call.weights):
-            return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
-    return []
+            said += [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    return said
 
 
 def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:
