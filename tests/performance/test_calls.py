@@ -7,8 +7,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.ldm.flux.math
 import comfy.ldm.modules.attention as host_attention
 import comfy.ldm.modules.diffusionmodules.mmdit
-import comfy.utils
 import torch
+from comfy.samplers import KSAMPLER
 
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
@@ -43,15 +43,22 @@ def test_a_layer_of_a_step_costs_few_python_calls(monkeypatch):
     assert {name: calls for name, calls in counted.items() if calls > CASES[name][1]} == {}
 
 
+def call_at_every_step(model, x, sigmas, extra_args=None, **_):
+    """A sampler without a progress bar, whose calls depend on the time."""
+    for sigma in sigmas[:-1]:
+        model(x, sigma.expand(len(x)), **(extra_args or {}))
+    return x
+
+
 class Transformers:
     """Samples tiny transformers by as many steps as asked."""
 
     def __init__(self, kind):
         self.family = FAMILY[kind]
 
-    def sample(self, model, steps):
-        comfy.utils.set_progress_bar_enabled(False)
-        sample_transformer(model, self.family, tuple(torch.linspace(1.0, 0.0, steps + 1).tolist()), cfg=3.0)
+    def sample(self, model, steps=2, **more):
+        sigmas = tuple(torch.linspace(1.0, 0.0, steps + 1).tolist())
+        sample_transformer(model, self.family, sigmas, cfg=3.0, sampler=KSAMPLER(call_at_every_step), **more)
 
 
 def test_a_block_of_a_transformer_costs_few_python_calls(monkeypatch):
