@@ -96,7 +96,7 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(groups, tokens, channels) -> (groups, heads, tokens, channels / heads), contiguous, ready for attention."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2).contiguous()
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2).contiguous()
 
 
 def _times(x: Tensor, weight: Weight) -> Tensor:

@@ -60,11 +60,11 @@ class ContentCache:
 def tensor_bytes(value: Any) -> int:
     """Bytes of all tensors in a value: a tensor, a dataclass, a mapping or a sequence of such."""
     if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(map(tensor_bytes, value.values()))
+        return value.nbytes
     if isinstance(value, tuple | list):
         return sum(map(tensor_bytes, value))
+    if isinstance(value, Mapping):
+        return sum(map(tensor_bytes, value.values()))
     if is_dataclass(value):
         return sum(tensor_bytes(getattr(value, field.name)) for field in fields(value))
     return 0

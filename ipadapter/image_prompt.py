@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,7 @@ POSITIVE, NEGATIVE = "positive", "negative"
 Area = tuple[int, int, int, int]  # height, width, top, left, in latent pixels
 
 
-@dataclass(frozen=True)
-class KeysValues:
+class KeysValues(NamedTuple):
     """Keys and values of one site, (images, tokens, channels) each: for the positive rows, and for the negative."""
 
     positive: Pair
@@ -119,6 +119,10 @@ class ImagePrompt:
         if self.weights.constant and not any(self.first_weights):
             return False  # it never acts
         return self.source.timed or not self.weights.constant or self.start_at > 0 or self.end_at < 1
+
+    def reaches(self, layer: Layer) -> bool:
+        """Whether it ever acts in a layer."""
+        return layer < self.layers and (not self.weights.constant or self.first_weights[layer] != 0)
 
     def images_of(self, rows: Rows) -> list[int] | None:
         """The image that every frame of a model call sees, or None where all frames see all images."""

@@ -30,10 +30,17 @@ class Site:
     context_dim: int  # width of the text that it reads
     patch: int = 1  # latent pixels along the side of a token, where that is the same everywhere
     along_frames: bool = False  # whether a video model has a second cross-attention at this address, along its frames
+    preferred_attention: Any = None  # by name, which a checkpoint asks of ComfyUI 0.32 and later
 
     @property
     def address(self) -> Address:
         return (*self.block, self.position)
+
+    @property
+    def path(self) -> str:
+        """The path of its block in the model."""
+        part, number = self.block
+        return "middle_block" if part == "middle" else f"{part}_blocks.{number}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +88,27 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
         blocks, video = transformer.transformer_blocks, hasattr(transformer, "time_stack")
         for position, inner in enumerate(blocks):
             if (attention := getattr(inner, "attn2", None)) is not None:
-                width = attention.heads * attention.dim_head
-                text_width = attention.to_k.in_features
-                sizes = (len(blocks), attention.heads, width, text_width)
-                found.append(Site(layer, block, position, *sizes, along_frames=video))
+                heads, head_width, to_k = _sizes(attention, "heads", "dim_head", "to_k")
+                sizes = (len(blocks), heads, heads * head_width, to_k.in_features)
+                preferred = getattr(attention, "preferred_attention", None)
+                found.append(Site(layer, block, position, *sizes, along_frames=video, preferred_attention=preferred))
     if not found:
         raise ModelMismatchError(
             f"This {type(unet).__name__} has no cross-attention layer, so no IP-Adapter can act in it."
         )
     return tuple(found)
+
+
+def _sizes(module: Any, *names: str) -> list[Any]:
+    """Attributes of a model's module; ModelMismatchError for a module of a class that has other attributes."""
+    missing = [name for name in names if not hasattr(module, name)]
+    if missing:
+        raise ModelMismatchError(
+            f"A module of this model is a {type(module).__module__}.{type(module).__qualname__}, which has no "
+            f"{' and no '.join(missing)}, so the place of an image prompt in it is unknown. Another custom node put it "
+            "there: load the model with one of ComfyUI's own loaders."
+        )
+    return [getattr(module, name) for name in names]
 
 
 def find_flux_blocks(model: Any) -> tuple[Site, ...]:
@@ -98,8 +117,9 @@ def find_flux_blocks(model: Any) -> tuple[Site, ...]:
     blocks += [(("single", i), block) for i, block in enumerate(model.single_blocks)]
     text = getattr(model.txt_in, "in_features", 0)
     return tuple(
-        Site(layer, block, 0, 1, module.num_heads, module.hidden_size, text, model.patch_size)
+        Site(layer, block, 0, 1, heads, channels, text, model.patch_size)
         for layer, (block, module) in enumerate(blocks)
+        for heads, channels in [_sizes(module, "num_heads", "hidden_size")]
     )
 
 

@@ -30,9 +30,9 @@ def unit_heads(x: Tensor, eps: float) -> Tensor:
 
 def fold_heads(q: Tensor, groups: int) -> Tensor:
     """(rows, heads, n, width) -> (groups, heads, rows / groups * n, width): rows of a group share their tokens."""
-    if groups == len(q):
-        return q
     rows, heads, n, width = q.shape
+    if groups == rows:
+        return q
     return q.reshape(groups, rows // groups, heads, n, width).transpose(1, 2).flatten(2, 3)
 
 
@@ -42,7 +42,7 @@ def token_attention(q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
     k and v are (groups, heads, tokens, width), as `image_prompt.arrange` gives them.
     """
     rows, heads, n, width = q.shape
-    return attend(fold_heads(q, len(k)), k, v, heads).transpose(1, 2).reshape(rows, n, heads * width)
+    return attend(fold_heads(q, k.shape[0]), k, v, heads).transpose(1, 2).reshape(rows, n, heads * width)
 
 
 def add_image_tokens(out: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:

@@ -93,7 +93,7 @@ def apply_tiles(
     """The same request once per tile, with the picture of the tile and a mask of where the tile lies."""
     tiled = [
         Request(replace(request.reference, images=tile.images), replace(request.strength, mask=tile.mask))
-        for tile in tiles
+        for tile in [tile for tile in tiles if tile.mask.any()] or tiles[:1]  # others lie outside of attn_mask
     ]
     return apply_adapter(model, ipadapter, tiled, clip_vision)
 

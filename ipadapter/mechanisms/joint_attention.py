@@ -79,7 +79,7 @@ class JointAttention(Mechanism):
         shift, scale = linear(F.silu(time)).unsqueeze(1).chunk(2, dim=-1)
         normed = F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPS).to(tokens) * (1 + scale) + shift
         k, v = super().keys_values(layer, normed, heads, time)
-        return layer["norm_ip_k"](k.unflatten(-1, (heads, -1))).flatten(-2), v
+        return layer["norm_ip_k"](k.view(*k.shape[:-1], heads, -1)).flatten(-2), v
 
     def norms(self, layer: nn.ModuleDict) -> Pair:
         queries, keys = (cast(HeadNorm, layer[name]).weight for name in ("norm_q", "norm_k"))
@@ -127,7 +127,7 @@ def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: 
     """
     rows, heads, n, width = q.shape
     keys, values = (
-        torch.cat((own, of_image.repeat_interleave(rows // len(of_image), 0).to(own)), dim=2)
+        torch.cat((own, of_image.repeat_interleave(rows // of_image.shape[0], 0).to(own)), dim=2)
         for own, of_image in zip((k, v), image, strict=True)
     )
     return attend(q, keys, values, heads).transpose(1, 2).reshape(rows, n, heads * width)

@@ -22,6 +22,7 @@ from ...weight_schedules.layer_text import parse_layer_text
 from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..loading.adapters import LoadedAdapter, open_pipeline
+from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
 from .encoding import Embeds, Reference, encode_reference
 from .keys_values import source_of
@@ -67,6 +68,7 @@ def apply_adapter(
     """A clone of a model that follows references. Everything that cannot work is refused here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
+    note_black_masks([request.strength.mask for request in requests])
     prompts, faces = [], []
     for request in requests:
         strength = checked_strength(request.strength)
@@ -186,6 +188,19 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
     if mask.ndim != 3:
         raise AdapterError(f"attn_mask must be a mask of shape (masks, height, width), got {tuple(mask.shape)}.")
     return None if bool((mask == 1).all()) else mask.detach().cpu()
+
+
+def note_black_masks(masks: Sequence[Tensor | None]) -> None:
+    """Say how many references act nowhere because their mask is black everywhere."""
+    black = sum(mask is not None and not mask.any() for mask in masks)
+    if black:
+        which = "attn_mask is" if len(masks) == 1 else f"attn_mask of {black} of {len(masks)} references is"
+        say_notes(
+            [
+                f"{which} black everywhere, so the reference acts nowhere. Load Image gives a black mask for a picture "
+                "without transparency. Connect a mask that is white where the reference should act, or none."
+            ]
+        )
 
 
 def checked_strength(strength: Strength) -> Strength:

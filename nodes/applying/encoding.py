@@ -218,9 +218,15 @@ def _combined(embeds: Embeds, reference: Reference) -> Embeds:
     def one(x: Tensor | None) -> Tensor | None:
         return method(x) if x is not None and len(x) > 1 else x
 
-    several = any(x is not None and len(x) > 1 for x in (embeds.positive, embeds.face))
-    first = slice(0, 1) if several else slice(None)
-    negatives = [None if x is None else x[first] for x in (embeds.negative, embeds.face_negative)]
+    given = reference.negative if reference.negative is not None else reference.negative_embeds
+    if given is not None and len(given) > 1:
+        say_notes(
+            [
+                f"Of {len(given)} negative pictures, combine_embeds {reference.combine!r} follows the first alone. "
+                "Choose concat to follow all of them."
+            ]
+        )
+    negatives = [None if x is None else x[:1] for x in (embeds.negative, embeds.face_negative)]
     return Embeds(
         one(embeds.positive), negatives[0], one(embeds.composition), one(embeds.face), negatives[1], embeds.faces
     )

@@ -1,5 +1,6 @@
 """Keys and values of encoded references for every site of a model, computed when a node runs and kept by content."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from ...ipadapter.families import roles_of_blocks
 from ...ipadapter.image_prompt import KeysValues, Source, pick_images
 from ...ipadapter.sites import KeyNumber, Site, SiteNumber, layer_blocks
 from ..loading.adapters import LoadedAdapter
+from ..notices import say_notes
 from .caches import KEYS_VALUES, TOKENS
 from .encoding import Embeds, Reference
 from .sources import Computed, SiteWeights, Stored, Timed, TokensOf, own_norms
@@ -50,7 +52,9 @@ def source_of(
     def tokens_of(site: SiteNumber) -> Pair:
         composed = tokens.composition if sites[site].layer in of_composition else None
         positive = tokens.positive if composed is None else composed
-        return positive, tokens.negative if reference.per_frame else _repeat_to(tokens.negative, len(positive))
+        if reference.per_frame:
+            return positive, tokens.negative
+        return as_many(positive, tokens.negative, adapter.config.mechanism.joins)
 
     if adapter.config.timed:
         return Timed(adapter, weights, *tokens_of(0), dtype)
@@ -133,11 +137,23 @@ def _compute(
     return results
 
 
-def _repeat_to(negative: Tensor, images: int) -> Tensor:
-    """As many negative images as positive ones, so that both attend to equally many tokens; a repeated image changes
-    no attention.
+def as_many(positive: Tensor, negative: Tensor, joins: bool) -> Pair:
+    """Positive and negative tokens of equally many images, because ComfyUI samples both prompts in one call.
+
+    Fewer negative images repeat the last. For more, each side is repeated as a whole, which changes no attention to
+    image tokens alone; where the picture's own tokens share the attention (`joins`), the further ones are left out.
     """
-    return pick_images(negative, range(images))
+    if joins and len(negative) > len(positive):
+        say_notes(
+            [
+                f"This adapter follows as many negative pictures as positive ones, the first {len(positive)} of "
+                f"{len(negative)}."
+            ]
+        )
+    if joins or len(negative) <= len(positive):
+        return positive, pick_images(negative, range(len(positive)))
+    count = math.lcm(len(positive), len(negative))
+    return positive.repeat(count // len(positive), 1, 1), negative.repeat(count // len(negative), 1, 1)
 
 
 def _bytes(adapter: LoadedAdapter, tokens: Tokens, dtype: torch.dtype) -> int:

@@ -34,7 +34,7 @@ class Stored(Source):
     own_norms: Sequence[Pair | None]
 
     def __post_init__(self) -> None:
-        self.images = len(self.pairs[0].positive[0])
+        self.images = max(len(keys) for pair in self.pairs for keys, _ in pair)
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         return self.pairs[site].pick(images)
@@ -52,7 +52,8 @@ class Computed(Source):
     tokens: TokensOf
 
     def __post_init__(self) -> None:
-        self.images, self.models = len(self.tokens(0)[0]), (self.adapter.patcher,)
+        self.images = max(len(tokens) for site in range(len(self.weights)) for tokens in self.tokens(site))
+        self.models = (self.adapter.patcher,)
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         device = self.adapter.patcher.load_device
@@ -88,7 +89,7 @@ class Timed(Source):
     _moment: Moment | None = None
 
     def __post_init__(self) -> None:
-        self.images, self.models = len(self.positive), (self.adapter.patcher,)
+        self.images, self.models = max(len(self.positive), len(self.negative)), (self.adapter.patcher,)
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         if sigma is None:
@@ -96,11 +97,10 @@ class Timed(Source):
                 f"{self.adapter.name} projects its reference anew at every step, and the model was called without "
                 "sigmas, which say which step this is. Sample with a ComfyUI sampler."
             )
-        with torch.inference_mode(False), torch.no_grad():
-            moment = self._at(sigma)
-            key_number, heads = self.weights[site]
-            pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
-        (k, no_k), (v, no_v) = (x.tensor_split([self.images]) for x in pair)
+        moment = self._at(sigma)
+        key_number, heads = self.weights[site]
+        pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
+        (k, no_k), (v, no_v) = (x.tensor_split([len(self.positive)]) for x in pair)
         return KeysValues((k, v), (no_k, no_v)).pick(images)
 
     def norms(self, site: SiteNumber) -> Pair | None:

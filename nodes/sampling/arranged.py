@@ -33,8 +33,7 @@ def keys_values(
     if source.timed and call.moment is not None:
         # One product per site and moment. What is arranged of it is used once, so only the product stays.
         pair = store.get_at(call.moment, (prompt, number), lambda: source.pair(number, None, call.moment))
-        with torch.inference_mode(False), torch.no_grad():
-            return arranged(pair.pick(images)), False
+        return arranged(pair.pick(images)), False
     frames = rows.indices if prompt.rows_differ else None
     key = (prompt, number, like.device, like.dtype, rows.branches, frames, weight)
     return store.get(key, lambda: arranged(source.pair(number, images, None)))

@@ -15,6 +15,7 @@ from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure,
 from ..host import refuse_changed_host
 from . import transformer, unet
 from .hooks import Hooks
+from .originals import original_model, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
 
@@ -38,7 +39,7 @@ BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOIN
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
     """Where image prompts can act in a model, in the order in which it runs."""
-    return find_sites(model.get_model_object("diffusion_model"))
+    return find_sites(original_model(model))
 
 
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
@@ -54,15 +55,11 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     model_sampling = clone.get_model_object("model_sampling")
     hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at)
     hooks.idle = binding.idle_patches(sites, hooks)
+    refuse_replaced_projections(clone, [site for site in sites if any(p.reaches(site.layer) for p in prompts)])
     for number, site in enumerate(sites):
-        reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))
-        binding.install(clone, site, number, hooks, reaching)
+        binding.install(clone, site, number, hooks, tuple(p for p in prompts if p.reaches(site.layer)))
     _install(clone, hooks)
     return clone
-
-
-def _acts(prompt: ImagePrompt, layer: int) -> bool:
-    return not prompt.weights.constant or prompt.first_weights[layer] != 0
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:

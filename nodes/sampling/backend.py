@@ -21,11 +21,6 @@ def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return scaled_dot_product_attention(q, k, v)
 
 
-def attend_of(options: Mapping[str, Any]) -> Attend:
-    """The attention for image tokens: PyTorch's, or the host's where another pack overrides it."""
-    return overridden(options) if OVERRIDE in options else few_tokens
-
-
 def overridden(options: Mapping[str, Any]) -> Attend:
     """The host's attention, which calls the override in these transformer options."""
 

@@ -7,6 +7,7 @@ the override knows its block; the options of other blocks stay as they are.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import comfy.ldm.modules.attention as host_attention
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ from ...ipadapter.mechanisms import Mechanism, Normed
 from ...ipadapter.mechanisms.joint_attention import EPS, can_renorm
 from ...ipadapter.token_attention import rotate_back, unit_heads
 from .arranged import Grid
-from .backend import OVERRIDE, attend_of
+from .backend import OVERRIDE, few_tokens, overridden
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -33,65 +34,75 @@ class BlockAttention:
     before the rotation: as ComfyUI's hook gives them or, in releases without the hook, rotated back.
     """
 
-    def __init__(
-        self, patch: "BlockPatch", prompts: Sequence[ImagePrompt], plan: Plan, args: Mapping[str, Any]
-    ) -> None:
-        self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
-        self.mechanisms = tuple(dict.fromkeys(prompt.mechanism for prompt in prompts))
-        self.given: Mapping[str, Any] = args["transformer_options"]
-        self.attend: Attend = attend_of(self.given)
-        self.attended = False
-        self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
-        self._queries: Tensor | None = None
+    queries: Tensor
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The block's options, with our part around the override that its attention has already, if any."""
-        patches = self.given.get("patches", {})
-        ours = {QUERIES: [*patches.get(QUERIES, []), self.see_queries]}
-        return {**self.given, OVERRIDE: self.override, "patches": {**patches, **ours}}
+    def __init__(
+        self,
+        patch: "BlockPatch",
+        prompts: Mapping[Mechanism, tuple[ImagePrompt, ...]],
+        plan: Plan,
+        args: Mapping[str, Any],
+    ) -> None:
+        # Every call counts here: a name read twice costs less than a method.
+        self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
+        self.given: Mapping[str, Any] = args["transformer_options"]
+        self.text: int = args["txt"].shape[1] if "txt" in args else self.given["img_slice"][0]
+        self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
+        self.has_queries = self.attended = False
+        self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
+        patches = self.given["patches"] if "patches" in self.given else {}
+        ours = [*(patches[QUERIES] if QUERIES in patches else ()), self.see_queries]
+        # The block's options, in which our override stands around the override that its attention has already, if any.
+        self.options = {**self.given, OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}}
 
     def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: Any) -> dict[str, Any]:
         """Note Flux's queries before their rotation."""
-        self._queries = q
+        self.queries, self.has_queries = q, True
         return {}
 
-    def override(self, function: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args, **kwargs) -> Tensor:
-        """The block's attention, as it would be without us, and what image prompts add to it."""
-        before = self.given.get(OVERRIDE)
-        out = before(function, q, k, v, *args, **kwargs) if before is not None else function(q, k, v, *args, **kwargs)
+    def override(
+        self,
+        function: Callable[..., Tensor],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *args: Any,
+        skip_reshape: bool = False,
+        transformer_options: Any = None,
+        _inside_attn_wrapper: bool = True,
+        **kwargs: Any,
+    ) -> Tensor:
+        """The block's attention, as it would be without us, and what image prompts add to it.
+
+        The host calls an override instead of choosing a kernel by the block's options and preferences. So its attention
+        is called once more with the options that the block came with, and chooses there.
+        """
+        host = getattr(host_attention, function.__name__, function)
+        out = host(q, k, v, *args, skip_reshape=skip_reshape, transformer_options=self.given, **kwargs)
         if self.attended:
             return out  # the blocks of SD3.5 Medium attend a second time
         self.attended = True
-        if not kwargs.get("skip_reshape"):
+        if not skip_reshape:
             q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
-        if self._queries is None:
+        if not self.has_queries:
             rotation = self.args.get("pe")
-            self._queries = q if rotation is None else rotate_back(q, rotation)
-        self.plain = out[:, self.text :] if self.plan.observer is not None else None
-        for mechanism in self.mechanisms:
+            self.queries, self.has_queries = q if rotation is None else rotate_back(q, rotation), True
+        if self.plan.observer is not None:
+            self.plain = out[:, self.text :]
+        for mechanism in self.prompts:
             out = mechanism.in_attention(self, out, q, k, v)
         return out
 
     def after_block(self, img: Tensor) -> Tensor:
         """What the block gave for the picture, and what image prompts add behind it."""
-        if self._queries is None:
+        if not self.has_queries:
             return img  # another patch ran something else in place of the block's attention
-        for mechanism in self.mechanisms:
+        for mechanism in self.prompts:
             img = mechanism.after_block(self, img)
         return img
 
-    @property
-    def text(self) -> int:
-        return self.args["txt"].shape[1] if "txt" in self.args else self.given["img_slice"][0]
-
-    @property
-    def queries(self) -> Tensor:
-        assert self._queries is not None
-        return self._queries
-
     def images(self, mechanism: Mechanism, text: int = 0) -> Sequence[ImageTokens]:
-        prompts = tuple([prompt for prompt in self.prompts if prompt.mechanism is mechanism])
+        prompts = self.prompts[mechanism]
         rows = self.queries.shape[2] - self.text  # of the picture and its references
         grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, rows)
         around = (text, rows - grid[0] * grid[1])
@@ -153,4 +164,4 @@ def raw_queries_keys(block: Any, img: Tensor, vec: Tensor, heads: int) -> tuple[
 
 def _of_heads(x: Tensor, heads: int) -> Tensor:
     """(rows, n, channels), or (rows, n, heads, head width), as (rows, heads, n, head width)."""
-    return (x.unflatten(-1, (heads, -1)) if x.ndim == 3 else x).transpose(1, 2)
+    return (x.view(*x.shape[:-1], heads, -1) if x.ndim == 3 else x).transpose(1, 2)

@@ -14,11 +14,12 @@ from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .call import Call, position_of
 from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .originals import refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
 from .rows import branches_of_conds, guider_notes, with_notes
-from .run import TILED_MASK, UNKNOWN_ROWS, Run
+from .run import TILED_MASK, UNKNOWN_ROWS, UNUSED_PICTURES, Run
 
 
 @dataclass(eq=False)
@@ -53,6 +54,9 @@ class Hooks:
     ) -> Any:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
         self.plans.earlier.clear()
+        if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
+            reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]
+            refuse_replaced_projections(sampled, reached)
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
@@ -96,7 +100,7 @@ class Hooks:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True
-            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options))
+            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options, model.current_patcher))
             self.run.reached = bool(notes)  # the notes name the cause
         self.run.reached = self.run.reached or plan.called
         return out
@@ -109,16 +113,21 @@ class Hooks:
 
 
 def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
-    """What to tell the user about a call whose rows or masks cannot be told; empty for the usual ones."""
+    """What a user should know of a call: rows or masks that are unknown, and pictures that no latent has."""
     notes = options.get(KEY, {})
     if not call.rows.branches:
         labels = len(options.get("cond_or_uncond") or [0])
         return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
+    said = []
+    if call.rows.window is None and call.rows.frames == notes.get("latents"):
+        pictures = max((prompt.source.images for prompt in call.weights if prompt.per_frame), default=0)
+        if pictures > call.rows.frames:
+            said = [UNUSED_PICTURES.format(pictures=pictures, latents=call.rows.frames)]
     canvas, part = notes.get("canvas"), call.latent
     if canvas and part and part != canvas and not call.rows.areas:
         if any(prompt.mask is not None for prompt in call.weights):
-            return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
-    return []
+            said += [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    return said
 
 
 def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:

@@ -1,13 +1,18 @@
 """Notice where another node's patch runs in the place of ours, so that no image prompt acts there.
 
 ComfyUI holds one patch per cross-attention of a UNet and one per block of a transformer: the last that was set. Ours
-calls the patch that was there before; some packs' patches do not.
+calls the patch that was there before; some packs' patches do not. Other packs replace a module of the model, and
+theirs may call no patch.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
+
 from ...ipadapter.sites import Site
+from .originals import replaced_modules
 from .patches import OwnPatch
 from .plan import Plan
 
@@ -17,6 +22,7 @@ def replaced_notes(
     patch_at: Callable[[Mapping[str, Any], Site], Any],
     plan: Plan,
     options: Mapping[str, Any],
+    model: ModelPatcher,
 ) -> list[str]:
     """What to tell the user about patches that keep image prompts from acting in a model call; empty if none do."""
     wanted = [number for number, site in enumerate(sites) if plan.call.acting(plan.prompts, site.layer)]
@@ -24,6 +30,8 @@ def replaced_notes(
     present = [patch_at(options, sites[number]) for number in missed]
     theirs = [patch for patch in present if patch is not None and not isinstance(patch, OwnPatch)]
     around = [plan.bypassed[number] for number in missed if number in plan.bypassed]
+    in_place = [sites[number] for number, patch in zip(missed, present, strict=True) if isinstance(patch, OwnPatch)]
+    modules = [found for site in in_place if (found := list(replaced_modules(model, site)))]
     notes = []
     if theirs:
         notes.append(
@@ -34,6 +42,12 @@ def replaced_notes(
         notes.append(
             f"Another node runs {len(around)} of {len(wanted)} blocks without their own attention ({_names(around)}), "
             "and the image prompts do not act there. Take that node out, or apply it to a model of its own."
+        )
+    elif modules:
+        notes.append(
+            f"Another node replaced modules of the model in {len(modules)} of {len(wanted)} places "
+            f"({_names(itertools.chain(*modules))}), and the image prompts do not act there. Take that node out, or "
+            "apply it to a model of its own."
         )
     return notes
 

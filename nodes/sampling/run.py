@@ -21,6 +21,11 @@ TILED_MASK = (
     "attn_mask was fitted to each part as if it were the whole picture. Sample without tiles, or without attn_mask."
 )
 
+UNUSED_PICTURES = (
+    "A reference has {pictures} pictures, one for each latent, and {latents} latents are sampled. Pictures beyond the "
+    "last latent are not used: sample as many latents as there are pictures (batch_size of the empty latent)."
+)
+
 
 @dataclass(eq=False)
 class Run:

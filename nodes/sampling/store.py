@@ -25,6 +25,7 @@ class Store:
         self._values: dict[Hashable, Any] = {}
         self._sigma: float | None = None  # that the values of the current moment belong to
         self._of_moment: dict[Hashable, Any] = {}
+        self._bytes_of_moment = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> tuple[T, bool]:
@@ -49,7 +50,7 @@ class Store:
         with self._lock:
             self._values.clear()
             self._of_moment.clear()
-            self._sigma, self.bytes = None, 0
+            self._sigma, self.bytes, self._bytes_of_moment = None, 0, 0
 
     def __len__(self) -> int:
         return len(self._values) + len(self._of_moment)
@@ -67,9 +68,11 @@ class Store:
                 return value, False
             values[key] = value
             self.bytes += size
+            self._bytes_of_moment += size if values is self._of_moment else 0
         return value, True
 
     def _drop_moment(self) -> None:
         with self._lock:
-            self.bytes -= sum(map(tensor_bytes, self._of_moment.values()))
+            self.bytes -= self._bytes_of_moment
+            self._bytes_of_moment = 0
             self._of_moment.clear()

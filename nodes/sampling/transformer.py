@@ -11,15 +11,14 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.mechanisms import Mechanism
 from ...ipadapter.sites import STRUCTURES, Site
 from .block_attention import BlockAttention, renorms
 from .hooks import Hooks
-from .patches import AttentionPatch, OwnPatch
-from .plan import Plan
+from .originals import model_to_sample, original_model
+from .patches import KEY, AttentionPatch, OwnPatch
 
 Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
-Replacement = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
-
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
@@ -43,9 +42,10 @@ def key_of(site: Site) -> tuple[str, int]:
 
 
 def block_of(model: ModelPatcher, site: Site) -> Any:
-    """The module of a block."""
+    """The module of a block: the model's own where another pack's stands in its place, which may be of any kind."""
     part, number = site.block
-    return getattr(model.get_model_object("diffusion_model"), f"{part}_blocks")[number]
+    own, present = (getattr(read(model), f"{part}_blocks")[number] for read in (original_model, model_to_sample))
+    return present if hasattr(present, "x_block") == hasattr(own, "x_block") else own
 
 
 def patches_of(model: ModelPatcher) -> dict[Any, Any]:
@@ -81,25 +81,40 @@ class BlockPatch(OwnPatch):
     module: Any  # the block
     renorms: bool  # whether its norms of queries and keys can be divided out of their outputs
 
+    def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+        if torch.compiler.is_compiling():
+            return self.outside_graph(args, extra)  # pyright: ignore[reportCallIssue]
+        return self.run(args, extra)
+
     # A compiled graph ends before this and goes on after it: which prompts act is decided in every call, so tracing
     # must freeze nothing that is read here. The graph looks the patch up in the options of each call.
     @torch.compiler.disable
-    def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-        options = args["transformer_options"]
-        plan = self.hooks.plans.of(self, options, len(args["img"]))
+    def outside_graph(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+        """The block, called by a compiled graph."""
+        return self.run(args, extra)
+
+    def run(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+        """The block with the image prompts that act in this model call."""
+        options, before = args["transformer_options"], self.before
+        block: Block = extra["original_block"] if before is None else lambda args: before(args, dict(extra))
+        # Every call counts here, which runs in every block of every step: with a plan at hand, looking it up has none.
+        try:
+            plan = options[KEY]["plan"]
+        except KeyError:
+            plan = None
+        if plan is None or plan.prompts is not self.hooks.prompts:
+            plan = self.hooks.plans.of(self, options, len(args["img"]))
         plan.called = True
-        prompts = plan.call.acting(self.prompts, self.site.layer)
-        return self._with(prompts, plan, args, extra) if prompts else self._block(extra)(args)
-
-    def _block(self, extra: Mapping[str, Any]) -> Block:
-        before = self.before
-        return extra["original_block"] if before is None else lambda args: before(args, dict(extra))
-
-    def _with(
-        self, prompts: Sequence[ImagePrompt], plan: Plan, args: dict[str, Any], extra: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        attention = BlockAttention(self, prompts, plan, args)
-        out = self._block(extra)({**args, "transformer_options": attention.options})
+        acting: dict[Mechanism, tuple[ImagePrompt, ...]] = {}
+        weights, layer = plan.call.weights, self.site.layer
+        for prompt in self.prompts:
+            if prompt in weights and weights[prompt][layer]:
+                mechanism = prompt.mechanism
+                acting[mechanism] = (*acting[mechanism], prompt) if mechanism in acting else (prompt,)
+        if not acting:
+            return block(args)
+        attention = BlockAttention(self, acting, plan, args)
+        out = block({**args, "transformer_options": attention.options})
         img = attention.after_block(out["img"])
         if self.number not in plan.reached:
             plan.bypassed[self.number] = self.before or self.module

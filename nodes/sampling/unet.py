@@ -69,7 +69,10 @@ class ImagePromptPatch(AttentionPatch):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         """The text attention plus that of the image prompts in this model call."""
-        out = self.before(q, k, v, options) if self.before is not None else text_attention(q, k, v, options)
+        if self.before is not None:
+            out = self.before(q, k, v, options)
+        else:
+            out = text_attention(q, k, v, options, self.site.preferred_attention)
         # Every call counts here, which runs in every layer of every step: with a plan at hand, looking it up has none.
         try:
             plan = options[KEY]["plan"]
@@ -105,8 +108,10 @@ class ImagePromptPatch(AttentionPatch):
         self.added = (*self.added, (callback, arguments))
 
 
-def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-    """The attention that ComfyUI computes where no patch is, with its precision, backend and overrides."""
+def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any], preferred: Any = None) -> Tensor:
+    """The attention that ComfyUI computes where no patch is, with its precision, backend, overrides and preference."""
+    preference = {} if preferred is None else {"preferred_attention": preferred}  # no keyword of releases before 0.32
     return host_attention.optimized_attention(
-        q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options
-    )
+        q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options,
+        **preference,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
 from harness.in_process import sample
 from pack.nodes.sampling.attach import blocks_of, watch
+from pack.nodes.sampling.patches import KEY
 from pack.nodes.sampling.recorder import Recorder
 from pack.nodes.sampling.store import Store
 from performance.rig import Rig, half_mask, hooks_of
@@ -108,6 +109,55 @@ def test_wrappers_of_other_packs_may_pass_everything_by_keyword(ours_first):
     model = RIG.bare()
     both = with_theirs(RIG.follow(model)) if ours_first else RIG.follow(with_theirs(model))
     assert torch.equal(sample(both), sample(RIG.follow(model)))
+
+
+def test_wrappers_of_other_packs_may_pass_everything_by_position_and_options_of_their_own():
+    """Each wrapper calls on with a copy of the options and a further entry, as multi-pass guiders do."""
+
+    def with_entry(options):
+        own = options.get("transformer_options", options)
+        own = {**own, "test_entry": own.get("test_entry", 0) + 1}
+        return {**options, "transformer_options": own} if "transformer_options" in options else own
+
+    def on_sampler_sample(executor, model_wrap, sigmas, extra_args, *rest):
+        extra_args = {**extra_args, "model_options": with_entry(extra_args["model_options"])}
+        return executor(model_wrap, sigmas, extra_args, *rest)
+
+    def on_calc_cond_batch(executor, model, conds, x_in, timestep, model_options):
+        return executor(model, conds, x_in, timestep, with_entry(model_options))
+
+    def on_apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, *rest, **kwargs):
+        seen.append(transformer_options["test_entry"])
+        return executor(x, t, c_concat, c_crossattn, control, with_entry(transformer_options), *rest, **kwargs)
+
+    def with_theirs(model):
+        clone = model.clone()
+        clone.add_wrapper(WrappersMP.SAMPLER_SAMPLE, on_sampler_sample)
+        clone.add_wrapper(WrappersMP.CALC_COND_BATCH, on_calc_cond_batch)
+        clone.add_wrapper(WrappersMP.APPLY_MODEL, on_apply_model)
+        return clone
+
+    seen: list[int] = []
+    model = RIG.bare()
+    wanted = sample(RIG.follow(model))
+    assert sample(with_theirs(RIG.follow(model))).equal(wanted)
+    assert sample(RIG.follow(with_theirs(model))).equal(wanted)
+    assert seen == [2, 2]
+
+
+def test_a_pack_that_drops_our_entry_of_the_options_leaves_image_prompts_as_they_are():
+    """Without notes and plan, what the rows are is read from ComfyUI's own labels."""
+
+    def on_apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
+        kept = {name: value for name, value in transformer_options.items() if name != KEY}
+        return executor(x, t, c_concat, c_crossattn, control, kept, **kwargs)
+
+    model = RIG.follow(RIG.bare())
+    wanted = sample(model)
+    for first in (True, False):
+        clone = RIG.bare() if first else model.clone()
+        clone.add_wrapper(WrappersMP.APPLY_MODEL, on_apply_model)
+        torch.testing.assert_close(sample(RIG.follow(clone) if first else clone), wanted, rtol=0, atol=0)
 
 
 def test_the_recorder_tells_the_percent_of_a_noise_schedule_that_is_set_after_it():

@@ -161,8 +161,6 @@ def test_the_noise_schedule_of_a_model_is_looked_up_once_and_kept_as_long_as_the
     assert there() is None
 
 
-
-
 def test_tiles_share_one_adapter_and_need_none_while_sampling(monkeypatch, fresh, work):
     clip_vision, calls = work
     adapter = RIG.adapter

@@ -185,7 +185,51 @@ class TestFrameWindows(io.ComfyNode):
         return io.NodeOutput(model)
 
 
+class Around(torch.nn.Module):
+    """A module as caching and quantising packs put it in place of another, which it calls and whose sizes it hides."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner = module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
+class Projected(Around):
+    """Such a module with the projections that ComfyUI calls around a patch of a cross-attention."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__(module)
+        self.to_q, self.to_k, self.to_v, self.to_out = module.to_q, module.to_k, module.to_v, module.to_out
+
+
+class Unpatched(Around):
+    """Such a module that hides all patches from the one that it calls."""
+
+    def forward(self, *args: Any, transformer_options: Any = None, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
+REPLACEMENTS = {kind.__name__: kind for kind in (Around, Projected, Unpatched)}
+
+
+class TestReplacedModule(io.ComfyNode):
+    """Another module in place of one of the model's, by an object patch."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        kinds = io.Combo.Input("kind", options=list(REPLACEMENTS))
+        return _node("TestReplacedModule", [io.Model.Input("model"), io.String.Input("path"), kinds], io.Model.Output())
+
+    @classmethod
+    def execute(cls, model: Any, path: str, kind: str) -> io.NodeOutput:
+        model, path = model.clone(), f"diffusion_model.{path}"
+        model.add_object_patch(path, REPLACEMENTS[kind](model.get_model_object(path)))
+        return io.NodeOutput(model)
+
+
 NODES: list[type[io.ComfyNode]] = [
     TestLora, TestHook, TestConcatModel, TestVideoModel, TestUnclipModel, TestGligen,
-    TestAttentionOverride, TestTextPatches, TestFrameWindows,
+    TestAttentionOverride, TestTextPatches, TestFrameWindows, TestReplacedModule,
 ]  # fmt: skip
