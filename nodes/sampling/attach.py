@@ -1,10 +1,12 @@
-"""Attach image prompts to a model: patches where they act, and wrappers around sampling that decide once per call.
+"""Attach image prompts and riders to a model: patches where prompts act, and wrappers around sampling that decide once
+per call.
 
 Everything attached is new: nothing reachable from the model that came in is changed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -16,6 +18,10 @@ from . import transformer, unet
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
 from .plan import Observer
+from .riders import Rider
+from .run import Run
+
+R = TypeVar("R", bound=Rider)
 
 
 class Binding(Protocol):
@@ -50,7 +56,9 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
     model_sampling = clone.get_model_object("model_sampling")
-    hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at)
+    earlier = hooks_of(model)
+    riders = earlier.riders if earlier else ()
+    hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at, riders=riders)
     hooks.idle = binding.idle_patches(sites, hooks)
     for number, site in enumerate(sites):
         reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))
@@ -81,13 +89,35 @@ def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePro
     if earlier is None:
         return clone
     changed = {prompt: change(prompt) for prompt in earlier.prompts}
-    hooks = Hooks(tuple(changed.values()), earlier.model_sampling, earlier.sites, earlier.patch_at)
-    hooks.idle = _binding(clone).idle_patches(earlier.sites, hooks)
-    _binding(clone).replace_patches(
-        clone, lambda patch: patch.with_prompts(hooks, tuple(changed[prompt] for prompt in patch.prompts))
-    )
-    _install(clone, hooks)
+    _change_hooks(clone, replace(earlier, prompts=tuple(changed.values()), run=Run()), changed)
     return clone
+
+
+def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
+    """A clone of a model that shows its calls to a rider, in place of an earlier rider of the same class."""
+    clone = model.clone()
+    earlier = hooks_of(model) or Hooks((), model.get_model_object("model_sampling"))
+    others = [other for other in earlier.riders if type(other) is not type(rider)]
+    riders = tuple(sorted((*others, rider), key=lambda rider: rider.order))
+    _change_hooks(clone, replace(earlier, riders=riders, run=Run()), {prompt: prompt for prompt in earlier.prompts})
+    return clone
+
+
+def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:
+    """The rider of a class that a model has, if any."""
+    hooks = hooks_of(model)
+    return next((rider for rider in hooks.riders if isinstance(rider, kind)), None) if hooks else None
+
+
+def _change_hooks(clone: ModelPatcher, hooks: Hooks, changed: Mapping[ImagePrompt, ImagePrompt]) -> None:
+    """Give a clone other hooks, and its patches the image prompts that their own ones become."""
+    if hooks.prompts:
+        binding = _binding(clone)
+        hooks.idle = binding.idle_patches(hooks.sites, hooks)
+        binding.replace_patches(
+            clone, lambda patch: patch.with_prompts(hooks, tuple(changed[prompt] for prompt in patch.prompts))
+        )
+    _install(clone, hooks)
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
@@ -130,4 +160,5 @@ def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
     """Clones share patch objects, and packs that call `add` on one would change every clone: so each clone gets its
     own.
     """
-    _binding(clone).replace_patches(clone, lambda patch: patch.copy())
+    if attached_prompts(clone):
+        _binding(clone).replace_patches(clone, lambda patch: patch.copy())

@@ -1,7 +1,8 @@
-"""What ComfyUI calls while a model with image prompts samples: wrappers around the sampler and around each model call.
+"""What ComfyUI calls while a model of ours samples: wrappers around the sampler and around each model call.
 
 The wrappers note what the rows of a call are, make the plan of the call, and hand it to the patches in our entry of
-`transformer_options`. Their parameters have ComfyUI's names, since other packs' wrappers may pass them by keyword.
+`transformer_options`. Riders (riders.py) may change the call before that. The parameters of wrappers have ComfyUI's
+names, since other packs' wrappers may pass them by keyword.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +18,17 @@ from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_gr
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
+from .riders import ModelCall, Rider
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import TILED_MASK, UNKNOWN_ROWS, Run
 
 
 @dataclass(eq=False)
 class Hooks:
-    """The image prompts of one model, and the wrappers and callbacks that let them act while it samples.
+    """The image prompts and the riders of one model, and the wrappers and callbacks that let them act while it samples.
 
     `patch_at` reads the patch of a site from transformer options; `idle` are patches without prompts, for graphs that
-    serve whatever prompts reach.
+    serve whatever prompts reach. `riders` stand in the order in which they get a call.
     """
 
     prompts: tuple[ImagePrompt, ...]
@@ -34,6 +36,7 @@ class Hooks:
     sites: Sequence[Site] = ()
     patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
     idle: Sequence[AttentionPatch] = ()
+    riders: Sequence[Rider] = ()
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
@@ -56,7 +59,11 @@ class Hooks:
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
-            return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+            for rider in self.riders:
+                rider.begin_run()
+            out = executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+            self.run.say([note for rider in self.riders for note in rider.end_run()])
+        return out
 
     def on_calc_cond_batch(
         self,
@@ -82,12 +89,16 @@ class Hooks:
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Wrap one model call: make its plan, and hand it to every patch."""
+        """Wrap one model call: make its plan, show it to the riders, and hand the plan to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         self.run.expected = self.run.expected or bool(plan.call.weights)
-        if notes := notes_of_call(plan.call, options, len(x)):
+        if self.prompts and (notes := notes_of_call(plan.call, options, len(x))):
             self.run.say(notes)
+        call = ModelCall(model, x, t, options, kwargs, plan, self.run.say)
+        for rider in self.riders:
+            call = rider.before_call(call)
+        options, kwargs = call.options, call.conds
         options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
         if is_compiled(model, options):
             options = patched_everywhere(options, self.idle)
@@ -104,6 +115,8 @@ class Hooks:
     def on_cleanup(self, *_: Any) -> None:
         """Drop what a sampling run left on the device."""
         self.plans.clear()
+        for rider in self.riders:
+            rider.cleanup()
         for prompt in self.prompts:
             prompt.source.forget()
 
