@@ -45,6 +45,7 @@ class Structure:
     adapter was published for has no sites, only `blocks`: the attribute with the blocks of its single part.
     """
 
+    name: str  # by which doctor/host_needs.py says what a changed ComfyUI would draw wrong
     parts: Mapping[str, str]
     marks: tuple[str, ...]
     sites: Callable[[Any], tuple[Site, ...]] | None = None
@@ -122,16 +123,19 @@ def find_joint_blocks(model: Any) -> tuple[Site, ...]:
 
 
 UNET = Structure(
+    "unet",
     {part: part for part in ("input", "middle", "output")},
     ("input_blocks", "output_blocks"),
     find_cross_attentions,
 )
 FLUX_BLOCKS = Structure(
+    "flux",
     {"double": "double_block", "single": "single_block"},
     ("double_blocks", "single_blocks", "pe_embedder"),
     find_flux_blocks,
 )
 JOINT_BLOCKS = Structure(
+    "mmdit",
     {"joint": "double_block"},
     ("joint_blocks", "context_embedder"),
     find_joint_blocks,
