@@ -36,8 +36,9 @@ def through_bias(weight):
 
 def weigh(qkv, *heard, layout=LAYOUT, biased=plain, mask=None):
     heard = [one if isinstance(one, Heard) else Heard(one, one) for one in heard]
-    groups = groups_of(layout, qkv[0].shape[2], heard)
-    return torch.cat(weighed_attention(*qkv, layout, groups, plain, biased, mask), 1)
+    q, k, v = qkv
+    groups = groups_of(layout, q.shape[2], heard)
+    return torch.cat(weighed_attention(q, k, v, layout, groups, plain, biased, mask), 1)
 
 
 def same(one, other):
