@@ -55,7 +55,8 @@ def without(qkv, *spans):
 
 
 def test_weight_1_is_the_plain_attention_and_weight_0_that_without_the_keys(qkv):
-    full = plain(*qkv, None)
+    q, k, v = qkv
+    full = plain(q, k, v, None)
     same(weigh(qkv, 1.0, 1.0), full)
     same(weigh(qkv, through_bias(1.0), through_bias(1.0)), full)
     for none in (0.0, through_bias(0.0)):
