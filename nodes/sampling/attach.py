@@ -1,23 +1,42 @@
-"""Attach image prompts to a model: patches where they act, and wrappers around sampling that decide once per call.
+"""Attach image prompts and riders to a model: patches where prompts act, and wrappers around sampling that decide once
+per call.
 
 Everything attached is new: nothing reachable from the model that came in is changed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
 
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
+from ...ipadapter.sites import (
+    FLUX_BLOCKS,
+    JOINT_BLOCKS,
+    UNET,
+    Site,
+    Structure,
+    find_layers,
+    find_sites,
+    layer_blocks,
+    structure_of,
+)
+from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
 from . import transformer, unet
 from .hooks import Hooks
 from .originals import original_model, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
+from .reference_weights import ReferenceWeight, ReferenceWeights
+from .riders import Rider
+from .run import Run
+
+R = TypeVar("R", bound=Rider)
 
 
 class Binding(Protocol):
@@ -47,13 +66,20 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
     return layer_blocks(sites_of(model))
 
 
+def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
+    """The layers of a model in the order in which it runs them, whether or not image prompts can act in it."""
+    return find_layers(model.get_model_object("diffusion_model"))
+
+
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model that also attends to image prompts, at every site that they reach."""
     refuse_changed_host(structure_of(model.get_model_object("diffusion_model")).name)
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
     model_sampling = clone.get_model_object("model_sampling")
-    hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at)
+    earlier = hooks_of(model)
+    riders = earlier.riders if earlier else ()
+    hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at, riders=riders)
     hooks.idle = binding.idle_patches(sites, hooks)
     refuse_replaced_projections(clone, [site for site in sites if any(p.reaches(site.layer) for p in prompts)])
     for number, site in enumerate(sites):
@@ -80,13 +106,48 @@ def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePro
     if earlier is None:
         return clone
     changed = {prompt: change(prompt) for prompt in earlier.prompts}
-    hooks = Hooks(tuple(changed.values()), earlier.model_sampling, earlier.sites, earlier.patch_at)
-    hooks.idle = _binding(clone).idle_patches(earlier.sites, hooks)
-    _binding(clone).replace_patches(
-        clone, lambda patch: patch.with_prompts(hooks, tuple(changed[prompt] for prompt in patch.prompts))
-    )
-    _install(clone, hooks)
+    _change_hooks(clone, replace(earlier, prompts=tuple(changed.values()), run=Run()), changed)
     return clone
+
+
+def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
+    """A clone of a model that shows its calls to a rider, in place of an earlier rider of the same class."""
+    clone = model.clone()
+    earlier = hooks_of(model) or Hooks((), model.get_model_object("model_sampling"))
+    others = [other for other in earlier.riders if type(other) is not type(rider)]
+    riders = tuple(sorted((*others, rider), key=lambda rider: rider.order))
+    _change_hooks(clone, replace(earlier, riders=riders, run=Run()), {prompt: prompt for prompt in earlier.prompts})
+    return clone
+
+
+def weigh_reference(
+    model: ModelPatcher, reference: int, weights: Weights, start_at: float, end_at: float, mask: Tensor | None
+) -> ModelPatcher:
+    """A clone of an edit model that hears a reference of its own (by number from 1, or 0 for all) with these weights on
+    its layers as well. `mask` is (m, height, width).
+    """
+    earlier = rider_of(model, ReferenceWeights)
+    setting = ReferenceWeight(reference, weights, start_at, end_at, mask)
+    rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
+    rider.read_noise_schedule(model.get_model_object("model_sampling"))
+    return attach_rider(model, rider)
+
+
+def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:
+    """The rider of a class that a model has, if any."""
+    hooks = hooks_of(model)
+    return next((rider for rider in hooks.riders if isinstance(rider, kind)), None) if hooks else None
+
+
+def _change_hooks(clone: ModelPatcher, hooks: Hooks, changed: Mapping[ImagePrompt, ImagePrompt]) -> None:
+    """Give a clone other hooks, and its patches the image prompts that their own ones become."""
+    if hooks.prompts:
+        binding = _binding(clone)
+        hooks.idle = binding.idle_patches(hooks.sites, hooks)
+        binding.replace_patches(
+            clone, lambda patch: patch.with_prompts(hooks, tuple(changed[prompt] for prompt in patch.prompts))
+        )
+    _install(clone, hooks)
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
@@ -129,4 +190,5 @@ def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
     """Clones share patch objects, and packs that call `add` on one would change every clone: so each clone gets its
     own.
     """
-    _binding(clone).replace_patches(clone, lambda patch: patch.copy())
+    if attached_prompts(clone):
+        _binding(clone).replace_patches(clone, lambda patch: patch.copy())

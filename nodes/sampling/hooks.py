@@ -1,10 +1,12 @@
-"""What ComfyUI calls while a model with image prompts samples: wrappers around the sampler and around each model call.
+"""What ComfyUI calls while a model of ours samples: wrappers around the sampler and around each model call.
 
 The wrappers note what the rows of a call are, make the plan of the call, and hand it to the patches in our entry of
-`transformer_options`. Their parameters have ComfyUI's names, since other packs' wrappers may pass them by keyword.
+`transformer_options`. Riders (riders.py) may change the call before that. The parameters of wrappers have ComfyUI's
+names, since other packs' wrappers may pass them by keyword.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,21 +15,29 @@ from torch import Tensor
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .call import Call, position_of
-from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .compiled import (
+    graph_keyword,
+    is_compiled,
+    patched_everywhere,
+    serving_graphs,
+    uncompiled,
+    with_empty_output,
+)
 from .originals import refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
+from .riders import ModelCall, Rider
 from .rows import branches_of_conds, guider_notes, with_notes
-from .run import TILED_MASK, UNKNOWN_ROWS, UNUSED_PICTURES, Run
+from .run import UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
 
 @dataclass(eq=False)
 class Hooks:
-    """The image prompts of one model, and the wrappers and callbacks that let them act while it samples.
+    """The image prompts and the riders of one model, and the wrappers and callbacks that let them act while it samples.
 
     `patch_at` reads the patch of a site from transformer options; `idle` are patches without prompts, for graphs that
-    serve whatever prompts reach.
+    serve whatever prompts reach. `riders` stand in the order in which they get a call.
     """
 
     prompts: tuple[ImagePrompt, ...]
@@ -35,6 +45,7 @@ class Hooks:
     sites: Sequence[Site] = ()
     patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
     idle: Sequence[AttentionPatch] = ()
+    riders: Sequence[Rider] = ()
     run: Run = field(default_factory=Run)
 
     def __post_init__(self) -> None:
@@ -60,7 +71,11 @@ class Hooks:
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched():
-            return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+            for rider in self.riders:
+                rider.begin_run()
+            out = executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
+            self.run.say([note for rider in self.riders for note in rider.end_run()])
+        return out
 
     def on_calc_cond_batch(
         self,
@@ -86,17 +101,25 @@ class Hooks:
         transformer_options: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Wrap one model call: make its plan, and hand it to every patch."""
+        """Wrap one model call: make its plan, show it to the riders, and hand the plan to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         self.run.expected = self.run.expected or bool(plan.call.weights)
-        if notes := notes_of_call(plan.call, options, len(x)):
+        if self.prompts and (notes := notes_of_call(plan.call, options, len(x))):
             self.run.say(notes)
-        options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
-        if is_compiled(model, options):
+        call = ModelCall(model, x, t, options, kwargs, plan, self.run.say)
+        for rider in self.riders:
+            call = rider.before_call(call)
+        options, kwargs = call.options, call.conds
+        compiled = is_compiled(model, options)
+        if not self.prompts:  # the graph of the model without us serves such calls
+            options = {name: value for name, value in options.items() if name != KEY}
+        else:
+            options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
+        if self.prompts and compiled:
             options = patched_everywhere(options, self.idle)
             kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
-        with serving_graphs(options):
+        with serving_graphs(options), uncompiled() if compiled and call.overrides else nullcontext():
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True
@@ -108,6 +131,8 @@ class Hooks:
     def on_cleanup(self, *_: Any) -> None:
         """Drop what a sampling run left on the device."""
         self.plans.clear()
+        for rider in self.riders:
+            rider.cleanup()
         for prompt in self.prompts:
             prompt.source.forget()
 
@@ -123,10 +148,8 @@ def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[st
         pictures = max((prompt.source.images for prompt in call.weights if prompt.per_frame), default=0)
         if pictures > call.rows.frames:
             said = [UNUSED_PICTURES.format(pictures=pictures, latents=call.rows.frames)]
-    canvas, part = notes.get("canvas"), call.latent
-    if canvas and part and part != canvas and not call.rows.areas:
-        if any(prompt.mask is not None for prompt in call.weights):
-            said += [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    if any(prompt.mask is not None for prompt in call.weights):
+        said += tiled_notes(options, call)
     return said
 
 
