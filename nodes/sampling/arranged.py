@@ -66,16 +66,17 @@ def mask_on_tokens(
         return None, True
 
     def on_tokens() -> Tensor:
-        mask = _mask_of_rows(prompt.mask, factors, rows, grid, frames)
+        mask = mask_of_rows(prompt.mask, factors, rows, grid, frames)
         return (mask_around(mask, *around) if prompt.mask is not None else mask).to(like)
 
     key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)
     return store.get(key, on_tokens)
 
 
-def _mask_of_rows(
+def mask_of_rows(
     mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
 ) -> Tensor:
+    """A mask on a grid times factors of chunks and weights of frames, (rows or 1, tokens or 1, 1)."""
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
     chunks = []

@@ -66,14 +66,15 @@ def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch
 
 def graph_keyword(options: Mapping[str, Any]) -> str:
     """A keyword for the model call that differs where another graph is needed, which is where foreign patches do, and
-    where other blocks of a transformer are replaced.
+    where other blocks of a transformer or other self-attentions of a UNet are replaced.
     """
     marks = [
         (str(address), serial(patch))
         for address, patch in _patches(options).items()
         if not isinstance(patch, AttentionPatch)
     ]
-    blocks = sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {}))
+    replaced = options.get("patches_replace", {})
+    blocks = sorted(str(key) for kind in ("dit", "attn1") for key in replaced.get(kind, {}))
     return f"{KEY} {sorted(marks)} {blocks}"
 
 
