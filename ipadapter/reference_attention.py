@@ -102,7 +102,8 @@ def compete(
     columns = [_column(1 - total, k)] + [_column(share / one.images, one.k) for share, one in references]
     rows, tokens = (max(column.shape[axis] for column in columns) for axis in (0, 1))
     weights = torch.cat([column.expand(rows, tokens, -1) for column in columns], 2)
-    out = weighed_attention(*(x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values)), weights)
+    q, keys, values = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values))
+    out = weighed_attention(q, keys, values, weights)
     return torch.where(total > 0, out, own()) if isinstance(total, Tensor) else out
 
 

@@ -23,6 +23,7 @@ from . import (
     openclip,
     params,
     pictures,
+    reference_attention,
     regions,
     rescale,
     schedules,
@@ -67,6 +68,7 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     subtract_text,
     scores,
     study,
+    reference_attention,
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]

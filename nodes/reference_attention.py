@@ -48,7 +48,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                     tooltip="What the reference shows, or an empty text. Without it: the run's negative prompt.",
                 ),
                 inputs.attn_mask(),
-                io.Custom("IPADAPTER_SCHEDULE").Input(
+                inputs.ScheduleType.Input(
                     "schedule", optional=True, tooltip="Shares over layers and steps, which take the place of layers."
                 ),
                 inputs.Choice(
@@ -102,9 +102,7 @@ class IPAdapterReferenceAttention(AtelierNode):
         per_frame: bool = False,
     ) -> io.NodeOutput:
         competes = METHODS[method]
-        looks = Looks(
-            weight, layers, start_at, end_at, attn_mask, schedule, competes, match, negative, per_frame
-        )  # fmt: skip
+        looks = Looks(weight, layers, start_at, end_at, attn_mask, schedule, competes, match, negative, per_frame)
         return io.NodeOutput(ride_along(model, latent, text, looks))
 
 

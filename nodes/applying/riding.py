@@ -1,4 +1,4 @@
-"""From the inputs of IPAdapter Reference Attention to a model with a riding reference, or to what is wrong with them."""
+"""From the inputs of IPAdapter Reference Attention to a model with a riding reference, or to what is wrong in them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,8 +75,9 @@ def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks:
             f"start_at ({looks.start_at}) lies after end_at ({looks.end_at}), so the reference would never act. "
             "Swap them."
         )
+    channels: Any = model.get_model_object("latent_format").latent_channels
     reference = RidingReference(
-        latent=checked_latent(latent, model.get_model_object("latent_format").latent_channels),
+        latent=checked_latent(latent, channels),
         weights=shares(looks, unet, sites),
         start_at=looks.start_at,
         end_at=looks.end_at,
@@ -88,7 +89,10 @@ def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks:
         per_frame=looks.per_frame,
     )
     position = position_of(model.get_model_object("model_sampling"), applying=True)
-    position.percent(position.sigma(reference.start_at) + position.sigma(reference.end_at))  # computed now, not on the way
+    for percent in (reference.start_at, reference.end_at):  # now: while sampling on a GPU each one waits for the device
+        position.sigma(percent)
+    if not reference.weights.constant:
+        position.percent(0.0)
     earlier = rider_of(model, Ride)
     return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
 

@@ -45,7 +45,8 @@ class RidingReference:
         """Its share in every layer at a sigma, each from 0 to 1; empty outside of its range."""
         if not position.active(sigma, self.start_at, self.end_at):
             return ()
-        return tuple(min(max(weight, 0.0), 1.0) for weight in self.weights.at(position.percent(sigma)))
+        weights = self.weights.at(0.0 if self.weights.constant else position.percent(sigma))
+        return tuple(min(max(weight, 0.0), 1.0) for weight in weights)
 
     @property
     def needs_rows(self) -> bool:
@@ -102,7 +103,7 @@ class Capture:
 class Looking:
     """Lets the rows of one call look at references: what each gave, and its share in every layer."""
 
-    ride: Ride
+    ride: "Ride"
     shares: Mapping[RidingReference, Sequence[float]]
     kept: Mapping[RidingReference, Kept]
     rows: Rows
