@@ -41,16 +41,25 @@ class Structure:
     """What blocks a model has, whatever its weights are.
 
     `parts` are in execution order, each with ComfyUI's word for a block of it. `marks` are the attributes by which a
-    diffusion model is recognised. `sites` gives every site of such a model in execution order.
+    diffusion model is recognised. `sites` gives every site of such a model in execution order. A structure that no
+    adapter was published for has no sites, only `blocks`: the attribute with the blocks of its single part.
     """
 
     name: str  # by which doctor/host_needs.py says what a changed ComfyUI would draw wrong
     parts: Mapping[str, str]
     marks: tuple[str, ...]
-    sites: Callable[[Any], tuple[Site, ...]]
+    sites: Callable[[Any], tuple[Site, ...]] | None = None
+    blocks: str = ""
 
     def fits(self, model: Any) -> bool:
         return all(hasattr(model, mark) for mark in self.marks)
+
+    def layers(self, model: Any) -> tuple[Block, ...]:
+        """The layers of a model of this structure, in execution order."""
+        if self.sites is not None:
+            return layer_blocks(self.sites(model))
+        (part,) = self.parts
+        return tuple((part, number) for number in range(len(getattr(model, self.blocks))))
 
 
 def _transformers(unet: Any) -> Iterator[tuple[Block, Any]]:
@@ -131,18 +140,29 @@ JOINT_BLOCKS = Structure(
     ("joint_blocks", "context_embedder"),
     find_joint_blocks,
 )
-STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS)
+# Qwen-Image and Mage-Flow, and Krea 2: models that take reference pictures of their own.
+QWEN_BLOCKS = Structure(
+    {"block": "double_block"}, ("transformer_blocks", "txt_norm", "time_text_embed", "proj_out", "pe_embedder"),
+    blocks="transformer_blocks",
+)  # fmt: skip
+KREA_BLOCKS = Structure({"block": "block"}, ("blocks", "txtfusion", "pe_embedder"), blocks="blocks")
+STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)
+
+
+def known_structure_of(model: Any) -> Structure | None:
+    """The structure of a diffusion model, whether or not adapters can act in it; None for a model with any other."""
+    return next((structure for structure in STRUCTURES if structure.fits(model)), None)
 
 
 def structure_of(model: Any) -> Structure:
-    """The structure of a diffusion model; ModelMismatchError for a model with any other."""
-    for structure in STRUCTURES:
-        if structure.fits(model):
-            return structure
-    raise ModelMismatchError(
-        "IP-Adapter needs a UNet with cross-attention (SD1.5, SDXL and their relatives), Flux or SD3.5; this model is "
-        f"a {type(model).__name__}."
-    )
+    """The structure of a diffusion model that adapters can act in; ModelMismatchError for any other model."""
+    structure = known_structure_of(model)
+    if structure is None or structure.sites is None:
+        raise ModelMismatchError(
+            "IP-Adapter needs a UNet with cross-attention (SD1.5, SDXL and their relatives), Flux or SD3.5; this model "
+            f"is a {type(model).__name__}."
+        )
+    return structure
 
 
 def structure_of_blocks(blocks: Sequence[Block]) -> Structure | None:
@@ -152,7 +172,16 @@ def structure_of_blocks(blocks: Sequence[Block]) -> Structure | None:
 
 def find_sites(model: Any) -> tuple[Site, ...]:
     """Every site of a diffusion model, in execution order; ModelMismatchError for one where no adapter could act."""
-    return structure_of(model).sites(model)
+    sites = structure_of(model).sites
+    assert sites is not None  # structure_of refuses models without
+    return sites(model)
+
+
+def find_layers(model: Any) -> tuple[Block, ...]:
+    """Every layer of a diffusion model, in execution order, whether or not adapters can act in it; ModelMismatchError
+    for a model of unknown structure.
+    """
+    return (known_structure_of(model) or structure_of(model)).layers(model)
 
 
 def layer_blocks(sites: Sequence[Site]) -> tuple[Block, ...]:

@@ -76,7 +76,7 @@ def mask_on_tokens(
 def mask_of_rows(
     mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
 ) -> Tensor:
-    """A mask on a grid times factors of chunks and weights of frames, (rows or 1, tokens or 1, 1)."""
+    """A mask (m, height, width) times factors of chunks and weights of frames, (rows or 1, tokens or 1, 1)."""
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
     chunks = []

@@ -20,7 +20,7 @@ from .plan import Plans
 from .replaced import replaced_notes
 from .riders import ModelCall, Rider
 from .rows import branches_of_conds, guider_notes, with_notes
-from .run import TILED_MASK, UNKNOWN_ROWS, Run
+from .run import UNKNOWN_ROWS, Run, tiled_notes
 
 
 @dataclass(eq=False)
@@ -123,15 +123,11 @@ class Hooks:
 
 def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
     """What to tell the user about a call whose rows or masks cannot be told; empty for the usual ones."""
-    notes = options.get(KEY, {})
     if not call.rows.branches:
-        labels = len(options.get("cond_or_uncond") or [0])
-        return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
-    canvas, part = notes.get("canvas"), call.latent
-    if canvas and part and part != canvas and not call.rows.areas:
-        if any(prompt.mask is not None for prompt in call.weights):
-            return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
-    return []
+        labels, latents = len(options.get("cond_or_uncond") or [0]), options.get(KEY, {}).get("latents", 1)
+        return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=latents)]
+    masked = any(prompt.mask is not None for prompt in call.weights)
+    return tiled_notes(options, call) if masked else []
 
 
 def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:

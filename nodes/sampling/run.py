@@ -1,10 +1,13 @@
 """What one sampling run has shown so far, and what the user is told about it, each message once in a run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..notices import say_notes
+from .call import Call
+from .patches import KEY
 
 NEVER_CALLED = (
     "The image prompts of this run had no effect: the model never called them. Another custom node has replaced the "
@@ -20,6 +23,14 @@ TILED_MASK = (
     "A sampler works on parts of the picture, {part} of {canvas} latent pixels, and does not tell where they are. "
     "attn_mask was fitted to each part as if it were the whole picture. Sample without tiles, or without attn_mask."
 )
+
+
+def tiled_notes(options: Mapping[str, Any], call: Call) -> list[str]:
+    """What to say about masks in a call that sees a part of the canvas, and not which; empty for other calls."""
+    canvas, part = options.get(KEY, {}).get("canvas"), call.latent
+    if canvas and part and part != canvas and not call.rows.areas:
+        return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
+    return []
 
 
 @dataclass(eq=False)

@@ -1,0 +1,96 @@
+"""Where text, picture and references are among the tokens of a model that takes reference pictures of its own.
+
+Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2 and Mage-Flow join all tokens in one sequence: text, picture, and the
+references in the order in which the conditioning names them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from itertools import accumulate, pairwise
+from typing import Any
+
+from .errors import ModelMismatchError
+from .sites import FLUX_BLOCKS, KREA_BLOCKS, QWEN_BLOCKS, known_structure_of
+
+SUPPORTED = "Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2, Mage-Flow"
+JOINED = (FLUX_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)  # structures whose models may join references to the picture
+ORDERED_OTHERWISE = {  # classes of ComfyUI that take reference pictures in other ways
+    "JoyImageTransformer3DModel", "OmniGen2Transformer2DModel", "BooguTransformer2DModel", "HiDreamO1Transformer",
+    "HiDreamImageTransformer2DModel", "WanModel",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens are in the keys of a joint attention: `text` and `picture` say how many, `sizes` those of every
+    reference behind them.
+    """
+
+    text: int
+    picture: int
+    sizes: tuple[int, ...]
+
+    @property
+    def head(self) -> int:
+        """How many tokens stand before the references."""
+        return self.text + self.picture
+
+    @property
+    def keys(self) -> int:
+        return self.head + sum(self.sizes)
+
+    @property
+    def references(self) -> tuple[slice, ...]:
+        """The keys of every reference."""
+        ends = accumulate(self.sizes, initial=self.head)
+        return tuple(slice(begin, end) for begin, end in pairwise(ends))
+
+
+def layout_of(keys: int, rows: int, picture: int, sizes: Sequence[int]) -> Layout | None:
+    """The layout of an attention with this many keys and rows; None if the tokens cannot be those.
+
+    Counted from the end of the keys, because the text may have any length. ComfyUI's Flux KV Cache leaves out the rows
+    of references, but not their keys.
+    """
+    layout = Layout(keys - picture - sum(sizes), picture, tuple(sizes))
+    return layout if layout.text >= 0 and rows in (keys, layout.head) else None
+
+
+def check_takes_references(model: Any) -> None:
+    """ModelMismatchError for a diffusion model whose own reference pictures cannot be weighed."""
+    model = getattr(model, "_orig_mod", model)  # of a model that torch.compile wrapped
+    name = type(model).__name__
+    bases = {base.__name__ for base in type(model).__mro__}
+    if bases & ORDERED_OTHERWISE or getattr(model, "siglip_embedder", None) is not None:  # which Z-Image Omni has
+        raise ModelMismatchError(
+            f"This model ({name}) takes reference pictures, but ComfyUI does not say where they are; supported: "
+            f"{SUPPORTED}."
+        )
+    if known_structure_of(model) not in JOINED or "ref_latents" not in signature(model.forward).parameters:
+        raise ModelMismatchError(
+            f"This model ({name}) takes no reference pictures of its own. IPAdapter Reference Attention lets it follow "
+            "one."
+        )
+
+
+def heeds_references(model: Any, conds: Mapping[str, Any]) -> bool:
+    """Whether a model joins the references of a call to the picture: Krea 2 does so with a reference method only."""
+    if known_structure_of(model) is not KREA_BLOCKS:
+        return True
+    return conds.get("ref_latents_method", model.default_ref_method) is not None
+
+
+def token_counts(model: Any, shape: Sequence[int]) -> tuple[int, int, int]:
+    """Frames, rows and columns of the tokens that a latent of this shape (b, c, h, w) or (b, c, t, h, w) becomes."""
+    patch = getattr(model, "patch_size", None) or model.patch
+    frames = shape[2] if len(shape) == 5 and known_structure_of(model) is QWEN_BLOCKS else 1  # Krea 2 has them as rows
+    return frames, -(-shape[-2] // patch), -(-shape[-1] // patch)
+
+
+def layer_number(model: Any, options: Mapping[str, Any]) -> int | None:
+    """The layer that an attention belongs to, by its transformer options; None outside of the blocks."""
+    if "block_index" not in options:
+        return None  # Krea 2's text runs through attentions of its own
+    before = len(model.double_blocks) if options.get("block_type") == "single" else 0
+    return options["block_index"] + before

@@ -1,0 +1,123 @@
+"""The attentions of a model call in which its own reference pictures are weighed."""
+
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import comfy.ldm.modules.attention as host_attention
+import torch
+from torch import Tensor
+
+from ...ipadapter.sequences import Layout, layer_number, layout_of
+from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, Heard, groups_of, log_bias, weighed_attention
+from ...masks.grid import mask_around
+from .backend import OVERRIDE
+from .riders import ModelCall
+
+NOT_FOUND = (
+    "Another custom node changed what the attention of this model sees ({rows} rows and {keys} keys, where {picture} "
+    "tokens of the picture and {references} of its references were expected), so the references could not be weighed "
+    "there. Take that node out of this workflow."
+)
+
+
+class Level(NamedTuple):
+    """How much one reference is heard in a call: a weight for every layer, and a mask on the picture's tokens, (rows or
+    1, tokens or 1, 1), None for ones. Masks with equal keys are equal.
+    """
+
+    layers: tuple[float, ...]
+    mask: Tensor | None = None
+    key: Hashable = None
+
+    @property
+    def silent(self) -> bool:
+        return not any(self.layers) or (self.mask is not None and not self.mask.any())
+
+    @property
+    def natural(self) -> bool:
+        return self.mask is None and all(weight == 1 for weight in self.layers)
+
+    def heard(self, layer: int, text: int) -> Heard:
+        """How much the reference is heard in a layer, behind that many tokens of text."""
+        weight = self.layers[layer]
+        if self.mask is None or not weight:
+            return Heard(weight, weight)
+        head = mask_around(self.mask, text, 0) if self.mask.shape[1] > 1 else self.mask
+        return Heard(weight * head, weight * self.mask.mean(dim=1, keepdim=True))
+
+
+class Biases:
+    """The bias of the last attention for every group of its rows: at 1024² one takes 80 MB, and layers of equal weights
+    share it.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Hashable, tuple[Hashable, Tensor]] = {}
+
+    def get(self, group: Hashable, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        known, bias = self._last.get(group, (None, None))
+        if bias is None or known != key:
+            bias = make()
+            self._last[group] = key, bias
+        return bias
+
+    def clear(self) -> None:
+        self._last.clear()
+
+
+class Override:
+    """Weighs the references in the attentions of one model call, around whatever override is there already."""
+
+    def __init__(
+        self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], biases: Biases
+    ) -> None:
+        self.network, self.say, self.before = call.model.diffusion_model, call.say, call.options.get(OVERRIDE)
+        self.levels, self.picture, self.sizes, self.biases = levels, picture, sizes, biases
+
+    # A compiled graph ends before this and goes on after it: which weights act is decided in every call.
+    @torch.compiler.disable
+    def __call__(
+        self,
+        function: Callable[..., Tensor],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        mask: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """The attention of a block, (b, tokens, channels), with its references weighed."""
+        own = function if self.before is None else partial(self.before, function)
+        layer = layer_number(self.network, more.get("transformer_options") or {})
+        if layer is None or all(level.mask is None and level.layers[layer] == 1 for level in self.levels):
+            return own(q, k, v, heads, mask, **more)
+        layout = layout_of(k.shape[2], q.shape[2], self.picture, self.sizes) if more.get("skip_reshape") else None
+        if layout is None:
+            expected = {"picture": self.picture, "references": sum(self.sizes)}
+            self.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
+            return own(q, k, v, heads, mask, **more)
+        more = {**more, "_inside_attn_wrapper": True}  # biased attentions do not come back here
+        outs = weighed_attention(
+            q, k, v, layout,
+            groups_of(layout, q.shape[2], [level.heard(layer, layout.text) for level in self.levels]),
+            plain=lambda q, k, v, bias: own(q, k, v, heads, bias, **more),
+            biased=lambda q, k, v, bias: host_attention.attention_pytorch(q, k, v, heads, bias, **more),
+            mask=None if mask is None else of_four_axes(mask, q),
+            bias_of=partial(self._bias, layer),
+        )  # fmt: skip
+        return torch.cat(outs, dim=2 if more.get("skip_output_reshape") else 1)
+
+    def _bias(self, layer: int, layout: Layout, group: Group, like: Tensor) -> Tensor:
+        weights = tuple((level.layers[layer], level.key) for level in self.levels)
+        key = (weights, layout, like.device, like.dtype)
+        return self.biases.get(group.rows.start, key, lambda: log_bias(layout, group, like))
+
+
+def of_four_axes(mask: Tensor, like: Tensor) -> Tensor:
+    """A model's own mask (rows, keys), (b, rows, keys) or (b, heads, rows, keys), as one with four axes that is added
+    to the logits.
+    """
+    if mask.dtype == torch.bool:
+        mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, LOG_OF_ZERO)
+    return mask[(None,) * (4 - mask.ndim)] if mask.ndim != 3 else mask.unsqueeze(1)

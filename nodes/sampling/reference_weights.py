@@ -1,0 +1,164 @@
+"""Weigh the reference pictures that an edit model takes itself.
+
+Before a model call, references at the end of the list that are not heard in any layer are cut from it: the call is then
+that of a model without them, bit for bit, and cheaper. If other weights than 1 are left, ComfyUI's hook around
+attentions (an attention override) weighs their keys.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from torch import Tensor
+
+from ...ipadapter.image_prompt import POSITIVE, Rows
+from ...ipadapter.sequences import heeds_references, token_counts
+from ...ipadapter.weights import Weights
+from ...weight_schedules.position import SamplingPosition
+from .arranged import mask_of_rows
+from .backend import OVERRIDE
+from .compiled import is_compiled
+from .reference_override import Biases, Level, Override
+from .riders import ModelCall, Rider
+from .run import tiled_notes
+
+QUERIES = "attn1_patch"  # ComfyUI's hook that may change an attention's queries, keys and values
+NONE_GIVEN = (
+    "IPAdapter Reference Weights had no effect: no conditioning of this run brings a reference picture. Add Set "
+    "Reference Latent to the conditioning."
+)
+NO_METHOD = (
+    "IPAdapter Reference Weights had no effect: this model leaves its reference pictures out unless a method is set. "
+    "Add Edit Model Reference Method to the conditioning."
+)
+TOO_FEW = (
+    "IPAdapter Reference Weights is set for reference {wanted}, and the conditionings of this run bring {given}. The "
+    "first that was added is number 1; 0 weighs all."
+)
+UNKNOWN_ROWS = (
+    "Another custom node calls the model with rows that cannot be told apart, so that masks and frame weights of "
+    "reference pictures do not fit them. The references were left as they are in these calls. Take out the node that "
+    "splits the batch, or sample one latent at a time."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceWeight:
+    """How much a reference is heard, as one node asks for: `reference` is its number from 1, or 0 for all.
+
+    `weights` are on the model's layers, and none is below 0. Outside of start_at and end_at, sampling percents, the
+    weight is 0. `mask` is (m, height, width) on the canvas, one per frame or one for all.
+    """
+
+    reference: int
+    weights: Weights
+    start_at: float = 0.0
+    end_at: float = 1.0
+    mask: Tensor | None = None
+
+    @property
+    def depends_on_sigma(self) -> bool:
+        return not self.weights.constant or self.start_at > 0 or self.end_at < 1
+
+    @property
+    def rows_differ(self) -> bool:
+        """Whether the rows of a call have different masks or weights."""
+        return bool(self.weights.frames) or (self.mask is not None and len(self.mask) > 1)
+
+
+class ReferenceWeights(Rider):
+    """Weighs the references of a model, as all its IPAdapter Reference Weights nodes ask for. Where several of them
+    weigh one reference, their weights and masks multiply.
+    """
+
+    order = 0
+
+    def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
+        self.settings = tuple(settings)
+        self.given = self.heeded = 0  # the most references that a call of this run brought, and that its model takes
+        self.biases = Biases()
+
+    def before_call(self, call: ModelCall) -> ModelCall:
+        """The call without the references at the end that nobody hears, with an override that weighs the others."""
+        references = call.conds.get("ref_latents") or ()
+        network = call.model.diffusion_model
+        self.given = max(self.given, len(references))
+        if not references or not heeds_references(network, call.conds):
+            return call
+        self.heeded = max(self.heeded, len(references))
+        levels = self._levels(call, len(references))
+        count = heard_count(levels, call.options)
+        conds = {key: value for key, value in call.conds.items() if key != "ref_latents"}
+        if count:
+            conds["ref_latents"] = references[:count]
+        # A compiled graph freezes whether there is an override, so there it is always the same.
+        if all(level.natural for level in levels[:count]) and not (count and is_compiled(call.model, call.options)):
+            return replace(call, conds=conds)
+        sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
+        override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.biases)
+        return replace(call, conds=conds, options={**call.options, OVERRIDE: override})
+
+    def begin_run(self) -> None:
+        self.given = self.heeded = 0
+
+    def end_run(self) -> Sequence[str]:
+        if not self.given:
+            return [NONE_GIVEN]
+        if not self.heeded:
+            return [NO_METHOD]
+        wanted = max(setting.reference for setting in self.settings)
+        return [TOO_FEW.format(wanted=wanted, given=self.given)] if wanted > self.given else []
+
+    def cleanup(self) -> None:
+        self.biases.clear()
+
+    def _levels(self, call: ModelCall, count: int) -> list[Level]:
+        """How much every reference of a call is heard."""
+        sigma = None
+        if "sigmas" in call.options and any(setting.depends_on_sigma for setting in self.settings):
+            sigma = float(call.options["sigmas"][0])
+        now = {setting: weights_at(setting, call.plan.position, sigma) for setting in self.settings}
+        if any(setting.mask is not None for setting in self.settings):
+            call.say(tiled_notes(call.options, call.plan.call))
+        if not call.plan.call.rows.branches and any(setting.rows_differ for setting in self.settings):
+            call.say([UNKNOWN_ROWS])
+            return [Level((1.0,) * len(now[self.settings[0]]))] * count
+        return [self._level(call, number, now) for number in range(1, count + 1)]
+
+    def _level(self, call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[float, ...]]) -> Level:
+        reaching = [setting for setting in self.settings if setting.reference in (0, number)]
+        if not reaching:
+            return Level((1.0,) * len(now[self.settings[0]]))
+        layers = tuple(map(prod, zip(*(now[setting] for setting in reaching), strict=True)))
+        masked = tuple(setting for setting in reaching if setting.mask is not None or setting.weights.frames)
+        if not masked or not any(layers):
+            return Level(layers)
+        rows = call.plan.call.rows
+        rows = rows if rows.branches else Rows((POSITIVE,), len(call.x))
+        frames, *grid = token_counts(call.model.diffusion_model, call.x.shape)
+        masks = [
+            mask_of_rows(setting.mask, None, rows, (grid[0], grid[1]), setting.weights.frames) for setting in masked
+        ]
+        mask = prod(masks[1:], start=masks[0])
+        return Level(layers, mask.repeat(1, frames, 1) if mask.shape[1] > 1 else mask, (masked, rows, *grid, frames))
+
+
+def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: float | None) -> tuple[float, ...]:
+    """The weight of every layer at a sigma, 0 outside of the range."""
+    if sigma is None or not setting.depends_on_sigma:
+        return setting.weights.at(0.0)
+    if not position.active(sigma, setting.start_at, setting.end_at):
+        return (0.0,) * len(setting.weights.at(0.0))
+    return setting.weights.at(position.percent(sigma))
+
+
+def heard_count(levels: Sequence[Level], options: Mapping[str, Any]) -> int:
+    """How many references a call needs: all up to the last that is heard, since a reference gets its position by
+    counting those before it.
+
+    ComfyUI's Flux KV Cache, a patch of attentions, holds the keys of all references of an earlier step: there none is
+    cut unless all are.
+    """
+    count = max((number for number, level in enumerate(levels, 1) if not level.silent), default=0)
+    return len(levels) if count and options.get("patches", {}).get(QUERIES) else count
