@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from .weighed_attention import LOG_OF_ZERO
+
 Share = float | Tensor  # of all rows and tokens, or (1 or rows, 1 or tokens, 1)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (rows, tokens, channels) -> (rows, tokens, channels)
 SMALL = 1e-5  # added to a deviation before the division by it
-LOG_0 = -1e4  # stands for log 0: its exponential is 0, and attention in parts makes no NaN of it
 
 
 class Moments(NamedTuple):
@@ -102,18 +103,10 @@ def compete(
     columns = [_column(1 - total, k)] + [_column(share / one.images, one.k) for share, one in references]
     rows, tokens = (max(column.shape[axis] for column in columns) for axis in (0, 1))
     weights = torch.cat([column.expand(rows, tokens, -1) for column in columns], 2)
+    bias = torch.where(weights > 0, weights.log(), LOG_OF_ZERO).unsqueeze(1).to(q.dtype)
     q, keys, values = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values))
-    out = weighed_attention(q, keys, values, weights)
+    out = scaled_dot_product_attention(q, keys, values, attn_mask=bias).transpose(1, 2).flatten(2)
     return torch.where(total > 0, out, own()) if isinstance(total, Tensor) else out
-
-
-def weighed_attention(q: Tensor, k: Tensor, v: Tensor, weights: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(width) + log weights) v, (rows, tokens, channels).
-
-    q, k, v are (rows, heads, tokens, width), weights (1 or rows, 1 or tokens, keys).
-    """
-    bias = torch.where(weights > 0, weights.log(), LOG_0).unsqueeze(1).to(q.dtype)
-    return scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
 
 
 def _of_rows(x: Tensor, like: Tensor) -> Tensor:
