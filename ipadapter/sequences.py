@@ -92,5 +92,5 @@ def layer_number(model: Any, options: Mapping[str, Any]) -> int | None:
     """The layer that an attention belongs to, by its transformer options; None outside of the blocks."""
     if "block_index" not in options:
         return None  # Krea 2's text runs through attentions of its own
-    before = len(model.double_blocks) if options.get("block_type") == "single" else 0
-    return options["block_index"] + before
+    double = getattr(model, "double_blocks", ()) if options.get("block_type") == "single" else ()
+    return options["block_index"] + len(double)

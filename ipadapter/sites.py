@@ -142,10 +142,12 @@ JOINT_BLOCKS = Structure(
 )
 # Qwen-Image and Mage-Flow, and Krea 2: models that take reference pictures of their own.
 QWEN_BLOCKS = Structure(
-    {"block": "double_block"}, ("transformer_blocks", "txt_norm", "time_text_embed", "proj_out", "pe_embedder"),
+    "qwen",
+    {"block": "double_block"},
+    ("transformer_blocks", "txt_norm", "time_text_embed", "pe_embedder"),
     blocks="transformer_blocks",
-)  # fmt: skip
-KREA_BLOCKS = Structure({"block": "block"}, ("blocks", "txtfusion", "pe_embedder"), blocks="blocks")
+)
+KREA_BLOCKS = Structure("krea", {"block": "block"}, ("blocks", "txtfusion", "pe_embedder"), blocks="blocks")
 STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)
 
 

@@ -17,7 +17,7 @@ from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_p
 from .drawn import to_image
 from .inputs import Choice, CurveType, ScheduleType
 from .node import AtelierNode
-from .sampling.attach import blocks_of
+from .sampling.attach import layers_of
 from .sockets import Model, Weight
 
 CATEGORY = "ipadapter/schedules"
@@ -173,7 +173,7 @@ class IPAdapterSchedulePreview(AtelierNode):
     def run(
         cls, schedule: Schedule, family: str, model: Model | None = None, sigmas: Tensor | None = None
     ) -> io.NodeOutput:
-        blocks = LAYOUTS[family] if model is None else blocks_of(model)
+        blocks = LAYOUTS[family] if model is None else layers_of(model)
         percents = None if sigmas is None else step_percents(model, sigmas)
         image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

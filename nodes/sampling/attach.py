@@ -13,7 +13,17 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
-from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
+from ...ipadapter.sites import (
+    FLUX_BLOCKS,
+    JOINT_BLOCKS,
+    UNET,
+    Site,
+    Structure,
+    find_layers,
+    find_sites,
+    layer_blocks,
+    structure_of,
+)
 from ..host import refuse_changed_host
 from . import transformer, unet
 from .hooks import Hooks
@@ -50,6 +60,11 @@ def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
     """The layers of a model, in the order in which it runs them."""
     return layer_blocks(sites_of(model))
+
+
+def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
+    """The layers of a model in the order in which it runs them, whether or not image prompts can act in it."""
+    return find_layers(model.get_model_object("diffusion_model"))
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:

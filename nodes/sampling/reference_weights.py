@@ -18,6 +18,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
+from .call import position_of
 from .compiled import is_compiled
 from .reference_override import Biases, Level, Override
 from .riders import ModelCall, Rider
@@ -78,6 +79,14 @@ class ReferenceWeights(Rider):
         self.settings = tuple(settings)
         self.given = self.heeded = 0  # the most references that a call of this run brought, and that its model takes
         self.biases = Biases()
+
+    def read_noise_schedule(self, model_sampling: Any) -> None:
+        """Compute now what the settings need of a noise schedule: while sampling, each look-up would wait for a GPU."""
+        position = position_of(model_sampling, applying=True)
+        for setting in self.settings:
+            if setting.depends_on_sigma:
+                position.active(position.sigma(setting.start_at), setting.start_at, setting.end_at)
+                position.percent(0.0)
 
     def before_call(self, call: ModelCall) -> ModelCall:
         """The call without the references at the end that nobody hears, with an override that weighs the others."""

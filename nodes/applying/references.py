@@ -1,0 +1,60 @@
+"""From the inputs of IPAdapter Reference Weights to a model whose own reference pictures are weighed."""
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...ipadapter.checks import check_weight
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.sequences import check_takes_references
+from ...ipadapter.weights import Weights
+from ...weight_schedules.layers import LayerWeights
+from ...weight_schedules.schedule import Schedule, multiplied, of_layers
+from ..sampling.attach import attach_rider, layers_of, rider_of
+from ..sampling.reference_weights import ReferenceWeight, ReferenceWeights
+from .apply import checked_mask, checked_product
+
+MOMENTS = 1000  # of sampling, at which a schedule's weights are compared with 0
+
+
+def weigh_references(
+    model: ModelPatcher,
+    reference: int,
+    weight: float,
+    start_at: float,
+    end_at: float,
+    mask: Tensor | None = None,
+    schedule: Schedule | None = None,
+) -> ModelPatcher:
+    """A clone of an edit model in which a reference picture of its own, or all of them for number 0, are heard with a
+    weight.
+
+    Raises:
+        ModelMismatchError: the model takes no reference pictures, or ComfyUI does not say where they are.
+        AdapterError: a weight below 0, or an empty range.
+    """
+    check_takes_references(model.get_model_object("diffusion_model"))
+    if start_at > end_at:
+        raise AdapterError(
+            f"start_at ({start_at}) lies after end_at ({end_at}), so the reference would never be heard. Swap them."
+        )
+    blocks = layers_of(model)
+    own = of_layers(LayerWeights((check_weight(weight),) * len(blocks)))
+    weights = own if schedule is None else multiplied(own, schedule.resolve(blocks))
+    check_not_subtracted(checked_product(weights))
+    earlier = rider_of(model, ReferenceWeights)
+    setting = ReferenceWeight(reference, weights, start_at, end_at, checked_mask(mask))
+    rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
+    rider.read_noise_schedule(model.get_model_object("model_sampling"))
+    return attach_rider(model, rider)
+
+
+def check_not_subtracted(weights: Weights) -> None:
+    """AdapterError for weights below 0 in any layer, at any thousandth of sampling, in any frame."""
+    moments = range(1) if weights.constant else range(MOMENTS + 1)
+    layers = {weight for moment in moments for weight in weights.at(moment / MOMENTS)}
+    lowest = min(weight * frame for weight in layers for frame in weights.frames or (1.0,))
+    if lowest < 0:
+        raise AdapterError(
+            f"The product of weight and schedule goes down to {lowest:g}: a reference can be left out (0), not "
+            "subtracted."
+        )
