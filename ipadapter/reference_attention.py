@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from .weighed_attention import LOG_OF_ZERO
+from .weighed_attention import LOG_OF_ZERO, is_number
 
 Share = float | Tensor  # of all rows and tokens, or (1 or rows, 1 or tokens, 1)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (rows, tokens, channels) -> (rows, tokens, channels)
@@ -74,7 +74,7 @@ def look(
         q = matched(q, towards)
     swaps = [(one.share / over, one) for one in seen if not one.competes]
     competing = [(one.share / over, one) for one in seen if one.competes]
-    parts = [share * attend(q, _of_rows(one.k, q), _of_rows(one.v, q)) for share, one in swaps]
+    parts = [_times(share, attend(q, _of_rows(one.k, q), _of_rows(one.v, q))) for share, one in swaps]
     if competing:
         base = compete(own, q, k, v, heads, competing)
         return sum(parts, (1 - sum(share for share, _ in swaps)) * base)
@@ -107,6 +107,10 @@ def compete(
     q, keys, values = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values))
     out = scaled_dot_product_attention(q, keys, values, attn_mask=bias).transpose(1, 2).flatten(2)
     return torch.where(total > 0, out, own()) if isinstance(total, Tensor) else out
+
+
+def _times(share: Share, out: Tensor) -> Tensor:
+    return out if is_number(share, 1.0) else share * out
 
 
 def _of_rows(x: Tensor, like: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     regions,
     attention_map,
     references,
+    reference_attention,
     face_loader,
     face,
     face_crop,
@@ -70,7 +71,6 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     subtract_text,
     scores,
     study,
-    reference_attention,
     legacy,
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]

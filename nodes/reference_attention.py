@@ -45,7 +45,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                 io.Conditioning.Input(
                     "text",
                     optional=True,
-                    tooltip="What the reference shows, or an empty text. Without it: the run's negative prompt.",
+                    tooltip="What the reference shows, or an empty text. Not connected: the run's negative prompt.",
                 ),
                 inputs.attn_mask(),
                 inputs.ScheduleType.Input(
@@ -78,7 +78,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="On: the first latent of the batch is looked at by the first picture, and so on.",
+                    tooltip="On: the first picture of a batch looks at the first latent of the reference, and so on.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The model that looks at the reference.")],

@@ -107,3 +107,22 @@ def tiles(k: Kit) -> None:
     picture = k.sample(tiled[0], **words, latent_image=latent)
     k.next()
     k.save(picture)
+
+
+@lesson("style_without_an_adapter", SDXL, Demo)
+def style_without_an_adapter(k: Kit) -> None:
+    k.bare_models()
+    reference = k.picture("style")
+    k.next()
+    seen = k.add("VAEEncode", "The reference, as the model sees pictures", pixels=reference, vae=k.vae)[0]
+    k.next()
+    following = k.add("IPAdapterReferenceAttention", model=k.model, latent=seen, layers=k.looking)[0]
+    k.next()
+    words = k.conditions("a lighthouse on a cliff, waves", "house")
+    latent = k.latent()
+    k.next()
+    pictures = [
+        k.sample(model, title, **words, latent_image=latent)
+        for model, title in ((k.model, "Words alone"), (following, "With the reference"))
+    ]
+    k.sheet(pictures, ["words alone", "with the reference"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -120,27 +121,28 @@ class Looking:
         if not seen:
             return patch.own(q, k, v, options)
         self.ride.reached = True
-        return look(
-            lambda: patch.own(q, k, v, options), q, k, v, options["n_heads"], seen,
-            lambda q, k, v: model_attention(q, k, v, options),
-        )  # fmt: skip
+        own = cache(lambda: patch.own(q, k, v, options))
+        if patch.before is not None:
+            own()  # it may note what it sees, as that of Self-Attention Guidance does
+        return look(own, q, k, v, options["n_heads"], seen, lambda q, k, v: model_attention(q, k, v, options))
 
     def _seen(self, reference: RidingReference, captured: Captured, weight: float, grid: Grid, q: Tensor) -> Seen:
-        per_frame = reference.per_frame and len(captured.k) > 1
-        frames = [min(frame, len(captured.k) - 1) for frame in self.rows.indices] * len(self.rows.branches)
+        share, pictures = self._share(reference, weight, grid, q), len(captured.k)
+        how = (share, reference.competes, 1 if reference.per_frame else pictures, reference.match)
+        if pictures == 1:
+            return Seen(captured.k, captured.v, *how, captured.queries, captured.keys)
+        frames = [min(frame, pictures - 1) for frame in self.rows.indices] * len(self.rows.branches)
 
         def of_rows(x: Tensor) -> Tensor:
-            return x[frames] if per_frame else x.flatten(0, 1).unsqueeze(0)
+            return x[frames] if reference.per_frame else x.flatten(0, 1).unsqueeze(0)
 
         def averaged(found: Moments | None) -> Moments | None:
             if found is None:
                 return None
-            return Moments(*(x[frames] if per_frame else x.mean(0, keepdim=True) for x in found))
+            return Moments(*(x[frames] if reference.per_frame else x.mean(0, keepdim=True) for x in found))
 
-        return Seen(
-            of_rows(captured.k), of_rows(captured.v), self._share(reference, weight, grid, q), reference.competes,
-            1 if per_frame else len(captured.k), reference.match, averaged(captured.queries), averaged(captured.keys),
-        )  # fmt: skip
+        tokens = of_rows(captured.k), of_rows(captured.v)
+        return Seen(*tokens, *how, averaged(captured.queries), averaged(captured.keys))
 
     def _share(self, reference: RidingReference, weight: float, grid: Grid, q: Tensor) -> Share:
         rows, frames, factors = self.rows, reference.weights.frames, None

@@ -60,7 +60,9 @@ class EditModel:
     @property
     def known(self) -> bool:
         """Whether this release of ComfyUI has the model, and gives it references."""
-        return hasattr(comfy.supported_models, self.name) and "ref_latents" in signature(network(self).forward).parameters
+        return (
+            hasattr(comfy.supported_models, self.name) and "ref_latents" in signature(network(self).forward).parameters
+        )
 
 
 METHOD = "reference_latents_method"

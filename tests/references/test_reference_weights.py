@@ -121,7 +121,10 @@ def test_weights_multiply_in_any_order_and_two_runs_are_equal(kind, references, 
     assert gap(latents, sample(model_of(kind), kind, references, cfg=3.0)) > 1e-4
     assert latents.equal(sample(one, kind, references, cfg=3.0))
     assert gap(sample(weighed(kind, second, first), kind, references, cfg=3.0), latents) < ROUNDING
-    thrice = [sample(weighed(kind, *nodes), kind, references) for nodes in ([{"weight": 0.3}], [{"weight": 0.5}, {"weight": 0.6}])]
+    thrice = [
+        sample(weighed(kind, *nodes), kind, references)
+        for nodes in ([{"weight": 0.3}], [{"weight": 0.5}, {"weight": 0.6}])
+    ]
     assert gap(thrice[1], thrice[0]) < ROUNDING
 
 
