@@ -1,19 +1,19 @@
 """A self-attention of a UNet while a reference rides along: in the reference's own call, and in the picture's calls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from ...ipadapter.image_prompt import NEGATIVE, Rows
 from ...ipadapter.reference_attention import Moments, Seen, Share, look, moments
-from ...ipadapter.sites import Address, Site
+from ...ipadapter.sites import Address
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
 from .arranged import Grid, mask_of_rows
+from .patches import SelfAttentionPatch
 from .unet import text_attention as model_attention
 
 if TYPE_CHECKING:
@@ -65,25 +65,11 @@ class Captured(NamedTuple):
 
 
 Kept = dict[Address, Captured]
-Attention = Callable[["SelfAttentionPatch", Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
 
 
-@dataclass(frozen=True, eq=False)
-class SelfAttentionPatch:
-    """Replaces one self-attention in one model call, around the patch that was there before."""
-
-    site: Site
-    attend: Attention
-    before: Any
-
-    # A compiled graph ends before this and goes on after it.
-    @torch.compiler.disable
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return self.attend(self, q, k, v, options)
-
-    def own(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        """What the attention gives without references."""
-        return (self.before or model_attention)(q, k, v, options)
+def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    """What a self-attention gives without references."""
+    return (patch.before or model_attention)(q, k, v, options)
 
 
 @dataclass(eq=False)
@@ -97,7 +83,7 @@ class Capture:
         if k.shape[1] == q.shape[1]:  # some blocks of upscaling models attend to the text instead
             both = (moments(q), moments(k)) if self.wants_moments else (None, None)
             self.kept[patch.site.address] = Captured(k, v, *both)
-        return patch.own(q, k, v, options)
+        return own_attention(patch, q, k, v, options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +105,9 @@ class Looking:
                 if share[site.layer] and site.address in self.kept[reference]
             ]
         if not seen:
-            return patch.own(q, k, v, options)
+            return own_attention(patch, q, k, v, options)
         self.ride.reached = True
-        own = cache(lambda: patch.own(q, k, v, options))
+        own = cache(lambda: own_attention(patch, q, k, v, options))
         if patch.before is not None:
             own()  # it may note what it sees, as that of Self-Attention Guidance does
         return look(own, q, k, v, options["n_heads"], seen, lambda q, k, v: model_attention(q, k, v, options))

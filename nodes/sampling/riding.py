@@ -20,9 +20,9 @@ from ...ipadapter.cache import serial, tensor_bytes
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
 from .backend import OVERRIDE
-from .compiled import graph_keyword, is_compiled
-from .looking import Attention, Capture, Kept, Looking, RidingReference, SelfAttentionPatch, Text
-from .patches import KEY
+from .compiled import graph_keyword, is_compiled, serving_graphs
+from .looking import Capture, Kept, Looking, RidingReference, Text
+from .patches import KEY, SelfAttentionPatch
 from .riders import ModelCall, Rider
 from .store import Store
 
@@ -146,15 +146,16 @@ class Ride(Rider):
         own = self._patched(own, [shares], capture.attend)
         if is_compiled(model, call.options):
             conds[graph_keyword(own)] = None
-        model._apply_model(noised, t, transformer_options=own, **conds)
+        with serving_graphs(own):
+            model._apply_model(noised, t, transformer_options=own, **conds)
 
-    def _patched(self, options: dict[str, Any], shares: Any, attend: Attention) -> dict[str, Any]:
+    def _patched(self, options: dict[str, Any], shares: Any, attend: Any) -> dict[str, Any]:
         """Options with a patch on every self-attention where one of these references has a share."""
         replaced = options.get("patches_replace", {})
         present = replaced.get("attn1", {})
         ours = {
-            site.address: SelfAttentionPatch(site, attend, present.get(site.address, present.get(site.block)))
-            for site in self.sites
+            site.address: SelfAttentionPatch(site, number, attend, present.get(site.address, present.get(site.block)))
+            for number, site in enumerate(self.sites)
             if any(share[site.layer] for share in shares)
         }
         return {**options, "patches_replace": {**replaced, "attn1": {**present, **ours}}}
