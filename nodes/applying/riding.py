@@ -15,10 +15,7 @@ from ...ipadapter.sites import UNET, Site, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
-from ..sampling.attach import attach_rider, rider_of
-from ..sampling.call import position_of
-from ..sampling.looking import RidingReference, Text
-from ..sampling.riding import Ride
+from ..sampling.riding import RidingReference, Text, attach_reference
 from .apply import checked_mask
 
 SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
@@ -88,13 +85,7 @@ def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks:
         negative=checked_share(looks.negative, "negative"),
         per_frame=looks.per_frame,
     )
-    position = position_of(model.get_model_object("model_sampling"), applying=True)
-    for percent in (reference.start_at, reference.end_at):  # now: while sampling on a GPU each one waits for the device
-        position.sigma(percent)
-    if not reference.weights.constant:
-        position.percent(0.0)
-    earlier = rider_of(model, Ride)
-    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
+    return attach_reference(model, reference, sites)
 
 
 def sites_of_pictures(unet: Any) -> tuple[Site, ...]:

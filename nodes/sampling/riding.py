@@ -13,17 +13,21 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.samplers import encode_model_conds
 from torch import Tensor
 
 from ...ipadapter.cache import serial, tensor_bytes
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
+from .attach import attach_rider, rider_of
 from .backend import OVERRIDE
+from .call import position_of
 from .compiled import graph_keyword, is_compiled, serving_graphs
 from .looking import Capture, Kept, Looking, RidingReference, Text
 from .patches import KEY, SelfAttentionPatch
 from .riders import ModelCall, Rider
+from .run import tiled_notes
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,17 @@ LARGE_REFERENCE = (
     "A reference of {reference} latent pixels is more than {times} times as large as the picture of {picture}, and its "
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
+
+
+def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Sequence[Site]) -> ModelPatcher:
+    """A clone of a model that looks at one more reference; `sites` are the transformer blocks of its UNet."""
+    position = position_of(model.get_model_object("model_sampling"), applying=True)
+    for percent in (reference.start_at, reference.end_at):  # now: while sampling on a GPU each one waits for the device
+        position.sigma(percent)
+    if not reference.weights.constant:
+        position.percent(0.0)
+    earlier = rider_of(model, Ride)
+    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
 
 
 @dataclass(eq=False)
@@ -110,6 +125,8 @@ class Ride(Rider):
                 call.say([LARGE_REFERENCE.format(**sizes, times=LARGE)])
             if reference.negative != 1 and notes.get("cfg") == 1:
                 call.say([NO_NEGATIVE_ROWS])
+            if reference.mask is not None:
+                call.say(tiled_notes(call.options, call.plan.call))
 
     def _captured(self, reference: RidingReference, shares: Sequence[float], sigma: float, call: ModelCall) -> Kept:
         """Keys and values of a reference at a sigma, computed where they are not those of this step already."""

@@ -68,10 +68,10 @@ def one_backend(monkeypatch):
 
 # How many operations a layer of the picture's run gets more, and at most how many calls of Python functions.
 CASES: dict[str, tuple[dict[str, Any], int, int]] = {
-    "all of the attention": ({}, 2, 27),  # the attention to the reference is in place of the picture's own
-    "a part of it": ({"weight": 0.7}, 17, 38),
-    "a mask": ({"mask": half_mask()}, 23, 43),
-    "compete": ({"weight": 0.5, "competes": True}, 16, 44),
+    "all of the attention": ({}, 2, 30),  # the attention to the reference is in place of the picture's own
+    "a part of it": ({"weight": 0.7}, 17, 41),
+    "a mask": ({"mask": half_mask()}, 23, 46),
+    "compete": ({"weight": 0.5, "competes": True}, 16, 47),
 }
 
 
