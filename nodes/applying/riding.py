@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...ipadapter.checks import check_weight, is_finite
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.sites import UNET, Site, layer_blocks
+from ...ipadapter.sites import UNET, Site, find_sites, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
@@ -96,7 +96,7 @@ def sites_of_pictures(unet: Any) -> tuple[Site, ...]:
             f"In this model ({name}) nothing tells a patch where its self-attention is. IPAdapter Reference Attention "
             f"works with {SUPPORTED}."
         )
-    sites = UNET.sites(unet)
+    sites = find_sites(unet)
     if any(site.along_frames for site in sites):
         raise ModelMismatchError(
             f"This model ({name}) makes videos: its self-attentions along the frames stand at the same address as "

@@ -7,7 +7,7 @@ keyword of that call says which cross-attentions are patched, because guards on 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...ipadapter.cache import serial
+from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
 from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch
 
@@ -109,6 +110,19 @@ def with_empty_output(model: Any, control: Any) -> Any:
         return control
     given = control or {}
     return {**given, "output": [*given.get("output", []), None]}
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Run models without their graphs, for calls with an attention override: no guard tells a graph that was traced
+    with an override from one without. AdapterError where PyTorch cannot leave graphs out.
+    """
+    set_stance = getattr(torch.compiler, "set_stance", None)
+    if set_stance is None:
+        raise AdapterError(
+            "In a compiled model, references can be weighed with PyTorch 2.6 or later, and this is "
+            f"{torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
+        )
+    return set_stance("force_eager")
 
 
 def _patches(options: Mapping[str, Any]) -> Mapping[Any, Any]:

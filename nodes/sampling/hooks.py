@@ -6,6 +6,7 @@ names, since other packs' wrappers may pass them by keyword.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,14 @@ from torch import Tensor
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from .call import Call, position_of
-from .compiled import graph_keyword, is_compiled, patched_everywhere, serving_graphs, with_empty_output
+from .compiled import (
+    graph_keyword,
+    is_compiled,
+    patched_everywhere,
+    serving_graphs,
+    uncompiled,
+    with_empty_output,
+)
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
@@ -99,11 +107,15 @@ class Hooks:
         for rider in self.riders:
             call = rider.before_call(call)
         options, kwargs = call.options, call.conds
-        options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
-        if is_compiled(model, options):
+        compiled = is_compiled(model, options)
+        if not self.prompts:  # the graph of the model without us serves such calls
+            options = {name: value for name, value in options.items() if name != KEY}
+        else:
+            options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
+        if self.prompts and compiled:
             options = patched_everywhere(options, self.idle)
             kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
-        with serving_graphs(options):
+        with serving_graphs(options), uncompiled() if compiled and call.overrides else nullcontext():
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True

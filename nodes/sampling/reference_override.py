@@ -75,8 +75,6 @@ class Override:
         self.network, self.say, self.before = call.model.diffusion_model, call.say, call.options.get(OVERRIDE)
         self.levels, self.picture, self.sizes, self.biases = levels, picture, sizes, biases
 
-    # A compiled graph ends before this and goes on after it: which weights act is decided in every call.
-    @torch.compiler.disable
     def __call__(
         self,
         function: Callable[..., Tensor],

@@ -19,7 +19,6 @@ from ...weight_schedules.position import SamplingPosition
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
 from .call import position_of
-from .compiled import is_compiled
 from .reference_override import Biases, Level, Override
 from .riders import ModelCall, Rider
 from .run import tiled_notes
@@ -101,12 +100,11 @@ class ReferenceWeights(Rider):
         conds = {key: value for key, value in call.conds.items() if key != "ref_latents"}
         if count:
             conds["ref_latents"] = references[:count]
-        # A compiled graph freezes whether there is an override, so there it is always the same.
-        if all(level.natural for level in levels[:count]) and not (count and is_compiled(call.model, call.options)):
+        if all(level.natural for level in levels[:count]):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
         override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.biases)
-        return replace(call, conds=conds, options={**call.options, OVERRIDE: override})
+        return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 
     def begin_run(self) -> None:
         self.given = self.heeded = 0

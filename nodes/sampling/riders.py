@@ -21,7 +21,8 @@ class ModelCall:
     `model` is ComfyUI's BaseModel, `x` the noised latents (rows, channels, ...), `t` the sigma of every row, `conds`
     the keyword arguments that conditionings became (`ref_latents` among them). `plan` holds what the rows are, the
     store of this run's tensors, and the position in sampling; `say` shows notes on the node that samples, each once in
-    a run.
+    a run. A rider that puts an attention override into the options says so by `overrides`: then a compiled model runs
+    without its graphs.
     """
 
     model: Any
@@ -31,6 +32,7 @@ class ModelCall:
     conds: dict[str, Any]
     plan: Plan
     say: Callable[[Sequence[str]], None]
+    overrides: bool = False
 
 
 class Rider(ABC):

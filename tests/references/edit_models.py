@@ -43,7 +43,7 @@ MAGE = dict(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EditModel:
     """A model of ComfyUI: its class among the supported ones, its sizes, and what its conditionings need."""
 
@@ -60,9 +60,9 @@ class EditModel:
     @property
     def known(self) -> bool:
         """Whether this release of ComfyUI has the model, and gives it references."""
-        return (
-            hasattr(comfy.supported_models, self.name) and "ref_latents" in signature(network(self).forward).parameters
-        )
+        if not hasattr(comfy.supported_models, self.name):
+            return False
+        return "ref_latents" in signature(network(self).forward).parameters
 
 
 METHOD = "reference_latents_method"
@@ -86,9 +86,6 @@ def model_of(kind: EditModel) -> ModelPatcher:
     seed_weights(model.diffusion_model, 1)
     device = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=device)
-
-
-EditModel.__hash__ = lambda self: hash((self.name, self.layers))  # type: ignore[method-assign]  # its dicts have none
 
 
 def network(kind: EditModel) -> Any:
@@ -125,13 +122,14 @@ def sample(
 
 
 def attentions(model: ModelPatcher, see: Callable[[Tensor, Tensor, Any], None]) -> ModelPatcher:
-    """A clone that shows every attention's queries, keys and mask, as another pack's override would."""
+    """A clone with another pack's override, which sees the queries, keys and mask of every attention that it gets."""
     clone = model.clone()
-    options = clone.model_options["transformer_options"]
 
-    def override(function: Any, q: Tensor, k: Tensor, v: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        see(q, k, kwargs.get("transformer_options"))
-        return function(q, k, v, *args, **kwargs)
+    def override(
+        function: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        see(q, k, mask)
+        return function(q, k, v, heads, mask, **more)
 
-    options["optimized_attention_override"] = override
+    clone.model_options["transformer_options"]["optimized_attention_override"] = override
     return clone

@@ -55,7 +55,13 @@ def changes(a: Tensor, b: Tensor) -> bool:
 
 def test_a_reference_acts_whatever_its_shape_and_its_layers(bare, ridden):
     assert changes(ridden, bare)
-    for looks in ({"size": (4, 12)}, {"images": 2}, {"layers": "late"}, {"competes": True, "weight": 0.5}):
+    cases: list[dict[str, Any]] = [
+        {"size": (4, 12)},
+        {"images": 2},
+        {"layers": "late"},
+        {"competes": True, "weight": 0.5},
+    ]
+    for looks in cases:
         assert changes(sample(ride(**looks), steps=2), bare), looks
 
 
@@ -86,7 +92,7 @@ def test_shares_add_up_in_any_order():
     for competes in (False, True):
         one = whole if not competes else sample(ride(weight=0.8, competes=True), steps=2)
         weight = 0.8 if competes else 1.0
-        how = {"weight": weight, "competes": competes}
+        how: dict[str, Any] = {"weight": weight, "competes": competes}
         halves = ride(ride(mask=left(), **how), mask=1 - left(), **how)
         assert same(sample(halves, steps=2), one)
         both = (ride(ride(seed=1, weight=0.6), seed=2, weight=0.3), ride(ride(seed=2, weight=0.3), seed=1, weight=0.6))
@@ -123,7 +129,10 @@ def test_the_model_runs_once_a_step_on_a_reference(monkeypatch):
         return plain(x, *args, **kwargs)
 
     monkeypatch.setattr(MODEL.model, "_apply_model", counted)
-    for looks, expected in (({}, [1, 2] * 4), ({"end_at": 0.5}, [1, 2] * 2 + [2] * 2), ({"images": 3}, [3, 2] * 4)):
+    cases: list[tuple[dict[str, Any], list[int]]] = [
+        ({}, [1, 2] * 4), ({"end_at": 0.5}, [1, 2] * 2 + [2] * 2), ({"images": 3}, [3, 2] * 4)
+    ]  # fmt: skip
+    for looks, expected in cases:
         calls.clear()
         sample(ride(**looks), steps=4)
         assert calls == expected, looks
@@ -142,7 +151,8 @@ def test_rows_of_a_batch_get_what_each_gets_alone():
         with torch.inference_mode():
             return made.sample(x, torch.zeros_like(x), comfy.samplers.ksampler("euler"), sigmas, seed=5)
 
-    for how in ({}, {"negative": 0.5}, {"mask": left()}):
+    hows: list[dict[str, Any]] = [{}, {"negative": 0.5}, {"mask": left()}]
+    for how in hows:
         model = ride(**how)
         alone = torch.cat([drawn(model, noise[i : i + 1]) for i in range(2)])
         assert same(drawn(model, noise), alone)
