@@ -122,6 +122,8 @@ ATTENDING = (
     ),
     Need(FLUX_LAYERS, "", "queries before their rotation, which are rotated back", texts=('"attn1_patch"',),
          since="0.18.2"),
+    Need(BASE, "", "weights of reference pictures", texts=('"ref_latents"',)),
+    Need(FLUX_MODEL, "", "weights of reference pictures by layer in Flux", texts=('"block_type"', '"block_index"')),
     Need("comfy_api/torch_helpers/torch_compile.py", "COMPILE_KEY", "image prompts behind TorchCompileModel",
          texts=('COMPILE_KEY = "torch.compile"',)),
 )  # fmt: skip

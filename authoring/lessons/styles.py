@@ -114,7 +114,10 @@ def style_without_an_adapter(k: Kit) -> None:
     k.bare_models()
     reference = k.picture("style")
     k.next()
-    seen = k.add("VAEEncode", "The reference, as the model sees pictures", pixels=reference, vae=k.vae)[0]
+    width, height = k.size
+    sizes = {"width": width, "height": height, "upscale_method": "area", "crop": "center"}
+    small = k.add("ImageScale", "As large as the canvas", image=reference, **sizes)
+    seen = k.add("VAEEncode", "As the model sees pictures", pixels=small[0], vae=k.vae)[0]
     k.next()
     following = k.add("IPAdapterReferenceAttention", model=k.model, latent=seen, layers=k.looking)[0]
     k.next()
