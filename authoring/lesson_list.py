@@ -16,8 +16,8 @@ PAGE, README = ROOT / "docs" / "lessons.md", ROOT / "README.md"
 CHAPTERS: dict[str, tuple[str, ...]] = {
     "First": ("try_it", "style_reference_and_text", "with_and_without", "style_and_text_balanced"),
     "The look of a picture": (
-        "style_and_composition", "style_without_the_subject", "photo_to_cartoon", "noise_and_negative",
-        "wide_picture_in_tiles",
+        "style_and_composition", "style_without_the_subject", "style_without_an_adapter", "photo_to_cartoon",
+        "noise_and_negative", "wide_picture_in_tiles",
     ),
     "People": (
         "same_person", "face_plus_v2_and_lora", "face_and_normal_map", "face_free_for_commercial_use",

@@ -24,12 +24,17 @@ class Kit(Canvas):
     size = (512, 512)  # of the canvas
     wide = (768, 512)
     cell = 192  # pixels of a picture on a large sheet
+    looking = "late"  # layers where a picture looks at a reference that rides along
     sampling: dict[str, Any]
     adapters: dict[str, str]
     begin: tuple[str, str]  # first words of every note, English and Chinese
 
     def models(self, adapter: str = "plus") -> None:
         """The loaders."""
+        raise NotImplementedError
+
+    def bare_models(self) -> None:
+        """The loaders of a lesson that needs no adapter."""
         raise NotImplementedError
 
     def picture(self, name: str, title: str = "Reference") -> Link:
@@ -127,9 +132,12 @@ class StableDiffusion(Kit):
     def adapter(self, name: str) -> Link:
         return self.load("IPAdapterModelLoader", "ipadapter_file", self.adapters[name])[0]
 
-    def models(self, adapter: str = "plus") -> None:
+    def bare_models(self) -> None:
         checkpoint = self.load("CheckpointLoaderSimple", "ckpt_name", self.checkpoint)
         self.model, self.clip, self.vae = (checkpoint[slot] for slot in range(3))
+
+    def models(self, adapter: str = "plus") -> None:
+        self.bare_models()
         self.ipadapter = self.adapter(adapter)
         self.vision = self.load("CLIPVisionLoader", "clip_name", self.encoder)[0]
 
@@ -172,6 +180,7 @@ class Demo(Kit):
         "点 **运行**：随插件附带的微型模型几秒钟就能画完，不用下载。它们只认识上面这十个英文词。",
     )
     cell = 96
+    looking = "all"
     size = wide = (96, 96)  # the only size they were trained on
     sampling = SAMPLER
     adapters = {name: name for name in ("standard", "plus")}
@@ -183,6 +192,9 @@ class Demo(Kit):
     def models(self, adapter: str = "plus") -> None:
         loaded = self.add("IPAdapterDemoLoader", adapter=adapter if adapter in self.adapters else "plus")
         self.model, self.vision, self.ipadapter, self.vae = (loaded[slot] for slot in range(4))
+
+    def bare_models(self) -> None:
+        self.models()
 
     def picture(self, name: str, title: str = "Reference") -> Link:
         return self.add("IPAdapterDemoReference", title, picture=self.pictures[name])[0]

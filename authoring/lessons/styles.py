@@ -107,3 +107,25 @@ def tiles(k: Kit) -> None:
     picture = k.sample(tiled[0], **words, latent_image=latent)
     k.next()
     k.save(picture)
+
+
+@lesson("style_without_an_adapter", SDXL, Demo)
+def style_without_an_adapter(k: Kit) -> None:
+    k.bare_models()
+    reference = k.picture("style")
+    k.next()
+    width, height = k.size
+    sizes = {"width": width, "height": height, "upscale_method": "area", "crop": "center"}
+    small = k.add("ImageScale", "As large as the canvas", image=reference, **sizes)
+    seen = k.add("VAEEncode", "As the model sees pictures", pixels=small[0], vae=k.vae)[0]
+    k.next()
+    following = k.add("IPAdapterReferenceAttention", model=k.model, latent=seen, layers=k.looking)[0]
+    k.next()
+    words = k.conditions("a lighthouse on a cliff, waves", "house")
+    latent = k.latent()
+    k.next()
+    pictures = [
+        k.sample(model, title, **words, latent_image=latent)
+        for model, title in ((k.model, "Words alone"), (following, "With the reference"))
+    ]
+    k.sheet(pictures, ["words alone", "with the reference"])

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...ipadapter.cache import serial
 from ...ipadapter.errors import AdapterError
-from .patches import ALIVE, KEY, AttentionPatch
+from ...ipadapter.sites import Site
+from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch
 
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
 
@@ -33,6 +34,24 @@ class _Running:
     def patches(self) -> dict[int, AttentionPatch]:
         patches = _patches(self.options).values()
         return {patch.number: patch for patch in patches if isinstance(patch, AttentionPatch)}
+
+    @cached_property
+    def self_attentions(self) -> dict[int, SelfAttentionPatch]:
+        patches = self.options.get("patches_replace", {}).get("attn1", {}).values()
+        return {patch.number: patch for patch in patches if isinstance(patch, SelfAttentionPatch)}
+
+    def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> dict[str, Any]:
+        """What ComfyUI tells a patch at a site."""
+        return {
+            **self.options,
+            "block": site.block,
+            "block_index": site.position,
+            "transformer_index": site.layer,
+            "activations_shape": [len(q), q.shape[-1], height, width],
+            "n_heads": heads,
+            "dim_head": q.shape[-1] // heads,
+            "attn_precision": precision,
+        }
 
 
 _running: ContextVar[_Running | None] = ContextVar("running", default=None)
@@ -66,16 +85,18 @@ def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch
 
 
 def graph_keyword(options: Mapping[str, Any]) -> str:
-    """A keyword for the model call that differs where another graph is needed, which is where foreign patches do, and
-    where other blocks of a transformer are replaced.
+    """A keyword for the model call that differs where another graph is needed, which is where foreign patches do,
+    where image prompts came or went, and where other blocks of a transformer or other self-attentions are replaced.
     """
     marks = [
         (str(address), serial(patch))
         for address, patch in _patches(options).items()
         if not isinstance(patch, AttentionPatch)
     ]
-    blocks = sorted(str(key) for key in options.get("patches_replace", {}).get("dit", {}))
-    return f"{KEY} {sorted(marks)} {blocks}"
+    replaced = options.get("patches_replace", {})
+    blocks = sorted(str(key) for kind in ("dit", "attn1") for key in replaced.get(kind, {}))
+    prompts = any(isinstance(patch, AttentionPatch) for patch in _patches(options).values())
+    return f"{KEY} {prompts} {sorted(marks)} {blocks}"
 
 
 def with_empty_output(model: Any, control: Any) -> Any:
@@ -138,19 +159,35 @@ def _attend(
             "A compiled model with image prompts was called around ComfyUI's apply_model, so it is not known which "
             "prompts act. Sample it with a ComfyUI sampler, or without torch.compile."
         )
-    options = {
-        **running.options,
-        "block": patch.site.block,
-        "block_index": patch.site.position,
-        "transformer_index": patch.site.layer,
-        "activations_shape": [len(q), q.shape[-1], height, width],
-        "n_heads": heads,
-        "dim_head": q.shape[-1] // heads,
-        "attn_precision": precision,
-    }
+    options = running.options_at(patch.site, q, heads, height, width, precision)
     return patch.attend(q, k, v, options).contiguous()
 
 
 @_attend.register_fake
 def _like_queries(q: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(q)
+
+
+@torch.library.custom_op(
+    f"{KEY}::look",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, int number, int heads, SymInt height, SymInt width, ScalarType? precision) "
+    "-> Tensor",
+    **_TAGS,
+)
+def _look(
+    q: Tensor, k: Tensor, v: Tensor, number: int, heads: int, height: int, width: int, precision: torch.dtype | None
+) -> Tensor:
+    running = _running.get()
+    if running is None or number not in running.self_attentions:
+        raise RuntimeError(
+            "A compiled model with a riding reference was called around ComfyUI's apply_model, so it is not known what "
+            "acts. Sample it with a ComfyUI sampler, or without torch.compile."
+        )
+    patch = running.self_attentions[number]
+    options = running.options_at(patch.site, q, heads, height, width, precision)
+    # The graph may write something else into the memory of keys and values that are kept.
+    return patch.attend(q, k.clone(), v.clone(), options).contiguous()
+
+
+_look.register_fake(_like_queries)

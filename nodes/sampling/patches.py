@@ -2,7 +2,9 @@
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -91,3 +93,27 @@ class AttentionPatch(OwnPatch, ABC):
         return torch.ops.ipadapter_atelier.attend(
             q, k, v, self.number, self.identity, options["n_heads"], height, width, precision
         )
+
+
+@dataclass(frozen=True, eq=False)
+class SelfAttentionPatch:
+    """Replaces one self-attention in one model call, around the patch that was there before (None without one).
+
+    `attend_at` is what references make of it. A compiled graph calls the patch as one operation (see compiled.py).
+    """
+
+    site: Site
+    number: int  # of the site
+    attend_at: Callable[["SelfAttentionPatch", Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
+    before: Any
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        """The output of the self-attention, (rows, tokens, channels) like the projected queries."""
+        return self.attend_at(self, q, k, v, options)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return self.attend(q, k, v, options)
+        height, width = options["activations_shape"][-2:]
+        precision = options.get("attn_precision")
+        return torch.ops.ipadapter_atelier.look(q, k, v, self.number, options["n_heads"], height, width, precision)

@@ -18,7 +18,9 @@ def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str
 
 
 def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
-    """What a guider's conditionings are: their branches by the names that it gives them, and their areas."""
+    """What a guider's conditionings are: their branches by the names that it gives them, their areas, its CFG, and the
+    conditioning that a riding reference reads where it has none of its own.
+    """
     conds = {_uuids(conds): _branch(name, conds) for name, conds in guider.conds.items() if conds}
     areas = {
         cond["uuid"]: _flat(cond["area"])
@@ -26,7 +28,8 @@ def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
         for cond in conds or ()
         if cond.get("area") is not None
     }
-    return {"conds": conds, "areas": areas, "canvas": canvas}
+    text = next((conds[0] for conds in (guider.conds.get("negative"), *guider.conds.values()) if conds), None)
+    return {"conds": conds, "areas": areas, "canvas": canvas, "cfg": getattr(guider, "cfg", None), "text": text}
 
 
 def branches_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ import torch._dynamo
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from torch._dynamo.utils import counters
 
+from pack.nodes.applying.riding import Looks, ride_along
 from performance.rig import Rig, half_mask, patches_of
+from test_nodes_pack import standins
 
 RIG = Rig("two layers")  # the fewest: tracing takes a second for each
 
@@ -86,3 +88,18 @@ def test_a_graph_called_around_the_samplers_says_so():
 def test_cuda_graphs_leave_the_image_attention_out():
     """Replaying it would bring back the keys and values of the run that was recorded."""
     assert torch.Tag.cudagraph_unsafe in torch.ops.ipadapter_atelier.attend.default.tags
+
+
+def test_riding_references_are_followed_in_every_step_and_layer():
+    model = RIG.bare()
+
+    def ride(under, **looks):
+        latent = {"samples": standins.seeded((1, 4, 8, 8), 3)}
+        return ride_along(under, latent, None, Looks(**{"layers": "all"} | looks))
+
+    assert same(model)
+    for changed in (ride(model), ride(model, weight=0.5, start_at=0.4), ride(RIG.follow(model)), model, ride(model)):
+        assert same(changed)
+    around = ride(TorchCompileModel.execute(model, "eager").args[0], start_at=0.4)
+    assert torch.equal(RIG.sample(around, steps=4), RIG.sample(ride(model, start_at=0.4), steps=4))
+    assert not counters["graph_break"]

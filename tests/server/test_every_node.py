@@ -275,3 +275,16 @@ def test_no_node_is_left_out(server):
         written |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     assert carried <= ours
     assert ours - written == set()
+
+
+# Without an adapter
+
+
+def test_a_reference_that_rides_along_is_looked_at_in_the_layers_of_its_schedule(server):
+    w = Wiring(server)
+    pixels = w.graph.add("ImageScale", image=w.image(), upscale_method="area", width=64, height=64, crop="disabled")
+    encoded = w.graph.add("VAEEncode", pixels=pixels[0], vae=w.graph.add("TestVae", family="sd15")[0])
+    constant = {"layers": "linear", "steps": "constant", "low": 0.0, "high": 1.0, "start": 0.0, "end": 1.0}
+    late = w.graph.add("IPAdapterWeightSchedule", **constant, layer_text="10-15:1")
+    one = w.add("IPAdapterReferenceAttention", latent=encoded[0])
+    w.same(one[0], w.add("IPAdapterReferenceAttention", latent=encoded[0], layers="all", schedule=late[0])[0], steps=2)

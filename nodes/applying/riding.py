@@ -1,0 +1,166 @@
+"""From the inputs of IPAdapter Reference Attention to a model with a riding reference, or to what is wrong in them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+from comfy.model_patcher import ModelPatcher
+from comfy.sampler_helpers import convert_cond
+from torch import Tensor
+
+from ...ipadapter.checks import check_weight, is_finite
+from ...ipadapter.errors import AdapterError, ModelMismatchError
+from ...ipadapter.sites import UNET, Site, find_sites, layer_blocks
+from ...ipadapter.weights import Weights
+from ...weight_schedules.layers import LayerWeights
+from ...weight_schedules.schedule import Schedule, of_layers
+from ..sampling.riding import RidingReference, Text, attach_reference
+from .apply import checked_mask
+
+SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
+
+
+def late_layers(unet: Any, sites: Sequence[Site]) -> list[int]:
+    """The layers on a UNet's way out whose grid has at least half as many rows as the latent.
+
+    Of SDXL and Kolors these are layers 8-10, where Visual Style Prompting and StyleKeeper act (arXiv:2402.12974,
+    arXiv:2510.06827); of SD1.5 and SD2 layers 10-15.
+    """
+    halvings = sum(isinstance(part, Downsample) for block in unet.input_blocks for part in block)
+    doublings = [0]
+    for block in unet.output_blocks:
+        doublings.append(doublings[-1] + sum(isinstance(part, Upsample) for part in block))
+    blocks = enumerate(layer_blocks(sites))
+    return [layer for layer, (part, n) in blocks if part == "output" and halvings - doublings[n] <= 1]
+
+
+def every_layer(unet: Any, sites: Sequence[Site]) -> list[int]:
+    return list(range(len(layer_blocks(sites))))
+
+
+LAYERS = {"late": late_layers, "all": every_layer}
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How a picture looks at a reference, as the node's inputs say it; see RidingReference."""
+
+    weight: float = 1.0
+    layers: str = "late"
+    start_at: float = 0.0
+    end_at: float = 1.0
+    mask: Tensor | None = None
+    schedule: Schedule | None = None
+    competes: bool = False
+    match: float = 0.0
+    negative: float = 1.0
+    per_frame: bool = False
+
+
+def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks: Looks) -> ModelPatcher:
+    """A clone of a model whose self-attention looks at one more reference; what can be wrong is said here.
+
+    Raises:
+        ModelMismatchError: the model is not a UNet for pictures.
+        AdapterError: the latent is not of this model, or a number is no share of the attention.
+    """
+    unet = model.get_model_object("diffusion_model")
+    sites = sites_of_pictures(unet)
+    if looks.start_at > looks.end_at:
+        raise AdapterError(
+            f"start_at ({looks.start_at}) lies after end_at ({looks.end_at}), so the reference would never act. "
+            "Swap them."
+        )
+    channels: Any = model.get_model_object("latent_format").latent_channels
+    reference = RidingReference(
+        latent=checked_latent(latent, channels),
+        weights=shares(looks, unet, sites),
+        start_at=looks.start_at,
+        end_at=looks.end_at,
+        text=None if text is None else checked_text(text, sites[0].context_dim),
+        mask=checked_mask(looks.mask),
+        competes=looks.competes,
+        match=checked_share(looks.match, "match"),
+        negative=checked_share(looks.negative, "negative"),
+        per_frame=looks.per_frame,
+    )
+    return attach_reference(model, reference, sites)
+
+
+def sites_of_pictures(unet: Any) -> tuple[Site, ...]:
+    """The transformer blocks of a UNet for pictures; ModelMismatchError for any other model."""
+    name = type(unet).__name__
+    if not UNET.fits(unet):
+        raise ModelMismatchError(
+            f"In this model ({name}) nothing tells a patch where its self-attention is. IPAdapter Reference Attention "
+            f"works with {SUPPORTED}."
+        )
+    sites = find_sites(unet)
+    if any(site.along_frames for site in sites):
+        raise ModelMismatchError(
+            f"This model ({name}) makes videos: its self-attentions along the frames stand at the same address as "
+            f"those of the pictures. IPAdapter Reference Attention works with {SUPPORTED}."
+        )
+    return sites
+
+
+def shares(looks: Looks, unet: Any, sites: Sequence[Site]) -> Weights:
+    """The share of a reference in every layer: the weight in the chosen layers, or times what a schedule says."""
+    weight, blocks = checked_share(looks.weight, "weight"), layer_blocks(sites)
+    if looks.schedule is None:
+        chosen = LAYERS[looks.layers](unet, sites)
+        if not chosen:
+            raise ModelMismatchError(f"This {type(unet).__name__} has no {looks.layers} layers. Choose layers: all.")
+        return of_layers(LayerWeights(tuple(weight * (layer in chosen) for layer in range(len(blocks)))))
+    weights = looks.schedule.scaled(weight).resolve(blocks)
+    if weights.swapped:
+        raise AdapterError(
+            "The schedule has a precise weight type, which pushes the reference away in some layers. A share of the "
+            "self-attention cannot be pushed away: choose another weight type, or write the layers as a text."
+        )
+    for percent in (0.0, 0.25, 0.5, 0.75, 1.0):
+        for number in (min(weights.at(percent)), max(weights.largest(0.0, 1.0))):
+            checked_share(number * max(weights.frames, default=1.0), "The product of weight and schedule")
+    return weights
+
+
+def checked_share(value: float, name: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= check_weight(value, name) <= 1:
+        raise AdapterError(f"{name} is {value:g}: it is a share of the attention, 0 is none and 1 is all of it.")
+    return float(value)
+
+
+def checked_latent(latent: Mapping[str, Any], channels: int) -> Tensor:
+    """The latents of pictures (images, channels, height, width) in a LATENT."""
+    samples = latent.get("samples") if isinstance(latent, Mapping) else None
+    if not isinstance(samples, Tensor) or not samples.is_floating_point():
+        raise AdapterError("latent needs the latent of a picture, from VAE Encode with this model's VAE.")
+    if samples.ndim == 5 and samples.shape[2] == 1:
+        samples = samples[:, :, 0]
+    if samples.ndim != 4 or not samples.numel():
+        raise AdapterError(
+            f"latent has the shape {tuple(samples.shape)}: expected (images, channels, height, width). For several "
+            "pictures make a batch of them, not a video."
+        )
+    if samples.shape[1] != channels:
+        raise AdapterError(
+            f"latent has {samples.shape[1]} channels, and this model works on {channels}. Encode the picture with this "
+            "model's VAE."
+        )
+    if not is_finite(samples):
+        raise AdapterError("latent holds values that are not numbers (NaN or infinite): the VAE went wrong.")
+    return samples.detach()
+
+
+def checked_text(text: Any, width: int) -> Text:
+    """The first entry of a CONDITIONING, as samplers have it."""
+    if not text or not isinstance(text[0][0], Tensor):
+        raise AdapterError("text is an empty conditioning. Connect a CLIP Text Encode, or leave it open.")
+    if text[0][0].shape[-1] != width:
+        raise AdapterError(
+            f"text is {text[0][0].shape[-1]} wide, and this model reads texts {width} wide. Encode it with this "
+            "model's CLIP."
+        )
+    return convert_cond(text[:1])[0]

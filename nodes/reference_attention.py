@@ -1,0 +1,109 @@
+"""A reference for models without an adapter: the model runs on the reference too, and the picture looks at it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..weight_schedules.schedule import Schedule
+from . import inputs
+from .applying.riding import LAYERS, Looks, ride_along
+from .node import AtelierNode
+from .sockets import Conditioning, Model
+
+METHODS: dict[str, bool] = {"auto": False, "swap": False, "compete": True}  # whether the keys of references compete
+
+
+def share(id: str, default: float, tooltip: str, **more: Any) -> io.Input:
+    return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip, **more)
+
+
+class IPAdapterReferenceAttention(AtelierNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="IPAdapterReferenceAttention",
+            display_name="IPAdapter Reference Attention",
+            category="ipadapter/reference",
+            description=(
+                "Lets a model follow a reference picture without any adapter: the model itself runs on the reference "
+                "at every step, and the picture's self-attention looks at it. For style, palette and texture."
+            ),
+            search_aliases=["reference only", "style aligned", "visual style prompting", "without adapter"],
+            inputs=[
+                io.Model.Input("model", tooltip="Any UNet for pictures: SD1.5, SD2, SDXL, Kolors. No adapter needed."),
+                io.Latent.Input("latent", tooltip="The reference from VAE Encode with this model's VAE, in any shape."),
+                share("weight", 1.0, "Share of the attention that the reference takes. Below 0.75 its effect is weak."),
+                inputs.Choice(
+                    "layers",
+                    options=list(LAYERS),
+                    default="late",
+                    tooltip="late: layers on the way out, for style with little content. all: strongest.",
+                ),
+                *inputs.active_range(),
+                io.Conditioning.Input(
+                    "text",
+                    optional=True,
+                    tooltip="What the reference shows, or an empty text. Not connected: the run's negative prompt.",
+                ),
+                inputs.attn_mask(),
+                inputs.ScheduleType.Input(
+                    "schedule", optional=True, tooltip="Shares over layers and steps, which take the place of layers."
+                ),
+                inputs.Choice(
+                    "method",
+                    options=list(METHODS),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="swap: in place of the picture. compete: queries choose. auto: swap.",
+                ),
+                share(
+                    "match",
+                    0.0,
+                    "How far the picture's queries take the mean and spread of the reference's. Rarely helps.",
+                    optional=True,
+                    advanced=True,
+                ),
+                share(
+                    "negative",
+                    1.0,
+                    "The part of the weight in rows of the negative prompt. 0 is strongest: CFG multiplies the effect.",
+                    optional=True,
+                    advanced=True,
+                ),
+                io.Boolean.Input(
+                    "per_frame",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="On: the first picture of a batch looks at the first latent of the reference, and so on.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL", tooltip="The model that looks at the reference.")],
+        )
+
+    @classmethod
+    def run(
+        cls,
+        model: Model,
+        latent: Mapping[str, Any],
+        weight: float,
+        layers: str,
+        start_at: float,
+        end_at: float,
+        text: Conditioning | None = None,
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
+        method: str = "auto",
+        match: float = 0.0,
+        negative: float = 1.0,
+        per_frame: bool = False,
+    ) -> io.NodeOutput:
+        competes = METHODS[method]
+        looks = Looks(weight, layers, start_at, end_at, attn_mask, schedule, competes, match, negative, per_frame)
+        return io.NodeOutput(ride_along(model, latent, text, looks))
+
+
+NODES: list[type[io.ComfyNode]] = [IPAdapterReferenceAttention]

@@ -1,0 +1,193 @@
+"""References that ride along: a UNet runs on them too, once per step, and the picture's self-attention looks at them.
+
+A reference is noised as far as the picture is, and the model runs on it in a call of its own, without the patches and
+wrappers of the picture's calls. That call keeps the keys and values of the self-attentions that look at the reference.
+Patches for both kinds of call are put into the options of each call, so a step without references is the model's own.
+"""
+
+import logging
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import uuid4
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import encode_model_conds
+from torch import Tensor
+
+from ...ipadapter.cache import serial, tensor_bytes
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.sites import Site
+from .attach import attach_rider, rider_of
+from .backend import OVERRIDE
+from .call import position_of
+from .compiled import graph_keyword, is_compiled, serving_graphs
+from .looking import Capture, Kept, Looking, RidingReference, Text
+from .patches import KEY, SelfAttentionPatch
+from .riders import ModelCall, Rider
+from .run import tiled_notes
+from .store import Store
+
+log = logging.getLogger(__name__)
+NOISE = 0x1B0A  # seeds the noise of references, together with sigma
+LARGE = 4  # times the picture's tokens
+OF_THE_CANVAS = ("area", "mask", "concat_latent_image", "concat_mask", "denoise_mask")  # parts of a conditioning
+OF_THE_PICTURE = ("patches", "patches_replace", "wrappers", "callbacks", "context_window", OVERRIDE, KEY)  # in options
+
+UNKNOWN_ROWS = (
+    "Another custom node splits the batch, so it is not known which rows belong to the negative prompt or to a frame. "
+    "The references of IPAdapter Reference Attention were left out of these calls. Take out that node, or use no "
+    "attn_mask, negative 1 and per_frame off."
+)
+NOT_REACHED = (
+    "IPAdapter Reference Attention had no effect in this run: the self-attentions work on merged or tiled tokens, or "
+    "were never called. Take out the node that merges or tiles them (ToMe, HyperTile), or choose layers: all."
+)
+NO_NEGATIVE_ROWS = (
+    "negative of IPAdapter Reference Attention had no effect: at CFG 1 the model is not run on the negative prompt."
+)
+LARGE_REFERENCE = (
+    "A reference of {reference} latent pixels is more than {times} times as large as the picture of {picture}, and its "
+    "keys and values take memory accordingly. Scale the reference down before it is encoded."
+)
+
+
+def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Sequence[Site]) -> ModelPatcher:
+    """A clone of a model that looks at one more reference; `sites` are the transformer blocks of its UNet."""
+    position = position_of(model.get_model_object("model_sampling"), applying=True)
+    for percent in (reference.start_at, reference.end_at):  # now: while sampling on a GPU each one waits for the device
+        position.sigma(percent)
+    if not reference.weights.constant:
+        position.percent(0.0)
+    earlier = rider_of(model, Ride)
+    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
+
+
+@dataclass(eq=False)
+class Ride(Rider):
+    """The riding references of a model.
+
+    `sites` are the transformer blocks of the model's UNet. `kept` holds what the reference's call gave, for one sigma;
+    `texts` the conditionings of those calls, for one run.
+    """
+
+    order = 1
+
+    references: tuple[RidingReference, ...]
+    sites: Sequence[Site]
+    kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
+    texts: dict[tuple[RidingReference, torch.device], dict[str, Any]] = field(default_factory=dict)
+    masks: Store = field(default_factory=Store)
+    acted: bool = False  # in this run, a reference should have been looked at
+    reached: bool = False  # and was
+
+    def begin_run(self) -> None:
+        self.acted = self.reached = False
+        self.cleanup()
+
+    def end_run(self) -> Sequence[str]:
+        return [NOT_REACHED] if self.acted and not self.reached else []
+
+    def cleanup(self) -> None:
+        self.kept.clear()
+        self.texts.clear()
+        self.masks.clear()
+
+    def before_call(self, call: ModelCall) -> ModelCall:
+        sigma, rows = float(call.t.flatten()[0]), call.plan.call.rows
+        shares = {reference: reference.shares(call.plan.position, sigma) for reference in self.references}
+        acting = {reference: share for reference, share in shares.items() if any(share)}
+        if not rows.branches and any(reference.needs_rows for reference in acting):
+            call.say([UNKNOWN_ROWS])
+            acting = {reference: share for reference, share in acting.items() if not reference.needs_rows}
+        if not acting:
+            return call
+        if "ad_params" in call.options:
+            raise AdapterError(
+                "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions "
+                "along the frames too. Use ComfyUI's own context windows, or take out one of the two."
+            )
+        self._say(call, acting)
+        kept = {reference: self._captured(reference, share, sigma, call) for reference, share in acting.items()}
+        self.acted = True
+        looking = Looking(self, acting, kept, rows)
+        return replace(call, options=self._patched(call.options, acting.values(), looking.attend))
+
+    def _say(self, call: ModelCall, acting: Mapping[RidingReference, Any]) -> None:
+        area = call.x.shape[-2] * call.x.shape[-1]
+        notes = call.options.get(KEY, {})
+        for reference in acting:
+            height, width = reference.latent.shape[-2:]
+            if height * width > LARGE * area:
+                sizes = {"reference": f"{width} x {height}", "picture": f"{call.x.shape[-1]} x {call.x.shape[-2]}"}
+                call.say([LARGE_REFERENCE.format(**sizes, times=LARGE)])
+            if reference.negative != 1 and notes.get("cfg") == 1:
+                call.say([NO_NEGATIVE_ROWS])
+            if reference.mask is not None:
+                call.say(tiled_notes(call.options, call.plan.call))
+
+    def _captured(self, reference: RidingReference, shares: Sequence[float], sigma: float, call: ModelCall) -> Kept:
+        """Keys and values of a reference at a sigma, computed where they are not those of this step already."""
+        hooks = getattr(call.model.current_patcher, "current_hooks", None)  # LoRAs of a conditioning
+        moment = sigma, None if hooks is None else serial(hooks)
+        of_moment, kept = self.kept.get(key := (reference, call.x.device), (None, {}))
+        if of_moment == moment:
+            return kept
+        self.kept.pop(key, None)  # before the new ones take memory
+        capture = Capture(bool(reference.match))
+        with torch.no_grad():
+            self._run_on(reference, shares, capture, sigma, call)
+        if of_moment is None:
+            log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(capture.kept) / 1e6)
+        self.kept[key] = moment, capture.kept
+        return capture.kept
+
+    def _run_on(
+        self, reference: RidingReference, shares: Sequence[float], capture: "Capture", sigma: float, call: ModelCall
+    ) -> None:
+        """Run the model on a reference, noised to a sigma."""
+        model, count = call.model, len(reference.latent)
+        latent = model.process_latent_in(reference.latent.to(call.x))
+        noise = noise_at(sigma, latent)
+        t = call.t[:1].repeat(count)
+        noised = model.model_sampling.noise_scaling(t, noise, latent, False)
+        key = reference, call.x.device
+        if key not in self.texts:
+            text = reference.text or call.options.get(KEY, {}).get("text") or {}
+            self.texts[key] = conds_of(model, text, noise, latent)
+        conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self.texts[key].items()}
+        own = {name: value for name, value in call.options.items() if name not in OF_THE_PICTURE}
+        own |= {"cond_or_uncond": [0], "uuids": [uuid4()], "sigmas": t}
+        own = self._patched(own, [shares], capture.attend)
+        if is_compiled(model, call.options):
+            conds[graph_keyword(own)] = None
+        with serving_graphs(own):
+            model._apply_model(noised, t, transformer_options=own, **conds)
+
+    def _patched(self, options: dict[str, Any], shares: Any, attend: Any) -> dict[str, Any]:
+        """Options with a patch on every self-attention where one of these references has a share."""
+        replaced = options.get("patches_replace", {})
+        present = replaced.get("attn1", {})
+        ours = {
+            site.address: SelfAttentionPatch(site, number, attend, present.get(site.address, present.get(site.block)))
+            for number, site in enumerate(self.sites)
+            if any(share[site.layer] for share in shares)
+        }
+        return {**options, "patches_replace": {**replaced, "attn1": {**present, **ours}}}
+
+
+def noise_at(sigma: float, like: Tensor) -> Tensor:
+    """The noise of a reference at a sigma: another at every sigma, always the same at one, and never the picture's."""
+    bits = struct.unpack("<I", struct.pack("<f", sigma))[0]
+    generator = torch.Generator().manual_seed(NOISE * 2**32 + bits)
+    return torch.randn(like.shape, generator=generator).to(like)
+
+
+def conds_of(model: Any, text: Text, noise: Tensor, latent: Tensor) -> dict[str, Any]:
+    """What the model takes beside a latent, of a conditioning and for the size of a reference."""
+    plain = {name: value for name, value in text.items() if name not in OF_THE_CANVAS} | {"model_conds": {}}
+    picture, encode = latent[:1], model.extra_conds
+    encoded = encode_model_conds(encode, [plain], noise[:1], noise.device, "positive", latent_image=picture)
+    return encoded[0]["model_conds"]

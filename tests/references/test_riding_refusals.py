@@ -1,0 +1,67 @@
+"""What IPAdapter Reference Attention refuses, before sampling where it can be known, and what it says."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import transformer_rig
+from harness.in_process import sample
+from pack.ipadapter.errors import AdapterError
+from pack.nodes.reference_attention import IPAdapterReferenceAttention
+from pack.weight_schedules.schedule import WeightSchedule
+from performance.rig import Rig
+from test_nodes_pack.standins import seeded
+
+MODEL = Rig("sd15").bare()
+LATENT = {"samples": seeded((1, 4, 8, 8), 11)}
+WRONG: dict[str, dict[str, Any]] = {
+    r"weight is 1.5: it is a share of the attention": {"weight": 1.5},
+    r"negative is -0.5: it is a share": {"negative": -0.5},
+    r"start_at \(0.8\) lies after end_at \(0.2\)": {"start_at": 0.8, "end_at": 0.2},
+    r"16 channels, and this model works on 4": {"latent": {"samples": seeded((1, 16, 8, 8), 1)}},
+    r"not a video": {"latent": {"samples": seeded((1, 4, 3, 8, 8), 1)}},
+    r"needs the latent of a picture": {"latent": {}},
+    r"not numbers": {"latent": {"samples": torch.full((1, 4, 8, 8), torch.nan)}},
+    r"text is 2048 wide, and this model reads texts 768 wide": {"text": [[torch.zeros(1, 8, 2048), {}]]},
+    r"text is an empty conditioning": {"text": []},
+    r"precise weight type": {"schedule": WeightSchedule("style transfer precise")},
+    r"weight and schedule is 2": {"schedule": WeightSchedule("3:2")},
+    r"In this model \(Flux\) nothing tells a patch": {"model": "flux"},
+    r"layers cannot be 'early'": {"layers": "early"},
+}
+
+
+def apply(**inputs: Any) -> Any:
+    given = {"model": MODEL, "latent": LATENT, "weight": 1.0, "layers": "late", "start_at": 0.0, "end_at": 1.0}
+    return IPAdapterReferenceAttention.execute(**(given | inputs)).args[0]
+
+
+def test_wrong_inputs_are_refused_with_what_was_expected():
+    said = {}
+    for words, inputs in WRONG.items():
+        model = {"model": transformer_rig.tiny_model(inputs["model"])} if "model" in inputs else {}
+        with pytest.raises(AdapterError, match=words) as caught:
+            apply(**(inputs | model))
+        said[words] = str(caught.value)
+    assert len(set(said.values())) == len(WRONG)
+
+
+def test_notes_are_shown_once_in_a_run(caplog):
+    import comfy.samplers
+
+    from harness.in_process import conditioning
+
+    guider = comfy.samplers.CFGGuider(apply(negative=0.5, latent={"samples": seeded((1, 4, 8, 64), 1)}))
+    guider.set_conds(conditioning(10), conditioning(20))
+    guider.set_cfg(1.0)
+    sample(MODEL, guider=guider, steps=2)
+    assert caplog.text.count("at CFG 1 the model is not run on the negative prompt") == 1
+    assert caplog.text.count("64 x 8 latent pixels is more than 4 times as large as the picture of 8 x 8") == 1
+
+
+def test_models_of_animatediff_evolved_are_refused():
+    model = apply()
+    model.model_options["transformer_options"]["ad_params"] = {"sub_idxs": None}
+    with pytest.raises(AdapterError, match="AnimateDiff-Evolved"):
+        sample(model)
