@@ -31,6 +31,8 @@ from .riders import ModelCall, Rider
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
+NO_CONTEXT = nullcontext()
+
 
 @dataclass(eq=False)
 class Hooks:
@@ -105,12 +107,14 @@ class Hooks:
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         self.run.expected = self.run.expected or bool(plan.call.weights)
-        if self.prompts and (notes := notes_of_call(plan.call, options, len(x))):
+        if self.prompts and not plan.reached and (notes := notes_of_call(plan.call, options, len(x))):
             self.run.say(notes)
-        call = ModelCall(model, x, t, options, kwargs, plan, self.run.say)
-        for rider in self.riders:
-            call = rider.before_call(call)
-        options, kwargs = call.options, call.conds
+        overrides = False
+        if self.riders:
+            call = ModelCall(model, x, t, options, kwargs, plan, self.run.say)
+            for rider in self.riders:
+                call = rider.before_call(call)
+            options, kwargs, overrides = call.options, call.conds, call.overrides
         compiled = is_compiled(model, options)
         if not self.prompts:  # the graph of the model without us serves such calls
             options = {name: value for name, value in options.items() if name != KEY}
@@ -119,7 +123,7 @@ class Hooks:
         if self.prompts and compiled:
             options = patched_everywhere(options, self.idle)
             kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
-        with serving_graphs(options), uncompiled() if compiled and call.overrides else nullcontext():
+        with serving_graphs(options), uncompiled() if compiled and overrides else NO_CONTEXT:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True

@@ -85,7 +85,8 @@ class Plan:
 
         `grid` is the picture's rows and columns of tokens at the site, `around` the tokens in front of and behind them.
         """
-        entry = self.entries.get((patch.number, prompts))
+        key = (patch.number, prompts)
+        entry = self.entries[key] if key in self.entries else None  # no call, unlike `get`, in every layer
         if entry is None or entry[2:] != (grid, around, like.device, like.dtype):
             entry = self._entry(patch, prompts, grid, like, around)
         if entry.ready:

@@ -111,7 +111,7 @@ class ImagePromptPatch(AttentionPatch):
 def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any], preferred: Any = None) -> Tensor:
     """The attention that ComfyUI computes where no patch is, with its precision, backend, overrides and preference."""
     preference = {} if preferred is None else {"preferred_attention": preferred}  # no keyword of releases before 0.32
+    precision = options["attn_precision"] if "attn_precision" in options else None
     return host_attention.optimized_attention(
-        q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options,
-        **preference,
-    )  # fmt: skip
+        q, k, v, options["n_heads"], attn_precision=precision, transformer_options=options, **preference
+    )
