@@ -26,7 +26,8 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "Here this, there that": (
         "two_people_two_references", "two_regions_two_references", "split_canvas", "regional_prompts",
     ),
-    "Beginning with a picture": ("image_to_image_with_reference", "inpainting_with_reference"),
+    "Beginning with a picture": ("image_to_image_with_reference", "inpainting_with_reference", "second_pass"),
+    "Before a reference is used, and on which model": ("clean_reference", "anime_models", "four_steps"),
     "When, and in which layer": ("start_and_end", "weight_schedule", "layer_sweep", "attention_map", "animation"),
     "Comparing": ("weight_types_side_by_side", "which_weight", "model_comparison"),
     "Flux and SD3.5": ("flux_style_reference_and_text", "flux_two_regions_two_references", "sd35_reference"),

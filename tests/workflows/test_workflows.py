@@ -25,7 +25,8 @@ LESSONS = [file for file in FILES if file.stem in RECIPES]
 WATCHERS = ("IPAdapterAttentionMap",)  # cannot run where the sampler goes past the recorder
 CHECKPOINTS = ("CheckpointLoaderSimple", "IPAdapterDemoLoader")
 APPLY = (
-    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA", "LoraLoaderModelOnly",
+    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterReference", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
+    "LoraLoaderModelOnly",
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
 BYPASSED = ("style_reference_and_text", "left_person_only", "same_person", "attention_map", "try_it_no_downloads")
