@@ -1,4 +1,4 @@
-"""Write docs/lessons.md and README's ten pictures from the lessons: python -m authoring.lesson_list
+"""Write docs/lessons.md and README's six pictures from the lessons: python -m authoring.lesson_list
 
 What a lesson shows is the first sentence of its note, so nothing is said twice.
 """
@@ -33,11 +33,11 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "Flux and SD3.5": ("flux_style_reference_and_text", "flux_two_regions_two_references", "sd35_reference"),
     "More": ("encode_mix_save_load", "kolors"),
 }  # fmt: skip
-TEN = (
+SIX = (
     "try_it", "two_people_two_references", "start_and_end", "animation", "image_to_image_with_reference",
-    "regional_prompts", "noise_and_negative", "encode_mix_save_load", "weight_schedule", "style_and_text_balanced",
+    "weight_schedule",
 )  # fmt: skip
-BEGIN, END = "<!-- ten pictures: begin -->", "<!-- ten pictures: end -->"
+BEGIN, END = "<!-- six pictures: begin -->", "<!-- six pictures: end -->"
 
 
 def title(name: str) -> str:
@@ -79,12 +79,12 @@ def page() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def ten_pictures() -> str:
+def six_pictures() -> str:
     """A table of two columns for README, each picture with a link to its workflow."""
     cells = [
         f"[![{title(name)}](docs/lessons/{name}_no_downloads.jpg)](workflows/{name}_no_downloads.json)"
         f"<br>**{title(name)}.** {first_sentence(name)}"
-        for name in TEN
+        for name in SIX
     ]
     rows = [f"| {left} | {right} |" for left, right in zip(cells[::2], cells[1::2], strict=True)]
     return "\n".join([BEGIN, "| | |", "|---|---|", *rows, END])
@@ -94,7 +94,7 @@ def main() -> None:
     PAGE.write_text(page(), "utf-8")
     text = README.read_text("utf-8")
     before, rest = text.split(BEGIN)
-    README.write_text(before + ten_pictures() + rest.split(END)[1], "utf-8")
+    README.write_text(before + six_pictures() + rest.split(END)[1], "utf-8")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from harness.browser import ComfyPage
 from harness.host import ROOT
 
 FOLDER = ROOT / "docs" / "lessons"
-HEIGHT, GAP = 192, 8  # pixels
+HEIGHT, GAP = 288, 8  # pixels: three times those of the demo, so that each pixel is a sharp square
 SHOWN = """
 () => {
   const shows = kind => window.app.graph.nodes.filter(n => n.type === kind && n.imgs?.length)
