@@ -136,6 +136,6 @@ def test_it_takes_the_published_files_that_are_there_and_names_those_that_are_mi
     w.same(node[0], w.add("IPAdapterAdvanced", weight_type="style transfer")[0])
     (said,) = w.result.outputs[report.id]["text"]
     assert "PLUS (high strength): ip-adapter-plus_sd15.safetensors, small.safetensors" in said
-    w = Wiring(server)
-    with pytest.raises(PromptError, match="faceid-plusv2_sd15.bin from .*Model Download: preset FACEID PLUS V2"):
+    w = Wiring(server, "sdxl shallow")
+    with pytest.raises(PromptError, match="faceid-plusv2_sdxl.bin from .*Model Download: preset FACEID PLUS V2"):
         w.latents(one=w.add("IPAdapterReference", take="face or person")[0])
