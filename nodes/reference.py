@@ -73,7 +73,7 @@ class IPAdapterReference(AtelierNode):
 
     @classmethod
     def fingerprint_inputs(cls, take: str | None = None, **_: object) -> Hashable:
-        if take not in TAKES:  # None: arrives through a link
+        if take is None or take not in TAKES:  # None: arrives through a link
             return None
         presets = [PRESETS[name] for recipe in TAKES[take].recipes for name in recipe.presets]
         searched = [presets[0], *(preset for preset in presets if preset.loras)]  # all others search the same folders

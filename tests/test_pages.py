@@ -1,5 +1,6 @@
 """Pages for people stay true: their commands exist, their links lead somewhere, their pictures show what is there."""
 
+import ast
 import json
 import re
 import shlex
@@ -10,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from atelier import MODULES, TASKS
-
 ROOT = Path(__file__).parents[1]
 HELP = ROOT / "web" / "docs"
+# Read and not imported: the script puts its folder before ComfyUI's, which has a module `nodes` too.
+SCRIPT = {
+    node.targets[0].id: ast.literal_eval(node.value)
+    for node in ast.parse((ROOT / "atelier.py").read_text("utf-8")).body
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+}
+TASKS, MODULES = SCRIPT["TASKS"], SCRIPT["MODULES"]
 PLACEHOLDERS = ("TASK", "...", "[", "<")  # stand for what a reader fills in
 TEST_OPTIONS = {"-k"}  # of pytest, which `python atelier.py test` hands on
 # Pictures that are older than what they show, each with the reason why they were not drawn again.
