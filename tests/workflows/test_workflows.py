@@ -15,8 +15,9 @@ from PIL import Image
 from authoring.layout import overlaps, overlaps_on_canvas, use_canvas_nodes, use_vue_nodes
 from authoring.lessons import RECIPES
 from harness.browser import ComfyPage
+from harness.prompts import api_prompt, values_of
 from harness.server import Server
-from workflows.pages import api_prompt, default_of, latent_of, opened, read, values_of
+from workflows.pages import default_of, latent_of, opened, read
 from workflows.tiny_runs import with_latents_saved, with_stand_ins
 
 FOLDER = Path(__file__).parents[2] / "workflows"
