@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from harness.assets import write_photos
-from harness.client import Client, Result
+from harness.client import Client, PromptError, Result
 from harness.host import ROOT
 from harness.lesson_pictures import write_inputs
 from harness.process import ComfyUI
@@ -84,7 +84,10 @@ def draw_real(models: Path, wanted: list[str], folder: Path = BY_REAL) -> None:
         write_inputs(Path(base) / "input")
         with server:
             for name in drawn:
-                print(f"[draw] {run_lesson(server, name, folder)}", flush=True)
+                try:
+                    print(f"[draw] {run_lesson(server, name, folder)}", flush=True)
+                except PromptError as error:  # a face pack is missing, or memory: the other lessons go on
+                    print(f"[draw] {name} was not drawn: {error}", flush=True)
     PAGE.write_text(page(), "utf-8")
 
 
