@@ -28,10 +28,10 @@ OLDER: dict[str, str] = {}
 
 @cache
 def pages() -> dict[Path, str]:
-    """Every page in git that people read, by its path."""
-    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    files = (ROOT / line for line in listed.splitlines() if not line.startswith(("help/", "authoring/lessons/")))
-    return {file: file.read_text("utf-8") for file in files if file.exists()}
+    """Every page that people read, by its path; what generators read and users' output are left out."""
+    tops = [path for path in ROOT.iterdir() if path.name[0] != "." and path.name not in ("help", "output", "authoring")]
+    files = (file for top in tops for file in (top.rglob("*.md") if top.is_dir() else [top]) if file.suffix == ".md")
+    return {file: file.read_text("utf-8") for file in sorted(files)}
 
 
 def commands(text: str) -> list[str]:
