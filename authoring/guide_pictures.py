@@ -18,6 +18,8 @@ from harness.graph import Graph, Node
 from harness.host import ROOT
 from harness.server import Server
 
+from .gallery import draw_real
+
 FOLDER = ROOT / "docs" / "pictures"
 TILE, LABEL, GAP = 120, 18, 6  # pixels
 LAYERS = 16  # of the demo's UNet, which has SD1.5's layout
@@ -142,7 +144,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of: {', '.join(TABLES)}; all without any")
     parser.add_argument("--output", type=Path, default=FOLDER)
+    parser.add_argument("--models", type=Path, help="draw the gallery's lessons with the models in this folder instead")
     options = parser.parse_args()
+    if options.models is not None:
+        draw_real(options.models, options.names)
+        return
     if unknown := set(options.names) - set(TABLES):
         parser.error(f"no picture is called {', '.join(sorted(unknown))}; there are {', '.join(TABLES)}")
     with Server() as server:

@@ -1,4 +1,4 @@
-"""Write docs/lessons.md and README's ten pictures from the lessons: python -m authoring.lesson_list
+"""Write docs/lessons.md and README's six pictures from the lessons: python -m authoring.lesson_list
 
 What a lesson shows is the first sentence of its note, so nothing is said twice.
 """
@@ -26,17 +26,18 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "Here this, there that": (
         "two_people_two_references", "two_regions_two_references", "split_canvas", "regional_prompts",
     ),
-    "Beginning with a picture": ("image_to_image_with_reference", "inpainting_with_reference"),
+    "Beginning with a picture": ("image_to_image_with_reference", "inpainting_with_reference", "second_pass"),
+    "Before a reference is used, and on which model": ("clean_reference", "anime_models", "four_steps"),
     "When, and in which layer": ("start_and_end", "weight_schedule", "layer_sweep", "attention_map", "animation"),
     "Comparing": ("weight_types_side_by_side", "which_weight", "model_comparison"),
     "Flux and SD3.5": ("flux_style_reference_and_text", "flux_two_regions_two_references", "sd35_reference"),
     "More": ("encode_mix_save_load", "kolors"),
 }  # fmt: skip
-TEN = (
+SIX = (
     "try_it", "two_people_two_references", "start_and_end", "animation", "image_to_image_with_reference",
-    "regional_prompts", "noise_and_negative", "encode_mix_save_load", "weight_schedule", "style_and_text_balanced",
+    "weight_schedule",
 )  # fmt: skip
-BEGIN, END = "<!-- ten pictures: begin -->", "<!-- ten pictures: end -->"
+BEGIN, END = "<!-- six pictures: begin -->", "<!-- six pictures: end -->"
 
 
 def title(name: str) -> str:
@@ -78,12 +79,12 @@ def page() -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def ten_pictures() -> str:
+def six_pictures() -> str:
     """A table of two columns for README, each picture with a link to its workflow."""
     cells = [
         f"[![{title(name)}](docs/lessons/{name}_no_downloads.jpg)](workflows/{name}_no_downloads.json)"
         f"<br>**{title(name)}.** {first_sentence(name)}"
-        for name in TEN
+        for name in SIX
     ]
     rows = [f"| {left} | {right} |" for left, right in zip(cells[::2], cells[1::2], strict=True)]
     return "\n".join([BEGIN, "| | |", "|---|---|", *rows, END])
@@ -93,7 +94,7 @@ def main() -> None:
     PAGE.write_text(page(), "utf-8")
     text = README.read_text("utf-8")
     before, rest = text.split(BEGIN)
-    README.write_text(before + ten_pictures() + rest.split(END)[1], "utf-8")
+    README.write_text(before + six_pictures() + rest.split(END)[1], "utf-8")
 
 
 if __name__ == "__main__":

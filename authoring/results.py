@@ -1,16 +1,21 @@
 """What came out of a lesson that was run, side by side in one small picture: docs/lessons/*.jpg."""
 
+from __future__ import annotations
+
 import io
 import urllib.request
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from harness.browser import ComfyPage
 from harness.host import ROOT
 
+if TYPE_CHECKING:  # the gallery is drawn without a browser
+    from harness.browser import ComfyPage
+
 FOLDER = ROOT / "docs" / "lessons"
-HEIGHT, GAP = 192, 8  # pixels
+HEIGHT, GAP = 288, 8  # pixels: three times those of the demo, so that each pixel is a sharp square
 SHOWN = """
 () => {
   const shows = kind => window.app.graph.nodes.filter(n => n.type === kind && n.imgs?.length)
@@ -23,17 +28,21 @@ SHOWN = """
 def save_result(page: ComfyPage, name: str) -> Path:
     """The pictures that the open graph shows at its end, in a row; a sheet of many rows keeps its shape."""
     pictures = [open_picture(address) for address in page.page.evaluate(SHOWN)]
-    if len(pictures) == 1:
-        row = pictures[0]
-    else:
-        tiles = [picture.resize((round(HEIGHT * picture.width / picture.height), HEIGHT)) for picture in pictures]
-        row = Image.new("RGB", (sum(tile.width + GAP for tile in tiles) - GAP, HEIGHT), "white")
-        left = 0
-        for tile in tiles:
-            row.paste(tile, (left, 0))
-            left += tile.width + GAP
-    row.save(FOLDER / f"{name}.jpg", quality=85)
+    side_by_side(pictures).save(FOLDER / f"{name}.jpg", quality=85)
     return FOLDER / f"{name}.jpg"
+
+
+def side_by_side(pictures: list[Image.Image]) -> Image.Image:
+    """A picture as it is, or several in a row of one height."""
+    if len(pictures) == 1:
+        return pictures[0]
+    tiles = [picture.resize((round(HEIGHT * picture.width / picture.height), HEIGHT)) for picture in pictures]
+    row = Image.new("RGB", (sum(tile.width + GAP for tile in tiles) - GAP, HEIGHT), "white")
+    left = 0
+    for tile in tiles:
+        row.paste(tile, (left, 0))
+        left += tile.width + GAP
+    return row
 
 
 def open_picture(address: str) -> Image.Image:

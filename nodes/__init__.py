@@ -23,6 +23,7 @@ from . import (
     openclip,
     params,
     pictures,
+    reference,
     reference_attention,
     references,
     regions,
@@ -41,6 +42,7 @@ from .loading.files import register_folder
 from .old.forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
+    reference,
     loaders,
     apply_first,
     apply,

@@ -19,7 +19,7 @@ EVERYTHING = ROOT / "tests" / "requirements.txt"
 # Lists of packages by task, beside ComfyUI's own; torch.txt is in all of them.
 BY_TASK = {
     "demo": (),
-    "draw": (),
+    "draw": ("serve.txt",),
     "serve": ("serve.txt",),
     "batch": ("batch.txt",),
     "bench": ("batch.txt", "plots.txt"),

@@ -101,13 +101,15 @@ def test_every_input_output_and_node_is_explained(nodes):
         assert all(item.display_name for item in schema.outputs), node_id
 
 
-def test_a_beginner_sees_four_nodes_first(nodes):
-    first = {node_id for node_id, node in nodes.items() if node.GET_SCHEMA().category == "ipadapter"}
-    assert first == {"IPAdapterUnifiedLoader", "IPAdapter", "IPAdapterApply", "IPAdapterApplyFaceID"}
+def test_a_beginner_sees_the_one_node_and_then_four(nodes):
+    first = [node_id for node_id, node in nodes.items() if node.GET_SCHEMA().category == "ipadapter"]
+    assert first[0] == next(iter(nodes)) == "IPAdapterReference"
+    assert set(first[1:]) == {"IPAdapterUnifiedLoader", "IPAdapter", "IPAdapterApply", "IPAdapterApplyFaceID"}
 
 
 SEARCHES = (  # what people type, and a node that has to be found
-    ("reference", "IPAdapter"), ("reference", "IPAdapterApply"), ("ipa", "IPAdapterApply"),
+    ("reference", "IPAdapterReference"), ("reference", "IPAdapter"), ("reference", "IPAdapterApply"),
+    ("ipa", "IPAdapterApply"), ("参考图", "IPAdapterReference"),
     ("style transfer", "IPAdapterAdvanced"), ("style transfer", "IPAdapterPreciseStyleTransfer"),
     ("face swap", "IPAdapterFaceID"), ("参考图", "IPAdapterApply"), ("换脸", "IPAdapterApplyFaceID"),
 )  # fmt: skip

@@ -3,8 +3,10 @@
 from . import (  # noqa: F401  # they fill RECIPES
     comparing,
     embeds,
+    first,
     measuring,
     moments,
+    passes,
     people,
     regions,
     styles,

@@ -1,4 +1,4 @@
-"""Lessons about encoded references, about Kolors, and the first of all: what runs at once."""
+"""Lessons about encoded references, and about Kolors."""
 
 from .kits import Demo, Kit, StableDiffusion
 from .lesson import Link
@@ -57,23 +57,5 @@ def kolors(k: Kit) -> None:
     k.next()
     latent = k.latent()
     picture: Link = k.sample(applied, latent_image=latent, steps=30, cfg=5.0)
-    k.next()
-    k.save(picture)
-
-
-@lesson("try_it", Demo)
-def try_it(k: Kit) -> None:
-    k.models()
-    reference = k.picture("style")
-    k.next()
-    applied = k.add(
-        "IPAdapterApply", ipadapter=k.ipadapter, clip_vision=k.vision, image=reference, model=k.model, weight=0.8,
-        weight_type="linear",
-    )[0]  # fmt: skip
-    latent = k.latent(batch=4)
-    k.next()
-    words = k.conditions("", "boat")
-    k.next()
-    picture = k.sample(applied, **words, latent_image=latent, seed=11)
     k.next()
     k.save(picture)

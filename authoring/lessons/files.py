@@ -23,6 +23,7 @@ OTHERS = {
     "sd_xl_base_1.0.safetensors": (
         "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors", "checkpoints"
     ),
+    "NoobAI-XL-v1.1.safetensors": ("Laxhar/noobai-XL-1.1/resolve/main/NoobAI-XL-v1.1.safetensors", "checkpoints"),
     "flux1-dev-fp8.safetensors": ("Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors", "checkpoints"),
     "sd3.5_large_fp8_scaled.safetensors": (
         "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors", "checkpoints"

@@ -209,5 +209,6 @@ class Demo(Kit):
         return self.vision
 
     def save(self, image: Link, title: str = "") -> Node:
-        larger = self.add("ImageScaleBy", "Larger, to look at", image=image, upscale_method="lanczos", scale_by=3.0)
+        sharp = {"upscale_method": "nearest-exact", "scale_by": 3.0}  # each pixel becomes a square
+        larger = self.add("ImageScaleBy", "Larger, to look at", image=image, **sharp)
         return super().save(larger[0], title)

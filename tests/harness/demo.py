@@ -1,4 +1,6 @@
-"""python atelier.py demo: what image prompts do, on one sheet of pictures in output/demo/.
+"""python atelier.py demo: what image prompts do, on two sheets of pictures in output/demo/.
+
+The first, story.png, has three rows: words, a reference, a reference in a region. The second has all rows.
 
 Tiny models that come with this pack draw them in a real ComfyUI server, on the CPU. What you see is what the same
 nodes do with real models: a reference steers a picture; its weight, its time, its place and its layers steer how.
@@ -27,9 +29,12 @@ WEIGHT_TYPES = (
     "style transfer precise", "composition precise",
 )  # fmt: skip
 WEIGHT_TYPE_CAPTION = (
-    "Which layers listen, and how much. Few layers of these models decide colours: types that keep those look "
-    "alike. The last one pushes the reference's style away, so dark and bright change places."
+    "Which layers follow the reference, and how strongly. These models know a reference by its colours only, and few "
+    "of their layers carry them: types that keep those layers look alike, and composition alone shows no reference."
 )
+NEGATIVE_CAPTION = "The result moves away from a noisy copy of the reference (IPAdapter Noise). The weight is 0.5."
+REMARKS = {"composition precise": "fails here"}  # it pushes away the only thing that these models take over
+STORY_COLUMNS, COLUMNS = 4, 6
 Rows = dict[str, tuple[str, dict[str, Drawing]]]
 
 
@@ -58,29 +63,37 @@ def negatives() -> dict[str, Drawing]:
     }
 
 
-ROWS: Rows = {
-    "Words only": ("No reference: the words say what, and the model picks colours as it likes.", {
-        word: Drawing(word) for word in WORDS
+STORY: Rows = {
+    "Words": ("The words say what is drawn. The model picks the colours as it likes.", {
+        word: Drawing(word) for word in WORDS[:4]
     }),
+    "A reference": ("A picture joins the words: they still say what, the picture says in which colours and manner.", {
+        word: follow(word) for word in WORDS[:3]
+    }),
+    "A reference in a region": ("With attn_mask a reference acts in its own part, and several act at once.", {
+        name: halves()[name] for name in ("left half", "both", "both: fish")
+    }),
+}  # fmt: skip
+MORE: Rows = {
     **{
-        f"Style from a reference {number}": ("The picture on the left is the prompt for the style.", {
-            word: follow(word, style) for word in WORDS
+        f"Another reference {number}": ("The same words and seeds, in another style.", {
+            word: follow(word, style) for word in WORDS[:5]
         })
-        for number, style in enumerate(STYLES, 1)
+        for number, style in enumerate(STYLES[1:], 1)
     },
     "weight": ("How strongly the reference acts: 0 is as if it were not there.", {
-        f"{weight:g}": follow(weight=weight) for weight in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+        f"{weight:g}": follow(weight=weight) for weight in (0.0, 0.25, 0.5, 0.75, 1.0)
     }),
     "start_at, end_at": ("When it acts: colours are decided early, detail late.", {
         f"{start:g} to {end:g}": follow(start_at=start, end_at=end)
-        for start, end in ((0.0, 1.0), (0.0, 0.2), (0.0, 0.5), (0.2, 1.0), (0.5, 1.0), (0.8, 1.0))
+        for start, end in ((0.0, 1.0), (0.0, 0.2), (0.2, 1.0), (0.5, 1.0), (0.8, 1.0))
     }),
-    "attn_mask": ("Where it acts: one half, the other, and a reference for each.", halves()),
-    "image_negative": ("A noisy copy (IPAdapter Noise) as what to move away from, at weight 0.5.", negatives()),
+    "image_negative": (NEGATIVE_CAPTION, negatives()),
     "weight_type": (WEIGHT_TYPE_CAPTION, {
         name: follow(weight_type=name) for name in WEIGHT_TYPES
     }),
 }  # fmt: skip
+ROWS: Rows = STORY | MORE
 
 
 def references(drawings: dict[str, Drawing]) -> list[str]:
@@ -99,7 +112,7 @@ def pictures(server: Server) -> Iterator[Row]:
                 made[name] = picture.convert("RGB")
                 bar.update()
             followed = {name: open_reference(name) for name in references(drawings)}
-            yield Row(title, caption, followed, made)
+            yield Row(title, caption, followed, made, REMARKS)
 
 
 class DemoServer(Server):
@@ -114,15 +127,16 @@ def open_reference(name: str) -> Image.Image:
 
 
 def make(server: Server, folder: Path) -> Path:
-    """Write every picture and the contact sheet; the path of the sheet."""
+    """Write every picture, the story of three rows, and the sheet of all rows; the path of that sheet."""
     rows = list(pictures(server))
     for row in rows:
         place = folder / row.title
         place.mkdir(parents=True, exist_ok=True)
         for name, picture in row.pictures.items():
             picture.save(place / f"{name.replace(':', ',')}.png")
+    contact_sheet(rows[: len(STORY)], STORY_COLUMNS).save(folder / "story.png")
     path = folder / "contact sheet.png"
-    contact_sheet(rows).save(path)
+    contact_sheet(rows, COLUMNS).save(path)
     return path
 
 
@@ -133,7 +147,7 @@ def main() -> None:
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
     with DemoServer() as server:
         sheet = make(server, folder)
-    print(f"[demo] Done: the pictures are in {sheet.parent}. Open {sheet.name}")
+    print(f"[demo] Done: the pictures are in {sheet.parent}. Open story.png, then {sheet.name}")
 
 
 if __name__ == "__main__":

@@ -1,62 +1,81 @@
-"""The demo's contact sheet: a row for each idea, its references on the left, a label over every picture."""
+"""The demo's sheets: a row for each idea, its references before its pictures, a label over each.
+
+Pictures are enlarged by whole numbers, so that every pixel of the models is a sharp square.
+"""
 
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
 
-TILE, LABEL, GAP = 144, 20, 8
-COLUMNS = 8
-LINE = 18  # pixels of a caption's line
-HEAD = 250  # pixels for a row's title, caption and references
-MARGIN = 20
+ENLARGED = 2  # pixels of a sheet along the side of a picture's pixel
+TILE = 96 * ENLARGED
+LABEL, GAP, MARGIN = 24, 10, 24
+HEAD = 58  # pixels for a row's title and the first line of its caption
+LINE = 20  # pixels of a further line
+ARROW = 40  # between references and pictures
+PAPER, INK, GREY = "white", "#202020", "#505050"
 
 
 @dataclass(frozen=True)
 class Row:
-    """Pictures that belong together, what they show, and the references they follow."""
+    """Pictures that belong together, what they show, and the references they follow.
+
+    `remarks` are further words for the label of a picture, such as that it shows a failure.
+    """
 
     title: str
     caption: str
     references: dict[str, Image.Image]
     pictures: dict[str, Image.Image]
-
-    @property
-    def lines(self) -> int:
-        return -(-len(self.pictures) // COLUMNS)
-
-    @property
-    def height(self) -> int:
-        return self.lines * (TILE + LABEL + GAP) + 2 * GAP
+    remarks: dict[str, str] = field(default_factory=dict)
 
 
-def contact_sheet(rows: list[Row]) -> Image.Image:
-    width = HEAD + min(COLUMNS, max(len(row.pictures) for row in rows)) * (TILE + GAP) + 2 * MARGIN
-    sheet = Image.new("RGB", (width, sum(row.height for row in rows) + 2 * MARGIN), "white")
+def contact_sheet(rows: list[Row], columns: int) -> Image.Image:
+    """The rows below each other, with this many pictures side by side, references included."""
+    width = 2 * MARGIN + columns * (TILE + GAP) + ARROW
+    captions = [textwrap.wrap(row.caption, width // 8) for row in rows]
+    heights = [head_height(lines) + picture_lines(row, columns) * (LABEL + TILE + GAP) + GAP
+               for row, lines in zip(rows, captions, strict=True)]  # fmt: skip
+    sheet = Image.new("RGB", (width, sum(heights) + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
-    y = MARGIN
-    for row in rows:
-        draw.line([MARGIN, y, width - MARGIN, y], fill="#d0d0d0")
-        _head(sheet, draw, row, y + GAP)
-        for number, (name, picture) in enumerate(row.pictures.items()):
-            x = MARGIN + HEAD + number % COLUMNS * (TILE + GAP)
-            top = y + GAP + number // COLUMNS * (TILE + LABEL + GAP)
-            draw.text((x, top + 2), name, fill="#202020", font=ImageFont.load_default(13))
-            sheet.paste(_enlarged(picture, TILE), (x, top + LABEL))
-        y += row.height
+    top = MARGIN // 2
+    for row, lines, height in zip(rows, captions, heights, strict=True):
+        draw.text((MARGIN, top + 4), row.title, fill=INK, font=ImageFont.load_default(22))
+        draw.multiline_text((MARGIN, top + 34), "\n".join(lines), fill=GREY, font=ImageFont.load_default(15))
+        draw_row(sheet, draw, row, top + head_height(lines), columns)
+        top += height
     return sheet
 
 
-def _head(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, y: int) -> None:
-    draw.text((MARGIN, y), row.title, fill="black", font=ImageFont.load_default(18))
-    caption = textwrap.fill(row.caption, 36)
-    draw.multiline_text((MARGIN, y + 26), caption, fill="#505050", font=ImageFont.load_default(13))
-    side = 80
-    words = 26 + LINE * (caption.count("\n") + 1) + GAP
-    below = max(TILE + LABEL - side, words)  # a caption may be as high as a row of two lines
-    for number, picture in enumerate(row.references.values()):
-        sheet.paste(_enlarged(picture, side), (MARGIN + number * (side + GAP), y + below))
+def head_height(lines: list[str]) -> int:
+    return HEAD + LINE * (len(lines) - 1)
 
 
-def _enlarged(picture: Image.Image, side: int) -> Image.Image:
-    return picture.resize((side, side), Image.Resampling.LANCZOS)
+def picture_lines(row: Row, columns: int) -> int:
+    """How many lines of pictures a row has, beside its references."""
+    return -(-len(row.pictures) // (columns - bool(row.references)))
+
+
+def draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int, columns: int) -> None:
+    """References on the left, an arrow, and pictures in lines."""
+    left = MARGIN
+    if row.references:
+        words = "reference" if len(row.references) == 1 else "references"
+        draw.text((left, top + 2), words, fill=GREY, font=ImageFont.load_default(14))
+        side = TILE // len(row.references)
+        for number, reference in enumerate(row.references.values()):
+            enlarged = reference.resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (left + (TILE - side) // 2, top + LABEL + number * side))
+        middle = top + LABEL + TILE // 2
+        draw.line([left + TILE + 8, middle, left + TILE + ARROW - 4, middle], fill=GREY, width=3)
+        tip = left + TILE + ARROW
+        draw.polygon([(tip, middle), (tip - 12, middle - 7), (tip - 12, middle + 7)], fill=GREY)
+        left += TILE + ARROW + GAP
+        columns -= 1
+    for number, (name, picture) in enumerate(row.pictures.items()):
+        x, y = left + number % columns * (TILE + GAP), top + number // columns * (LABEL + TILE + GAP)
+        label = f"{name}: {row.remarks[name]}" if name in row.remarks else name
+        draw.text((x, y + 2), label, fill=INK, font=ImageFont.load_default(14))
+        enlarged = (picture.width * ENLARGED, picture.height * ENLARGED)
+        sheet.paste(picture.resize(enlarged, Image.Resampling.NEAREST), (x, y + LABEL))

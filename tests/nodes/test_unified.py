@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
-import comfy.clip_vision
 import folder_paths
 
 import synthetic
@@ -31,30 +30,6 @@ from test_nodes_pack.unets import tiny_model
 
 ENCODERS = {"H": (1024, 1280, 257), "bigG": (1280, 1664, 257), "L336": (768, 1024, 577), "L224": (768, 1024, 257)}
 STANDARD, PLUS, VIT_G = "STANDARD (medium strength)", "PLUS (high strength)", "VIT-G (medium strength)"
-
-
-class FakeEncoder:
-    """Stands for a CLIP_VISION of hundreds of megabytes; only which file was loaded matters here."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-
-@pytest.fixture
-def folders(tmp_path, monkeypatch):
-    """Empty model folders of ComfyUI's, and a list of the encoders that were loaded from them."""
-    paths = {name: tmp_path / name for name in ("ipadapter", "clip_vision", "loras")}
-    for name, path in paths.items():
-        path.mkdir()
-        extensions = {".safetensors", ".bin"}
-        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, ([str(path)], extensions))
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    paths["loaded"] = []
-    monkeypatch.setattr(
-        comfy.clip_vision, "load", lambda path: paths["loaded"].append(Path(path).name) or FakeEncoder(path)
-    )
-    return paths
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from PIL import Image
 from authoring.layout import overlaps, overlaps_on_canvas, use_canvas_nodes, use_vue_nodes
 from authoring.lessons import RECIPES
 from harness.browser import ComfyPage
+from harness.prompts import api_prompt, values_of
 from harness.server import Server
-from workflows.pages import api_prompt, default_of, latent_of, opened, read, values_of
+from workflows.pages import default_of, latent_of, opened, read
 from workflows.tiny_runs import with_latents_saved, with_stand_ins
 
 FOLDER = Path(__file__).parents[2] / "workflows"
@@ -25,7 +26,8 @@ LESSONS = [file for file in FILES if file.stem in RECIPES]
 WATCHERS = ("IPAdapterAttentionMap",)  # cannot run where the sampler goes past the recorder
 CHECKPOINTS = ("CheckpointLoaderSimple", "IPAdapterDemoLoader")
 APPLY = (
-    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterFaceID", "IPAdapterFaceIDLoRA", "LoraLoaderModelOnly",
+    "IPAdapterApply", "IPAdapterAdvanced", "IPAdapterReference", "IPAdapterFaceID", "IPAdapterFaceIDLoRA",
+    "LoraLoaderModelOnly",
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
 BYPASSED = ("style_reference_and_text", "left_person_only", "same_person", "attention_map", "try_it_no_downloads")

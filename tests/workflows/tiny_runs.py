@@ -45,6 +45,7 @@ LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter-full-face_sd15.safetensors": ("full face", SD15),
     "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | FACE),
     "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL),
+    "noobIPAMARK1_mark1.safetensors": ("SDXL", SDXL),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048, "inner": 96}),
 }
 

@@ -1,0 +1,96 @@
+"""Choose the adapter for what a person wants to take from a picture, among the files that are there."""
+
+from dataclasses import dataclass
+
+from comfy.model_patcher import ModelPatcher
+
+from ...ipadapter.base_models import warning
+from ...ipadapter.errors import AdapterError
+from ...ipadapter.families import Family
+from ...ipadapter.presets import PRESETS
+from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
+from .adapters import load_adapter
+from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family
+from .demo_models import ADAPTERS, FOLDER, DemoConfig, load_vision
+from .downloads import look_at
+
+LORA_STRENGTH = 0.6  # the default of the unified loader for FaceID
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The model (with the LoRA of a FaceID preset), its adapter with encoder and face models, how the adapter is to
+    act, and the names of the files.
+    """
+
+    model: ModelPatcher
+    pipeline: Bundle
+    recipe: Recipe
+    preset: str
+    files: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def choose(model: ModelPatcher, take: str) -> Chosen:
+    """The best adapter for a choice of ipadapter/takes.py that is complete on the disk.
+
+    Raises:
+        ModelMismatchError: a model for which no adapter was published.
+        AdapterError: the choice is not possible with the model, or files are missing; the message names them.
+    """
+    if isinstance(model.model.model_config, DemoConfig):
+        return _of_demo(model, take)
+    family = model_family(model)
+    model_name, anime = anime_base_of_model(model)
+    recipes = recipes_for(take, family, anime is not None)
+    if not recipes:
+        raise AdapterError(_impossible(take, family.title, bool(recipes_for("everything", family, False))))
+    for preset, recipe in recipes:
+        found = look_at(preset, family.name)
+        if not found.runs:
+            continue
+        settings = FaceSettings(0.0 if found.note else LORA_STRENGTH)
+        patched, pipeline = load_preset(model, preset, PRESETS, None, settings)
+        adapter = pipeline["ipadapter"]["model"]
+        notes = (found.note, warning(adapter.name, adapter.config, model_name, anime))
+        names = tuple(path.name for path in found.files)
+        return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
+    raise AdapterError(_missing(take, recipes[0][0], family))
+
+
+def _of_demo(model: ModelPatcher, take: str) -> Chosen:
+    """The same with the files that come with the pack."""
+    recipe = next((recipe for recipe in TAKES[take].recipes if recipe.presets is WHOLE_PICTURE), None)
+    if recipe is None:
+        raise AdapterError(f"The demo's models draw no faces, so {take!r} is not possible with them.")
+    file = ADAPTERS["plus"]
+    pipeline: Bundle = {
+        "ipadapter": {"file": str(FOLDER / file), "model": load_adapter(FOLDER / file)},
+        "clipvision": {"file": str(FOLDER / "vision.safetensors"), "model": load_vision()},
+        "insightface": {"provider": None, "model": None},
+    }
+    return Chosen(model, pipeline, recipe, "the demo's plus adapter", (file, "vision.safetensors"))
+
+
+def _impossible(take: str, title: str, has_adapters: bool) -> str:
+    if not has_adapters:
+        return f"No adapter was published for {title} models."
+    possible = "'everything', at a lower strength if too much of the picture comes along"
+    if TAKES[take].recipes[0].needs_roles or take == "layout":
+        return (
+            f"{take!r} needs to know which layers of the model carry style and composition, which nobody has published "
+            f"for {title}. Choose {possible}."
+        )
+    return f"{take!r} needs an adapter for faces, and none was published for {title}. Choose {possible}."
+
+
+def _missing(take: str, preset: str, family: Family) -> str:
+    found = look_at(preset, family.name)
+    files = "; ".join(f"{file.name} from {file.source}" for file in found.missing)
+    if not files:
+        return f"No adapter for {take!r} runs with this {family.title} model. {found.why}"
+    return (
+        f"No adapter for {take!r} on {family.title} models is complete in the model folders. Best for it is the preset "
+        f"{preset}, of which these files are missing: {files}. Get them with an IPAdapter Model Download: preset "
+        f"{preset}, family {family.title}, download on."
+    )

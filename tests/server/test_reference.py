@@ -1,0 +1,141 @@
+"""IPAdapter Reference through the API: each choice gives, bit for bit, what the nodes that it stands for give."""
+
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harness.client import Client, PromptError
+from harness.demo_graph import APPLY, half_mask, sample
+from harness.graph import Graph, Link, Node
+from harness.wiring import Wiring
+from test_nodes_pack.standins import tiny_clip_vision
+
+SAME_AS: dict[str, dict[str, Any]] = {  # choice -> settings of IPAdapter Advanced; layers is a layer text
+    "everything": {"weight": 0.8},
+    "style": {"weight": 1.0, "weight_type": "style transfer"},
+    "layout": {"weight": 1.0, "weight_type": "composition"},
+    "style and layout": {"weight": 1.0, "weight_type": "style and composition"},
+    "character without its colours": {"weight": 0.8, "end_at": 0.6, "layers": "all, style:0"},
+}
+STYLE, LAYOUT = "yellow on rings", "blue on checks"
+
+
+class Bench:
+    """One graph on the demo's models, whose latents are compared."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.models = self.graph.add("IPAdapterDemoLoader", adapter="plus")
+        self.image, self.image_2 = (self.graph.add("IPAdapterDemoReference", picture=p)[0] for p in (STYLE, LAYOUT))
+
+    def reference(self, take: str, **more: Any) -> Node:
+        inputs = {"model": self.models[0], "image": self.image, "take": take, "strength": 1.0}
+        return self.graph.add("IPAdapterReference", **inputs | more)
+
+    def advanced(self, layers: str = "", **more: Any) -> Link:
+        links = {"model": self.models[0], "clip_vision": self.models[1], "ipadapter": self.models[2]}
+        schedule = {"schedule": self.schedule(layers)} if layers else {}
+        return self.graph.add("IPAdapterAdvanced", **APPLY | links | {"image": self.image} | schedule | more)[0]
+
+    def schedule(self, layers: str, **more: Any) -> Link:
+        constant = {"layers": "linear", "steps": "constant", "low": 0.0, "high": 1.0, "start": 0.0, "end": 1.0}
+        return self.graph.add("IPAdapterWeightSchedule", **constant | {"layer_text": layers} | more)[0]
+
+    def latents(self, server: Client, **models: Link) -> dict[str, Tensor]:
+        for name, model in models.items():
+            picture = sample(self.graph, self.models, model, "house", seed=5, steps=4)
+            self.graph.save(name, self.graph.prompt[picture.id]["inputs"]["samples"])
+        result = server.run(self.graph)
+        return {name: result.tensor(name) for name in models}
+
+
+def test_each_choice_is_the_advanced_node_with_the_settings_of_the_table(server):
+    bench = Bench()
+    mask = half_mask(bench.graph, "left")[0]
+    models: dict[str, Link] = {"bare": bench.models[0]}
+    for take, settings in SAME_AS.items():
+        models[take] = bench.reference(take, attn_mask=mask, start_at=0.2)[0]
+        models[f"{take}, by hand"] = bench.advanced(**settings, attn_mask=mask, start_at=0.2)
+    latents = bench.latents(server, **models)
+    assert [take for take in SAME_AS if not latents[take].equal(latents[f"{take}, by hand"])] == []
+    seen = [latents[name] for name in ("bare", *SAME_AS)]
+    assert all(not one.equal(other) for number, one in enumerate(seen) for other in seen[:number])
+
+
+def test_strength_multiplies_the_weight_and_an_earlier_end_and_a_schedule_count(server):
+    bench = Bench()
+    fading = bench.schedule("", steps="ease out")
+    latents = bench.latents(
+        server,
+        off=bench.reference("everything", strength=0.0)[0],
+        bare=bench.models[0],
+        half=bench.reference("everything", strength=0.5, end_at=0.4, schedule=fading)[0],
+        by_hand=bench.advanced(weight=0.4, end_at=0.4, schedule=fading),
+    )
+    assert latents["off"].equal(latents["bare"])
+    assert latents["half"].equal(latents["by_hand"]) and not latents["half"].equal(latents["bare"])
+
+
+def test_a_second_picture_gives_the_layout_or_acts_beside_the_first_with_half_the_strength(server):
+    bench = Bench()
+    links = {"ipadapter": bench.models[2], "clip_vision": bench.models[1]}
+    numbers = {"weight_style": 1.0, "weight_composition": 1.0, "expand_style": False, "combine_embeds": "concat",
+               "start_at": 0.0, "end_at": 1.0, "embeds_scaling": "V only"}  # fmt: skip
+    pictures = {"image_style": bench.image, "image_composition": bench.image_2}
+    two = bench.graph.add("IPAdapterStyleComposition", model=bench.models[0], **links, **pictures, **numbers)
+    first = bench.advanced(weight=0.4)
+    latents = bench.latents(
+        server,
+        layout=bench.reference("style and layout", image_2=bench.image_2)[0],
+        two=two[0],
+        beside=bench.reference("everything", image_2=bench.image_2)[0],
+        chain=bench.advanced(model=first, weight=0.4, image=bench.image_2),
+        alone=bench.reference("everything")[0],
+    )
+    assert latents["layout"].equal(latents["two"]) and latents["beside"].equal(latents["chain"])
+    assert not latents["beside"].equal(latents["alone"])
+
+
+def test_its_schedule_says_how_it_acts_and_its_report_which_files_it_took(server):
+    bench = Bench()
+    take = "character without its colours"
+    node = bench.reference(take, strength=0.5, start_at=0.25)
+    expected = bench.schedule("all, style:0", start=0.25, end=0.6, scale=0.4)
+    texts = [bench.graph.add("IPAdapterScheduleToText", schedule=one) for one in (node[1], expected)]
+    report = bench.graph.add("PreviewAny", source=node[2])
+    preview = bench.graph.add("IPAdapterSchedulePreview", schedule=node[1], family="SD1.5", model=node[0])
+    result = server.run(bench.graph)
+    own, by_hand = (result.outputs[text.id]["text"] for text in texts)
+    assert own == by_hand
+    (said,) = result.outputs[report.id]["text"]
+    for words in ("ip-adapter-plus_demo.safetensors", "approximation", "all, style:0", "weight 0.4", "0.25 to 0.6"):
+        assert words in said, words
+    assert result.images(preview.id)[0].width > 100
+
+
+def test_what_cannot_act_is_refused_with_a_reason(server):
+    refused = {"face or person": (0.0, "draw no faces"), "character without its colours": (0.7, "until 0.6 here")}
+    for take, (start_at, reason) in refused.items():
+        bench = Bench()
+        node = bench.reference(take, start_at=start_at)
+        bench.graph.add("IPAdapterSchedulePreview", schedule=node[1], family="SD1.5", model=node[0])
+        with pytest.raises(PromptError, match=reason) as error:
+            server.run(bench.graph)
+        assert error.value.node_type == "IPAdapterReference"
+
+
+def test_it_takes_the_published_files_that_are_there_and_names_those_that_are_missing(server):
+    models = server.output.parent / "models"
+    encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224)
+    save_file(encoder.get_sd(), models / "clip_vision" / "small.safetensors")
+    w = Wiring(server, file="ip-adapter-plus_sd15.safetensors")
+    node = w.add("IPAdapterReference", take="style")
+    report = w.graph.add("PreviewAny", source=node[2])
+    w.same(node[0], w.add("IPAdapterAdvanced", weight_type="style transfer")[0])
+    (said,) = w.result.outputs[report.id]["text"]
+    assert "PLUS (high strength): ip-adapter-plus_sd15.safetensors, small.safetensors" in said
+    w = Wiring(server, "sdxl shallow")
+    with pytest.raises(PromptError, match="faceid-plusv2_sdxl.bin from .*Model Download: preset FACEID PLUS V2"):
+        w.latents(one=w.add("IPAdapterReference", take="face or person")[0])
