@@ -142,6 +142,7 @@ PROJECTIONS: dict[str, Callable[[Maker, Sizes], dict[str, Tensor]]] = {
     "FaceID Plus V2": _face_plus,
     "FaceID portrait": _portrait,
     "FaceID portrait unnorm": _unnorm,
+    "InstantID": _unnorm,
     "Kolors plus": _kolors_plus,
     "Kolors FaceID Plus": _kolors_face,
 }

@@ -66,16 +66,19 @@ def mask_on_tokens(
         return None, True
 
     def on_tokens() -> Tensor:
-        mask = _mask_of_rows(prompt.mask, factors, rows, grid, frames)
+        mask = mask_of_rows(prompt.mask, factors, rows, grid, frames)
         return (mask_around(mask, *around) if prompt.mask is not None else mask).to(like)
 
     key = ("mask", prompt, factors, rows, grid, around, like.device, like.dtype)
     return store.get(key, on_tokens)
 
 
-def _mask_of_rows(
-    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
+def mask_of_rows(
+    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float] = ()
 ) -> Tensor:
+    """A mask (m, height, width) times factors of chunks and of frames, for the rows of a call on a grid of tokens:
+    (rows, rows * columns of the grid, 1), or (1, ...) where all rows have the same.
+    """
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
     chunks = []

@@ -10,9 +10,9 @@ from comfy_api.latest import io
 from . import unets
 
 
-def tiny_control_net(seed: int) -> controlnet.ControlNet:
-    """ComfyUI's own ControlNet, with the layout and the widths of the tiny SD1.5, of random weights."""
-    config = unets.FAMILIES["sd15"][0](unets.unet_config("sd15", 32, torch.float32)).unet_config
+def tiny_control_net(seed: int, family: str = "sd15") -> controlnet.ControlNet:
+    """ComfyUI's own ControlNet, with the layout and the widths of the tiny model of a family, of random weights."""
+    config = unets.FAMILIES[family][0](unets.unet_config(family, 32, torch.float32)).unet_config
     network = ControlNet(**{name: value for name, value in config.items() if name != "out_channels"}, hint_channels=3)
     unets.seed_weights(network, seed)
     return controlnet.ControlNet(network, load_device=model_management.get_torch_device())
