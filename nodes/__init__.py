@@ -16,7 +16,11 @@ from . import (
     embeds,
     face,
     face_crop,
+    face_keypoints,
     face_loader,
+    instantid,
+    instantid_halves,
+    instantid_loaders,
     legacy,
     loaders,
     masks,
@@ -59,6 +63,10 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     face_loader,
     face,
     face_crop,
+    face_keypoints,
+    instantid_loaders,
+    instantid,
+    instantid_halves,
     unified,
     doctor,
     download,
@@ -76,6 +84,7 @@ class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("ipadapter")
         register_folder("open_clip")
+        register_folder("instantid")
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
         add_route()

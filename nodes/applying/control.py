@@ -56,7 +56,9 @@ def with_face_control(
 def check_control_net(net: object) -> None:
     """Refuse what is no ControlNet for SDXL, as far as its network tells."""
     if not isinstance(net, ControlBase):
-        raise AdapterError(f"control_net needs a ControlNet from Load ControlNet Model, and got a {type(net).__name__}.")
+        raise AdapterError(
+            f"control_net needs a ControlNet from Load ControlNet Model, and got a {type(net).__name__}."
+        )
     layers = getattr(getattr(net, "control_model", None), "modules", list)()
     width = next((layer.attn2.to_k.weight.shape[1] for layer in layers if hasattr(layer, "attn2")), SDXL_TEXT)
     if width != SDXL_TEXT:

@@ -1,8 +1,10 @@
-"""InstantID (arXiv:2401.07519): one face's tokens for the UNet's cross-attentions and for a ControlNet's."""
+"""InstantID (arXiv:2401.07519): a face's tokens for the UNet's cross-attentions and for a ControlNet's."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import node_helpers
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -13,19 +15,81 @@ from ...ipadapter.catalog import FACE_PACKS
 from ...ipadapter.errors import AdapterError, FaceError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
 from ..loading.adapters import Pipeline, open_pipeline
+from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
 from .apply import Strength, checked_strength, image_prompt, sites_for
 from .caches import FACES
+from .control import ConditioningList, check_control_net, with_face_control
 from .encoding import Reference, encode_reference
 from .keys_values import repeated, tokens_of_embeds
 
-PACK = "antelopev2"  # whose recogniser InstantID was trained with
-CANVASES = (768, 1536)  # pixels of the long side of pictures that SDXL is sampled at
+USUAL_SIDES = (768, 1536)  # pixels of the long side of pictures that SDXL is sampled at
 LONG_SIDE = 1280  # to which InstantID's authors bring every picture
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
 Size = tuple[int, int]  # height and width in pixels
+
+
+@dataclass(frozen=True)
+class FaceControlRequest:
+    """What the ControlNet's half of InstantID needs beside the face's tokens.
+
+    `image_kps` (n, h, w, c) is a photo or a drawing of eyes, nose and mouth; None: the reference's first picture.
+    """
+
+    net: object
+    strength: float
+    image_kps: Tensor | None = None
+    canvas: Size | None = None  # on which a photo's points are drawn
+    masks_text: bool = True  # whether a mask limits the whole positive text, or the face alone
+
+
+def apply_instantid(
+    model: ModelPatcher,
+    instantid: object,
+    insightface: object,
+    conditionings: tuple[ConditioningList, ConditioningList],
+    reference: Reference,
+    strength: Strength,
+    control: FaceControlRequest,
+) -> tuple[ModelPatcher, ConditioningList, ConditioningList]:
+    """A clone of a model that follows a face, and positive and negative conditionings with its ControlNet.
+
+    Range and mask of `strength` are also the ControlNet's. Errors are those of apply_identity and of with_face_control.
+    """
+    check_control_net(control.net)
+    followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
+    assert reference.images is not None
+    if control.image_kps is None:
+        picture = control_picture(insightface, reference.images[:1], reference.face, control.canvas)
+    else:
+        picture = control_picture(insightface, control.image_kps[:1], FaceChoice("largest"), control.canvas)
+    controlled = apply_control(conditionings, control, picture, tokens, strength)
+    return followed, *controlled
+
+
+def apply_control(
+    conditionings: tuple[ConditioningList, ConditioningList],
+    control: FaceControlRequest,
+    picture: Tensor,
+    tokens: FaceTokens,
+    strength: Strength,
+) -> tuple[ConditioningList, ConditioningList]:
+    """Positive and negative conditionings with a ControlNet that sees a face and a drawing of its points.
+
+    A mask limits the positive conditioning, or else the ControlNet's outputs.
+    """
+    active = (strength.start_at, strength.end_at)
+    mask = strength.mask if strength.mask is None or strength.mask.ndim == 3 else strength.mask.unsqueeze(0)
+    of_face = None if control.masks_text else mask
+    positive, negative = with_face_control(
+        conditionings, control.net, picture, side_by_side(tokens), control.strength, active, of_face
+    )
+    if mask is not None and control.masks_text:
+        region = {"mask": mask, "set_area_to_bounds": False}
+        positive = node_helpers.conditioning_set_values(positive, region)
+    return positive, negative
 
 
 def apply_identity(
@@ -51,10 +115,11 @@ def apply_identity(
 def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
     """InstantID's adapter and a face pack that fits it."""
     pipeline = open_pipeline(instantid, insightface=insightface)
-    if pipeline.adapter.config.projection.kind != "face resampler":
+    config = pipeline.adapter.config
+    if config.projection.kind != "face resampler":
         raise AdapterError(
-            f"{pipeline.adapter.name} is {pipeline.adapter.config.variant}, and this node takes InstantID's adapter: "
-            "the file ip-adapter.bin of InstantX/InstantID, in models/instantid."
+            f"{pipeline.adapter.name} is a {config.variant} adapter, and this node takes InstantID's: the file "
+            "ip-adapter.bin of InstantX/InstantID, in models/instantid."
         )
     check_pack(pipeline.insightface)
     return pipeline
@@ -62,14 +127,17 @@ def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
 
 def check_pack(analysis: Any) -> None:
     """Refuse a face pack whose recogniser is known to be another one; say so where its name is not known."""
-    name = pack_name(analysis) if analysis is not None else PACK
-    if name != PACK and any(pack.name == name for pack in FACE_PACKS):
+    name = FACE_PACK if analysis is None else pack_name(analysis)
+    if name != FACE_PACK and any(pack.name == name for pack in FACE_PACKS):
         raise FaceError(
-            f"The face pack is {name}, and InstantID was trained with {PACK}: to it, another pack's vectors are other "
-            f"faces. Load {PACK}, into models/insightface/models/{PACK}."
+            f"The face pack is {name}, and InstantID was trained with {FACE_PACK}: it takes another pack's numbers for "
+            f"other faces. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
         )
-    if name != PACK:
-        say_notes([f"InstantID was trained with the face pack {PACK}; of another ({name or 'unnamed'}) it knows no face."])
+    if name != FACE_PACK:
+        say_notes([
+            f"InstantID was trained with the face pack {FACE_PACK} and takes the numbers of others "
+            f"({name or 'this one has no name'}) for other faces."
+        ])  # fmt: skip
 
 
 def side_by_side(tokens: FaceTokens) -> FaceTokens:
@@ -115,7 +183,7 @@ def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canv
     A picture without a face is taken for a drawing, and comes back unchanged. Without a canvas, a photo of a size that
     SDXL is not sampled at is drawn with a long side of 1280 pixels, since a drawing's widths are in pixels.
     """
-    if not any(map(len, faces_in(insightface, photo, choice.least_score, FACES))):
+    if not any(len(faces) for faces in faces_in(insightface, photo, choice.least_score, FACES)):
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
         return photo[..., :3]
     return draw_faces(insightface, photo, choice, canvas=canvas or usual_canvas((photo.shape[1], photo.shape[2])))
@@ -124,7 +192,7 @@ def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canv
 def usual_canvas(size: Size) -> Size:
     """A size that SDXL is sampled at, of the shape of a picture; height and width."""
     longest = max(size)
-    if CANVASES[0] <= longest <= CANVASES[1]:
+    if USUAL_SIDES[0] <= longest <= USUAL_SIDES[1]:
         return size
     height, width = (max(8, round(side * LONG_SIDE / longest)) for side in size)
     return height, width

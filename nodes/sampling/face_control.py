@@ -54,7 +54,9 @@ class FaceControl(ControlBase):
 
     def _masked(self, outputs: Outputs, rows: Rows) -> Outputs:
         return {
-            part: [None if out is None else out * self._mask_of(rows, (out.shape[-2], out.shape[-1]), out) for out in of]
+            part: [
+                None if out is None else out * self._mask_of(rows, (out.shape[-2], out.shape[-1]), out) for out in of
+            ]
             for part, of in outputs.items()
         }
 

@@ -82,7 +82,11 @@ def controlled(
     mask: Tensor | None = None,
 ) -> dict[str, list[Tensor]]:  # fmt: skip
     """What a ControlNet adds: its network's outputs times its strength, and times a mask (1, 1, h, w)."""
-    given = {"context": context.expand(len(x), -1, -1), "y": y.expand(len(x), -1), "timesteps": timestep(model, x, sigma)}
+    given = {
+        "context": context.expand(len(x), -1, -1),
+        "y": y.expand(len(x), -1),
+        "timesteps": timestep(model, x, sigma),
+    }
     out = net.control_model(x=scaled(x, sigma), hint=hint.movedim(-1, 1).expand(len(x), -1, -1, -1), **given)
 
     def weighted(value: Tensor) -> Tensor:
@@ -103,7 +107,9 @@ def scaled(x: Tensor, sigma: float) -> Tensor:
     return x / math.sqrt(sigma**2 + 1)
 
 
-def denoised(model: Any, positive: Any, negative: Any, sigma: float, noise: Tensor, cfg: float) -> tuple[Tensor, Tensor]:
+def denoised(
+    model: Any, positive: Any, negative: Any, sigma: float, noise: Tensor, cfg: float
+) -> tuple[Tensor, Tensor]:
     """The input and the output of one model call of ComfyUI's own: conditionings, batches, ControlNets, guidance."""
     seen: dict[str, Tensor] = {}
 

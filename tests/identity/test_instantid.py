@@ -11,7 +11,6 @@ from harness.assets import FACE, SHALLOW
 from identity.formulas import both, controlled, denoised, face_attention, predicted, text_attention
 from pack.encoders.faces import FaceChoice, face_features
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.errors import AdapterError, FaceError, ModelMismatchError
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.control import with_face_control
 from pack.nodes.applying.encoding import Reference
@@ -59,7 +58,9 @@ def texts() -> list[Conds]:
     return [[[seeded((1, 8, 2048), seed), {"pooled_output": seeded((1, POOLED), seed + 1)}]] for seed in (10, 20)]
 
 
-def control(conds: list[Conds], tokens: Any, net: str = "face", mask: Any = None, strength: float = STRENGTH) -> list[Conds]:
+def control(
+    conds: list[Conds], tokens: Any, net: str = "face", mask: Any = None, strength: float = STRENGTH
+) -> list[Conds]:
     return with_face_control(conds, NETS[net], HINTS[net], tokens, strength, (0.0, 1.0), mask)
 
 
