@@ -1,128 +1,236 @@
-"""InstantID on a tiny SDXL with a ControlNet of its layout: whole predictions, and what must not change them."""
+"""InstantID on a tiny SDXL with ControlNets of its layout: whole predictions, and what must not change them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import nodes as host_nodes
 import synthetic
 from harness.assets import FACE, SHALLOW
+from harness.in_process import following
 from identity.formulas import both, controlled, denoised, face_attention, predicted, text_attention
 from pack.encoders.faces import FaceChoice, face_features
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.adapter import AdapterNetwork
+from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
+from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.control import with_face_control
-from pack.nodes.applying.encoding import Reference
+from pack.nodes.applying.encoding import Embeds, Reference, with_face_noise
 from pack.nodes.applying.instantid import apply_identity, side_by_side
 from pack.nodes.loading.adapters import LoadedAdapter, manage
+from pack.nodes.sampling.attach import watch
+from test_nodes_pack.counting import count_step, products, total
 from test_nodes_pack.loaders import tiny_control_net
 from test_nodes_pack.standins import POOLED, seeded
 from test_nodes_pack.unets import tiny_model
 
 SIGMA, CFG, WEIGHT, STRENGTH = 3.7, 4.5, 0.8, 0.7
-SIZE = (6, 8)  # of the latent; odd on its second level
-NOISE = seeded((2, 4, *SIZE), 5)
-NETS = {"face": tiny_control_net(11, "sdxl shallow"), "other": tiny_control_net(12, "sdxl shallow")}
-HINTS = {name: torch.rand(1, 48, 64, 3, generator=torch.Generator().manual_seed(n)) for n, name in enumerate(NETS)}
-MODEL = tiny_model("sdxl shallow", 1)
-LEFT = torch.zeros(1, 48, 64)
-LEFT[..., :32] = 1
+SIZE = (6, 8)  # of the latent; 3 x 4 and 2 x 2 on the other levels
+SITES, PER_SITE = 17, 6  # cross-attentions of "sdxl shallow", and what an image prompt adds to each
+OWN = 40  # operations of a step: one multiplication of each of the ControlNet's outputs by 1, where ComfyUI merges
 Conds = list[Any]
 
 
-@pytest.fixture(scope="module")
-def checkpoint():
-    state = synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE)
-    return read_checkpoint(state, "ip-adapter.bin")
-
-
-@pytest.fixture(scope="module")
-def adapter(checkpoint) -> LoadedAdapter:
-    return manage(checkpoint)
-
-
-@pytest.fixture(scope="module")
-def applied(adapter, analysis, photo):
-    """`applied(name, ...)` is the tiny model with the face of a photo, and the face's tokens."""
-
-    def apply(name: str = "astronaut", model: Any = MODEL, noise: float = 0.0, **strength: Any):
-        reference = Reference(photo(name), face=FaceChoice("largest"), face_noise=noise)
-        model, tokens = apply_identity(model, adapter, analysis, reference, Strength(**{"weight": WEIGHT} | strength))
-        return model, side_by_side(tokens)
-
-    return apply
+def close(one: Tensor, other: Tensor) -> None:
+    """Equal but for float32 sums in another order, times sigma and guidance, in values up to 100."""
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=5e-4)
 
 
 def texts() -> list[Conds]:
     return [[[seeded((1, 8, 2048), seed), {"pooled_output": seeded((1, POOLED), seed + 1)}]] for seed in (10, 20)]
 
 
-def control(
-    conds: list[Conds], tokens: Any, net: str = "face", mask: Any = None, strength: float = STRENGTH
-) -> list[Conds]:
-    return with_face_control(conds, NETS[net], HINTS[net], tokens, strength, (0.0, 1.0), mask)
+class Studio:
+    """Models, ControlNets and the pictures for them."""
 
+    def __init__(self, analysis: Any, photo: Callable[[str], Tensor]) -> None:
+        self.analysis, self.photo = analysis, photo
+        self.checkpoint: Checkpoint = read_checkpoint(
+            synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE), "ip-adapter.bin"
+        )
+        self.adapter: LoadedAdapter = manage(self.checkpoint)
+        self.model = tiny_model("sdxl shallow", 1)
+        self.nets = {name: tiny_control_net(seed, "sdxl shallow") for name, seed in (("face", 11), ("other", 12))}
+        generator = torch.Generator().manual_seed(0)
+        self.hints = {name: torch.rand(1, 48, 64, 3, generator=generator) for name in self.nets}
+        self.left = torch.zeros(1, 48, 64)
+        self.left[..., :32] = 1
 
-def chained(conds: list[Conds], net: str = "other", strength: float = 0.65) -> list[Conds]:
-    """As ComfyUI's own Apply ControlNet does it."""
-    import nodes
+    def apply(
+        self, model: Any = None, photos: tuple[str, ...] = ("astronaut",), combine: str = "average", **strength: Any
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """A model with the face of photos in its cross-attentions, and the face's tokens."""
+        images = torch.cat([self.photo(name) for name in photos])
+        reference = Reference(images, combine=combine, face=FaceChoice("largest"))
+        asked = Strength(**{"weight": WEIGHT} | strength)
+        model, tokens = apply_identity(model or self.model, self.adapter, self.analysis, reference, asked)
+        return model, dict(side_by_side(tokens))
 
-    return list(nodes.ControlNetApplyAdvanced().apply_controlnet(*conds, NETS[net], HINTS[net], strength, 0.0, 1.0))
+    def control(
+        self, conds: list[Conds], tokens: Any, mask: Tensor | None = None, strength: float = STRENGTH
+    ) -> list[Conds]:
+        return with_face_control(conds, self.nets["face"], self.hints["face"], tokens, strength, (0.0, 1.0), mask)
 
+    def chained(self, conds: list[Conds], strength: float = 0.65) -> list[Conds]:
+        """Another ControlNet, as ComfyUI's own Apply ControlNet puts it into the chain."""
+        node, hint = host_nodes.ControlNetApplyAdvanced(), self.hints["other"]
+        return list(node.apply_controlnet(*conds, self.nets["other"], hint, strength, 0.0, 1.0))
 
-def sampled(model: Any, conds: list[Conds]) -> Tensor:
-    return denoised(model, *conds, SIGMA, NOISE, CFG)[1]
+    def sampled(self, model: Any, conds: list[Conds]) -> Tensor:
+        return denoised(model, *conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
+
+    def published(
+        self, mask: Tensor | None = None, second: float = 0.0, weight: float = WEIGHT, control: float = STRENGTH
+    ) -> Tensor:
+        """The prediction by the formulas: the face in the cross-attentions, so strongly, and in the ControlNet;
+        `second` is the strength of another ControlNet, which sees the text.
+        """
+        choice = FaceChoice("largest")
+        vector = face_features(self.analysis, self.photo("astronaut"), 256, normed=False, choice=choice).embeds
+        x, _ = denoised(self.model, *texts(), SIGMA, seeded((2, 4, *SIZE), 5), CFG)
+        base, of_mask = self.model.model, None if mask is None else mask.unsqueeze(1)
+        noise = []
+        with torch.inference_mode():
+            for row, cond in zip((vector, torch.zeros_like(vector)), texts(), strict=True):
+                tokens, (text, settings) = self.adapter.network.project(None, row), cond[0]
+                y = base.encode_adm(pooled_output=settings["pooled_output"], width=SIZE[1] * 8, height=SIZE[0] * 8)
+                given = (base, x, SIGMA)
+                added = controlled(
+                    *given[:1], self.nets["face"], *given[1:], self.hints["face"], tokens, y, control, of_mask
+                )
+                if second:
+                    other = (self.hints["other"], text, y, second)
+                    added = both(added, controlled(base, self.nets["other"], x, SIGMA, *other))
+                formula = face_attention(tokens, self.checkpoint.ip_adapter, weight, of_mask)
+                noise.append(predicted(*given, text, y, formula if weight else text_attention, added))
+        return x - SIGMA * (noise[1] + CFG * (noise[0] - noise[1]))
 
 
 @pytest.fixture(scope="module")
-def published(adapter, checkpoint, analysis, photo):
-    """`published(mask, second)` is the prediction by the formulas: the face in the cross-attentions and in the
-    ControlNet; `second` is the strength of another ControlNet, which sees the text.
-    """
-    vector = face_features(analysis, photo("astronaut"), 256, normed=False, choice=FaceChoice("largest")).embeds
-    face = [adapter.network.project(None, row) for row in (vector, torch.zeros_like(vector))]
-    x, bare = denoised(MODEL, *texts(), SIGMA, NOISE, CFG)
-    base = MODEL.model
-
-    def predict(mask: Tensor | None = None, second: float = 0.0, with_face: bool = True) -> Tensor:
-        of_mask = None if mask is None else mask.unsqueeze(1)
-        noise = []
-        for tokens, cond in zip(face, texts(), strict=True):
-            (text, settings), added = cond[0], None
-            y = base.encode_adm(pooled_output=settings["pooled_output"], width=SIZE[1] * 8, height=SIZE[0] * 8)
-            formula = text_attention
-            if with_face:
-                formula = face_attention(tokens, checkpoint.ip_adapter, WEIGHT, of_mask)
-                added = controlled(base, NETS["face"], x, SIGMA, HINTS["face"], tokens, y, STRENGTH, of_mask)
-            if second:
-                other = controlled(base, NETS["other"], x, SIGMA, HINTS["other"], text, y, second)
-                added = other if added is None else both(added, other)
-            noise.append(predicted(base, x, SIGMA, text, y, formula, added))
-        return x - SIGMA * (noise[1] + CFG * (noise[0] - noise[1]))
-
-    with torch.inference_mode():
-        torch.testing.assert_close(predict(with_face=False), bare, **SLACK)  # the formulas of everything but the face
-        yield predict
+def studio(analysis, photo) -> Studio:
+    return Studio(analysis, photo)
 
 
-SLACK = {"rtol": 1e-5, "atol": 5e-4}  # float32: sums in another order, times sigma and guidance, on values up to 100
+def test_a_prediction_is_the_published_one(studio):
+    model, tokens = studio.apply()
+    without = studio.sampled(studio.model, texts())
+    close(studio.published(weight=0, control=0), without)
+    expected = studio.published()
+    close(studio.sampled(model, studio.control(texts(), tokens)), expected)
+    # Each half is far more than rounding.
+    assert (expected - studio.published(weight=0)).abs().max() > 1
+    assert (expected - studio.published(control=0)).abs().max() > 1
 
 
-def test_a_prediction_is_the_published_one(applied, published):
-    model, tokens = applied()
-    expected = published()
-    torch.testing.assert_close(sampled(model, control(texts(), tokens)), expected, **SLACK)
-    assert (expected - published(with_face=False)).abs().max() > 1  # the face is no rounding error
+def test_another_control_net_sees_the_text_before_and_behind(studio):
+    model, tokens = studio.apply()
+    expected = studio.published(second=0.65)
+    close(studio.sampled(model, studio.chained(studio.control(texts(), tokens))), expected)
+    close(studio.sampled(model, studio.control(studio.chained(texts()), tokens)), expected)
 
 
-def test_another_control_net_sees_the_text_before_and_behind(applied, published):
-    model, tokens = applied()
-    expected = published(second=0.65)
-    torch.testing.assert_close(sampled(model, chained(control(texts(), tokens))), expected, **SLACK)
-    torch.testing.assert_close(sampled(model, control(chained(texts()), tokens)), expected, **SLACK)
+def test_a_mask_limits_both_halves(studio):
+    model, tokens = studio.apply(mask=studio.left)
+    close(studio.sampled(model, studio.control(texts(), tokens, studio.left)), studio.published(studio.left))
+    seen: list[tuple[Any, Tensor]] = []
+
+    class Observer:
+        def begin(self) -> None: ...
+
+        def see(self, percent: float, site: Any, grid: Any, rows: Any, text: Tensor, image: Tensor) -> None:
+            seen.append((site, image.unflatten(1, grid)))
+
+    studio.sampled(watch(model, Observer()), texts())
+    assert len(seen) == SITES
+    for site, image in seen:
+        half = image.shape[2] // 2
+        assert not image[:, :, half:].any() and image[:, :, :half].any(), site
 
 
-def test_inside_a_mask_the_face_acts_and_outside_the_mask_neither_half_does(applied, published):
-    model, tokens = applied(mask=LEFT)
-    torch.testing.assert_close(sampled(model, control(texts(), tokens, mask=LEFT)), published(LEFT), **SLACK)
+def test_the_middle_block_acts_alone(studio):
+    model, _ = studio.apply(layer_weights="4:1")
+    assert (studio.sampled(model, texts()) - studio.sampled(studio.model, texts())).abs().max() > 0.1
+
+
+def test_weight_zero_is_no_adapter_bit_for_bit_and_nothing_that_came_in_changes(studio):
+    bare = studio.sampled(studio.model, texts())
+    model, tokens = studio.apply(weight=0.0)
+    assert studio.sampled(model, studio.control(texts(), tokens, strength=0.0)).equal(bare)
+    model, tokens = studio.apply()
+    before = texts()
+    studio.sampled(model, studio.control(before, tokens))
+    assert [[set(settings) for _, settings in cond] for cond in before] == [[{"pooled_output"}]] * 2
+    assert studio.nets["face"].previous_controlnet is None and studio.nets["face"].cond_hint_original is None
+    assert studio.sampled(studio.model, before).equal(bare)
+
+
+def test_order_and_caches_change_no_picture(studio):
+    def with_difference(model: Any) -> Any:
+        """As a LoRA of ComfyUI's does it: a difference of a weight."""
+        clone = model.clone()
+        name = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_q.weight"
+        weight = clone.model.state_dict()[name]
+        clone.add_patches({name: ("diff", (seeded(tuple(weight.shape), 8),))}, 0.1)
+        return clone
+
+    def with_picture(model: Any) -> Any:
+        general = synthetic.adapter("SDXL", seed=7, **SHALLOW)
+        adapter = manage(read_checkpoint(general, "general.safetensors"))
+        return following(model, adapter, Reference(embeds=seeded((1, 32), 1)))
+
+    lora_first, tokens = studio.apply(with_difference(studio.model))
+    conds = studio.control(texts(), tokens)
+    cold = studio.sampled(lora_first, conds)
+    assert studio.sampled(lora_first, conds).equal(cold)
+    assert studio.sampled(with_difference(studio.apply()[0]), conds).equal(cold)
+    caches.forget()
+    again, tokens = studio.apply(with_difference(studio.model))
+    assert studio.sampled(again, studio.control(texts(), tokens)).equal(cold)
+    picture_first = studio.sampled(studio.apply(with_picture(studio.model))[0], conds)
+    close(studio.sampled(with_picture(studio.apply()[0]), conds), picture_first)
+
+
+def test_the_same_photo_twice_is_the_photo_once(studio):
+    once, twice = (studio.apply(photos=("astronaut",) * n, combine="concat") for n in (1, 2))
+    one, two = (studio.sampled(model, studio.control(texts(), tokens)) for model, tokens in (once, twice))
+    assert twice[1]["positive"].shape[1] == 2 * once[1]["positive"].shape[1]
+    close(one, two)
+
+
+def test_noise_is_the_published_one_and_leaves_the_global_seed_alone():
+    face = 20 * seeded((1, 512), 1)
+    state = torch.get_rng_state()
+    made = with_face_noise(Embeds(None, None, face=face, face_negative=torch.zeros(1, 512)), 0.35)
+    assert torch.get_rng_state().equal(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.sum(face).item()) % 1000000007)
+        expected = 0.35 * torch.rand_like(face)
+    assert made.face_negative is not None and made.face_negative.equal(expected)
+
+
+def test_a_step_computes_no_keys_and_values_and_adds_six_operations_to_a_site(studio, monkeypatch):
+    model, tokens = studio.apply()
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("keys and values while sampling")
+
+    monkeypatch.setattr(AdapterNetwork, "keys_values", refuse)
+
+    def count(model: Any, conds: list[Conds]) -> Any:
+        latent = {"samples": torch.zeros(1, 4, *SIZE)}
+        run = host_nodes.common_ksampler
+        return count_step(model, lambda steps: run(model, 5, steps, 7.0, "euler", "sgm_uniform", *conds, latent))
+
+    bare = count(studio.model, texts())
+    patched = count(model, texts())
+    assert total(patched - bare) == SITES * PER_SITE and products(patched) == products(bare)
+    plain = studio.chained(texts())
+    by_field = [
+        [[t, d | {"cross_attn_controlnet": tokens[branch]}] for t, d in cond]
+        for cond, branch in zip(plain, tokens, strict=True)
+    ]
+    own, core = (count(studio.model, conds) for conds in (studio.control(texts(), tokens), by_field))
+    assert total(own - core) + total(core - own) <= OWN, (own - core, core - own)
