@@ -37,7 +37,7 @@ from . import (
     unified,
     weights,
 )
-from .conflicts import watch_for_other_packs
+from .conflicts import watch_for_other_packs, without_unwanted
 from .live.route import add_route
 from .loading.files import register_folder
 from .old.forms import register_removed_nodes
@@ -86,8 +86,8 @@ class IPAdapterAtelier(ComfyExtension):
         register_folder("open_clip")
         register_folder("instantid")
         await register_removed_nodes()
-        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
+        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in without_unwanted(NODES)})
         add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return NODES
+        return without_unwanted(NODES)

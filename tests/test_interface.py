@@ -93,6 +93,13 @@ def test_every_node_is_what_saved_workflows_expect(nodes):
     assert {id: lines for id, lines in wrong.items() if lines} == {}
 
 
+def test_nodes_that_the_environment_names_are_left_to_another_pack(nodes, monkeypatch):
+    monkeypatch.setenv("ATELIER_WITHOUT_NODES", "ApplyInstantID*, FaceKeypointsPreprocessor")
+    registered = {node.GET_SCHEMA().node_id for node in asyncio.run(IPAdapterAtelier().get_node_list())}
+    left_out = {"ApplyInstantID", "ApplyInstantIDAdvanced", "ApplyInstantIDControlNet", "FaceKeypointsPreprocessor"}
+    assert nodes.keys() - registered == left_out
+
+
 def test_every_input_output_and_node_is_explained(nodes):
     for node_id, node in nodes.items():
         schema = node.GET_SCHEMA()
