@@ -21,8 +21,7 @@ def face_models_input(id: str = "insightface") -> io.Input:
 
 def canvas_input() -> io.Input:
     tip = "Latent or image in the size that is sampled, so that points have the width that the ControlNet knows."
-    types: list[type[io.ComfyType]] = [io.Latent, io.Image, io.Mask]
-    return io.MultiType.Input("canvas", types=types, optional=True, tooltip=tip)
+    return io.MultiType.Input("canvas", types=[io.Latent, io.Image, io.Mask], optional=True, tooltip=tip)
 
 
 class IPAdapterFaceKeypoints(AtelierNode):

@@ -40,12 +40,13 @@ def with_face_control(
     check_control_net(net)
     if not strength:
         return list(conditionings)
+    original: Any = net  # ComfyUI's ControlBase has no `copy`; each of its ControlNets has
     made: dict[ControlBase | None, FaceControl] = {}
 
     def controlled(settings: dict[str, Any]) -> dict[str, Any]:
         before = settings.get("control")
         if before not in made:
-            own = net.copy().set_cond_hint(picture.movedim(-1, 1), strength, active)
+            own = original.copy().set_cond_hint(picture.movedim(-1, 1), strength, active)
             made[before] = FaceControl(own, tokens, mask)
             made[before].set_previous_controlnet(before)
         return {**settings, "control": made[before], "control_apply_to_uncond": False}

@@ -152,10 +152,12 @@ def as_face_embeds(tokens: FaceTokens) -> dict[str, Tensor]:
 
 def read_face_embeds(value: object) -> FaceTokens:
     """The tokens of a FACE_EMBEDS socket; AdapterError for anything else."""
-    pair = (value.get("cond"), value.get("uncond")) if isinstance(value, Mapping) else ()
-    if len(pair) != 2 or not all(isinstance(x, Tensor) and x.ndim == 3 for x in pair):
+    parts = {POSITIVE: "cond", NEGATIVE: "uncond"}
+    found = {branch: value.get(part) for branch, part in parts.items()} if isinstance(value, Mapping) else {}
+    tokens = {branch: x for branch, x in found.items() if isinstance(x, Tensor) and x.ndim == 3}
+    if tokens.keys() != parts.keys():
         raise AdapterError("face_embeds needs the tokens of a face, from InstantID Patch Attention.")
-    return dict(zip((POSITIVE, NEGATIVE), pair, strict=True))
+    return tokens
 
 
 def draw_faces(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from comfy.controlnet import ControlBase
+from comfy.controlnet import ControlBase, ControlNet
 from torch import Tensor
 from typing_extensions import Self
 
@@ -23,7 +23,7 @@ class FaceControl(ControlBase):
     ControlNet of a chain sees it; these tokens belong to one ControlNet, and the others in its chain see the text.
     """
 
-    def __init__(self, net: ControlBase, tokens: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
+    def __init__(self, net: ControlNet, tokens: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
         super().__init__()
         self.net, self.tokens, self.mask = net, tokens, mask
         self.extra_hooks = net.extra_hooks
@@ -33,8 +33,8 @@ class FaceControl(ControlBase):
         self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, transformer_options: dict[str, Any]
     ) -> Outputs | None:
         """What this ControlNet and those before it in the chain add; rows whose branch is not known get no face."""
-        call = (x_noisy, t, cond, batched_number, transformer_options)
-        before = None if self.previous_controlnet is None else self.previous_controlnet.get_control(*call)
+        chain: Any = self.previous_controlnet
+        before = chain and chain.get_control(x_noisy, t, cond, batched_number, transformer_options)
         rows = read_rows(transformer_options, len(x_noisy))
         if not rows.branches:
             return before

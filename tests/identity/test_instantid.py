@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import nodes as host_nodes
 import synthetic
 from harness.assets import FACE, SHALLOW
 from harness.in_process import following
@@ -23,7 +22,7 @@ from pack.nodes.applying.encoding import Embeds, Reference, with_face_noise
 from pack.nodes.applying.instantid import apply_identity, side_by_side
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling.attach import watch
-from test_nodes_pack.counting import count_step, products, total
+from test_nodes_pack.counting import HOST_NODES, count_step, products, total
 from test_nodes_pack.loaders import tiny_control_net
 from test_nodes_pack.standins import POOLED, seeded
 from test_nodes_pack.unets import tiny_model
@@ -77,8 +76,8 @@ class Studio:
 
     def chained(self, conds: list[Conds], net: str = "other", strength: float = 0.65) -> list[Conds]:
         """A ControlNet that sees the text, as ComfyUI's own Apply ControlNet puts it into the chain."""
-        node, hint = host_nodes.ControlNetApplyAdvanced(), self.hints[net]
-        return list(node.apply_controlnet(*conds, self.nets[net], hint, strength, 0.0, 1.0))
+        apply: Any = HOST_NODES.ControlNetApplyAdvanced().apply_controlnet
+        return list(apply(*conds, self.nets[net], self.hints[net], strength, 0.0, 1.0))
 
     def sampled(self, model: Any, conds: list[Conds]) -> Tensor:
         return denoised(model, *conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
@@ -231,7 +230,7 @@ def test_a_step_computes_no_keys_and_values_and_adds_six_operations_to_a_site(st
 
     def count(model: Any, conds: list[Conds]) -> Any:
         latent = {"samples": torch.zeros(1, 4, *SIZE)}
-        run = host_nodes.common_ksampler
+        run = HOST_NODES.common_ksampler
         return count_step(model, lambda steps: run(model, 5, steps, 7.0, "euler", "sgm_uniform", *conds, latent))
 
     without = count(studio.model, studio.chained(texts(), "face"))

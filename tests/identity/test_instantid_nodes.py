@@ -182,7 +182,8 @@ def test_what_cannot_work_is_refused_before_sampling(instantid_server):
     )
     for message, changed in cases:
         p = Person(instantid_server)
-        applied = p.apply(**{name: value(p) if callable(value) else value for name, value in changed.items()})
+        inputs: dict[str, Any] = {name: value(p) if callable(value) else value for name, value in changed.items()}
+        applied = p.apply(**inputs)
         p.sample("latent", *(applied[n] for n in range(3)))
         with pytest.raises(PromptError, match=f"ApplyInstantID: .*{message}"):
             p.latents("latent")
