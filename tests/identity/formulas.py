@@ -107,9 +107,7 @@ def scaled(x: Tensor, sigma: float) -> Tensor:
     return x / math.sqrt(sigma**2 + 1)
 
 
-def denoised(
-    model: Any, positive: Any, negative: Any, sigma: float, noise: Tensor, cfg: float
-) -> tuple[Tensor, Tensor]:
+def denoised(model: Any, conds: Sequence[Any], sigma: float, noise: Tensor, cfg: float) -> tuple[Tensor, Tensor]:
     """The input and the output of one model call of ComfyUI's own: conditionings, batches, ControlNets, guidance."""
     seen: dict[str, Tensor] = {}
 
@@ -118,7 +116,7 @@ def denoised(
         return x
 
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
+    guider.set_conds(*conds)
     guider.set_cfg(cfg)
     sampler = comfy.samplers.KSAMPLER(once)
     with torch.inference_mode():

@@ -80,7 +80,7 @@ class Studio:
         return list(apply(*conds, self.nets[net], self.hints[net], strength, 0.0, 1.0))
 
     def sampled(self, model: Any, conds: list[Conds]) -> Tensor:
-        return denoised(model, *conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
+        return denoised(model, conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
 
     @cached_property
     def bare(self) -> Tensor:
