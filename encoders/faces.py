@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,7 @@ FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "left-most": lambda found: found[:, 0] + found[:, 2],
 }
 CROPS: dict[str, Callable[..., NDArray[np.uint8]]] = {
-    "aligned": lambda picture, face, size, padding: aligned_crop(picture, _points(face), size, padding),
+    "aligned": lambda picture, face, size, padding: aligned_crop(picture, points_of(face), size, padding),
     "box": lambda picture, face, size, padding: box_crop(picture, face[:4].numpy(), size, padding),
 }
 
@@ -103,22 +104,28 @@ def face_features(
     wish = choice or FaceChoice()
     keys = image_keys(images)
 
-    def faces_in(number: int) -> Tensor:
-        key = ("faces", serial(_detector(analysis)), keys[number], wish.least_score)
-        return _stored(cache, key, lambda: detect(analysis, images[number], wish.least_score))
-
     def embed(number: int) -> Tensor:
         face = chosen[number]
         key = ("face embeds", serial(_recogniser(analysis)), keys[number], tuple(face.tolist()))
         return _stored(cache, key, lambda: _embed(analysis, images[number], face))
 
-    chosen, kept = select_faces([faces_in(number) for number in range(len(images))], wish)
+    chosen, kept = select_faces(faces_in(analysis, images, wish.least_score, cache), wish)
     embeds = {number: embed(number) for number in dict.fromkeys(kept)}
     stacked = torch.stack([embeds[number] for number in kept])
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
     crops = crop_faces(images, chosen, kept, crop_size, crop=crop)
     return Faces(stacked, crops, tuple(kept), tuple(face_notes(chosen)))
+
+
+def faces_in(analysis: Any, images: Tensor, least_score: float, cache: ContentCache | None = None) -> list[Tensor]:
+    """All faces (faces, 16) of every image (n, h, w, 1, 3 or 4), as `detect` finds them, stored by image content."""
+
+    def found(number: int, key: Hashable) -> Tensor:
+        full_key = ("faces", serial(_detector(analysis)), key, least_score)
+        return _stored(cache, full_key, lambda: detect(analysis, images[number], least_score))
+
+    return [found(number, key) for number, key in enumerate(image_keys(images))]
 
 
 def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int, Tensor], list[int]]:
@@ -238,6 +245,12 @@ def _detector(analysis: Any) -> Any:
     return detector
 
 
+def pack_name(analysis: Any) -> str:
+    """The folder that a pack's recogniser lies in, which is the pack's name; empty where it is not known."""
+    file = getattr(analysis.models.get("recognition"), "model_file", None)
+    return Path(file).parent.name if file else ""
+
+
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
     """An image (h, w, 1, 3 or 4) in 0..1 as the bytes of its file, RGB, without alpha; NaN counts as black."""
     colours = image[..., :3].expand(-1, -1, 3).detach().float().cpu().nan_to_num(0.0)
@@ -257,7 +270,7 @@ def _recogniser(analysis: Any) -> Any:
 
 def _embed(analysis: Any, image: Tensor, face: Tensor) -> Tensor:
     """What the recogniser gives for a face (16,) of an image (h, w, c): (512,), not normed."""
-    return torch.from_numpy(_recogniser(analysis).get(_bgr(image), SimpleNamespace(kps=_points(face)))).float()
+    return torch.from_numpy(_recogniser(analysis).get(_bgr(image), SimpleNamespace(kps=points_of(face)))).float()
 
 
 def _stored(cache: ContentCache | None, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
@@ -268,7 +281,8 @@ def _bgr(image: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(as_bytes(image)[..., ::-1])
 
 
-def _points(face: Tensor) -> NDArray[np.float32]:
+def points_of(face: Tensor) -> NDArray[np.float32]:
+    """Eyes, nose and mouth corners of a face (16,), (5, 2) as x, y; FaceError where the detector gave none."""
     if face[5:15].isnan().any():
         raise FaceError("This detector finds no eyes, nose and mouth, so faces cannot be aligned: crop by the box.")
     return face[5:15].reshape(5, 2).numpy()

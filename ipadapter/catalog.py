@@ -83,6 +83,7 @@ FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
 )  # fmt: skip
 
 ANIME = "ANIME (Illustrious, NoobAI)"
+INSTANTID_PRESET = "INSTANTID"
 XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESETS = (
     "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
 )  # fmt: skip
@@ -132,8 +133,8 @@ ADAPTERS = _with_hashes(
              "(ip_adapter_plus_general|kolors.ip.adapter.plus)", VIT_L_336, good_at=CLOSER),
     _adapter("Kolors-IP-Adapter-FaceID-Plus.bin", KOLORS_FACE, "ipa-faceid-plus.bin", "kolors", "Kolors FaceID Plus",
              FACEID_KOLORS, "kolors.ip.adapter.faceid.plus ipa.faceid.plus", VIT_L_336, "antelopev2", WHO_AND_LOOKS),
-    _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", "", "instant.?id.*", "",
-             "antelopev2", WHO),
+    _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", INSTANTID_PRESET,
+             "instant.?id.*", "", "antelopev2", WHO),
     _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
              "flux.ip.adapter(?!.v2) xlabs.*ip.adapter", VIT_L, good_at=LOOK),
     _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",

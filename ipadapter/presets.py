@@ -37,7 +37,7 @@ GENERAL = _presets(
 )  # fmt: skip
 FACES = _presets(
     catalog.FACEID, catalog.FACEID_PLUS, catalog.FACEID_PLUS_V2, catalog.FACEID_PORTRAIT, catalog.FACEID_UNNORM,
-    catalog.FACEID_KOLORS,
+    catalog.FACEID_KOLORS, catalog.INSTANTID_PRESET,
 )  # fmt: skip
 COMMUNITY = _presets("Composition", "Kolors", *catalog.TRANSFORMER_PRESETS, catalog.ANIME)
 PRESETS: dict[str, Preset] = {**GENERAL, **FACES, **COMMUNITY}

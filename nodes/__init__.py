@@ -16,7 +16,11 @@ from . import (
     embeds,
     face,
     face_crop,
+    face_keypoints,
     face_loader,
+    instantid,
+    instantid_halves,
+    instantid_loaders,
     legacy,
     loaders,
     masks,
@@ -36,7 +40,7 @@ from . import (
     unified,
     weights,
 )
-from .conflicts import watch_for_other_packs
+from .conflicts import watch_for_other_packs, without_unwanted
 from .live.route import add_route
 from .loading.files import register_folder
 from .old.forms import register_removed_nodes
@@ -65,6 +69,10 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     face_loader,
     face,
     face_crop,
+    face_keypoints,
+    instantid_loaders,
+    instantid,
+    instantid_halves,
     unified,
     doctor,
     download,
@@ -82,9 +90,10 @@ class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("ipadapter")
         register_folder("open_clip")
+        register_folder("instantid")
         await register_removed_nodes()
-        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
+        watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in without_unwanted(NODES)})
         add_route()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return NODES
+        return without_unwanted(NODES)

@@ -1,7 +1,12 @@
-"""Warn of another pack with the same node ids: of two classes with one id, ComfyUI silently uses the later one."""
+"""Warn of another pack with the same node ids: of two classes with one id, ComfyUI silently uses the later one.
+
+A variable of ComfyUI's environment leaves nodes of ours out, so that the other pack's are used.
+"""
 
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from comfy_api.latest import io
 
@@ -9,6 +14,14 @@ from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIs
 from server import PromptServer  # type: ignore[import-not-found]
 
 log = logging.getLogger(__name__)
+WITHOUT = "ATELIER_WITHOUT_NODES"  # in ComfyUI's environment: node ids that are left out, separated by commas
+
+
+def without_unwanted(nodes: Sequence[type[io.ComfyNode]]) -> list[type[io.ComfyNode]]:
+    """The nodes but those whose ids the environment names; `*` in a name stands for any letters."""
+    unwanted = [name.strip() for name in os.environ.get(WITHOUT, "").split(",")]
+    ids = ((node, node.GET_SCHEMA().node_id) for node in nodes)
+    return [node for node, id in ids if not any(fnmatchcase(id, name) for name in unwanted)]
 
 
 def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
@@ -16,11 +29,11 @@ def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
     earlier = other_packs(ours)
     app = getattr(getattr(PromptServer, "instance", None), "app", None)
     if app is None:  # a graph run without a server: nobody loads packs after this one
-        _warn(earlier)
+        _warn(earlier, {})
         return
 
     async def warn(_app: object) -> None:
-        _warn(earlier | other_packs(ours))
+        _warn(earlier, other_packs(ours))
 
     app.on_startup.append(warn)
 
@@ -35,12 +48,14 @@ def _pack_of(node: type) -> str:
     return str(getattr(node, "RELATIVE_PYTHON_MODULE", node.__module__)).removeprefix("custom_nodes.")
 
 
-def _warn(held: Mapping[str, str]) -> None:
-    if held:
+def _warn(earlier: Mapping[str, str], later: Mapping[str, str]) -> None:
+    """`earlier` are node ids of packs that were loaded before this one, `later` those of packs loaded after it."""
+    if held := {**earlier, **later}:
         packs = ", ".join(sorted(set(held.values())))
         log.warning(
-            "%d IPAdapter nodes (such as %s) also come from %s. ComfyUI keeps the pack that it loads last, so "
-            "results may be the other pack's: "
-            "remove or disable one of them (rename its folder to end in .disabled) and restart.",
-            len(held), next(iter(held)), packs,
+            "%d IPAdapter nodes (such as %s) also come from %s. ComfyUI keeps the pack that it loads last: %s. "
+            "Remove or disable one of them (rename its folder to end in .disabled) and restart; or start ComfyUI with "
+            "%s=%s in its environment (node ids, separated by commas), which leaves out those of this pack.",
+            len(held), next(iter(held)), packs, "the other's are used" if later else "this pack's are used", WITHOUT,
+            next(iter(held)),
         )  # fmt: skip

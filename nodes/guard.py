@@ -147,6 +147,8 @@ KINDS: dict[type[io.Input], Kind] = {
     inputs.AttentionType.Input: Kind(unchanged),
     inputs.CurveType.Input: Kind(unchanged),
     inputs.BoxesType.Input: Kind(unchanged),
+    inputs.FaceEmbedsType.Input: Kind(unchanged),
+    io.ControlNet.Input: Kind(unchanged),
 }
 
 

@@ -21,6 +21,9 @@ StrategyType = io.Custom("WEIGHTS_STRATEGY")
 ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
 AttentionType = io.Custom("IPADAPTER_ATTENTION")
 CurveType = io.Custom("CURVE")  # of ComfyUI's Curve Editor
+InstantIDType = io.Custom("INSTANTID")
+FaceAnalysisType = io.Custom("FACEANALYSIS")  # an insightface FaceAnalysis, by InstantID's and PuLID's name of it
+FaceEmbedsType = io.Custom("FACE_EMBEDS")
 BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
 
 FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))

@@ -142,6 +142,7 @@ PROJECTIONS: dict[str, Callable[[Maker, Sizes], dict[str, Tensor]]] = {
     "FaceID Plus V2": _face_plus,
     "FaceID portrait": _portrait,
     "FaceID portrait unnorm": _unnorm,
+    "InstantID": _unnorm,
     "Kolors plus": _kolors_plus,
     "Kolors FaceID Plus": _kolors_face,
 }
@@ -171,6 +172,7 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "noobIPAMARK1_mark1.safetensors": ("SDXL", {"context": 2048, "pooled": 1280}),
     "ip_adapter_Noobtest_800000.bin": ("SDXL", {"context": 2048}),
     "ipAdapterPlusAnime_v10.safetensors": ("plus", {}),
+    "instantid-ip-adapter.bin": ("InstantID", {"context": 2048}),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", {"context": 2048, "hidden": 1024}),
     "Kolors-IP-Adapter-FaceID-Plus.bin": ("Kolors FaceID Plus", {"context": 2048, "hidden": 1024}),
 }

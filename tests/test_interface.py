@@ -21,7 +21,8 @@ from pack.nodes.old.names import RENAMED
 REFERENCE = Path(__file__).parent / "reference"
 CURRENT: dict[str, Any] = json.loads((REFERENCE / "node_interface.json").read_text("utf-8"))
 LEGACY: dict[str, Any] = json.loads((REFERENCE / "legacy_interface.json").read_text("utf-8"))
-EXPECTED = CURRENT | LEGACY
+INSTANTID: dict[str, Any] = json.loads((REFERENCE / "instantid_interface.json").read_text("utf-8"))
+EXPECTED = CURRENT | LEGACY | INSTANTID
 LIMITS = ("min", "max", "step", "multiline")
 
 
@@ -82,13 +83,21 @@ def fits(found: Any, expected: Any) -> bool:
         return isinstance(found, list)
     if isinstance(expected, list):
         return isinstance(found, list) and list(found)[: len(expected)] == expected
-    return not found != expected  # as ComfyUI asks before it connects a link
+    # As ComfyUI asks before it connects a link; some inputs take several types.
+    return not found != expected or expected in str(found).split(",")
 
 
 def test_every_node_is_what_saved_workflows_expect(nodes):
     assert [id for id in EXPECTED if id not in nodes] == []
     wrong = {id: differences(nodes[id], EXPECTED[id]) for id in EXPECTED}
     assert {id: lines for id, lines in wrong.items() if lines} == {}
+
+
+def test_nodes_that_the_environment_names_are_left_to_another_pack(nodes, monkeypatch):
+    monkeypatch.setenv("ATELIER_WITHOUT_NODES", "ApplyInstantID*, FaceKeypointsPreprocessor")
+    registered = {node.GET_SCHEMA().node_id for node in asyncio.run(IPAdapterAtelier().get_node_list())}
+    left_out = {"ApplyInstantID", "ApplyInstantIDAdvanced", "ApplyInstantIDControlNet", "FaceKeypointsPreprocessor"}
+    assert nodes.keys() - registered == left_out
 
 
 def test_every_input_output_and_node_is_explained(nodes):

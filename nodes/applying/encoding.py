@@ -1,7 +1,7 @@
 """From a reference to embeds: vision encoder and face recogniser, before the adapter's projection."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class Reference:
     shortcut: bool | None = None  # whether FaceID Plus is V2; None leaves it to the file
     kolors_weight: float = 1.0
     face: FaceChoice = field(default_factory=FaceChoice)
+    face_noise: float = 0.0  # how much noise the negative rows see in place of a face of zeros
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
     if reference.combine not in COMBINE:
         raise AdapterError(f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}.")
     if config.needs_face:
-        return _combined(_face_embeds(pipeline, reference), reference)
+        embeds = _combined(_face_embeds(pipeline, reference), reference)
+        return with_face_noise(embeds, reference.face_noise) if reference.face_noise else embeds
     if reference.embeds is not None:
         return _combined(_given_embeds(pipeline, reference), reference)
     encoder = Encoder(pipeline)
@@ -207,6 +209,16 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
     )
     say_notes(faces.notes)
     return faces
+
+
+def with_face_noise(embeds: Embeds, amount: float) -> Embeds:
+    """The same embeds with `amount` times noise out of 0..1 as the negative face vectors, one for every vector.
+
+    The seed is the sum of the face vectors, so that a graph gives the same picture again.
+    """
+    assert embeds.face is not None
+    generator = torch.Generator().manual_seed(int(embeds.face.sum()) % 1_000_000_007)
+    return replace(embeds, face_negative=amount * torch.rand(embeds.face.shape, generator=generator))
 
 
 def _combined(embeds: Embeds, reference: Reference) -> Embeds:

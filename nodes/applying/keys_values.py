@@ -44,7 +44,7 @@ def source_of(
 ) -> Source:
     """K/V of a reference for every site: computed now, or prepared where they can only be computed while sampling."""
     weights = [SiteWeights(number, site.heads) for number, site in zip(key_numbers(adapter, sites), sites, strict=True)]
-    tokens = _project(model, adapter, embeds, reference)
+    tokens = tokens_of_embeds(model, adapter, embeds, reference)
     dtype = storage_type(model)
     roles = roles_of_blocks(layer_blocks(sites)) if tokens.composition is not None else None
     of_composition = tuple(roles.composition) if roles else ()  # the layers that see the composition reference
@@ -79,7 +79,7 @@ def key_numbers(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[KeyNumbe
     return config.mechanism.match(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
 
 
-def _project(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
+def tokens_of_embeds(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
     """Tokens of positive, negative and composition embeds; they are cached by content, so that a changed weight
     projects none again.
     """

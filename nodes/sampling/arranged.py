@@ -73,9 +73,11 @@ def mask_on_tokens(
 
 
 def mask_of_rows(
-    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float]
+    mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float] = ()
 ) -> Tensor:
-    """A mask (m, height, width) times factors of chunks and weights of frames, (rows or 1, tokens or 1, 1)."""
+    """A mask (m, height, width) times factors of chunks and of frames, for the rows of a call on a grid of tokens:
+    (rows, rows * columns of the grid, 1), or (1, ...) where all rows have the same.
+    """
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
     chunks = []

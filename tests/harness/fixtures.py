@@ -13,7 +13,7 @@ from .host import HINT, find_comfyui
 from .server import Server, open_nursery
 
 SLOW = (  # folders and files that --quick leaves out
-    "demo", "performance", "headless", "faces", "openclip", "workflows", "trust/test_graphs.py",
+    "demo", "performance", "headless", "faces", "identity", "openclip", "workflows", "trust/test_graphs.py",
     "model_doctor/test_server.py",
 )  # fmt: skip
 

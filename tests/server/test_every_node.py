@@ -264,12 +264,12 @@ def test_an_enhanced_picture_on_a_single_frame_is_the_picture_times_the_ratio(se
 def test_no_node_is_left_out(server):
     """Every node of the pack, and every id that workflows carry, stands in a graph of some test in the server."""
     tests = Path(__file__).parents[1]
-    interfaces = [tests / "reference" / f"{name}_interface.json" for name in ("node", "legacy")]
+    interfaces = [tests / "reference" / f"{name}_interface.json" for name in ("node", "legacy", "instantid")]
     carried = {node_id for file in interfaces for node_id in json.loads(file.read_text("utf-8"))}
     known = server.call("/object_info").items()
     ours = {node_id for node_id, info in known if info["python_module"] == f"custom_nodes.{PACK}"}
     written: set[Any] = set()
-    folders = ("server", "faces", "demo", "openclip", "model_doctor")
+    folders = ("server", "faces", "identity", "demo", "openclip", "model_doctor")
     for file in (file for folder in folders for file in tests.glob(f"{folder}/*.py")):
         tree = ast.parse(file.read_text("utf-8"))
         written |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}

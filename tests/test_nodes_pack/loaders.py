@@ -7,19 +7,19 @@ from comfy import controlnet, model_management
 from comfy.cldm.cldm import ControlNet
 from comfy_api.latest import io
 
-from . import unets
+from . import standins, unets
 
 
-def tiny_control_net(seed: int) -> controlnet.ControlNet:
-    """ComfyUI's own ControlNet, with the layout and the widths of the tiny SD1.5, of random weights."""
-    config = unets.FAMILIES["sd15"][0](unets.unet_config("sd15", 32, torch.float32)).unet_config
+def tiny_control_net(seed: int, family: str = "sd15") -> controlnet.ControlNet:
+    """ComfyUI's own ControlNet, with the layout and the widths of the tiny model of a family, of random weights."""
+    config = unets.FAMILIES[family][0](unets.unet_config(family, 32, torch.float32)).unet_config
     network = ControlNet(**{name: value for name, value in config.items() if name != "out_channels"}, hint_channels=3)
     unets.seed_weights(network, seed)
     return controlnet.ControlNet(network, load_device=model_management.get_torch_device())
 
 
 class TestControlNet(io.ComfyNode):
-    """Stands in for ControlNetLoader; every name gives weights of its own."""
+    """Stands in for ControlNetLoader; every name gives weights of its own, `xl` in it those of an SDXL's."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,7 +32,8 @@ class TestControlNet(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        return io.NodeOutput(tiny_control_net(zlib.crc32(control_net_name.encode())))
+        family = "sdxl shallow" if standins.family_of(control_net_name) == "sdxl" else "sd15"
+        return io.NodeOutput(tiny_control_net(zlib.crc32(control_net_name.encode()), family))
 
 
 NODES: list[type[io.ComfyNode]] = [TestControlNet]

@@ -1,0 +1,200 @@
+"""InstantID (arXiv:2401.07519): a face's tokens for the UNet's cross-attentions and for a ControlNet's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import node_helpers
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...encoders.faces import FaceChoice, face_notes, faces_in, pack_name, select_faces
+from ...encoders.keypoints import keypoint_picture
+from ...ipadapter.catalog import FACE_PACKS
+from ...ipadapter.errors import AdapterError, FaceError
+from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
+from ..loading.adapters import Pipeline, open_pipeline
+from ..loading.instantid import FACE_PACK
+from ..notices import say_notes
+from ..sampling.attach import attach, sites_of
+from .apply import Strength, checked_strength, image_prompt, sites_for
+from .caches import FACES
+from .control import ConditioningList, check_control_net, with_face_control
+from .encoding import Reference, encode_reference
+from .keys_values import as_many, tokens_of_embeds
+
+USUAL_SIDES = (768, 1536)  # pixels of the long side of pictures that SDXL is sampled at
+LONG_SIDE = 1280  # to which InstantID's authors bring every picture
+
+FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
+Size = tuple[int, int]  # height and width in pixels
+
+
+@dataclass(frozen=True)
+class FaceControlRequest:
+    """What the ControlNet's half of InstantID needs beside the face's tokens.
+
+    `image_kps` (n, h, w, c) is a photo or a drawing of eyes, nose and mouth; None: the reference's first picture.
+    """
+
+    net: object
+    strength: float
+    image_kps: Tensor | None = None
+    canvas: Size | None = None  # on which a photo's points are drawn
+    masks_text: bool = True  # whether a mask limits the whole positive text, or the face alone
+
+
+def apply_instantid(
+    model: ModelPatcher,
+    instantid: object,
+    insightface: object,
+    conditionings: tuple[ConditioningList, ConditioningList],
+    reference: Reference,
+    strength: Strength,
+    control: FaceControlRequest,
+) -> tuple[ModelPatcher, ConditioningList, ConditioningList]:
+    """A clone of a model that follows a face, and positive and negative conditionings with its ControlNet.
+
+    Range and mask of `strength` are also the ControlNet's. Errors are those of apply_identity and of with_face_control.
+    """
+    check_control_net(control.net)
+    followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
+    assert reference.images is not None
+    if control.image_kps is None:
+        picture = control_picture(insightface, reference.images[:1], reference.face, control.canvas)
+    else:
+        picture = control_picture(insightface, control.image_kps[:1], FaceChoice("largest"), control.canvas)
+    controlled = apply_control(conditionings, control, picture, tokens, strength)
+    return followed, *controlled
+
+
+def apply_control(
+    conditionings: tuple[ConditioningList, ConditioningList],
+    control: FaceControlRequest,
+    picture: Tensor,
+    tokens: FaceTokens,
+    strength: Strength,
+) -> tuple[ConditioningList, ConditioningList]:
+    """Positive and negative conditionings with a ControlNet that sees a face and a drawing of its points.
+
+    A mask limits the positive conditioning, or else the ControlNet's outputs.
+    """
+    active = (strength.start_at, strength.end_at)
+    mask = strength.mask if strength.mask is None or strength.mask.ndim == 3 else strength.mask.unsqueeze(0)
+    of_face = None if control.masks_text else mask
+    positive, negative = with_face_control(
+        conditionings, control.net, picture, side_by_side(tokens), control.strength, active, of_face
+    )
+    if mask is not None and control.masks_text:
+        region = {"mask": mask, "set_area_to_bounds": False}
+        positive = node_helpers.conditioning_set_values(positive, region)
+    return positive, negative
+
+
+def apply_identity(
+    model: ModelPatcher, instantid: object, insightface: object, reference: Reference, strength: Strength
+) -> tuple[ModelPatcher, FaceTokens]:
+    """A clone of a model that follows a face, and the face's tokens for a ControlNet.
+
+    Raises:
+        AdapterError: `instantid` is another adapter.
+        ModelMismatchError: the model is no SDXL.
+        FaceError: no face, no detector, or a face pack whose vectors mean other faces.
+    """
+    pipeline = identity_pipeline(instantid, insightface)
+    sites = sites_for(pipeline.adapter, sites_of(model))
+    strength = checked_strength(strength)
+    embeds = encode_reference(pipeline, reference)
+    prompt = image_prompt(model, pipeline.adapter, sites, embeds, reference, strength)
+    tokens = tokens_of_embeds(model, pipeline.adapter, embeds, reference)
+    positive, negative = as_many(tokens.positive, tokens.negative, joins=False)
+    return attach(model, [prompt]), {POSITIVE: positive, NEGATIVE: negative}
+
+
+def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
+    """InstantID's adapter and a face pack that fits it."""
+    pipeline = open_pipeline(instantid, insightface=insightface)
+    config = pipeline.adapter.config
+    if config.projection.kind != "face resampler":
+        raise AdapterError(
+            f"{pipeline.adapter.name} is a {config.variant} adapter, and this node takes InstantID's: the file "
+            "ip-adapter.bin of InstantX/InstantID, in models/instantid."
+        )
+    check_pack(pipeline.insightface)
+    return pipeline
+
+
+def check_pack(analysis: Any) -> None:
+    """Refuse a face pack whose recogniser is known to be another one; say so where its name is not known."""
+    name = FACE_PACK if analysis is None else pack_name(analysis)
+    if name != FACE_PACK and any(pack.name == name for pack in FACE_PACKS):
+        raise FaceError(
+            f"The face pack is {name}, and InstantID was trained with {FACE_PACK}: it takes another pack's numbers for "
+            f"other faces. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
+        )
+    if name != FACE_PACK:
+        say_notes([
+            f"InstantID was trained with the face pack {FACE_PACK} and takes the numbers of others "
+            f"({name or 'this one has no name'}) for other faces."
+        ])  # fmt: skip
+
+
+def side_by_side(tokens: FaceTokens) -> FaceTokens:
+    """The tokens of all pictures as one row, (1, pictures * t, context)."""
+    return {branch: x.flatten(0, 1).unsqueeze(0) for branch, x in tokens.items()}
+
+
+def as_face_embeds(tokens: FaceTokens) -> dict[str, Tensor]:
+    """What a FACE_EMBEDS socket carries."""
+    return {"cond": tokens[POSITIVE], "uncond": tokens[NEGATIVE]}
+
+
+def read_face_embeds(value: object) -> FaceTokens:
+    """The tokens of a FACE_EMBEDS socket; AdapterError for anything else."""
+    parts = {POSITIVE: "cond", NEGATIVE: "uncond"}
+    found = {branch: value.get(part) for branch, part in parts.items()} if isinstance(value, Mapping) else {}
+    tokens = {branch: x for branch, x in found.items() if isinstance(x, Tensor) and x.ndim == 3}
+    if tokens.keys() != parts.keys():
+        raise AdapterError("face_embeds needs the tokens of a face, from InstantID Patch Attention.")
+    return tokens
+
+
+def draw_faces(
+    insightface: object, images: Tensor, choice: FaceChoice, everybody: bool = False, canvas: Size | None = None
+) -> Tensor:
+    """Where eyes, nose and mouth are in pictures (n, h, w, c): drawings (n, height, width, 3).
+
+    Of each picture the chosen face is drawn, or every face; without a canvas in the size of the pictures. Raises
+    FaceError where a picture has no face and `choice` does not leave it out.
+    """
+    found = faces_in(insightface, images, choice.least_score, FACES)
+    chosen, kept = select_faces(found, choice)
+    say_notes(face_notes(chosen))
+    size = (images.shape[1], images.shape[2])
+    drawings = []
+    for number in kept:
+        faces = found[number] if everybody else chosen[number].unsqueeze(0)
+        drawings.append(keypoint_picture(faces, size, canvas or size))
+    return torch.stack(drawings)
+
+
+def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canvas: Size | None = None) -> Tensor:
+    """The picture for the ControlNet (1, height, width, 3): the face of a photo (1, h, w, c) drawn on a canvas.
+
+    A picture without a face is taken for a drawing, and comes back unchanged. Without a canvas, a photo of a size that
+    SDXL is not sampled at is drawn with a long side of 1280 pixels, since a drawing's widths are in pixels.
+    """
+    if not any(len(faces) for faces in faces_in(insightface, photo, choice.least_score, FACES)):
+        say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
+        return photo[..., :3]
+    return draw_faces(insightface, photo, choice, canvas=canvas or usual_canvas((photo.shape[1], photo.shape[2])))
+
+
+def usual_canvas(size: Size) -> Size:
+    """A size that SDXL is sampled at, of the shape of a picture; height and width."""
+    longest = max(size)
+    if USUAL_SIDES[0] <= longest <= USUAL_SIDES[1]:
+        return size
+    height, width = (max(8, round(side * LONG_SIDE / longest)) for side in size)
+    return height, width

@@ -1,0 +1,98 @@
+"""A ControlNet of ComfyUI that sees a face in place of the text, as InstantID's does (arXiv:2401.07519)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from comfy.controlnet import ControlBase, ControlNet
+from torch import Tensor
+from typing_extensions import Self
+
+from ...ipadapter.image_prompt import Rows
+from .arranged import Grid, mask_of_rows
+from .rows import read_rows
+
+Outputs = dict[str, list[Tensor | None]]  # by part of the UNet: what a ControlNet adds there
+
+
+class FaceControl(ControlBase):
+    """A ControlNet whose cross-attentions see `tokens`, (1, t, context) by branch, and whose outputs are multiplied by
+    `mask`, (m, height, width), where there is one.
+
+    ComfyUI has a field for the first, `cross_attn_controlnet`. The field belongs to a conditioning, so that every
+    ControlNet of a chain sees it; these tokens belong to one ControlNet, and the others in its chain see the text.
+    """
+
+    def __init__(self, net: ControlNet, tokens: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.net, self.tokens, self.mask = net, tokens, mask
+        self.extra_hooks = net.extra_hooks
+        self._made: dict[Any, Tensor] = {}  # while sampling: tokens and masks of rows, on the device
+
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, transformer_options: dict[str, Any]
+    ) -> Outputs | None:
+        """What this ControlNet and those before it in the chain add; rows whose branch is not known get no face."""
+        chain: Any = self.previous_controlnet
+        before = chain and chain.get_control(x_noisy, t, cond, batched_number, transformer_options)
+        rows = read_rows(transformer_options, len(x_noisy))
+        if not rows.branches:
+            return before
+        of_face = {**cond, "crossattn_controlnet": self._tokens_of(rows, x_noisy.device)}
+        own = self.net.get_control(x_noisy, t, of_face, batched_number, transformer_options)
+        if own is None:
+            return before
+        return self.control_merge(own if self.mask is None else self._masked(own, rows), before, None)
+
+    def _tokens_of(self, rows: Rows, device: torch.device) -> Tensor:
+        """The tokens of every row, (rows, t, context)."""
+        key = (rows.branches, rows.frames, device)
+        if key not in self._made:
+            of_rows = [self.tokens[branch].expand(rows.frames, -1, -1) for branch in rows.branches]
+            self._made[key] = torch.cat(of_rows).to(device)
+        return self._made[key]
+
+    def _masked(self, outputs: Outputs, rows: Rows) -> Outputs:
+        return {
+            part: [
+                None if out is None else out * self._mask_of(rows, (out.shape[-2], out.shape[-1]), out) for out in of
+            ]
+            for part, of in outputs.items()
+        }
+
+    def _mask_of(self, rows: Rows, grid: Grid, like: Tensor) -> Tensor:
+        """The mask on a level of the UNet, (rows or 1, 1, height, width)."""
+        assert self.mask is not None
+        key = (rows, grid, like.device, like.dtype)
+        if key not in self._made:
+            on_grid = mask_of_rows(self.mask, None, rows, grid)
+            self._made[key] = on_grid.transpose(1, 2).unflatten(-1, grid).to(like)
+        return self._made[key]
+
+    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+        super().pre_run(model, percent_to_timestep_function)
+        self.net.pre_run(model, percent_to_timestep_function)
+
+    def cleanup(self) -> None:
+        super().cleanup()
+        self.net.cleanup()
+        self._made.clear()
+
+    def get_models(self) -> list[Any]:
+        return [*super().get_models(), *self.net.get_models()]
+
+    def inference_memory_requirements(self, dtype: torch.dtype) -> int:
+        return super().inference_memory_requirements(dtype) + self.net.inference_memory_requirements(dtype)
+
+    def copy(self) -> Self:
+        """A copy without what is before it in the chain, as ComfyUI's own."""
+        clone = type(self)(self.net.copy(), self.tokens, self.mask)
+        self.copy_to(clone)
+        return clone
+
+    def deepclone_multigpu(self, load_device: torch.device, autoregister: bool = False) -> Self:
+        clone = self.copy()
+        clone.net = self.net.deepclone_multigpu(load_device)
+        if autoregister:
+            self.multigpu_clones[load_device] = clone
+        return clone

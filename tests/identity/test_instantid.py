@@ -1,0 +1,239 @@
+"""InstantID on a tiny SDXL with ControlNets of its layout: whole predictions, and what must not change them."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import synthetic
+from harness.assets import FACE, SHALLOW
+from harness.in_process import following
+from identity.formulas import both, controlled, denoised, face_attention, predicted, text_attention
+from pack.encoders.faces import FaceChoice, face_features
+from pack.ipadapter.adapter import AdapterNetwork
+from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
+from pack.nodes.applying import caches
+from pack.nodes.applying.apply import Strength
+from pack.nodes.applying.control import with_face_control
+from pack.nodes.applying.encoding import Embeds, Reference, with_face_noise
+from pack.nodes.applying.instantid import apply_identity, side_by_side
+from pack.nodes.loading.adapters import LoadedAdapter, manage
+from pack.nodes.sampling.attach import watch
+from test_nodes_pack.counting import HOST_NODES, count_step, products, total
+from test_nodes_pack.loaders import tiny_control_net
+from test_nodes_pack.standins import POOLED, seeded
+from test_nodes_pack.unets import tiny_model
+
+SIGMA, CFG, WEIGHT, STRENGTH = 3.7, 4.5, 0.8, 0.7
+SIZE = (6, 8)  # of the latent; 3 x 4 and 2 x 2 on the other levels
+SITES, PER_SITE = 17, 6  # cross-attentions of "sdxl shallow", and what an image prompt adds to each
+OWN = 10  # one for each output of the ControlNet, which ComfyUI's merging multiplies by 1
+Conds = list[Any]
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    """Equal but for float32 sums in another order, times sigma and guidance, in values up to 100."""
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=5e-4)
+
+
+def texts() -> list[Conds]:
+    return [[[seeded((1, 8, 2048), seed), {"pooled_output": seeded((1, POOLED), seed + 1)}]] for seed in (10, 20)]
+
+
+class Studio:
+    """Models, ControlNets and the pictures for them."""
+
+    def __init__(self, analysis: Any, photo: Callable[[str], Tensor]) -> None:
+        self.analysis, self.photo = analysis, photo
+        self.checkpoint: Checkpoint = read_checkpoint(
+            synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE), "ip-adapter.bin"
+        )
+        self.adapter: LoadedAdapter = manage(self.checkpoint)
+        self.model = tiny_model("sdxl shallow", 1)
+        self.nets = {name: tiny_control_net(seed, "sdxl shallow") for name, seed in (("face", 11), ("other", 12))}
+        generator = torch.Generator().manual_seed(0)
+        self.hints = {name: torch.rand(1, 48, 64, 3, generator=generator) for name in self.nets}
+        self.left = torch.zeros(1, 48, 64)
+        self.left[..., :32] = 1
+
+    def apply(
+        self, model: Any = None, photos: tuple[str, ...] = ("astronaut",), combine: str = "average", **strength: Any
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """A model with the face of photos in its cross-attentions, and the face's tokens."""
+        images = torch.cat([self.photo(name) for name in photos])
+        reference = Reference(images, combine=combine, face=FaceChoice("largest"))
+        asked = Strength(**{"weight": WEIGHT} | strength)
+        model, tokens = apply_identity(model or self.model, self.adapter, self.analysis, reference, asked)
+        return model, dict(side_by_side(tokens))
+
+    def control(
+        self, conds: list[Conds], tokens: Any, mask: Tensor | None = None, strength: float = STRENGTH
+    ) -> list[Conds]:
+        return with_face_control(conds, self.nets["face"], self.hints["face"], tokens, strength, (0.0, 1.0), mask)
+
+    def chained(self, conds: list[Conds], net: str = "other", strength: float = 0.65) -> list[Conds]:
+        """A ControlNet that sees the text, as ComfyUI's own Apply ControlNet puts it into the chain."""
+        apply: Any = HOST_NODES.ControlNetApplyAdvanced().apply_controlnet
+        return list(apply(*conds, self.nets[net], self.hints[net], strength, 0.0, 1.0))
+
+    def sampled(self, model: Any, conds: list[Conds]) -> Tensor:
+        return denoised(model, conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
+
+    @cached_property
+    def bare(self) -> Tensor:
+        """What the model gives without a face."""
+        return self.sampled(self.model, texts())
+
+    @cached_property
+    def face(self) -> list[Tensor]:
+        """Tokens of the face, and of no face."""
+        choice = FaceChoice("largest")
+        vector = face_features(self.analysis, self.photo("astronaut"), 256, normed=False, choice=choice).embeds
+        return [self.adapter.network.project(None, row) for row in (vector, torch.zeros_like(vector))]
+
+    @torch.inference_mode()
+    def published(self, mask: Tensor | None = None, second: float = 0.0, faceless: bool = False) -> Tensor:
+        """The prediction by the formulas: the face in the cross-attentions and in the ControlNet, or in neither;
+        `second` is the strength of another ControlNet, which sees the text.
+        """
+        base, x, of_mask = (
+            self.model.model,
+            seeded((2, 4, *SIZE), 5) * SIGMA,
+            None if mask is None else mask.unsqueeze(1),
+        )
+        noise = []
+        for tokens, cond in zip(self.face, texts(), strict=True):
+            text, settings = cond[0]
+            y = base.encode_adm(pooled_output=settings["pooled_output"], width=SIZE[1] * 8, height=SIZE[0] * 8)
+            formula, added = text_attention, None
+            if not faceless:
+                formula = face_attention(tokens, self.checkpoint.ip_adapter, WEIGHT, of_mask)
+                face = (self.hints["face"], tokens, y, STRENGTH, of_mask)
+                added = controlled(base, self.nets["face"], x, SIGMA, *face)
+            if second and added:
+                other = (self.hints["other"], text, y, second)
+                added = both(added, controlled(base, self.nets["other"], x, SIGMA, *other))
+            noise.append(predicted(base, x, SIGMA, text, y, formula, added))
+        return x - SIGMA * (noise[1] + CFG * (noise[0] - noise[1]))
+
+
+@pytest.fixture(scope="module")
+def studio(analysis, photo) -> Studio:
+    return Studio(analysis, photo)
+
+
+def test_a_prediction_is_the_published_one(studio):
+    model, tokens = studio.apply()
+    conds = studio.control(texts(), tokens)
+    close(studio.published(faceless=True), studio.bare)
+    expected = studio.published()
+    close(studio.sampled(model, conds), expected)
+    for half in (studio.sampled(model, texts()), studio.sampled(studio.model, conds)):
+        assert (expected - half).abs().max() > 1  # the other half is more than rounding
+
+
+def test_another_control_net_sees_the_text_before_and_behind(studio):
+    model, tokens = studio.apply()
+    expected = studio.published(second=0.65)
+    close(studio.sampled(model, studio.chained(studio.control(texts(), tokens))), expected)
+    close(studio.sampled(model, studio.control(studio.chained(texts()), tokens)), expected)
+
+
+def test_a_mask_limits_both_halves(studio):
+    model, tokens = studio.apply(mask=studio.left)
+    close(studio.sampled(model, studio.control(texts(), tokens, studio.left)), studio.published(studio.left))
+    seen: list[tuple[Any, Tensor]] = []
+
+    class Observer:
+        def begin(self) -> None: ...
+
+        def see(self, percent: float, site: Any, grid: Any, rows: Any, text: Tensor, image: Tensor) -> None:
+            seen.append((site, image.unflatten(1, grid)))
+
+    studio.sampled(watch(model, Observer()), texts())
+    assert len(seen) == SITES
+    for site, image in seen:
+        half = image.shape[2] // 2
+        assert not image[:, :, half:].any() and image[:, :, :half].any(), site
+
+
+def test_the_middle_block_acts_alone(studio):
+    model, _ = studio.apply(layer_weights="4:1")
+    assert (studio.sampled(model, texts()) - studio.bare).abs().max() > 0.1
+
+
+def test_weight_zero_is_no_adapter_bit_for_bit_and_nothing_that_came_in_changes(studio):
+    model, tokens = studio.apply(weight=0.0)
+    assert studio.sampled(model, studio.control(texts(), tokens, strength=0.0)).equal(studio.bare)
+    model, tokens = studio.apply()
+    before = texts()
+    studio.sampled(model, studio.control(before, tokens))
+    assert [[set(settings) for _, settings in cond] for cond in before] == [[{"pooled_output"}]] * 2
+    assert studio.nets["face"].previous_controlnet is None and studio.nets["face"].cond_hint_original is None
+    assert studio.sampled(studio.model, before).equal(studio.bare)
+
+
+def test_order_and_caches_change_no_picture(studio):
+    def with_difference(model: Any) -> Any:
+        """As a LoRA of ComfyUI's does it: a difference of a weight."""
+        clone = model.clone()
+        name = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_q.weight"
+        weight = clone.model.state_dict()[name]
+        clone.add_patches({name: ("diff", (seeded(tuple(weight.shape), 8),))}, 0.1)
+        return clone
+
+    def with_picture(model: Any) -> Any:
+        general = synthetic.adapter("SDXL", seed=7, **SHALLOW)
+        adapter = manage(read_checkpoint(general, "general.safetensors"))
+        return following(model, adapter, Reference(embeds=seeded((1, 32), 1)))
+
+    lora_first, tokens = studio.apply(with_difference(studio.model))
+    conds = studio.control(texts(), tokens)
+    cold = studio.sampled(lora_first, conds)
+    assert studio.sampled(lora_first, conds).equal(cold)
+    assert studio.sampled(with_difference(studio.apply()[0]), conds).equal(cold)
+    caches.forget()
+    again, tokens = studio.apply(with_difference(studio.model))
+    assert studio.sampled(again, studio.control(texts(), tokens)).equal(cold)
+    picture_first = studio.sampled(studio.apply(with_picture(studio.model))[0], conds)
+    close(studio.sampled(with_picture(studio.apply()[0]), conds), picture_first)
+
+
+def test_the_same_photo_twice_is_the_photo_once(studio):
+    once, twice = (studio.apply(photos=("astronaut",) * n, combine="concat") for n in (1, 2))
+    one, two = (studio.sampled(model, studio.control(texts(), tokens)) for model, tokens in (once, twice))
+    assert twice[1]["positive"].shape[1] == 2 * once[1]["positive"].shape[1]
+    close(one, two)
+
+
+def test_noise_is_the_published_one_and_leaves_the_global_seed_alone():
+    face = 20 * seeded((1, 512), 1)
+    state = torch.get_rng_state()
+    made = with_face_noise(Embeds(None, None, face=face, face_negative=torch.zeros(1, 512)), 0.35)
+    assert torch.get_rng_state().equal(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.sum(face).item()) % 1000000007)
+        expected = 0.35 * torch.rand_like(face)
+    assert made.face_negative is not None and made.face_negative.equal(expected)
+
+
+def test_a_step_computes_no_keys_and_values_and_adds_six_operations_to_a_site(studio, monkeypatch):
+    model, tokens = studio.apply()
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("keys and values while sampling")
+
+    monkeypatch.setattr(AdapterNetwork, "keys_values", refuse)
+
+    def count(model: Any, conds: list[Conds]) -> Any:
+        latent = {"samples": torch.zeros(1, 4, *SIZE)}
+        run = HOST_NODES.common_ksampler
+        return count_step(model, lambda steps: run(model, 5, steps, 7.0, "euler", "sgm_uniform", *conds, latent))
+
+    without = count(studio.model, studio.chained(texts(), "face"))
+    ours = count(model, studio.control(texts(), tokens))
+    assert total(ours) - total(without) == SITES * PER_SITE + OWN, (ours - without, without - ours)
+    assert products(ours) == products(without)
