@@ -102,6 +102,7 @@ def read_checkpoint(
             shortcut=projection.kind == "face plus" and shortcut,
             mechanism=mechanism,
             head_dim=mechanism.head_width(layers),
+            model_width=mechanism.model_width(layers),
             lora_fault=lora_fault,
         )
         config = replace(unnamed, variant=mechanism.label(unnamed, name))
@@ -159,7 +160,7 @@ def _describe(flat: Mapping[str, Tensor]) -> str:
 
 def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[KeyNumber, int], int]:
     """Channels of every key number in rising order, and the width of the tokens that the layers read."""
-    known = mechanism.layer(LayerSizes(1, 1, 1, 1), nn, device="meta").state_dict()
+    known = mechanism.layer(LayerSizes(1, 1, 1, 1, 1), nn, device="meta").state_dict()
     found: dict[KeyNumber, dict[str, torch.Size]] = {}
     for key, tensor in layers.items():
         number, _, tensor_name = key.partition(".")

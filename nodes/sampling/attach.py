@@ -53,14 +53,15 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     hooks = Hooks((*attached_prompts(model), *prompts), model_sampling, sites, binding.patch_at)
     hooks.idle = binding.idle_patches(sites, hooks)
     for number, site in enumerate(sites):
-        reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site.layer))
+        reaching = tuple(p for p in prompts if site.layer < p.layers and _acts(p, site))
         binding.install(clone, site, number, hooks, reaching)
     _install(clone, hooks)
     return clone
 
 
-def _acts(prompt: ImagePrompt, layer: int) -> bool:
-    return not prompt.weights.constant or prompt.first_weights[layer] != 0
+def _acts(prompt: ImagePrompt, site: Site) -> bool:
+    weighs = not prompt.weights.constant or prompt.first_weights[site.layer] != 0
+    return weighs and prompt.mechanism.acts_in(site.block)
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:

@@ -37,7 +37,8 @@ class BlockAttention:
         self, patch: "BlockPatch", prompts: Sequence[ImagePrompt], plan: Plan, args: Mapping[str, Any]
     ) -> None:
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
-        self.mechanisms = tuple(dict.fromkeys(prompt.mechanism for prompt in prompts))
+        # Mechanisms with queries of their own read what the block alone gave, so they come first.
+        self.mechanisms = sorted(dict.fromkeys(p.mechanism for p in prompts), key=lambda m: m.reads_attention)
         self.given: Mapping[str, Any] = args["transformer_options"]
         self.attend: Attend = attend_of(self.given)
         self.attended = False
@@ -47,6 +48,8 @@ class BlockAttention:
     @property
     def options(self) -> dict[str, Any]:
         """The block's options, with our part around the override that its attention has already, if any."""
+        if self.plan.observer is None and not any(mechanism.reads_attention for mechanism in self.mechanisms):
+            return dict(self.given)
         patches = self.given.get("patches", {})
         ours = {QUERIES: [*patches.get(QUERIES, []), self.see_queries]}
         return {**self.given, OVERRIDE: self.override, "patches": {**patches, **ours}}
@@ -75,10 +78,9 @@ class BlockAttention:
 
     def after_block(self, img: Tensor) -> Tensor:
         """What the block gave for the picture, and what image prompts add behind it."""
-        if self._queries is None:
-            return img  # another patch ran something else in place of the block's attention
         for mechanism in self.mechanisms:
-            img = mechanism.after_block(self, img)
+            if self._queries is not None or not mechanism.reads_attention:  # another patch may replace the attention
+                img = mechanism.after_block(self, img)
         return img
 
     @property
@@ -92,10 +94,11 @@ class BlockAttention:
 
     def images(self, mechanism: Mechanism, text: int = 0) -> Sequence[ImageTokens]:
         prompts = tuple([prompt for prompt in self.prompts if prompt.mechanism is mechanism])
-        rows = self.queries.shape[2] - self.text  # of the picture and its references
+        img = self.args["img"]
+        rows = img.shape[1] - (0 if "txt" in self.args else self.text)  # of the picture and its references
         grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, rows)
         around = (text, rows - grid[0] * grid[1])
-        return self.plan.images(self.patch, prompts, grid, self.queries, around)
+        return self.plan.images(self.patch, prompts, grid, img if self._queries is None else self._queries, around)
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
         block = self.patch.module.x_block
