@@ -118,9 +118,12 @@ class AdapterNetwork(nn.Module):
         use_shortcut = self.config.shortcut if shortcut is None else shortcut
         return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), face_weight, use_shortcut)
 
-    def identify(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
+    def identify(self, ids: Tensor, states: Sequence[Tensor], side_by_side: bool = False) -> Tensor:
         """PuLID's image tokens (b, tokens, token_dim) of ids (b, id), a face vector and pooled embeds side by side, and
         five hidden states (b, n, width).
+
+        Pictures `side_by_side` become one row, as the encoder's authors do it. Raises EncoderMismatchError for inputs
+        of other widths.
         """
         widths = (ids.shape[-1], *(state.shape[-1] for state in states))
         if widths != (self.config.face_dim, *[self.config.projection.state_dim] * STATES):
@@ -129,7 +132,8 @@ class AdapterNetwork(nn.Module):
                 f"{self.config.projection.state_dim} wide, and got {widths[0]} and {widths[1:]}: load the EVA02-CLIP "
                 "L 336 encoder, and a face pack whose vectors are 512 wide (antelopev2)."
             )
-        return self.image_proj(ids, states)
+        encoder = cast(IDEncoder | IDFormer, self.image_proj)
+        return encoder.side_by_side(ids, states) if side_by_side else encoder(ids, states)
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of

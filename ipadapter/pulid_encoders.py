@@ -41,11 +41,19 @@ class IDEncoder(nn.Module):
             setattr(self, f"mapping_patch_{i}", perceptron(state_dim, hidden, out, operations, **where))
 
     def forward(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
+        """Tokens of n pictures: five of the id, then one of each hidden state."""
         tokens = [self.body(ids).unflatten(-1, (OWN_TOKENS, -1))]
         for i, state in enumerate(states):
             whole, patches = getattr(self, f"mapping_{i}"), getattr(self, f"mapping_patch_{i}")
             tokens.append(whole(state[:, :1]) + patches(state[:, 1:]).mean(1, keepdim=True))
         return torch.cat(tokens, dim=1)
+
+    def side_by_side(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
+        """Several pictures of a person as one row of tokens, (1, 10 + 5 (b - 1), out): all of the first, and those of
+        the id alone of every further one.
+        """
+        first, *further = self(ids, states)
+        return torch.cat((first, *(tokens[:OWN_TOKENS] for tokens in further))).unsqueeze(0)
 
 
 class IDFormer(nn.Module):
@@ -70,7 +78,8 @@ class IDFormer(nn.Module):
             self.layers.append(nn.ModuleList((attention, feed_forward(sizes.dim, sizes.inner, operations, **where))))
 
     def forward(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
-        own = self.id_embedding_mapping(ids).unflatten(-1, (OWN_TOKENS, -1))
+        """Tokens of rows; ids (b, pictures, id) with states (b, pictures * n, width) are several pictures a row."""
+        own = self.id_embedding_mapping(ids).reshape(len(ids), -1, self.latents.shape[-1])
         latents = torch.cat((self.latents.to(own).expand(len(ids), -1, -1), own), dim=1)
         each = len(self.layers) // STATES
         for i, state in enumerate(states):
@@ -80,3 +89,7 @@ class IDFormer(nn.Module):
                 latents = attention(seen, latents) + latents
                 latents = feed(latents) + latents
         return latents[:, : self.latents.shape[1]] @ self.proj_out.to(latents)
+
+    def side_by_side(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
+        """Several pictures of a person as one row of tokens, (1, tokens, out), which sees all of them."""
+        return self(ids.unsqueeze(0), [state.flatten(0, 1).unsqueeze(0) for state in states])
