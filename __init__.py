@@ -4,6 +4,13 @@ WEB_DIRECTORY = "web"  # help pages of the nodes, and drawings in them while the
 
 
 async def comfy_entrypoint():
-    from .nodes import IPAdapterAtelier  # deferred: importing this folder must not need ComfyUI
+    from pathlib import Path  # all deferred: importing this folder must not need ComfyUI
+
+    import folder_paths
+
+    from .doctor.host import warn_of_gaps
+
+    warn_of_gaps(Path(str(folder_paths.__file__)).parent)
+    from .nodes import IPAdapterAtelier  # after the warnings: where a name is gone, this fails
 
     return IPAdapterAtelier()

@@ -1,4 +1,4 @@
-"""Between pixels and latents, small: all work is done on 8 x 8 pixel patches, at the latent's own resolution."""
+"""A small autoencoder between pixels and latents; every convolution runs at the latent's resolution."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ WIDTH = 96
 
 
 class ConvBlock(nn.Module):
-    """Two 3 x 3 convolutions beside an identity."""
+    """A residual block of two 3 x 3 convolutions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
-"""Sizes of the demo models, in the words of the classes that ComfyUI builds from them."""
+"""Sizes of the demo models, as keywords of the classes that ComfyUI builds from them."""
 
 CONTEXT = 64  # width of the text tokens
 TOKENS = 4  # text tokens per prompt
 SIZE = 96  # pixels: the pictures that the models learned from
 
-# SD1.5's layout: 16 cross-attentions, in the same places. Only the widths are smaller.
+# SD1.5's layout: 16 cross-attentions, in the same blocks. Only the widths are smaller.
 UNET = {
     "image_size": 32, "in_channels": 8, "out_channels": 8, "model_channels": 32, "channel_mult": [1, 2, 2, 2],
     "num_res_blocks": [2, 2, 2, 2], "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_middle": 1,
@@ -14,9 +14,9 @@ UNET = {
     "use_temporal_attention": False, "use_temporal_resblock": False,
 }  # fmt: skip
 
-# The noise of DDPM (arXiv:2006.11239): it ends where nothing is left of the picture. Stable Diffusion's own ends a
-# little earlier, which leaves a small picture's mean colour to be guessed from the noise. Betas rise evenly from the
-# first to the last, which ComfyUI calls "sqrt_linear"; by "linear" it means that their square roots do.
+# The noise schedule of DDPM (arXiv:2006.11239), which ends at pure noise. Stable Diffusion's own schedule ends a little
+# earlier; the UNet would have to guess a small picture's mean colour from the noise. The betas rise evenly, which
+# ComfyUI calls "sqrt_linear"; its "linear" means that their square roots rise evenly.
 NOISE = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 2e-2, "timesteps": 1000}
 
 VISION = {

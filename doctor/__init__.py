@@ -1,1 +1,1 @@
-"""What lies in the model folders, what it is by its tensors, and what can run with it. Nothing is loaded or changed."""
+"""The files in the model folders, what they are by their headers, and which presets run. No file is changed."""

@@ -1,4 +1,4 @@
-"""Whether what faces need can be imported in this Python, and on what it would run."""
+"""Whether the packages that faces need can be imported in this Python, and on which device they run."""
 
 import importlib.metadata
 import sys
@@ -39,7 +39,7 @@ def _onnxruntime() -> Package:
     except AttributeError:  # an empty folder that an uninstall left is imported without complaint
         return Package("onnxruntime", "", "onnxruntime is there without its content. Reinstall it for this Python.")
     ours = [wished for wished, names in PROVIDERS.items() if set(names) & set(offered)]
-    return Package("onnxruntime", runtime.__version__, note=f"runs on {', '.join(ours) or 'nothing known'}")
+    return Package("onnxruntime", runtime.__version__, note=f"runs on {', '.join(ours) or 'no known provider'}")
 
 
 def _version(package: str) -> str:

@@ -1,4 +1,4 @@
-"""All that the doctor found, as words for people and as JSON for machines."""
+"""The doctor's report, as text for people and as JSON for programs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..ipadapter.families import FAMILIES
+from ..ipadapter.model_folders import OTHER_FOLDERS, model_folders
 from .packages import Package, packages
-from .survey import BROKEN, FINE, Found, rooms_of, survey
+from .survey import BROKEN, FINE, Found, survey
 from .verdicts import Verdict, partners, verdicts
 
 NETWORKS = "*.onnx"
@@ -46,7 +47,7 @@ def examine_all(places: Mapping[str, Sequence[Path]], face_roots: Sequence[Path]
     Only headers are read. insightface and onnxruntime are imported, which can take seconds the first time.
     """
     packs = face_packs(face_roots)
-    return Report(places, survey(places), packs, verdicts(rooms_of(places), face_roots), packages())
+    return Report(places, survey(places), packs, verdicts(model_folders(places), face_roots), packages())
 
 
 def _count(number: int, what: str) -> str:
@@ -63,9 +64,7 @@ def face_packs(roots: Sequence[Path]) -> list[Found]:
         empty = [path.name for path in networks if not path.stat().st_size]
         fault = f"{', '.join(empty)} is empty" if empty else "" if networks else "no .onnx network in it"
         state = BROKEN if fault else FINE
-        found.setdefault(
-            folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault)
-        )
+        found.setdefault(folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault))
     return list(found.values())
 
 
@@ -84,8 +83,8 @@ def as_json(report: Report) -> str:
 
 def _file(file: Found, files: Sequence[Found], packs: Sequence[str]) -> dict[str, Any]:
     there, missing = partners(file, files, packs)
-    told = {"path": str(file.path), "folder": file.folder, "name": file.name, "bytes": file.size, "kind": file.kind}
-    return told | {
+    facts = {"path": str(file.path), "folder": file.folder, "name": file.name, "bytes": file.size, "kind": file.kind}
+    return facts | {
         "what": file.title, "state": file.state, "note": file.note, "works_with": there, "misses": missing
     }  # fmt: skip
 
@@ -122,7 +121,8 @@ def as_text(report: Report) -> str:
     for package in report.packages:
         said = package.fault or f"{package.version} {package.note}".strip()
         lines.append(f" {'-' if package.fault else '+'} {package.name}: {said}")
-    searched = [f"{folder}: {place}" for folder in ("ipadapter", "clip_vision", "loras", "insightface")
+    names = ("ipadapter", *(other.name for other in OTHER_FOLDERS), "clip_vision", "loras", "insightface")
+    searched = [f"{folder}: {place}" for folder in names
                 for place in report.places.get(folder, ())]  # fmt: skip
     return "\n".join([*lines, "", "Searched", *(f"   {place}" for place in searched)])
 

@@ -12,16 +12,16 @@ from .verdicts import Verdict, partners
 Colour = tuple[int, int, int]
 INK, FAINT, PAPER, LINE = (236, 236, 240), (154, 156, 168), (27, 28, 34), (52, 54, 64)
 GOOD, DOUBT, BAD = (110, 210, 140), (250, 196, 92), (255, 120, 110)
-MARKS = {GOOD: "+", DOUBT: "!", BAD: "x"}  # told without colours, too
+MARKS = {GOOD: "+", DOUBT: "!", BAD: "x"}  # for people who do not see the colours
 WIDTH, ROW, MARGIN, COLUMN, PRESET, SPLIT = 1600, 30, 28, 118, 292, 720
 MOST_FILES = 24
 WORDS = {"adapter": "adapter", "encoder": "encoder", "face pack": "face pack", "lora": "LoRA"}
 
 
 def draw_report(report: Report) -> Image.Image:
-    """A picture, 1600 pixels wide, of the report; what does not fit is counted, and stands in the text."""
+    """A picture of the report, 1600 pixels wide; files that do not fit are counted, and stand in the text."""
     presets = list(dict.fromkeys(verdict.preset for verdict in report.verdicts))
-    files = shown(report)
+    files = first_files(report)
     rows = max(len(presets) + 1, len(files) + (len(files) < _all(report)))
     height = 3 * MARGIN + ROW * (rows + 3 + len(report.packages)) + 24
     picture = Image.new("RGB", (WIDTH, height), PAPER)
@@ -34,7 +34,7 @@ def draw_report(report: Report) -> Image.Image:
     return picture
 
 
-def shown(report: Report) -> list[Found]:
+def first_files(report: Report) -> list[Found]:
     """The files that fit on the picture, those with a problem first."""
     order = {BROKEN: 0, FINE: 2}
     files = sorted([*report.files, *report.packs], key=lambda file: order.get(file.state, 1))
@@ -45,9 +45,7 @@ def _all(report: Report) -> int:
     return len(report.files) + len(report.packs)
 
 
-def _draw_presets(
-    draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], verdicts: Sequence[Verdict]
-) -> None:
+def _draw_presets(draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], verdicts: Sequence[Verdict]) -> None:
     families = list(dict.fromkeys(verdict.family for verdict in verdicts))
     for number, family in enumerate(families):
         _write(draw, (MARGIN + PRESET + number * COLUMN, top), FAMILIES[family].title, 15, FAINT)
@@ -86,7 +84,7 @@ def _draw_files(draw: ImageDraw.ImageDraw, top: int, files: Sequence[Found], rep
         _write(draw, (SPLIT + 18, y), f"{file.folder}/{file.name}", 14, INK, 396)
         _write(draw, (SPLIT + 426, y), said or file.title, 14, colour if said else FAINT, WIDTH - SPLIT - 426 - MARGIN)
     if not files:
-        _write(draw, (SPLIT, top + ROW), "nothing yet: the text says what goes where", 15, DOUBT)
+        _write(draw, (SPLIT, top + ROW), "no model files yet: the text says which file goes where", 15, DOUBT)
     if (more := _all(report) - len(files)) > 0:
         y = top + (len(files) + 1) * ROW
         _write(draw, (SPLIT, y), f"and {more} more, in the text", 14, FAINT)

@@ -1,23 +1,36 @@
-"""Walk through the model folders and tell what every file in them is."""
+"""Walk through the model folders and say what every file in them is."""
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from ..ipadapter.catalog import ADAPTERS, ENCODERS, LORAS
+from ..ipadapter.base_models import anime_base_of_file
+from ..ipadapter.catalog import ADAPTERS, ANIME, ENCODERS, LORAS
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.families import FAMILIES
-from ..ipadapter.peek import EncoderSizes, Seen, look
-from ..ipadapter.published import FOLDERS, Published
-from ..ipadapter.search import Room
+from ..ipadapter.model_folders import (
+    ADAPTERS as ADAPTER_FOLDER,
+    ENCODERS as ENCODER_FOLDER,
+    LORAS as LORA_FOLDER,
+    OTHER_FOLDERS,
+    Places,
+    walk,
+)
+from ..ipadapter.peek import EncoderSizes, FileFacts, facts_of, peek
+from ..ipadapter.published import Published
 
-ADAPTER_ROOM, ENCODER_ROOM, LORA_ROOM = FOLDERS["adapter"], FOLDERS["encoder"], FOLDERS["lora"]
-SUFFIXES = (".safetensors", ".sft", ".bin", ".pt", ".pth", ".ckpt")
-STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # in folders of others, whose pickles are none of ours
-ENCODER_FOLDERS = (ENCODER_ROOM, "open_clip", "clip", "text_encoders")  # the last two hold whole CLIPs
-SAMPLE = 1 << 16  # bytes at the start, the middle and the end: what tells two files apart without reading them
+STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # in folders of others, whose pickles this pack does not read
+OUR_FOLDERS = (ADAPTER_FOLDER, ENCODER_FOLDER, LORA_FOLDER)
+ADAPTER_FOLDERS = (ADAPTER_FOLDER, *(other.name for other in OTHER_FOLDERS))  # those that the loaders list
+ENCODER_FOLDERS = (ENCODER_FOLDER, "open_clip")
+COMFYUI_FOLDERS = (  # no other pack keeps our files there
+    "checkpoints", "diffusion_models", "unet", "loras", "vae", "clip", "text_encoders", "style_models", "embeddings",
+    "upscale_models", ADAPTER_FOLDER, *ENCODER_FOLDERS,
+)  # fmt: skip
+CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models", "unet")
+SAMPLE = 1 << 16  # bytes at the start, the middle and the end: they tell two files apart without reading the rest
 FINE, DOUBTFUL, BROKEN = "fine", "look at it", "broken"
 
 
@@ -29,7 +42,7 @@ class Found:
     folder: str  # ComfyUI's name of the model folder that it lies in
     name: str  # below that folder
     size: int = 0
-    kind: str = ""  # adapter, encoder, lora, face pack; nothing for what is none of these
+    kind: str = ""  # adapter, encoder, lora, face pack, checkpoint; empty for every other sort
     title: str = ""
     state: str = FINE
     note: str = ""
@@ -37,101 +50,102 @@ class Found:
     sizes: EncoderSizes | None = None
 
 
-def survey(places: Mapping[str, Sequence[Path]]) -> list[Found]:
-    """Everything of ours in the model folders, by ComfyUI's names of them, and what lies in our folders and is not.
+def survey(places: Places) -> list[Found]:
+    """The files of this pack in all model folders, and whatever else lies in the folders that are ours.
 
-    A file that several folders reach (links, one folder in another) is told once, from the folder it belongs in.
+    A file that several folders reach (links, one folder in another) is listed once, in the folder it belongs in.
     """
-    ours = [ADAPTER_ROOM, ENCODER_ROOM, LORA_ROOM]
-    order = [*ours, *(folder for folder in places if folder not in ours)]
+    first = dict.fromkeys([*OUR_FOLDERS, *ADAPTER_FOLDERS])
     found: dict[Path, Found] = {}
-    for folder in order:
-        for path, name in walk(places.get(folder, ()), SUFFIXES if folder in ours else STRAY_SUFFIXES):
-            file = examine(path, folder, name)
+    for folder in [*first, *(folder for folder in places if folder not in first)]:
+        for path, name in walk(places.get(folder, ())):
+            if folder not in first and not name.lower().endswith(STRAY_SUFFIXES):
+                continue
+            file = examine(path, folder, PurePath(name).as_posix())
             if file is not None:
                 found.setdefault(path.resolve(), file)
     return with_duplicates(found.values())
 
 
-def rooms_of(places: Mapping[str, Sequence[Path]]) -> dict[str, Room]:
-    """The folders that the loaders search, as they see them: the first of two files of one name counts."""
-    rooms = {}
-    for folder in (ADAPTER_ROOM, ENCODER_ROOM, LORA_ROOM):
-        files: dict[str, Path] = {}
-        for path, name in walk(places.get(folder, ()), SUFFIXES):
-            if path.is_file():
-                files.setdefault(name, path)
-        rooms[folder] = Room(list(places.get(folder, ())), files)
-    return rooms
-
-
-def walk(places: Iterable[Path], suffixes: Sequence[str]) -> Iterator[tuple[Path, str]]:
-    """Paths, and names below their place, of model files: through subfolders and links, each real folder once."""
-    for place in places:
-        entered: set[str] = set()
-        for folder, inner, files in os.walk(place, followlinks=True):
-            if (real := os.path.realpath(folder)) in entered:
-                inner.clear()  # a link that leads back
-                continue
-            entered.add(real)
-            inner[:] = sorted(name for name in inner if not name.startswith("."))
-            for name in sorted(files):
-                if name.lower().endswith(tuple(suffixes)) and not name.startswith("._"):
-                    path = Path(folder, name)
-                    yield path, path.relative_to(place).as_posix()
-
-
 def examine(path: Path, folder: str, name: str) -> Found | None:
-    """What a file is; None for one of somebody else's in somebody else's folder."""
-    ours = folder in (ADAPTER_ROOM, ENCODER_ROOM)
+    """What a file is; None for a file of others in a folder of others."""
+    ours = folder in (ADAPTER_FOLDER, ENCODER_FOLDER)
     file = Found(path, folder, name)
     if path.is_symlink() and not path.exists():
-        return replace(file, state=BROKEN, note=f"a link to {os.readlink(path)}, where nothing is") if ours else None
+        note = f"a link to {os.readlink(path)}, and there is no such file"
+        return replace(file, state=BROKEN, note=note) if ours else None
     if not path.is_file():
         return replace(file, state=BROKEN, note="no file, but a pipe or a device") if ours else None
     file = replace(file, size=path.stat().st_size)
-    seen = look(path)
-    told = _told(file, seen)
-    if told is not None:
-        return told
-    if not ours:
-        return None
+    facts = facts_of(path)
+    if (known := _recognised(file, facts)) or not ours:
+        return known
     if file.size == 0:
         return replace(file, state=BROKEN, note="empty: a download that never began")
-    if seen.tensors == 0:
+    if facts.tensors == 0:
         return replace(file, state=BROKEN, note="damaged: a download that stopped, a web page, or no model file")
-    return replace(file, title="something else", state=DOUBTFUL, note=f"no {_kind_of(folder)} that this pack knows")
+    if facts.fault:
+        return replace(file, title="an adapter", state=BROKEN, note=facts.fault)
+    kind = "adapter" if folder == ADAPTER_FOLDER else "vision encoder"
+    return replace(file, title="another model", state=DOUBTFUL, note=f"no {kind} that this pack knows")
 
 
-def _told(file: Found, seen: Seen) -> Found | None:
-    """The file as what its tensors say; None where they say nothing of ours."""
-    if seen.adapter is not None:
-        found = replace(file, kind="adapter", title=adapter_title(seen.adapter), config=seen.adapter)
-        if seen.adapter.lora_fault:
-            found = replace(found, state=DOUBTFUL, note=f"its LoRA cannot be used: {seen.adapter.lora_fault}")
-        return _in_its_folder(found, (ADAPTER_ROOM,))
-    if seen.encoder is not None and (file.folder in ENCODER_FOLDERS or file.folder == ADAPTER_ROOM):
-        if file.folder in ("clip", "text_encoders"):
-            return None
-        found = replace(file, kind="encoder", title=encoder_title(seen.encoder), sizes=seen.encoder)
-        return _in_its_folder(found, ENCODER_FOLDERS)
-    if seen.lora_width is not None and (lora := _published_lora(file.name)):
-        family = FAMILIES[lora.family]
-        found = replace(file, kind="lora", title=f"LoRA of {lora.preset} for {family.title}")
-        if seen.lora_width != family.text_width:
-            found = replace(found, state=DOUBTFUL, note=f"called {lora.name}, and made for another family of models")
-        return _in_its_folder(found, (LORA_ROOM,))
-    return None
+def _recognised(file: Found, facts: FileFacts) -> Found | None:
+    """The file with its title, where its tensors are those of an adapter, an encoder, a LoRA or a file to name."""
+    if facts.adapter is not None:
+        return _adapter(file, facts.adapter)
+    if facts.encoder is not None and file.folder in (*ENCODER_FOLDERS, ADAPTER_FOLDER):
+        found = replace(file, kind="encoder", title=encoder_title(facts.encoder), sizes=facts.encoder)
+        return found if file.folder in ENCODER_FOLDERS else _elsewhere(found, ENCODER_FOLDER)
+    if facts.lora_width is not None and (lora := _published_lora(file.name)):
+        return _lora(file, lora, facts.lora_width)
+    if file.folder in CHECKPOINT_FOLDERS and (base := anime_base_of_file(file.path)) and is_sdxl(file.path):
+        title = (
+            f"seems to be a {base} model: adapters of SDXL's base model may tile its pictures 2x2, "
+            f"the preset {ANIME} is made for it"
+        )
+        return replace(file, kind="checkpoint", title=title)
+    return _other(file, facts)
 
 
-def _in_its_folder(file: Found, right: Sequence[str]) -> Found:
-    if file.folder in right:
-        return file
-    return replace(file, state=DOUBTFUL, note=f"in the wrong folder: move it to models/{right[0]}")
+def _adapter(file: Found, config: AdapterConfig) -> Found:
+    found = replace(file, kind="adapter", title=adapter_title(config), config=config)
+    if config.lora_fault:
+        return replace(found, state=DOUBTFUL, note=f"its LoRA cannot be used: {config.lora_fault}")
+    return found if file.folder in ADAPTER_FOLDERS else _elsewhere(found, ADAPTER_FOLDER)
 
 
-def _kind_of(folder: str) -> str:
-    return "adapter" if folder == ADAPTER_ROOM else "vision encoder"
+def _lora(file: Found, lora: Published, width: int) -> Found:
+    family = FAMILIES[lora.family]
+    found = replace(file, kind="lora", title=f"LoRA of {lora.preset} for {family.title}")
+    if width != family.text_width:
+        return replace(found, state=DOUBTFUL, note=f"called {lora.name}, and made for another family of models")
+    return found if file.folder == LORA_FOLDER else _elsewhere(found, LORA_FOLDER)
+
+
+def _other(file: Found, facts: FileFacts) -> Found | None:
+    """A file of another pack or of ComfyUI, with its name: right in that pack's folder, and in ours if an encoder."""
+    other = facts.other
+    if other is None or file.folder not in (*ADAPTER_FOLDERS, ENCODER_FOLDER) or file.folder == "controlnet":
+        return None
+    found = replace(file, title=other.title + (f", for {other.loader}" if other.loader else ""))
+    if file.folder == ADAPTER_FOLDER or (file.folder == ENCODER_FOLDER and not other.encoder):
+        return replace(found, state=DOUBTFUL, note="no adapter and no encoder of this pack: its loaders pass it over")
+    return found
+
+
+def _elsewhere(file: Found, right: str) -> Found:
+    """A file in a folder that the loaders do not list. Another pack's stays where that pack has it."""
+    if file.folder in COMFYUI_FOLDERS:
+        return replace(file, state=DOUBTFUL, note=f"in the wrong folder: move it to models/{right}")
+    place = file.path.parent.as_posix()
+    note = f"the loaders do not search this folder: add the line '{right}: {place}' to extra_model_paths.yaml"
+    return replace(file, state=DOUBTFUL, note=note)
+
+
+def is_sdxl(path: Path) -> bool:
+    """Whether a checkpoint has SDXL's UNet, by the layer for sizes and pooled text that only it has."""
+    return any(key.endswith("label_emb.0.0.weight") for key in peek(path))
 
 
 def _published_lora(name: str) -> Published | None:
@@ -146,24 +160,21 @@ def adapter_title(config: AdapterConfig) -> str:
 def encoder_title(sizes: EncoderSizes) -> str:
     wanted = (sizes.pooled, sizes.hidden, sizes.tokens)
     known = next((file.title for file in ENCODERS if file.sizes == wanted), None)
-    return known or f"vision encoder, pooled {sizes.pooled} and hidden {sizes.hidden} wide"
+    return known or (
+        f"vision encoder, pooled {sizes.pooled} and hidden {sizes.hidden} wide, {sizes.tokens} tokens a picture"
+    )
 
 
 def published_as(config: AdapterConfig) -> Published | None:
-    """The published adapter that has these tensors, and this name where only names tell."""
-    return next(
-        (
-            file for file in ADAPTERS if (file.variant, file.family) == (config.variant, config.family)
-            and file.embed_dim in (None, config.embed_dim)
-        ),
-        None,
-    )  # fmt: skip
+    """The published adapter of this variant, family and encoder."""
+    same = (file for file in ADAPTERS if (file.variant, file.family) == (config.variant, config.family))
+    return next((file for file in same if file.embed_dim in (None, config.embed_dim)), None)
 
 
 def with_duplicates(files: Iterable[Found]) -> list[Found]:
     """The files, with a note on each that has the size and the sampled content of one before it."""
     first: dict[tuple[int, str], Found] = {}
-    told = []
+    noted = []
     files = list(files)
     sizes = [file.size for file in files]
     for file in files:
@@ -172,8 +183,8 @@ def with_duplicates(files: Iterable[Found]) -> list[Found]:
             if key in first:
                 file = replace(file, state=DOUBTFUL, note=f"the same as {first[key].path}: one of them is enough")
             first.setdefault(key, file)
-        told.append(file)
-    return told
+        noted.append(file)
+    return noted
 
 
 def sampled(path: Path) -> str:

@@ -1,6 +1,6 @@
-"""Which presets would run now, which not and why, and which adapters have what they need.
+"""Which presets would run now, which not and why, and which adapters have the files that they need.
 
-The loaders' own search decides, so that a verdict is what a loader does.
+The search of the loaders decides, so that a verdict says what a loader will do.
 """
 
 from collections.abc import Sequence
@@ -12,10 +12,11 @@ from ..ipadapter.catalog import needs
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.errors import AdapterError
 from ..ipadapter.families import FAMILIES
-from ..ipadapter.peek import look
-from ..ipadapter.presets import PRESETS, Preset, encoders_for
+from ..ipadapter.model_folders import ModelFolders
+from ..ipadapter.peek import facts_of
+from ..ipadapter.presets import PRESETS, Preset, encoder_fits, encoders_for
 from ..ipadapter.published import Published
-from ..ipadapter.search import Rooms, find_adapter, find_encoder, find_lora
+from ..ipadapter.search import find_adapter, find_encoder, find_lora
 from .survey import BROKEN, FINE, Found, published_as
 
 
@@ -27,37 +28,38 @@ class Verdict:
     family: str
     files: tuple[Path, ...] = ()
     missing: tuple[Published, ...] = ()
-    why: str = ""  # it does not run; the loader's own words
-    note: str = ""  # it runs, but for this
+    why: str = ""  # the loader's message, where the preset does not run
+    note: str = ""  # what is missing where it runs all the same
 
     @property
     def runs(self) -> bool:
         return not self.why
 
 
-def verdict(name: str, family: str, rooms: Rooms, face_roots: Sequence[Path]) -> Verdict:
+def verdict(name: str, family: str, folders: ModelFolders, face_roots: Sequence[Path]) -> Verdict:
     """What a unified loader would do with a preset for a family that has it."""
     preset, wanted = PRESETS[name], FAMILIES[family]
     adapter = preset.adapters[family]
     try:
-        path = find_adapter(name, preset, wanted, rooms)
+        path = find_adapter(name, preset, wanted, folders)
     except FileNotFoundError as error:
-        missing = tuple(file for file in needs(adapter) if file.kind != "lora" and not _there(file, rooms, face_roots))
+        wanted_files = (file for file in needs(adapter) if file.kind != "lora")
+        missing = tuple(file for file in wanted_files if not _there(file, folders, face_roots))
         return Verdict(name, family, (), missing, str(error))
-    config = look(path).adapter
+    config = facts_of(path).adapter
     if config is None:
         why = f"{path.name} is damaged, or no adapter. Remove it, and get it from {adapter.source}."
         return Verdict(name, family, (), (adapter,), why)
-    return _with_parts(Verdict(name, family, (path,)), preset, config, rooms, face_roots)
+    return _with_parts(Verdict(name, family, (path,)), preset, config, folders, face_roots)
 
 
 def _with_parts(
-    found: Verdict, preset: Preset, config: AdapterConfig, rooms: Rooms, face_roots: Sequence[Path]
+    found: Verdict, preset: Preset, config: AdapterConfig, folders: ModelFolders, face_roots: Sequence[Path]
 ) -> Verdict:
     files, missing, why, note = list(found.files), [], [], ""
     if config.takes is not None:
         try:
-            files.append(find_encoder(config, files[0].name, rooms))
+            files.append(find_encoder(config, files[0].name, folders))
         except FileNotFoundError as error:
             missing += encoders_for(config)[:1]
             why.append(str(error))
@@ -69,38 +71,39 @@ def _with_parts(
             why.append(str(error))
     if preset.loras and not config.has_lora:
         try:
-            files.append(find_lora(found.preset, preset, FAMILIES[found.family], rooms))
+            files.append(find_lora(found.preset, preset, FAMILIES[found.family], folders))
         except (FileNotFoundError, ValueError) as error:
             note = str(error)
     return Verdict(found.preset, found.family, tuple(files), tuple(missing), " ".join(why), note)
 
 
-def _there(file: Published, rooms: Rooms, face_roots: Sequence[Path]) -> bool:
-    """Whether what an adapter needs beside itself is there, whatever it is called."""
+def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -> bool:
+    """Whether an encoder or a face pack that an adapter needs is there, under any name."""
     if file.kind == "face pack":
         try:
             return bool(find_pack(file.name, face_roots))
         except (FileNotFoundError, AdapterError):
             return False
     if file.kind == "encoder":
-        seen = (look(path).encoder for path in rooms[file.folder].files.values())
+        seen = (facts_of(path).encoder for path in folders[file.folder].files.values())
         return any(sizes is not None and (sizes.pooled, sizes.hidden, sizes.tokens) == file.sizes for sizes in seen)
     return False
 
 
-def verdicts(rooms: Rooms, face_roots: Sequence[Path]) -> list[Verdict]:
+def verdicts(folders: ModelFolders, face_roots: Sequence[Path]) -> list[Verdict]:
     """One for every preset and every family that it has an adapter for."""
     pairs = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in FAMILIES]
-    return [verdict(name, family, rooms, face_roots) for name, family in pairs]
+    return [verdict(name, family, folders, face_roots) for name, family in pairs]
 
 
 def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """What of an adapter's needs is there, and what is missing, by name."""
+    """The names of the encoder and face pack that an adapter needs: those that are there, those that are missing."""
     if file.config is None or file.state == BROKEN:
         return [], []
     there, missing = [], []
     if file.config.takes is not None:
-        fits = [one for one in files if one.sizes is not None and one.sizes.gives(file.config) and one.state == FINE]
+        encoders = [one for one in files if one.sizes is not None and one.state == FINE]
+        fits = [one for one in encoders if one.sizes and encoder_fits(one.sizes, file.config)]
         named = encoders_for(file.config)
         there += [fits[0].name] if fits else []
         width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"

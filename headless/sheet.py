@@ -5,7 +5,7 @@ from pathlib import Path, PureWindowsPath
 
 from PIL import Image, UnidentifiedImageError
 
-from weight_schedules.sheets import contact_sheet, labelled_grid
+from charts.sheets import contact_sheet, labelled_grid
 
 from .graph import Input
 from .results import Outcome

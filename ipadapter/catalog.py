@@ -1,10 +1,13 @@
-"""The one table of what exists: every published adapter, LoRA, vision encoder and face pack that this pack knows.
+"""The one table of published adapters, LoRAs, vision encoders and face packs.
 
-Loaders, messages, the doctor, the download and README's tables read it. Names, repositories and licences are those of
-the model cards; nothing here was measured by us, and no hash is given that we could not see ourselves.
+Loaders, messages, the doctor, the download and the tables of docs/model_files.md read it. Names, repositories and
+licences are those of the model cards and READMEs.
 """
 
-from .published import Kind, Published, Source
+from dataclasses import dataclass, replace
+
+from .hashes import HASHES
+from .published import Published, Source
 
 APACHE, RESEARCH, FLUX_DEV = "Apache-2.0", "non-commercial research only", "FLUX.1-dev non-commercial"
 H94 = Source("h94/IP-Adapter", APACHE)
@@ -12,7 +15,10 @@ FACE_ID = Source("h94/IP-Adapter-FaceID", RESEARCH)
 COMPOSITION = Source("ostris/ip-composition-adapter", APACHE)
 KOLORS = Source("Kwai-Kolors/Kolors-IP-Adapter-Plus", "see its card")
 KOLORS_FACE = Source("Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus", RESEARCH)
-INSTANT_ID = Source("InstantX/InstantID", APACHE)
+INSTANT_ID = Source("InstantX/InstantID", "Apache-2.0 by its card; its authors' README: for research purposes only")
+NOOB = Source("subby2006/noob-ipa", "fair-ai-public-license-1.0-sd")
+KATARAGI = Source("kataragi/Noob_ipadapter", "openrail-m")
+R3GM = Source("r3gm/ip-adapter-anime", "not stated: see its card")
 XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
 XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
 INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
@@ -32,20 +38,22 @@ VIT_L_336 = "clip-vit-large-patch14-336.bin"
 VIT_L = "clip-vit-large-patch14.safetensors"
 SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
 ANY = r"\.(safetensors|bin)$"
+ANIME_LOOK = "the general look, on Illustrious and NoobAI models"
 LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
 WHO, WHO_AND_LOOKS, PORTRAIT = "who it is", "who it is and what they look like", "who it is, from several pictures"
 
 
 def _adapter(
     name: str, source: Source, path: str, family: str, variant: str, preset: str, patterns: str, encoder: str = VIT_H,
-    face_pack: str = "", good_at: str = "", embed_dim: int | None = None,
+    face_pack: str = "", good_at: str = "", embed_dim: int | None = None, only_by_name: bool = False,
 ) -> Published:  # fmt: skip
     """`path`: the folder in the repository, or the whole path where the file has another name there."""
     whole = path if path.endswith((".bin", ".safetensors")) else path + name
     found = tuple(pattern + ANY for pattern in patterns.split())
     return Published(
-        name, "adapter", source, whole, family, variant, embed_dim, preset, encoder, face_pack, found, good_at=good_at
-    )
+        name, "adapter", source, whole, family, variant, embed_dim, preset, encoder, face_pack, found, good_at=good_at,
+        only_by_name=only_by_name,
+    )  # fmt: skip
 
 
 def _general(name: str, family: str, variant: str, preset: str, patterns: str, good_at: str, **more) -> Published:
@@ -74,11 +82,20 @@ FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
     "FACEID PORTRAIT (style transfer)", "FACEID PORTRAIT UNNORM - SDXL only (strong)", "FACEID KOLORS"
 )  # fmt: skip
 
+ANIME = "ANIME (Illustrious, NoobAI)"
 XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESETS = (
     "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
 )  # fmt: skip
 
-ADAPTERS = (
+
+def _with_hashes(*files: Published) -> tuple[Published, ...]:
+    """The files with the SHA-256 and the size that are known of them."""
+    unknown = (None, None)
+    known = ((file, HASHES.get(f"{file.source.repository}/{file.path}", unknown)) for file in files)
+    return tuple(replace(file, sha256=sha256, size=size) for file, (sha256, size) in known)
+
+
+ADAPTERS = _with_hashes(
     _general("ip-adapter_sd15_light_v11.bin", "sd15", "light", LIGHT, "sd15.light.v11 sd15.light",
              LOOK + ", following the text more"),
     _general("ip-adapter_sd15.safetensors", "sd15", "standard", STANDARD, "ip.adapter.sd15", LOOK),
@@ -118,16 +135,23 @@ ADAPTERS = (
     _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", "", "instant.?id.*", "",
              "antelopev2", WHO),
     _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
-             "flux.ip.adapter(?!.v2)", VIT_L, good_at=LOOK),
+             "flux.ip.adapter(?!.v2) xlabs.*ip.adapter", VIT_L, good_at=LOOK),
     _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",
              XLABS_V2_PRESET, "flux.ip.adapter.v2", VIT_L, good_at=LOOK),
     _adapter("instantx-flux-ip-adapter.bin", INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux", INSTANTX_PRESET,
-             "instantx.flux.ip.adapter", SIGLIP_384, good_at=LOOK),
+             "instantx.flux.ip.adapter ipadapter.flux.*ip.adapter", SIGLIP_384, good_at=LOOK),
     _adapter("instantx-sd3.5-large-ip-adapter.bin", INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5",
-             SD35_PRESET, "sd3.5.large.ip.adapter", SIGLIP_384, good_at=LOOK),
+             SD35_PRESET, "sd3.?5.*ip.adapter", SIGLIP_384, good_at=LOOK),
+    _adapter("noobIPAMARK1_mark1.safetensors", NOOB, "", "sdxl", "SDXL", ANIME,
+             "noob.?ipa.?mark.?1(.mark.?1)? (noob|illustrious).*ip.?a(dapter)?.* ip.?a(dapter)?.*(noob|illustrious).*",
+             VIT_G, good_at=ANIME_LOOK, embed_dim=1280, only_by_name=True),
+    _adapter("ip_adapter_Noobtest_800000.bin", KATARAGI, "", "sdxl", "SDXL", "", "noob.?test.*",
+             good_at=ANIME_LOOK + "; its author calls it undertrained", embed_dim=1024, only_by_name=True),
+    _adapter("ipAdapterPlusAnime_v10.safetensors", R3GM, "", "sd15", "plus", "", "ip.?adapter.?plus.?anime.*",
+             good_at="closer to the reference, on anime models", only_by_name=True),
 )  # fmt: skip
 
-LORAS = (
+LORAS = _with_hashes(
     _lora("ip-adapter-faceid_sd15_lora.safetensors", "sd15", FACEID, "faceid.sd15.lora"),
     _lora("ip-adapter-faceid_sdxl_lora.safetensors", "sdxl", FACEID, "faceid.sdxl.lora"),
     _lora("ip-adapter-faceid-plus_sd15_lora.safetensors", "sd15", FACEID_PLUS, "faceid.plus.sd15.lora"),
@@ -135,7 +159,7 @@ LORAS = (
     _lora("ip-adapter-faceid-plusv2_sdxl_lora.safetensors", "sdxl", FACEID_PLUS_V2, "faceid.plusv2.sdxl.lora"),
 )
 
-ENCODERS = (
+ENCODERS = _with_hashes(
     Published(
         VIT_H, "encoder", H94, "models/image_encoder/model.safetensors", title="CLIP ViT-H/14 (laion2B s32B b79K)",
         patterns=(r"(ViT.H.14.*s32B.b79K|ipadapter.*sd15|sd1.?5.*model)" + ANY, r"clip.?vision.?(vit.)?h" + ANY),
@@ -187,8 +211,38 @@ CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_P
 BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
 
 
-def of_kind(kind: Kind) -> tuple[Published, ...]:
-    return tuple(file for file in CATALOG if file.kind == kind)
+@dataclass(frozen=True)
+class Recognised:
+    """A published file that loaders and doctor name, and that is not run."""
+
+    name: str
+    source: Source
+    title: str
+    why: str  # it is not run, or where it is
+
+
+PULID = Source("guozinan/PuLID", APACHE + ", with antelopev2 for non-commercial research only")
+NO_PULID = "this pack has no nodes for PuLID: use a PuLID pack"
+RECOGNISED = (
+    Recognised("pulid_v1.bin", PULID, "PuLID for SDXL", NO_PULID),
+    Recognised("pulid_v1.1.safetensors", PULID, "PuLID v1.1 for SDXL", NO_PULID),
+    Recognised("pulid_flux_v0.9.1.safetensors", PULID, "PuLID for Flux", NO_PULID),
+    Recognised("ip-adapter_pulid_sdxl_fp16.safetensors", Source("huchenlei/ipadapter_pulid", APACHE), "PuLID for SDXL",
+               NO_PULID),
+    Recognised("flux1-redux-dev.safetensors", Source("black-forest-labs/FLUX.1-Redux-dev", FLUX_DEV), "Flux Redux",
+               "a style model: ComfyUI's Load Style Model and Apply Style Model"),
+    Recognised("ControlNetModel/diffusion_pytorch_model.safetensors", INSTANT_ID, "InstantID's ControlNet",
+               "a ControlNet: ComfyUI's Load ControlNet Model"),
+    Recognised("ip_adapter_art_sdxl_512.pth", Source("AisingioroHao0/IP-Adapter-Art", APACHE), "IP-Adapter-Art",
+               "its tensors have diffusers' names, and its encoder (CSD, a ViT-L) is in no layout that ComfyUI reads"),
+    Recognised("styleIpadapterFor_v10.safetensors",
+               Source("civitai", "civitai's terms, no sale of images by services", "https://civitai.com/models/1233692"),
+               "Style IPAdapter for NoobAI-XL",
+               "it loads, with other pictures than its author's: it was trained with bigG at 448 pixels, whose "
+               "positions are interpolated; ComfyUI's encoders and ours stay at 224"),
+    Recognised("ipAdapterAnimeFine_v10.safetensors", R3GM, "an adapter for anime models of SD1.5",
+               "it loads with IPAdapter Model Loader; which projection it has, its tensors say"),
+)  # fmt: skip
 
 
 def encoder_title(takes: str, width: int) -> str | None:
@@ -198,17 +252,12 @@ def encoder_title(takes: str, width: int) -> str | None:
 
 
 def needs(file: Published) -> list[Published]:
-    """What an adapter cannot do without, itself first: its encoder, its face pack; its LoRA, where it has one."""
+    """An adapter and the files that it needs: its encoder, its face pack and the LoRA that was published for it."""
     loras = [lora for lora in LORAS if file.preset and (lora.preset, lora.family) == (file.preset, file.family)]
     others = [BY_NAME[name] for name in (file.encoder, file.face_pack) if name]
     return [file, *others, *loras]
 
 
 def at(repository: str, path: str) -> Published | None:
-    """The file of a repository, where this table knows it."""
+    """The file of a repository, where this table has it."""
     return next((file for file in CATALOG if (file.source.repository, file.path) == (repository, path)), None)
-
-
-def of_preset(preset: str, family: str) -> Published | None:
-    """The adapter of a preset for a family of models."""
-    return next((file for file in ADAPTERS if (file.preset, file.family) == (preset, family)), None)

@@ -17,6 +17,8 @@ from .checks import check_tensors
 from .config import AdapterConfig, Checkpoint
 from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
+from .names import variant_by_name
+from .other_files import other_file
 from .projection_sizes import Projection, read_projection
 from .sites import KeyNumber
 
@@ -36,14 +38,6 @@ UNDERSTOOD = (
     "An IP-Adapter holds the groups image_proj and ip_adapter, nested or as key prefixes "
     "(image_proj_model and adapter_modules are understood too)."
 )
-FOREIGN = {  # what a file is when a key contains this
-    "lora": "a LoRA",
-    "double_blocks": "an adapter for Flux",
-    "model.diffusion_model": "a whole diffusion checkpoint",
-    "input_blocks": "a diffusion model or ControlNet",
-    "vision_model": "a CLIP vision encoder",
-    "text_model": "a text encoder",
-}
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
@@ -105,10 +99,14 @@ def read_checkpoint(
             model_width=mechanism.model_width(layers),
             lora_fault=lora_fault,
         )
-        config = replace(unnamed, variant=mechanism.label(unnamed, name))
+        dtype = next(iter(groups["image_proj"].values())).dtype
+        variant = variant_by_name(mechanism.label(unnamed), unnamed.family, dtype, name)
+        config = replace(unnamed, variant=variant)
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:
-        raise CheckpointError(f"{name} is no adapter that can be used: {error}. {UNDERSTOOD}") from error
+        raise CheckpointError(
+            f"{name} is no adapter that can be used: {error}. {_looks_like(state_dict)}{UNDERSTOOD}"
+        ) from error
     log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, config.family, config.tokens, len(channels))
     if lora_fault:
         log.warning("%s: the LoRA in it cannot be used: %s", name, lora_fault)
@@ -153,9 +151,15 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 def _describe(flat: Mapping[str, Tensor]) -> str:
-    kinds = [kind for needle, kind in FOREIGN.items() if any(needle in key for key in flat)]
-    looks = f", which looks like {kinds[0]}" if kinds else ""
-    return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}{looks}" if flat else "found no tensors"
+    return f"found {len(flat)} tensors such as {', '.join(list(flat)[:3])}" if flat else "found no tensors"
+
+
+def _looks_like(state_dict: Any) -> str:
+    """A sentence that names another sort of file and the node that loads it; empty where the tensors do not tell."""
+    other = other_file(key for key, _ in _flat(state_dict)) if isinstance(state_dict, Mapping) else None
+    if other is None:
+        return ""
+    return f"It looks like {other.title}" + (f": load it with {other.loader}. " if other.loader else ". ")
 
 
 def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[KeyNumber, int], int]:

@@ -1,4 +1,4 @@
-"""Keep embeds in files: safetensors with a version, and the pickled tensors that other packs wrote before.
+"""Save and load embeds: safetensors with a version, and the pickled tensors that other packs wrote before.
 
 Embeds are (n, width) pooled or (n, tokens, width) hidden states.
 """
@@ -56,16 +56,16 @@ def read_safetensors(path: Path) -> Tensor:
                     f"{path.name} was saved in version {metadata.get('version')!r:.40} of the format, and this pack "
                     f"reads up to {VERSION}. Update the pack, or encode the reference again."
                 )
-            return file.get_tensor("embeds").clone()  # not the file itself, which somebody may write over
+            return file.get_tensor("embeds").clone()  # a copy, because a mapped file may be written over
     except (SafetensorError, OSError) as error:
         raise AdapterError(f"{path.name} is no whole safetensors file ({error}). Save the embeds again.") from error
 
 
 def read_pickle(path: Path) -> Tensor:
-    """A tensor that an earlier pack saved; nothing in the file is executed.
+    """A tensor that an earlier pack saved; no code in the file is executed.
 
     Before March 2024 positive and negative embeds were stacked in one tensor. Only the positive ones are used: the
-    negative ones are made anew when they are applied.
+    negative ones are computed again when they are applied.
     """
     try:
         embeds = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,6 +1,6 @@
-"""Tell what a model file is by its header: names and shapes of its tensors, without reading their values."""
+"""Tell what a model file is by its header: names, shapes and types of its tensors, without reading their values."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,18 @@ from torch import Tensor
 from .checkpoint import read_checkpoint
 from .config import AdapterConfig
 from .errors import CheckpointError
+from .names import name_with_folder
+from .other_files import OtherFile, other_file
 from .shared_files import fingerprint
+
+TYPES = {  # safetensors' names
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
+CLIP_POSITIONS = "vision_model.embeddings.position_embedding.weight"
+OPENCLIP_POSITIONS = "visual.positional_embedding"  # the text tower's are called positional_embedding
+BARE_POSITIONS = "positional_embedding"  # those of an OpenCLIP vision tower alone, beside its conv1.weight
 
 
 @dataclass(frozen=True)
@@ -24,94 +35,123 @@ class EncoderSizes:
     tokens: int
 
     def gives(self, config: AdapterConfig) -> bool:
-        """Whether these are the embeds that an adapter takes."""
+        """Whether its embeds have the width that an adapter takes."""
         return config.embed_dim == {"pooled": self.pooled, "hidden": self.hidden, None: None}[config.takes]
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """The file's state dict with empty tensors of the right shapes; nothing for a damaged file or another format.
+    """The file's state dict with tensors that have shapes and types and no values.
 
-    A folder, a link to nowhere, or a pipe (which would be waited for) is nothing, too.
+    Empty for a damaged file, another format, and for anything but a file: a pipe would be waited for.
     """
     if not path.is_file():
         return {}
     try:
         if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, framework="pt") as file:
-                slices = {key: file.get_slice(key) for key in file.keys()}
-                return {key: torch.empty(part.get_shape(), device="meta") for key, part in slices.items()}
-        found = torch.load(path, map_location="meta", weights_only=True)
+                return {key: _shape_and_type(file.get_slice(key)) for key in file.keys()}
+        found = _peek_pickle(path)
         return found if isinstance(found, dict) else {}
     except Exception:  # torch's readers raise whatever a damaged file leads them to: IndexError, AssertionError...
         return {}
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What a file is: at most one of an adapter, a vision encoder and a LoRA, told by its tensors."""
+def _shape_and_type(part: Any) -> Tensor:
+    return torch.empty(part.get_shape(), dtype=TYPES.get(part.get_dtype(), torch.uint8), device="meta")
 
-    tensors: int  # none: damaged, or no model file
+
+def _peek_pickle(path: Path) -> Any:
+    """A pickle of tensors. Mapped, so that the values stay on the disk with PyTorch before 2.6, too."""
+    try:
+        return torch.load(path, map_location="meta", weights_only=True, mmap=True)
+    except RuntimeError:  # files in the format before PyTorch 1.6 cannot be mapped
+        return torch.load(path, map_location="meta", weights_only=True)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What a file is: at most one of an adapter, a vision encoder, a LoRA's width and another pack's file."""
+
+    tensors: int  # 0: damaged, or no model file
     adapter: AdapterConfig | None = None
     encoder: EncoderSizes | None = None
     lora_width: int | None = None
+    other: OtherFile | None = None
+    fault: str = ""  # of a file with an adapter's groups that cannot be used: the loader's own words
+
+    def __str__(self) -> str:
+        if self.adapter is not None:
+            return f"{self.adapter.variant} for {self.adapter.family}"
+        if self.encoder is not None:
+            return f"pooled {self.encoder.pooled}, hidden {self.encoder.hidden} wide, {self.encoder.tokens} tokens"
+        return self.other.title if self.other is not None else "not understood"
 
 
-def look(path: Path) -> Seen:
+MOST_KNOWN = 4096
+_known: dict[tuple[Hashable, ...], FileFacts] = {}
+
+
+def facts_of(path: Path) -> FileFacts:
     """What a file is. The same unchanged file is opened once."""
     try:
         key = fingerprint(path)
     except OSError:
-        return Seen(0)
-    if key not in _seen:
-        while len(_seen) >= MOST_SEEN:
-            _seen.pop(next(iter(_seen)), None)
-        _seen[key] = _look(path)
-    return _seen[key]
+        return FileFacts(0)
+    if key not in _known:
+        while len(_known) >= MOST_KNOWN:
+            _known.pop(next(iter(_known)), None)
+        _known[key] = _read(path)
+    return _known[key]
 
 
-MOST_SEEN = 4096
-_seen: dict[tuple[Hashable, ...], Seen] = {}
-
-
-def _look(path: Path) -> Seen:
+def _read(path: Path) -> FileFacts:
     tensors = peek(path)
+    count = len(tensors)
     try:
-        return Seen(len(tensors), read_checkpoint(tensors, path.name).config)
-    except CheckpointError:
-        return Seen(len(tensors), None, _encoder(tensors), _lora_width(tensors))
+        return FileFacts(count, read_checkpoint(tensors, name_with_folder(path)).config)
+    except CheckpointError as error:
+        if encoder := _encoder(tensors):
+            return FileFacts(count, encoder=encoder)
+        keys = list(_keys(tensors))
+        other = other_file(keys)
+        broken = other is None and any(".to_k_ip." in key for key in keys)
+        return FileFacts(count, None, None, _lora_width(tensors), other, str(error) if broken else "")
 
 
 def peek_adapter(path: Path) -> AdapterConfig | None:
     """What adapter a file is; None where it is none."""
-    return look(path).adapter
+    return facts_of(path).adapter
 
 
 def peek_encoder(path: Path) -> EncoderSizes | None:
-    """What vision encoder a file is; None where it is none."""
-    return look(path).encoder
+    """What vision encoder a file is; None where it is none, or one that ComfyUI's own loader does not read."""
+    return facts_of(path).encoder
 
 
 def peek_lora_width(path: Path) -> int | None:
     """Width of the text that a LoRA's cross-attentions read, 768 for SD1.5 say; None where it changes none."""
-    return look(path).lora_width
+    return facts_of(path).lora_width
+
+
+def describe(name: str, path: Path) -> str:
+    """A file's listed name and what is in it, for messages that list candidates."""
+    return f"{name} ({facts_of(path)})"
 
 
 def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
-    """Under the names of transformers or of OpenCLIP."""
+    """With the names of transformers, of OpenCLIP's two towers, or of its vision tower alone."""
     shapes = {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, Tensor)}
-    for prefix in ("", "visual."):
-        table = shapes.get(f"{prefix}positional_embedding") or shapes.get(
-            "vision_model.embeddings.position_embedding.weight"
-        )
-        if table is None:
-            continue
+    if table := shapes.get(CLIP_POSITIONS):
         if projection := shapes.get("visual_projection.weight"):
             return EncoderSizes(projection[0], projection[1], table[0])
-        if projection := shapes.get(f"{prefix}proj"):
-            return EncoderSizes(projection[1], projection[0], table[0])
-        if prefix == "" and "vision_model.embeddings.class_embedding" not in shapes:  # SigLIP: nothing projects
+        if "vision_model.embeddings.class_embedding" not in shapes:  # SigLIP has no projection: a head pools
             return EncoderSizes(table[1], table[1], table[0])
-    return None
+        return None
+    prefix = "visual." if OPENCLIP_POSITIONS in shapes else "" if "conv1.weight" in shapes else None
+    if prefix is None or not (projection := shapes.get(f"{prefix}proj")):
+        return None
+    table = shapes.get(f"{prefix}{BARE_POSITIONS}", (0,))
+    return EncoderSizes(projection[1], projection[0], table[0])
 
 
 def _lora_width(tensors: Mapping[str, Any]) -> int | None:
@@ -121,10 +161,10 @@ def _lora_width(tensors: Mapping[str, Any]) -> int | None:
     return None
 
 
-def describe(path: Path) -> str:
-    """A file's name and what is in it, for messages that list candidates."""
-    if config := peek_adapter(path):
-        return f"{path.name} ({config.variant} for {config.family})"
-    if sizes := peek_encoder(path):
-        return f"{path.name} (pooled {sizes.pooled}, hidden {sizes.hidden} wide)"
-    return f"{path.name} (not understood)"
+def _keys(tensors: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The names of tensors, of those in groups with the group's name before theirs."""
+    for key, value in tensors.items():
+        if isinstance(value, Mapping):
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""What the unified loaders' presets stand for: an adapter for each model family, and what belongs to it."""
+"""The presets of the unified loaders: an adapter for each model family, with the LoRA and face pack it needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ FACES = _presets(
     catalog.FACEID, catalog.FACEID_PLUS, catalog.FACEID_PLUS_V2, catalog.FACEID_PORTRAIT, catalog.FACEID_UNNORM,
     catalog.FACEID_KOLORS,
 )  # fmt: skip
-COMMUNITY = _presets("Composition", "Kolors", *catalog.TRANSFORMER_PRESETS)
+COMMUNITY = _presets("Composition", "Kolors", *catalog.TRANSFORMER_PRESETS, catalog.ANIME)
 PRESETS: dict[str, Preset] = {**GENERAL, **FACES, **COMMUNITY}
 
 
@@ -52,3 +52,21 @@ def encoders_for(config: AdapterConfig) -> list[Published]:
     """The published encoders whose embeds an adapter takes."""
     fits = (file for file in catalog.ENCODERS if config.takes in file.gives and file.sizes)
     return [file for file in fits if file.sizes and EncoderSizes(*file.sizes).gives(config)]
+
+
+def encoder_fits(sizes: EncoderSizes, config: AdapterConfig) -> bool:
+    """Whether an adapter can be run with an encoder of these sizes.
+
+    All three sizes of a published encoder that gives such embeds; where no published encoder does, the width alone.
+    """
+    published = [EncoderSizes(*file.sizes) for file in encoders_for(config) if file.sizes]
+    return sizes in published if published else sizes.gives(config)
+
+
+def same_tensors(file: Published) -> list[Published]:
+    """The other published adapters that only their names tell from this one."""
+
+    def sizes(each: Published) -> tuple[str, str, int | None]:
+        return each.variant, each.family, each.embed_dim
+
+    return [each for each in catalog.ADAPTERS if each is not file and sizes(each) == sizes(file)]

@@ -1,4 +1,4 @@
-"""What is known about a published file: plain data, without torch."""
+"""The record of a published file: where it is, what its tensors are, what it needs. Plain data, without torch."""
 
 import re
 from collections.abc import Sequence
@@ -32,16 +32,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Published:
-    """A published file: where it is had, under which name it is looked for, what its tensors show, what it needs.
+    """A published file: its source, the names it has on disks, what its tensors are, what it needs.
 
-    `sha256` and `size` (bytes) stand only where they are known; the hub states both when a file is fetched.
+    `sha256` and `size` (bytes) come from hashes.py and stand only where they are known. A download is compared with
+    them; without them, with what the hub says of the file.
     """
 
     name: str  # of the file on disk; of the folder for a face pack
     kind: Kind
     source: Source
-    path: str = ""  # in the repository or release; empty where the file is to be had by hand
-    family: str = ""  # of the model it is for: a key of families.FAMILIES, or flux or sd3.5
+    path: str = ""  # in the repository or release; empty where a person has to download the file
+    family: str = ""  # of the model it is for: a key of families.FAMILIES
     variant: str = ""  # of an adapter: one of mechanisms.VARIANTS
     embed_dim: int | None = None  # where two adapters of a family are of one variant
     preset: str = ""  # of the unified loaders
@@ -54,6 +55,7 @@ class Published:
     gives: tuple[str, ...] = ()  # of an encoder: which of its embeds the published adapters take
     sha256: str | None = None
     size: int | None = None
+    only_by_name: bool = False  # an adapter that is used more has the same tensors
 
     @property
     def folder(self) -> str:

@@ -1,43 +1,25 @@
 """Find the files that belong together: an adapter for a preset and a model, the encoder it takes, its LoRA."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from .adapter import encoder_for
 from .config import AdapterConfig
 from .families import FAMILIES, Family
+from .model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolder, ModelFolders
 from .peek import describe, peek_adapter, peek_encoder, peek_lora_width
-from .presets import Preset, encoders_for, presets_of
-from .published import FOLDERS, Published
+from .presets import Preset, encoder_fits, encoders_for, presets_of, same_tensors
+from .published import Published
 from .sites import UNET
 
 log = logging.getLogger(__name__)
-ADAPTERS, ENCODERS, LORAS = FOLDERS["adapter"], FOLDERS["encoder"], FOLDERS["lora"]
 
 
-@dataclass(frozen=True)
-class Room:
-    """A model folder: the places on the disk that it stands for, and the files in them by their names below those."""
-
-    places: Sequence[Path]
-    files: Mapping[str, Path]
-
-    def expected(self, name: str) -> str:
-        return f"expected {name} in {' or '.join(map(str, self.places))}"
-
-    def found(self) -> str:
-        return f"Found there: {', '.join(map(describe, self.files.values())) or 'nothing'}."
-
-
-Rooms = Mapping[str, Room]  # by ComfyUI's name of the folder
-
-
-def find_adapter(preset_name: str, preset: Preset, family: Family, rooms: Rooms) -> Path:
+def find_adapter(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
     """The adapter of a preset for a model family: by its name, else the only file whose tensors are such an adapter.
 
-    Raises ValueError for a family that has none, FileNotFoundError with what was searched and found.
+    Raises ValueError for a family that has none, FileNotFoundError with the folders and files that were searched.
     """
     if (wanted := _of_family(preset.adapters, family)) is None:
         others = " and ".join(FAMILIES[name].title for name in preset.adapters)
@@ -45,75 +27,88 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, rooms: Rooms)
             f"The preset {preset_name} exists for {others} only, and the model is {family.title}. "
             f"Choose another preset: {', '.join(presets_of(family))}."
         )
+    folder = folders[ADAPTERS]
+    named = wanted.matches(list(folder.files))
+    fitting = [name for name in named if _is_wanted(folder.files[name], wanted, family)]
+    if not fitting and not wanted.only_by_name:
+        others = [name for name in folder.files if name not in named and not _named_otherwise(name, wanted)]
+        fitting = [name for name in others if _is_wanted(folder.files[name], wanted, family)]
+        if len(fitting) > 1:
+            raise FileNotFoundError(
+                f"No file in {_places(folder)} is called {wanted.name}, and several could be it: "
+                f"{', '.join(fitting)}. Rename the right one."
+            )
+    damaged = [name for name in named if peek_adapter(folder.files[name]) is None]  # the loader says what is wrong
+    if not (candidates := [*fitting, *damaged]):
+        raise FileNotFoundError(
+            f"No adapter for the preset {preset_name} and {family.title} models: expected {wanted.name} in "
+            f"{_places(folder)}. Get it from {wanted.source}. {_found(folder)}"
+        )
+    log.info("%s is used for %s, out of %s", candidates[0], wanted.name, ", ".join(candidates))
+    return folder.files[candidates[0]]
 
-    def fits(path: Path) -> bool:
-        config = peek_adapter(path)
-        return config is not None and _is_wanted(config, wanted, family)
 
-    room = rooms[ADAPTERS]
-    if path := _find(room, wanted, fits):
-        return path
-    raise FileNotFoundError(
-        f"No adapter for the preset {preset_name} and {family.title} models: "
-        f"{room.expected(wanted.name)}. Get it from {wanted.source}. {room.found()}"
-    )
+def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders) -> Path:
+    """The vision encoder whose embeds an adapter takes, by its sizes; published names decide among several.
 
-
-def find_encoder(config: AdapterConfig, adapter_name: str, rooms: Rooms) -> Path:
-    """The vision encoder whose embeds an adapter takes: told by its tensors, a published name decides among several."""
-    named = encoders_for(config)
-    room = rooms[ENCODERS]
-    files = room.files
+    Raises FileNotFoundError where none has these sizes: with the same widths and another number of tokens a picture
+    comes out that the adapter was not trained for.
+    """
+    named, folder = encoders_for(config), folders[ENCODERS]
+    files = folder.files
     order = [name for file in named for name in file.matches(list(files))]
+    like = []
     for name in dict.fromkeys([*order, *files]):
         sizes = peek_encoder(files[name])
-        if sizes is not None and sizes.gives(config):
+        if sizes is not None and encoder_fits(sizes, config):
             return files[name]
+        if sizes is not None and sizes.gives(config):
+            like.append(f"{name} has {sizes.tokens} tokens a picture")
     published = f"{named[0].name} ({named[0].source})" if named else encoder_for(config.takes, config.embed_dim)
+    nearly = f"{', '.join(like)}, and the adapter takes {named[0].title}. " if like and named else ""
     raise FileNotFoundError(
         f"No vision encoder for {adapter_name}, which takes {config.takes} embeds {config.embed_dim} wide: "
-        f"{room.expected(published)}. {room.found()}"
+        f"expected {published} in {_places(folder)}. {nearly}{_found(folder)}"
     )
 
 
-def find_lora(preset_name: str, preset: Preset, family: Family, rooms: Rooms) -> Path:
+def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
     """The LoRA file of a preset, for an adapter whose own file holds none."""
     if (wanted := _of_family(preset.loras, family)) is None:
         raise ValueError(f"The preset {preset_name} has no LoRA for {family.title}. Set lora_strength to 0.")
-    room = rooms[LORAS]
-    files = room.files
-    paths = [files[name] for name in wanted.matches(list(files))]
+    folder = folders[LORAS]
+    paths = [folder.files[name] for name in wanted.matches(list(folder.files))]
     if fitting := [path for path in paths if peek_lora_width(path) == family.text_width]:
         return fitting[0]
     raise FileNotFoundError(
-        f"No LoRA for the preset {preset_name}, whose adapter holds no complete one itself: "
-        f"{room.expected(wanted.name)}. Get it from {wanted.source}, or set lora_strength to 0."
+        f"No LoRA for the preset {preset_name}, whose adapter holds no complete one itself: expected {wanted.name} in "
+        f"{_places(folder)}. Get it from {wanted.source}, or set lora_strength to 0."
     )
 
 
-def _find(room: Room, wanted: Published, fits: Callable[[Path], bool]) -> Path | None:
-    """A file that is called as wanted and fits, else the only other one that fits, else one that is called so."""
-    files = room.files
-    named = wanted.matches(list(files))
-    fitting = [name for name in named if fits(files[name])]
-    if not fitting and len(fitting := [name for name in files if name not in named and fits(files[name])]) > 1:
-        raise FileNotFoundError(
-            f"No file in {' or '.join(map(str, room.places))} is called {wanted.name}, and several "
-            f"could be it: {', '.join(fitting)}. Rename the right one."
-        )
-    if not (found := [*fitting, *named]):
-        return None
-    log.info("%s is used for %s, out of %s", found[0], wanted.name, ", ".join(named or fitting))
-    return files[found[0]]
-
-
 def _of_family(files: Mapping[str, Published], family: Family) -> Published | None:
-    """The file for a family, or for one whose adapters run on it too."""
+    """The file for a family, or for a family whose adapters run on its models too."""
     return next((files[name] for name in family.presets if name in files), None)
 
 
-def _is_wanted(config: AdapterConfig, wanted: Published, family: Family) -> bool:
-    same_encoder = wanted.embed_dim in (None, config.embed_dim)
+def _is_wanted(path: Path, wanted: Published, family: Family) -> bool:
+    """Whether a file's tensors are those of a published adapter, for the family that the model is of."""
+    config = peek_adapter(path)
+    if config is None or config.variant != wanted.variant or wanted.embed_dim not in (None, config.embed_dim):
+        return False
     unet = family.structure is UNET
-    same_family = config.context_dim == family.text_width if unet else config.family == family.name
-    return config.variant == wanted.variant and same_family and same_encoder
+    return config.context_dim == family.text_width if unet else config.family == family.name
+
+
+def _named_otherwise(name: str, wanted: Published) -> bool:
+    """Whether a file is called like another published adapter with the same tensors, and so is not the wanted one."""
+    return any(each.matches([name]) for each in same_tensors(wanted))
+
+
+def _places(folder: ModelFolder) -> str:
+    return " or ".join(map(str, folder.places))
+
+
+def _found(folder: ModelFolder) -> str:
+    files = (describe(name, path) for name, path in folder.files.items())
+    return f"Found there: {', '.join(files) or 'no model file'}."

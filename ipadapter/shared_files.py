@@ -1,4 +1,4 @@
-"""What was opened from a file is shared while it is in use somewhere, and opened again when the file has changed."""
+"""Share the object that was opened from a file while it is in use, and open it again when the file has changed."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 class SharedFiles:
-    """Objects by the file or folder that they were opened from, kept no longer than somebody uses them."""
+    """Objects by the file or folder that they were opened from; an object that nobody uses is dropped."""
 
     def __init__(self) -> None:
         self._opened: WeakValueDictionary[Hashable, Any] = WeakValueDictionary()
         self._lock = threading.Lock()
 
     def get_or_open(self, path: Path, open_it: Callable[[], T], *settings: Hashable) -> T:
-        """What `open_it` gave for this file with these settings, opened now if nobody has it or the file changed.
+        """The object of this file with these settings; `open_it` makes it where nobody uses one or the file changed.
 
         Whoever gets an object must not change it. Raises what `open_it` raises, and OSError where there is no file.
         """
@@ -31,6 +31,6 @@ class SharedFiles:
 
 
 def fingerprint(path: Path) -> tuple[Hashable, ...]:
-    """What changes when a file does: its place, times, size and number on the disk. OSError where there is none."""
+    """The path, times, size and number on the disk of a file, which change with it. OSError where there is no file."""
     status = path.stat()
     return str(path), status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -44,6 +44,7 @@ class Structure:
     diffusion model is recognised. `sites` gives every site of such a model in execution order.
     """
 
+    name: str  # by which doctor/host_needs.py says what a changed ComfyUI would draw wrong
     parts: Mapping[str, str]
     marks: tuple[str, ...]
     sites: Callable[[Any], tuple[Site, ...]]
@@ -113,16 +114,19 @@ def find_joint_blocks(model: Any) -> tuple[Site, ...]:
 
 
 UNET = Structure(
+    "unet",
     {part: part for part in ("input", "middle", "output")},
     ("input_blocks", "output_blocks"),
     find_cross_attentions,
 )
 FLUX_BLOCKS = Structure(
+    "flux",
     {"double": "double_block", "single": "single_block"},
     ("double_blocks", "single_blocks", "pe_embedder"),
     find_flux_blocks,
 )
 JOINT_BLOCKS = Structure(
+    "mmdit",
     {"joint": "double_block"},
     ("joint_blocks", "context_embedder"),
     find_joint_blocks,

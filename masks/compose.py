@@ -1,4 +1,4 @@
-"""Solid masks and masks laid over each other, in pixels or in fractions of a canvas."""
+"""Make solid masks and combine masks, with positions in pixels or in fractions of a canvas."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LATENT_SCALE = 8  # pixels that a latent's row or column stands for, when the latent does not say
+LATENT_SCALE = 8  # pixels per row or column of a latent that does not state its scale
 
 
 def canvas_size(canvas: Tensor | Mapping[str, Any]) -> tuple[int, int]:
-    """Height and width in pixels of what is plugged in as a canvas.
+    """Height and width in pixels of a latent, an image or a mask.
 
     A latent is a mapping with `samples` (..., h, w); an image is (b, h, w, channels); a mask is (b, h, w) or (h, w).
     """
@@ -23,17 +23,17 @@ def canvas_size(canvas: Tensor | Mapping[str, Any]) -> tuple[int, int]:
 
 
 def share(fraction: float, length: int) -> int:
-    """So many pixels of a length, rounded to the nearest one, halves up."""
+    """The pixels of a fraction of a length, rounded to the nearest pixel, halves up."""
     return int(fraction * length + 0.5)
 
 
 def solid_mask(value: float, height: int, width: int) -> Tensor:
-    """A mask of one value, (1, height, width), at least one pixel large."""
+    """A mask of a single value, (1, height, width); at least 1 x 1 pixels."""
     return torch.full((1, max(height, 1), max(width, 1)), value)
 
 
 def as_booleans(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A rule on black and white masks, where grey counts as the nearer of the two."""
+    """A rule for boolean masks as a rule for masks of 0 to 1, whose values are rounded to 0 or 1 first."""
     return lambda below, above: combine(below.round().bool(), above.round().bool()).to(below.dtype)
 
 
@@ -48,19 +48,19 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def composite_masks(destination: Tensor, source: Tensor, x: int, y: int, operation: str) -> Tensor:
-    """Lay `source` over `destination` with its upper left corner at (x, y), (b, h, w) with values 0 to 1.
+    """`destination` with `source` laid over it, the upper left corner of `source` at (x, y); (b, h, w), 0 to 1.
 
-    What sticks out of the destination is cut off. A mask without a batch is a batch of one, and a batch of one
-    serves every entry of the other.
+    Parts of the source outside the destination are cut off. A mask (h, w) is a batch of 1, and a batch of 1 is combined
+    with every mask of the other batch.
 
     Raises:
-        ValueError: two batches of different sizes.
+        ValueError: two batches of different sizes, neither of them 1.
     """
     below, above = (mask.reshape(-1, *mask.shape[-2:]) for mask in (destination, source))
     if len(below) != len(above) and 1 not in (len(below), len(above)):
         raise ValueError(
-            f"Masks can be combined one by one, or one with many: the destination holds {len(below)} masks and the "
-            f"source {len(above)}. Give one of them a single mask, or both the same number."
+            f"Masks can be combined in pairs, or a single mask with many: the destination holds {len(below)} masks and "
+            f"the source {len(above)}. Give either of them a single mask, or both the same number."
         )
     result = below.repeat(max(1, len(above) // len(below)), 1, 1)
     covered = result[:, y : y + above.shape[1], x : x + above.shape[2]]

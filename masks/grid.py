@@ -10,10 +10,9 @@ Area = tuple[int, int, int, int]  # height, width, top, left
 def mask_on_grid(
     mask: Tensor, grid: tuple[int, int], area: Area | None = None, canvas: tuple[int, int] | None = None
 ) -> Tensor:
-    """A mask (m, height, width) at the tokens of a grid (rows, columns), as (m, rows * columns, 1); bilinear, grey
-    values kept.
+    """A mask (m, height, width) at the tokens of a grid (rows, columns), as (m, rows * columns, 1); bilinear.
 
-    Where the model sees only an area of the canvas (both in latent pixels), only that part of the mask is used.
+    If the model samples an `area` of the `canvas` (both in latent pixels), only this part of the mask is used.
     """
     if area is not None and canvas is not None:
         mask = _crop(mask, area, canvas)
@@ -22,10 +21,11 @@ def mask_on_grid(
 
 
 def mask_around(mask: Tensor, before: int, behind: int) -> Tensor:
-    """A mask (m, tokens, 1) for a sequence that has more tokens than those of the picture.
+    """A mask (m, tokens, 1) of the picture's tokens, extended to a sequence that also holds other tokens.
 
-    Text comes before: it has no place, and everything reads it, so it gets the share of the picture that the mask
-    covers; all of it for a full mask, nothing for an empty one. Reference pictures come behind, and get nothing.
+    The `before` text tokens have no position in the picture, and every token attends to them. So they get the share of
+    the picture that the mask covers: 1 for a full mask, 0 for an empty mask. The `behind` tokens of reference latents
+    get 0.
     """
     text = mask.mean(dim=1, keepdim=True).expand(-1, before, -1)
     return torch.cat((text, mask, mask.new_zeros(len(mask), behind, 1)), dim=1) if before or behind else mask

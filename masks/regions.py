@@ -1,8 +1,9 @@
 """Split a canvas into regions: rows, columns, a grid, or the colours of a drawing.
 
-Regions are masks (n, height, width) that add up to 1 wherever some region lies, also where their edges are soft.
+Regions are masks (n, height, width). Wherever a region lies, their sum is 1, at soft edges too.
 """
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -15,11 +16,11 @@ from torch.nn import functional as F
 Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
 Shares = Sequence[float]
 
-LIKE = 0.25  # colours nearer than this count as one: pencil edges and compression blur them
+LIKE = 0.25  # colours at a smaller distance are the same colour, blurred by pencil edges or compression
 LEAST = 0.02  # share of a drawing that a colour must cover to be a region
-MOST_PIXELS = 2**29  # of all regions: 2 GiB; 64 regions of 2048 x 2048 are half of it
-LEVELS = 16  # per channel, while counting colours
-# Far apart from each other, also for most kinds of colour blindness.
+MOST_PIXELS = 2**29  # of all regions together: 2 GiB; 64 regions of 2048 x 2048 are half of it
+LEVELS = 16  # levels per channel, while colours are counted
+# Far apart from each other, for most kinds of colour blindness too.
 PALETTE = ("#e8743b", "#3b8ee8", "#f2c14e", "#8f5bd1", "#4fb286", "#e36397", "#7d8597", "#a3d65c")
 
 
@@ -28,6 +29,7 @@ class TooManyRegions(ValueError):
 
 
 def equal(count: int) -> list[float]:
+    """`count` equal shares, (count,)."""
     return [1.0] * count
 
 
@@ -41,7 +43,7 @@ SPLITS: dict[str, Callable[[int, int], tuple[Shares, Shares]]] = {  # rows, colu
 
 
 def parse_shares(text: str) -> list[float]:
-    """Shares of a text such as `2, 1, 1`; ValueError unless they are numbers above 0, of one size."""
+    """The shares in a text such as `2, 1, 1`, (count,); ValueError unless they are numbers from 1e-6 to 1e6."""
     try:
         shares = [float(entry) for entry in re.split(r"[,;:\s]+", text.strip()) if entry]
     except ValueError:
@@ -54,10 +56,9 @@ def parse_shares(text: str) -> list[float]:
 def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Tensor:
     """Rectangles in reading order, (rows * columns, height, width), whose sides follow the shares.
 
-    TooManyRegions where the canvas has too few pixels for a region to have one, ValueError where all of them would
-    fill the memory.
+    TooManyRegions if a region would get no pixel, ValueError if the regions would exceed MOST_PIXELS.
     """
-    check_room(len(heights) * len(widths), height, width)
+    check_memory(len(heights) * len(widths), height, width)
     rows, columns = _edges(heights, height), _edges(widths, width)
     regions = torch.zeros(len(heights) * len(widths), height, width)
     for number, region in enumerate(regions):
@@ -66,13 +67,13 @@ def split_canvas(heights: Shares, widths: Shares, height: int, width: int) -> Te
     return regions
 
 
-def check_room(regions: int, height: int, width: int) -> None:
-    """ValueError where so many regions of that size would fill the memory."""
+def check_memory(regions: int, height: int, width: int) -> None:
+    """ValueError if so many regions of this size would exceed MOST_PIXELS."""
     if regions * height * width > MOST_PIXELS:
         size = regions * height * width * 4 / 2**30
         raise ValueError(
-            f"{regions} regions of {width} x {height} pixels would take {size:.0f} GiB. Split into fewer, or use a "
-            "smaller canvas: masks may be smaller than the picture."
+            f"{regions} regions of {width} x {height} pixels would take {size:.0f} GiB. Split into fewer regions, or "
+            "use a smaller canvas: masks may be smaller than the picture."
         )
 
 
@@ -81,13 +82,13 @@ def _edges(shares: Shares, length: int) -> list[int]:
     edges = (cumulated / cumulated[-1] * length).round().int().tolist()
     if any(first == second for first, second in pairwise(edges)):
         raise TooManyRegions(
-            f"{len(shares)} regions do not fit into {length} pixels. Split into fewer, or use a larger canvas."
+            f"{len(shares)} regions do not fit into {length} pixels. Split into fewer regions, or use a larger canvas."
         )
     return edges
 
 
 def parse_colours(text: str) -> list[Colour]:
-    """Colours of a text such as `#ff0000, #00f`; ValueError names the one that is none."""
+    """The colours in a text such as `#ff0000, #00f`; ValueError quotes an entry that is not a colour."""
     colours = []
     for entry in filter(None, re.split(r"[,;\s]+", text)):
         digits = entry.removeprefix("#")
@@ -103,24 +104,26 @@ def split_by_colour(
 ) -> Tensor:
     """One region per colour of a drawing (h, w, 3), 0 to 1, as (n, height, width).
 
-    Every pixel belongs to the colour it is nearest to; what belongs to a `background` colour is no region. Without
-    `colours` they are found, and regions stand from left to right, then from top to bottom. ValueError where the
-    drawing has no colour beside the background.
+    Every pixel belongs to the nearest of all colours; pixels of a `background` colour belong to no region. Without
+    `colours` the drawing's own colours are taken, and the regions are in order from left to right, then from top to
+    bottom. ValueError if the drawing has no colour beside the background.
     """
     pixels = drawing[..., :3].float()
-    found = list(colours) or [one for one in find_colours(pixels) if all(_distance(one, b) > LIKE for b in background)]
-    if not found:
+    painted = list(colours) or [
+        colour for colour in find_colours(pixels) if all(math.dist(colour, other) > LIKE for other in background)
+    ]
+    if not painted:
         raise ValueError("The drawing has no colour beside the background. Paint each region in a colour of its own.")
-    check_room(len(found), height, width)
-    palette = torch.tensor([*found, *background], dtype=torch.float32, device=pixels.device)
+    check_memory(len(painted), height, width)
+    palette = torch.tensor([*painted, *background], dtype=torch.float32, device=pixels.device)
     nearest = torch.cdist(pixels.flatten(0, 1), palette).argmin(1).view(1, 1, *pixels.shape[:2])
     nearest = F.interpolate(nearest.float(), size=(height, width), mode="nearest-exact")[0, 0]
-    regions = torch.stack([(nearest == number).float() for number in range(len(found))])
+    regions = torch.stack([(nearest == number).float() for number in range(len(painted))])
     return regions if colours else regions[_reading_order(regions)]
 
 
 def find_colours(pixels: Tensor) -> list[Colour]:
-    """The colours that cover a drawing (h, w, 3), largest first; shades that are alike count as one."""
+    """The colours of a drawing (h, w, 3), largest area first; similar shades count as the same colour."""
     cells = (pixels.flatten(0, 1) * LEVELS).floor().clamp(0, LEVELS - 1).long()
     numbers = (cells[:, 0] * LEVELS + cells[:, 1]) * LEVELS + cells[:, 2]
     present, counts = numbers.unique(return_counts=True)
@@ -129,13 +132,9 @@ def find_colours(pixels: Tensor) -> list[Colour]:
         if (numbers == number).float().mean() < LEAST:
             break
         colour = tuple(pixels.flatten(0, 1)[numbers == number].mean(0).tolist())
-        if all(_distance(colour, other) > LIKE for other in found):
+        if all(math.dist(colour, other) > LIKE for other in found):
             found.append(colour)
     return found
-
-
-def _distance(first: Colour, second: Colour) -> float:
-    return sum((one - other) ** 2 for one, other in zip(first, second, strict=True)) ** 0.5
 
 
 def _reading_order(regions: Tensor) -> list[int]:
@@ -146,7 +145,8 @@ def _reading_order(regions: Tensor) -> list[int]:
 def soften(regions: Tensor, softness: float) -> Tensor:
     """Regions (n, height, width) that fade into each other; `softness` is the fade's share of the shorter side.
 
-    A Gaussian whose deviation is a quarter of the fade. It keeps sums, so regions that filled the canvas still do.
+    The filter is a Gaussian whose deviation is a quarter of the fade. It keeps sums, so regions that fill the canvas
+    still fill it.
     """
     deviation = softness * min(regions.shape[-2:]) / 4
     if deviation < 0.1:
@@ -155,14 +155,14 @@ def soften(regions: Tensor, softness: float) -> Tensor:
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=regions.device) / deviation) ** 2)
     kernel = kernel / kernel.sum()
     soft = torch.empty_like(regions)
-    for region, blurred in zip(regions, soft, strict=True):  # one by one: padded copies of all would fill the memory
+    for region, blurred in zip(regions, soft, strict=True):  # singly: padded copies of all would double the memory
         padded = F.pad(region[None, None], (reach, reach, reach, reach), mode="replicate")
         blurred.copy_(F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[0, 0])
     return soft.clamp_(0, 1)
 
 
 def draw_regions(regions: Tensor, longest: int = 512) -> Image.Image:
-    """A picture of regions (n, height, width): each in a colour of its own, with its number."""
+    """A picture of regions (n, height, width), each with a colour and number; the longer side has `longest` pixels."""
     height, width = regions.shape[-2:]
     scale = longest / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,1 +1,1 @@
-"""Model files on disk: fetched whole or not at all, and never outside the folder they belong in."""
+"""Model files on the disk: fetched whole or not at all, and never outside the folder that they belong in."""

@@ -2,4 +2,4 @@
 
 
 class DownloadError(ValueError):
-    """A file could not be fetched; the message says which, why and what to do. Nothing lies under its name."""
+    """A file could not be fetched: the message says which, why and what to do. There is no file of its name then."""

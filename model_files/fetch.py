@@ -16,13 +16,13 @@ from .transfer import transfer
 
 PARTS = ".atelier-parts"  # beside the models, so that the last step is a rename; its files have no model's suffix
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-Watch = Callable[[int, int | None], None]  # bytes that are there, bytes in all; what it raises stops the download
+Watch = Callable[[int, int | None], None]  # bytes on the disk, bytes in all; an error that it raises stops the download
 
 
 def fetch(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
     """The path of a model file in `folder`, fetched if it is not there yet.
 
-    What an earlier, stopped download left is continued. Raises DownloadError, and then nothing lies under the name.
+    A download that was stopped is continued. Raises DownloadError, and then there is no file of that name.
     """
     if not wanted.address:
         check_repository(wanted.repository, wanted.path)
@@ -33,7 +33,7 @@ def fetch(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
 
 
 def download(wanted: Wanted, path: Path, check: Callable[[Path], None], watch: Watch | None = None) -> Path:
-    """Fetch to a path that was found to be safe; `check` looks at the whole file and raises DownloadError."""
+    """Fetch to a safe path; `check` reads the whole file before it gets its name, and raises DownloadError."""
     remote = look_up(wanted)
     try:
         part = _part(path, remote)
@@ -47,7 +47,7 @@ def download(wanted: Wanted, path: Path, check: Callable[[Path], None], watch: W
         _tidy(part)
     except OSError as error:
         if error.errno in FULL:
-            raise DownloadError(f"The disk of {path.parent} is full. Make room and run it again.") from error
+            raise DownloadError(f"The disk of {path.parent} is full. Free some space and run it again.") from error
         raise DownloadError(f"{wanted.name} cannot be written to {path.parent}: {error.strerror or error}.") from error
     return path
 
@@ -91,7 +91,7 @@ def _transfer(wanted: Wanted, remote: Remote, part: Path, watch: Watch) -> None:
     if remote.size is not None and (free := shutil.disk_usage(part.parent).free) < remote.size - have:
         raise DownloadError(
             f"{wanted.name} needs {(remote.size - have) / 1e6:.0f} MB more, and the disk of {part.parent.parent} "
-            f"has {free / 1e6:.0f} MB left. Make room and run it again."
+            f"has {free / 1e6:.0f} MB left. Free some space and run it again."
         )
     watch(have, remote.size)
     if not part.exists() or have != remote.size:
@@ -100,7 +100,7 @@ def _transfer(wanted: Wanted, remote: Remote, part: Path, watch: Watch) -> None:
 
 
 def _check(part: Path, wanted: Wanted, remote: Remote, check: Callable[[Path], None]) -> None:
-    """All that can be known of the content; a part that is wrong is not continued, but thrown away."""
+    """Compare the content with its hash and format; a wrong part is removed, so that it is not continued."""
     try:
         if remote.digest is not None:
             check_digest(part, wanted.name, remote.digest)

@@ -1,4 +1,4 @@
-"""Whether a file is whole and of its format, told without executing anything that is in it."""
+"""Check that a file is whole and of its format, without executing anything in it."""
 
 import hashlib
 import pickle

@@ -1,4 +1,4 @@
-"""Face packs are zip files of networks: fetched like any file, and unpacked so that nothing lands elsewhere."""
+"""Face packs are zip files of networks: fetched like any file, and unpacked into their own folder only."""
 
 import os
 import shutil

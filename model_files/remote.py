@@ -77,7 +77,7 @@ def explained(wanted: Wanted) -> Iterator[None]:
     """Turn the hub's and the network's errors into ours; errors of this computer's disk pass."""
     from huggingface_hub import errors as hub
 
-    # In this order: a gated repository is told as one that is not found, too. No message of the library is passed on:
+    # In this order: the library calls a gated repository not found, too. No message of the library is passed on:
     # they may hold signed addresses.
     try:
         yield

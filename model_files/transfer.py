@@ -17,8 +17,9 @@ Grown = Callable[[int], None]
 def transfer(url: str, headers: dict[str, str], part: Path, size: int | None, grown: Grown) -> None:
     """Continue `part` until the address has no more, over as many connections as it takes.
 
-    `grown` hears how long the part is after every write; what it raises stops the download and keeps the part. Raises
-    what the hub's client raises when the connection fails TRIES times in a row, and DownloadError for another length.
+    `grown` gets the length of the part after every write; an error that it raises stops the download, and the part
+    stays. Raises what the hub's client raises when the connection fails TRIES times in a row, and DownloadError for
+    another length.
     """
     tries = TRIES
     while True:
@@ -37,16 +38,16 @@ def transfer(url: str, headers: dict[str, str], part: Path, size: int | None, gr
     if size is not None and _length(part) != size:
         if (found := _length(part)) > size:
             part.unlink()  # a shorter one can be continued
-        raise DownloadError(f"The server sent {found} bytes of {size} that it told: run it again.")
+        raise DownloadError(f"The server sent {found} bytes of {size} that it announced: run it again.")
 
 
 def _continue(url: str, headers: dict[str, str], part: Path, grown: Grown) -> None:
     from huggingface_hub.utils import hf_raise_for_status
 
     have = _length(part)
-    asked = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with _response(url, asked) as (response, chunks):
-        if response.status_code == 416:  # there is nothing after what is there: the length will tell
+    wanted = {**headers, "Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with _response(url, wanted) as (response, chunks):
+        if response.status_code == 416:  # the part is whole, or longer than the file: its length is compared next
             return
         hf_raise_for_status(response)
         goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")

@@ -6,6 +6,7 @@ from . import (
     apply,
     apply_detail,
     apply_embeds,
+    apply_first,
     apply_style,
     apply_tiled,
     attention_map,
@@ -33,15 +34,13 @@ from . import (
     weights,
 )
 from .conflicts import watch_for_other_packs
-from .guard import guard
 from .live.route import add_route
-from .loading.files import register_adapter_folder
-from .loading.openclip import register_openclip_folder
+from .loading.files import register_folder
 from .old.forms import register_removed_nodes
-from .old_methods import install_old_methods
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
     loaders,
+    apply_first,
     apply,
     apply_style,
     apply_embeds,
@@ -72,15 +71,11 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
 )
 NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module.NODES]
 
-for each in NODES:
-    guard(each)
-install_old_methods()
-
 
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
-        register_adapter_folder()
-        register_openclip_folder()
+        register_folder("ipadapter")
+        register_folder("open_clip")
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
         add_route()

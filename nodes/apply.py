@@ -1,77 +1,23 @@
 """Apply a picture to a model: the nodes that follow one reference or several."""
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
-
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, first_strength_of, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
-from .old.forms import CLIP_VISION_OUTPUT, EARLIER_PACK, UNLINKED, wrong_link
+from .old.forms import EARLIER_PACK, UNLINKED
+from .old.methods import ApplyMethod, OwnApplyMethod
 from .old.names import current_name
-from .params import Params, regions_of
+from .region_lists import Params, regions_of
+from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
 SIMPLE_TYPES = {"standard": "linear", "prompt is more important": "ease out", "style transfer": "style transfer"}
 
 
-class IPAdapterApply(ApplyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="IPAdapterApply",
-            display_name="Apply IPAdapter",
-            category="ipadapter",
-            description=(
-                "The connected picture becomes a prompt: its style and content steer the model, beside the text."
-            ),
-            search_aliases=["ip-adapter", "ipa", "image prompt", "reference image", "style reference", "参考图"],
-            inputs=[
-                inputs.ipadapter(),
-                inputs.clip_vision(optional=False),
-                inputs.image(),
-                inputs.model(),
-                inputs.weight(),
-                inputs.noise(),
-                inputs.weight_type(inputs.FIRST_WEIGHT_TYPES),
-                *inputs.active_range(),
-                inputs.unfold_batch(),
-                inputs.attn_mask(),
-                inputs.schedule(),
-            ],
-            outputs=[inputs.model_output()],
-        )
-
-    @classmethod
-    def request(
-        cls, image: Tensor | None = None, noise: float = 0.0, unfold_batch: bool = False, **strength: Any
-    ) -> Request:
-        return Request(Reference(image, noise=noise, per_frame=unfold_batch), first_strength_of(**strength))
-
-    @classmethod
-    def execute(cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any, **inputs: Any) -> io.NodeOutput:
-        if hasattr(clip_vision, "encode_image"):
-            return super().execute(model, ipadapter, clip_vision, **inputs)
-        return super().execute(model, ipadapter, insightface=clip_vision, **inputs)  # as in December 2023
-
-    @classmethod
-    def validate_inputs(
-        cls,
-        weight_type: str | None = None,
-        clip_vision_output: Any = UNLINKED,
-        input_types: Mapping[str, str] | None = None,
-    ) -> bool | str:
-        if clip_vision_output != UNLINKED:
-            return CLIP_VISION_OUTPUT
-        wrong = wrong_link(cls, input_types or {}, {"clip_vision": "INSIGHTFACE"})
-        return wrong or super().validate_inputs(weight_type)
-
-
-class IPAdapter(ApplyNode):
+class IPAdapter(OwnApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -94,20 +40,32 @@ class IPAdapter(ApplyNode):
         )
 
     @classmethod
-    def request(cls, image: Tensor | None = None, weight_type: str = "standard", **strength: Any) -> Request:
-        name = current_name(weight_type)
-        return Request(Reference(image), strength_of(weight_type=SIMPLE_TYPES.get(name, name), **strength))
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        weight_type: str = "standard",
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        layers = SIMPLE_TYPES.get(weight_type, weight_type)
+        strength = Strength(weight, layers, schedule=schedule, start_at=start_at, end_at=end_at, mask=attn_mask)
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(Reference(image), strength)]))
 
     @classmethod
     def validate_inputs(
-        cls, weight_type: str | None = None, ipadapter: Any = UNLINKED, clip_vision: Any = UNLINKED
+        cls, weight_type: str | None = None, ipadapter: object = UNLINKED, clip_vision: object = UNLINKED
     ) -> bool | str:
         if ipadapter == UNLINKED and clip_vision != UNLINKED:
             return EARLIER_PACK
         return super().validate_inputs(weight_type)
 
 
-class IPAdapterAdvanced(ApplyNode):
+class IPAdapterAdvanced(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -132,24 +90,43 @@ class IPAdapterAdvanced(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds)
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
-class IPAdapterBatch(ApplyNode):
+class IPAdapterBatch(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterBatch",
             display_name="IPAdapter Batch (Adv.)",
             category="ipadapter/advanced",
-            description="Each picture of the batch acts on the latent of the same number, for animations.",
+            description="The first picture of the batch acts on the first latent, and so on, for animations.",
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),
@@ -166,18 +143,36 @@ class IPAdapterBatch(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         encode_batch_size: int = 0,
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(image, negative=image_negative, per_frame=True, encode_batch_size=encode_batch_size)
-        return Request(reference, strength_of(**strength))
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
-class IPAdapterMS(ApplyNode):
+class IPAdapterMS(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -203,20 +198,40 @@ class IPAdapterMS(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
         weight_faceidv2: float | None = None,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         layer_weights: str = "",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        insightface: FaceModels = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(image, negative=image_negative, combine=combine_embeds, face_weight=weight_faceidv2)
-        return Request(reference, replace(strength_of(**strength), layer_weights=layer_weights))
+        strength = Strength(
+            weight,
+            weight_type,
+            layer_weights=layer_weights,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision, insightface))
 
 
-class IPAdapterFromParams(ApplyNode):
+class IPAdapterFromParams(ApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -239,20 +254,33 @@ class IPAdapterFromParams(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        ipadapter_params: Params,
         combine_embeds: str = "concat",
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        return Request(Reference(image, negative=image_negative, combine=combine_embeds), strength_of(**strength))
-
-    @classmethod
-    def requests(cls, ipadapter_params: Params, **shared: Any) -> list[Request]:
-        return [cls.request(**region, **shared) for region in regions_of(ipadapter_params)]
+        clip_vision: ClipVision | None = None,
+    ) -> io.NodeOutput:
+        requests = [
+            Request(
+                Reference(region.image, negative=image_negative, combine=combine_embeds),
+                Strength(
+                    region.weight,
+                    current_name(region.weight_type),
+                    start_at=region.start_at,
+                    end_at=region.end_at,
+                    scaling=embeds_scaling,
+                    mask=region.attn_mask,
+                ),
+            )
+            for region in regions_of(ipadapter_params)
+        ]
+        return AppliedOutput(apply_adapter(model, ipadapter, requests, clip_vision))
 
 
 NODES: list[type[io.ComfyNode]] = [
-    IPAdapterApply, IPAdapter, IPAdapterAdvanced, IPAdapterBatch, IPAdapterMS, IPAdapterFromParams,
+    IPAdapter, IPAdapterAdvanced, IPAdapterBatch, IPAdapterMS, IPAdapterFromParams,
 ]  # fmt: skip

@@ -1,75 +1,45 @@
-"""What all apply nodes share: each says in `request` which reference its inputs ask for, and how strongly it acts."""
+"""What the apply nodes share."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..weight_schedules.schedule import Schedule
-from .applying.apply import Applied, Request, Strength, apply_adapter
-from .old.names import AcceptsRenamed, current_name, layers_and_scaling
+from .applying.apply import Applied
+from .node import AtelierNode
+from .old.names import current_name
 
 
-def strength_of(
-    weight: float | Sequence[float] = 1.0,
-    weight_type: str = "linear",
-    start_at: float = 0.0,
-    end_at: float = 1.0,
-    embeds_scaling: str = "V only",
-    attn_mask: Tensor | None = None,
-    schedule: Schedule | None = None,
-) -> Strength:
-    """The strength that the inputs of nearly every apply node ask for."""
-    return Strength(
-        weight=weight,
-        weight_type=current_name(weight_type),
-        start_at=start_at,
-        end_at=end_at,
-        scaling=embeds_scaling,
-        mask=attn_mask,
-        schedule=schedule,
-    )
+class AcceptsRenamed(AtelierNode):
+    """Base of every node with a `weight_type`: it validates the name itself, so that old workflows run.
 
+    ComfyUI skips its own check of a list for inputs that `validate_inputs` names. `nodes/guard.py` then hands the
+    present name to `run`.
+    """
 
-def first_strength_of(weight_type: str = "original", **inputs: Any) -> Strength:
-    """The strength that the first apply nodes ask for: their weight type also says where the weight acts."""
-    layers, scaling = layers_and_scaling(weight_type)
-    return strength_of(weight_type=layers, embeds_scaling=scaling, **inputs)
-
-
-def connected(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs that have a value: None stands for one that is not connected."""
-    return {name: value for name, value in inputs.items() if value is not None}
+    @classmethod
+    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
+        if weight_type is None:  # arrives through a link
+            return True
+        inputs = {item.id: item for item in cls.define_schema().inputs}
+        listed: list[str] = getattr(inputs["weight_type"], "options", [])
+        if current_name(weight_type) in listed:
+            return True
+        return f"{weight_type!r} is not a weight type; choose one of: {', '.join(listed)}"
 
 
 class ApplyNode(AcceptsRenamed):
-    """Base of the apply nodes. A new one is a schema and a `request`; `per_frame` nodes use one reference per frame of
-    the batch.
-    """
+    """Base of the apply nodes. A node with `per_frame` uses the first reference for the first frame, and so on."""
 
     per_frame: ClassVar[bool] = False
 
-    @classmethod
-    def request(cls, **inputs: Any) -> Request:
-        """What the node's inputs ask for; one that is not connected is left out."""
-        raise NotImplementedError
 
-    @classmethod
-    def requests(cls, **inputs: Any) -> list[Request]:
-        """One request per application of the adapter."""
-        return [cls.request(**inputs)]
+class AppliedOutput(io.NodeOutput):
+    """The outputs of an apply node: the model, and whatever else the node has.
 
-    @classmethod
-    def apply(
-        cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any = None, insightface: Any = None, **inputs: Any
-    ) -> Applied:
-        """The model with what the node asks for, None for what is not connected."""
-        return apply_adapter(model, ipadapter, cls.requests(**connected(inputs)), clip_vision, insightface)
+    `applied` also holds the face crops, which `apply_ipadapter` of the old packs returned for every node.
+    """
 
-    @classmethod
-    def execute(
-        cls, model: ModelPatcher, ipadapter: Any, clip_vision: Any = None, insightface: Any = None, **inputs: Any
-    ) -> io.NodeOutput:
-        return io.NodeOutput(cls.apply(model, ipadapter, clip_vision, insightface, **inputs).model)
+    def __init__(self, applied: Applied, *more: Tensor) -> None:
+        super().__init__(applied.model, *more)
+        self.applied = applied

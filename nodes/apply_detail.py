@@ -1,17 +1,18 @@
 """Apply a picture in finer detail: encoded in tiles and averaged."""
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
+from .old.methods import ApplyMethod
+from .sockets import Adapter, ClipVision, Model, Weight
 
 
-class IPAdapterClipVisionEnhancer(ApplyNode):
+class IPAdapterClipVisionEnhancer(ApplyMethod):
     display_name = "IPAdapter ClipVision Enhancer"
     enhance_ratio = 1.0
 
@@ -41,16 +42,25 @@ class IPAdapterClipVisionEnhancer(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         enhance_tiles: int = 2,
         enhance_ratio: float = 1.0,
         encode_batch_size: int = 0,
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(
             image,
             negative=image_negative,
@@ -60,7 +70,16 @@ class IPAdapterClipVisionEnhancer(ApplyNode):
             tiles=enhance_tiles,
             tile_ratio=enhance_ratio,
         )
-        return Request(reference, strength_of(**strength))
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
 class IPAdapterClipVisionEnhancerBatch(IPAdapterClipVisionEnhancer):

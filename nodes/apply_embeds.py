@@ -1,17 +1,18 @@
 """Apply embeds that were encoded before."""
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
+from .old.methods import OwnApplyMethod
+from .sockets import Adapter, ClipVision, Model, Weight
 
 
-class IPAdapterEmbeds(ApplyNode):
+class IPAdapterEmbeds(OwnApplyMethod):
     display_name = "IPAdapter Embeds"
 
     @classmethod
@@ -38,9 +39,32 @@ class IPAdapterEmbeds(ApplyNode):
         )
 
     @classmethod
-    def request(cls, pos_embed: Tensor | None = None, neg_embed: Tensor | None = None, **strength: Any) -> Request:
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        pos_embed: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
+        neg_embed: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(embeds=pos_embed, negative_embeds=neg_embed, per_frame=cls.per_frame)
-        return Request(reference, strength_of(**strength))
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
 class IPAdapterEmbedsBatch(IPAdapterEmbeds):

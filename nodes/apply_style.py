@@ -1,18 +1,20 @@
 """Style from one picture, composition from another, or one of the two alone."""
 
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
+from .old.methods import ApplyMethod
+from .sockets import Adapter, ClipVision, Model, Weight
 
 
-class IPAdapterStyleComposition(ApplyNode):
+class IPAdapterStyleComposition(ApplyMethod):
     combines = True
 
     @classmethod
@@ -42,31 +44,46 @@ class IPAdapterStyleComposition(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image_style: Tensor | None = None,
-        image_composition: Tensor | None = None,
-        weight_style: float = 1.0,
+        model: Model,
+        ipadapter: Adapter,
+        image_style: Tensor,
+        image_composition: Tensor,
+        weight_style: Weight = 1.0,
         weight_composition: float = 1.0,
         expand_style: bool = False,
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        weight_type = "strong style and composition" if expand_style else "style and composition"
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
         reference = Reference(
             image_style, image_composition, image_negative, combine=combine_embeds, per_frame=cls.per_frame
         )
-        acts = strength_of(weight=weight_style, weight_type=weight_type, **strength)
-        return Request(reference, replace(acts, weight_composition=weight_composition))
+        strength = Strength(
+            weight_style,
+            "strong style and composition" if expand_style else "style and composition",
+            weight_composition=weight_composition,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
 class IPAdapterStyleCompositionBatch(IPAdapterStyleComposition):
     per_frame, combines = True, False
 
 
-class PreciseNode(ApplyNode):
-    """Base of the nodes that follow one side of a picture, style or composition, and push the other one away."""
+class PreciseNode(ApplyMethod):
+    """Base of the nodes that follow the style of a picture and push its composition away, or the reverse."""
 
     display_name: ClassVar[str]
     description: ClassVar[str]
@@ -94,19 +111,6 @@ class PreciseNode(ApplyNode):
             outputs=[inputs.model_output()],
         )
 
-    @classmethod
-    def precise(
-        cls,
-        weight_type: str,
-        boost: float,
-        image: Tensor | None = None,
-        combine_embeds: str = "concat",
-        image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        reference = Reference(image, negative=image_negative, combine=combine_embeds, per_frame=cls.per_frame)
-        return Request(reference, replace(strength_of(weight_type=weight_type, **strength), boost=boost))
-
 
 class IPAdapterPreciseStyleTransfer(PreciseNode):
     display_name = "IPAdapter Precise Style Transfer"
@@ -117,8 +121,34 @@ class IPAdapterPreciseStyleTransfer(PreciseNode):
         return cls.schema_with(inputs.style_boost())
 
     @classmethod
-    def request(cls, image: Tensor | None = None, style_boost: float = 1.0, **rest: Any) -> Request:
-        return cls.precise("style transfer precise", style_boost, image, **rest)
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        style_boost: float = 1.0,
+        combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds, per_frame=cls.per_frame)
+        strength = Strength(
+            weight,
+            "style transfer precise",
+            boost=style_boost,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
 class IPAdapterPreciseStyleTransferBatch(IPAdapterPreciseStyleTransfer):
@@ -134,8 +164,34 @@ class IPAdapterPreciseComposition(PreciseNode):
         return cls.schema_with(inputs.composition_boost())
 
     @classmethod
-    def request(cls, image: Tensor | None = None, composition_boost: float = 0.0, **rest: Any) -> Request:
-        return cls.precise("composition precise", composition_boost, image, **rest)
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        composition_boost: float = 0.0,
+        combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
+        image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        reference = Reference(image, negative=image_negative, combine=combine_embeds, per_frame=cls.per_frame)
+        strength = Strength(
+            weight,
+            "composition precise",
+            boost=composition_boost,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        return AppliedOutput(apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision))
 
 
 class IPAdapterPreciseCompositionBatch(IPAdapterPreciseComposition):

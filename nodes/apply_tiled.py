@@ -2,22 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.tiles import Tile, cut_reference
 from ..ipadapter.checks import check_images
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, connected, strength_of
-from .applying.apply import Applied, Request, apply_adapter
+from .apply_base import AppliedOutput
+from .applying.apply import Applied, Request, Strength, apply_adapter
 from .applying.encoding import Reference
+from .old.methods import TiledMethod
+from .sockets import Adapter, ClipVision, Model, Weight
 
 
-class IPAdapterTiled(ApplyNode):
+class IPAdapterTiled(TiledMethod):
     display_name = "IPAdapter Tiled"
 
     @classmethod
@@ -30,7 +31,7 @@ class IPAdapterTiled(ApplyNode):
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(),
-                inputs.image(tooltip="Reference of any shape: nothing is cropped up to a ratio of 4 to 1."),
+                inputs.image(tooltip="Reference of any shape: only beyond a ratio of 4 to 1 are its ends cropped."),
                 inputs.weight(),
                 inputs.weight_type(),
                 *([] if cls.per_frame else [inputs.combine_embeds()]),
@@ -45,39 +46,37 @@ class IPAdapterTiled(ApplyNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        sharpening: float = 0.0,
+        embeds_scaling: str = "V only",
         encode_batch_size: int = 0,
         image_negative: Tensor | None = None,
-        **strength: Any,
-    ) -> Request:
-        """What every tile asks for, which brings its own picture and mask."""
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        tiles = cut_reference(check_images(image), attn_mask, sharpening)
         reference = Reference(
             negative=image_negative,
             combine=combine_embeds,
             per_frame=cls.per_frame,
             encode_batch_size=encode_batch_size,
         )
-        return Request(reference, strength_of(**strength))
-
-    @classmethod
-    def execute(
-        cls,
-        model: ModelPatcher,
-        ipadapter: Any,
-        image: Tensor,
-        sharpening: float = 0.0,
-        attn_mask: Tensor | None = None,
-        clip_vision: Any = None,
-        insightface: Any = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        tiles = cut_reference(check_images(image), attn_mask, sharpening)
-        request = cls.request(**connected(inputs))
-        applied = apply_tiles(model, ipadapter, tiles, request, clip_vision, insightface)
-        pictures, masks = (torch.cat([getattr(tile, part) for tile in tiles]) for part in ("images", "mask"))
-        return io.NodeOutput(applied.model, pictures, masks)
+        strength = Strength(
+            weight, weight_type, schedule=schedule, start_at=start_at, end_at=end_at, scaling=embeds_scaling
+        )
+        applied = apply_tiles(model, ipadapter, tiles, Request(reference, strength), clip_vision)
+        pictures, masks = torch.cat([tile.images for tile in tiles]), torch.cat([tile.mask for tile in tiles])
+        return AppliedOutput(applied, pictures, masks)
 
 
 class IPAdapterTiledBatch(IPAdapterTiled):
@@ -85,19 +84,18 @@ class IPAdapterTiledBatch(IPAdapterTiled):
 
 
 def apply_tiles(
-    model: ModelPatcher,
-    ipadapter: Any,
+    model: Model,
+    ipadapter: Adapter,
     tiles: Sequence[Tile],
     request: Request,
-    clip_vision: Any,
-    insightface: Any = None,
+    clip_vision: ClipVision | None,
 ) -> Applied:
-    """One application of the same adapter per tile, limited to the place of the tile."""
+    """The same request once per tile, with the picture of the tile and a mask of where the tile lies."""
     tiled = [
         Request(replace(request.reference, images=tile.images), replace(request.strength, mask=tile.mask))
         for tile in tiles
     ]
-    return apply_adapter(model, ipadapter, tiled, clip_vision, insightface)
+    return apply_adapter(model, ipadapter, tiled, clip_vision)
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterTiled, IPAdapterTiledBatch]

@@ -1,43 +1,48 @@
-"""See where a picture listened to its references."""
+"""Maps of where in a picture its references acted."""
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..masks.attention_map import CONTRAST, attention_map
-from ..weight_schedules.draw import colours_of
+from ..charts.attention_map import CONTRAST, attention_map
+from ..charts.heat_map import colours_of
 from ..weight_schedules.layer_text import parse_layer_text
-from .inputs import Choice, model as model_input, model_output
+from .inputs import AttentionType, Choice, model as model_input, model_output
+from .node import AtelierNode
 from .sampling.attach import blocks_of, watch
 from .sampling.recorder import Recorder
+from .sockets import Model
 
 CATEGORY = "ipadapter/attention"
-AttentionType = io.Custom("IPADAPTER_ATTENTION")
 
 
-class IPAdapterAttentionRecorder(io.ComfyNode):
+class IPAdapterAttentionRecorder(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterAttentionRecorder",
             display_name="IPAdapter Attention Recorder",
             category=CATEGORY,
-            description="Looks on while this model samples, for IPAdapter Attention Map. Put it before the sampler.",
+            description=(
+                "Records the attention while this model samples, for IPAdapter Attention Map. Put it before the "
+                "sampler."
+            ),
             inputs=[model_input()],
             outputs=[
                 model_output(),
-                AttentionType.Output(display_name="attention", tooltip="What is seen, for IPAdapter Attention Map."),
+                AttentionType.Output(
+                    display_name="attention", tooltip="The recorded attention, for IPAdapter Attention Map."
+                ),
             ],
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher) -> io.NodeOutput:
+    def run(cls, model: Model) -> io.NodeOutput:
         recorder = Recorder(blocks_of(model))
         return io.NodeOutput(watch(model, recorder), recorder)
 
 
-class IPAdapterAttentionMap(io.ComfyNode):
+class IPAdapterAttentionMap(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         layers_tip = "Layers to look at: all, style, composition, 6, 0-3, input8, up_blocks.0.attentions.1 ..."
@@ -48,32 +53,47 @@ class IPAdapterAttentionMap(io.ComfyNode):
             node_id="IPAdapterAttentionMap",
             display_name="IPAdapter Attention Map",
             category=CATEGORY,
-            description="Where the picture listened to its references, as a mask and laid over the picture.",
+            description="Where in the picture its references acted, as a mask and laid over the picture.",
             search_aliases=["heat map", "attention visualization"],
             is_output_node=True,
             inputs=[
-                AttentionType.Input("attention", tooltip="From an IPAdapter Attention Recorder."),
+                AttentionType.Input("attention", tooltip="The recorded attention of an IPAdapter Attention Recorder."),
                 io.Image.Input("image", tooltip="The picture that was sampled with the recorder's model."),
                 io.String.Input("layers", default="all", tooltip=layers_tip),
                 io.Float.Input(
-                    "start", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From this share of sampling on."
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of sampling from which the map counts.",
                 ),
                 io.Float.Input(
-                    "end", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Up to this share of sampling."
+                    "end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of sampling up to which the map counts.",
                 ),
                 Choice("contrast", options=list(CONTRAST), tooltip=contrast_tip),
                 io.Float.Input(
-                    "opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colours on the picture."
+                    "opacity",
+                    default=0.6,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Opacity of the colours on the picture.",
                 ),
             ],
             outputs=[
-                io.Mask.Output(display_name="MASK", tooltip="White where the picture listened."),
+                io.Mask.Output(display_name="MASK", tooltip="White where the references acted."),
                 io.Image.Output(display_name="overlay", tooltip="The picture with the map in colours over it."),
             ],
         )
 
     @classmethod
-    def execute(
+    def run(
         cls, attention: Recorder, image: Tensor, layers: str, start: float, end: float, contrast: str, opacity: float
     ) -> io.NodeOutput:
         factors = parse_layer_text(layers, attention.blocks)

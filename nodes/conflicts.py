@@ -1,6 +1,4 @@
-"""Notice another pack that owns the same node ids: of two classes with one id, ComfyUI silently keeps the one loaded
-last.
-"""
+"""Warn of another pack with the same node ids: of two classes with one id, ComfyUI silently uses the later one."""
 
 import logging
 from collections.abc import Mapping

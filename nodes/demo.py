@@ -6,9 +6,10 @@ from ..demo_models.words import WORDS, embed_prompt, weighted_words
 from . import inputs
 from .loading.adapters import load_adapter
 from .loading.demo_models import ADAPTERS, FOLDER, DemoVAE, load_model, load_reference, load_vision, load_words
+from .node import AtelierNode
 
 
-class IPAdapterDemoLoader(io.ComfyNode):
+class IPAdapterDemoLoader(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "standard knows the reference as a whole; plus sees more of it, and comes nearer to it."
@@ -35,11 +36,11 @@ class IPAdapterDemoLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, adapter: str) -> io.NodeOutput:
+    def run(cls, adapter: str) -> io.NodeOutput:
         return io.NodeOutput(load_model(), load_vision(), load_adapter(FOLDER / ADAPTERS[adapter]), DemoVAE())
 
 
-class IPAdapterDemoPrompt(io.ComfyNode):
+class IPAdapterDemoPrompt(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         known = f"One of: {', '.join(WORDS)}. (fish:1.5) weighs a word. Leave it empty for the negative prompt."
@@ -57,7 +58,7 @@ class IPAdapterDemoPrompt(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, words: str | None = None) -> bool | str:
         if words is None:
-            return True  # comes from another node
+            return True  # arrives through a link
         try:
             weighted_words(words)
         except ValueError as error:
@@ -65,11 +66,11 @@ class IPAdapterDemoPrompt(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, words: str) -> io.NodeOutput:
+    def run(cls, words: str) -> io.NodeOutput:
         return io.NodeOutput([[embed_prompt(load_words(), words), {}]])
 
 
-class IPAdapterDemoReference(io.ComfyNode):
+class IPAdapterDemoReference(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         names = sorted(path.stem for path in (FOLDER / "references").glob("*.png"))
@@ -78,13 +79,13 @@ class IPAdapterDemoReference(io.ComfyNode):
             display_name="IPAdapter Demo: Reference",
             category="ipadapter/demo",
             description="A picture whose style the demo models can follow, though they never saw its colours. "
-            "Load Image takes its place for pictures of your own.",
+            "For pictures of your own, use Load Image instead.",
             inputs=[inputs.Choice("picture", options=names, tooltip="Which of the pictures that come with the pack.")],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture, for an apply node.")],
         )
 
     @classmethod
-    def execute(cls, picture: str) -> io.NodeOutput:
+    def run(cls, picture: str) -> io.NodeOutput:
         image = load_reference(picture)
         larger = image.repeat_interleave(3, dim=1).repeat_interleave(3, dim=2)  # the page shows pictures pixel by pixel
         return io.NodeOutput(image, ui=ui.PreviewImage(larger, cls=cls))

@@ -1,4 +1,4 @@
-"""What is in the model folders, and what can run with it."""
+"""The files of the model folders, and the presets that can run with them."""
 
 import time
 
@@ -9,9 +9,10 @@ from ..doctor.sheet import draw_report
 from .drawn import to_image
 from .loading.face_packs import FOLDER
 from .loading.places import model_places
+from .node import AtelierNode
 
 
-class IPAdapterModelDoctor(io.ComfyNode):
+class IPAdapterModelDoctor(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -19,15 +20,18 @@ class IPAdapterModelDoctor(io.ComfyNode):
             display_name="IPAdapter Model Doctor",
             category="ipadapter/models",
             description=(
-                "What is in the model folders, told by the files' tensors: what each works with, which presets would "
-                "run now and which not and why, what is broken, doubled or in the wrong folder, and whether "
-                "insightface works. Only headers are read, and nothing is changed."
+                "Lists the files of the model folders, identified by their tensors: with what each works, which "
+                "presets can run now and why others cannot, which files are broken, doubled or in the wrong folder, "
+                "and whether insightface works. It only reads headers and changes no file."
             ),
             search_aliases=["model not found", "check models", "missing models", "diagnose", "ipadapter help"],
             is_output_node=True,
             inputs=[],
             outputs=[
-                io.String.Output(display_name="report", tooltip="Everything that was found, and what to do."),
+                io.String.Output(
+                    display_name="report",
+                    tooltip="The report as text: every file, every fault and what to do about it.",
+                ),
                 io.Image.Output(display_name="picture", tooltip="The report on one screen."),
                 io.String.Output(display_name="json", tooltip="The report for programs, with whole paths."),
             ],
@@ -38,7 +42,7 @@ class IPAdapterModelDoctor(io.ComfyNode):
         return time.time()  # files come and go without any input changing
 
     @classmethod
-    def execute(cls) -> io.NodeOutput:
+    def run(cls) -> io.NodeOutput:
         places = model_places()
         report = examine_all(places, places[FOLDER])
         picture = to_image(draw_report(report))

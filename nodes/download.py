@@ -1,4 +1,4 @@
-"""Fetch models from inside a workflow: only when it runs, and only with its switch on."""
+"""Download models from inside a workflow: only when it runs, and only with the node's switch on."""
 
 import time
 
@@ -9,6 +9,7 @@ from ..ipadapter.presets import PRESETS
 from ..model_files.errors import DownloadError
 from . import inputs
 from .loading.downloads import Order, family_of, fetch_all, look_at, order_from, order_of
+from .node import AtelierNode
 from .notices import say_on_node
 
 BY_REPOSITORY = "a file of a repository"
@@ -17,15 +18,18 @@ FOLDERS = ("ipadapter", "clip_vision", "loras")
 PAGE_NOTE = "Press R in the page to see new files in the lists."
 
 
-class IPAdapterModelDownload(io.ComfyNode):
+class IPAdapterModelDownload(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        preset_tip = "Of the unified loaders: fetches what it misses (adapter, encoder, face pack), and nothing twice."
-        family_tip = "The models that the preset is for, where it exists for several."
+        preset_tip = (
+            "A preset of the unified loaders: its missing files (adapter, encoder, face pack) are downloaded, each "
+            "only once."
+        )
+        family_tip = "Family of the models, for presets that exist for several."
         repository_tip = "Owner/name on huggingface.co (or HF_ENDPOINT). A token is taken from HF_TOKEN or a login."
         file_tip = "Its path in the repository. Only .safetensors, and .bin files that this pack knows."
-        folder_tip = "Where it goes. Files that this pack knows go where they belong."
-        switch_tip = "Off: nothing is fetched, the report says what would be. On: it is fetched when this node runs."
+        folder_tip = "Folder of the file. Files that this pack knows go into the right folder by themselves."
+        switch_tip = "Off: the report lists the files to download. On: they are downloaded when this node runs."
         return io.Schema(
             node_id="IPAdapterModelDownload",
             display_name="IPAdapter Model Download",
@@ -46,17 +50,17 @@ class IPAdapterModelDownload(io.ComfyNode):
                 inputs.Choice("folder", options=list(FOLDERS), optional=True, advanced=True, tooltip=folder_tip),
             ],
             outputs=[
-                io.String.Output(display_name="path", tooltip="Where the files lie, one a line."),
-                io.String.Output(display_name="report", tooltip="What was fetched, or would be."),
+                io.String.Output(display_name="path", tooltip="Paths of the files, one per line."),
+                io.String.Output(display_name="report", tooltip="The files that were downloaded, or are to be."),
             ],
         )  # fmt: skip
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> float:
+    def fingerprint_inputs(cls, **_: object) -> float:
         return time.time()  # files come and go without any input changing
 
     @classmethod
-    def execute(
+    def run(
         cls, preset: str, family: str, download: bool, repository: str = "", file: str = "", folder: str = FOLDERS[0]
     ) -> io.NodeOutput:
         if preset == BY_REPOSITORY:
@@ -68,9 +72,9 @@ class IPAdapterModelDownload(io.ComfyNode):
         fetched = [str(path) for path in (fetch_all(orders) if download else [])]
         found = look_at(preset, family)
         if download and not found.runs:
-            raise DownloadError(f"Everything was fetched, and the preset does not run yet: {found.why}")
+            raise DownloadError(f"All files were downloaded, and the preset does not run yet: {found.why}")
         if not orders and not found.runs:
-            raise DownloadError(f"There is nothing to fetch for it, and the preset does not run: {found.why}")
+            raise DownloadError(f"No file is missing, and the preset does not run: {found.why}")
         return _said([str(path) for path in found.files] or fetched, orders, download)
 
 

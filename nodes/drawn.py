@@ -12,6 +12,6 @@ def to_image(picture: Image.Image) -> Tensor:
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Every picture of an IMAGE (n, height, width, channels); what lies outside 0 to 1 is cut off."""
+    """Every picture of an IMAGE (n, height, width, channels); values are clamped to 0 to 1."""
     pixels = (images[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     return [Image.fromarray(np.repeat(page, 3, -1) if page.shape[-1] == 1 else page) for page in pixels]

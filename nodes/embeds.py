@@ -1,7 +1,6 @@
-"""Encode references once, mix what came out, and keep it in files."""
+"""Encode references once, combine the embeds, save and load them."""
 
 from collections.abc import Hashable
-from typing import Any
 
 import torch
 from comfy_api.latest import io
@@ -18,12 +17,14 @@ from .applying.encoding import Encoder, no_embeds
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
 from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
+from .old.methods import BatchMethod, EncodeMethod, LoadMethod, SaveMethod
+from .sockets import Adapter, ClipVision
 
 
 def encode(
-    ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    ipadapter: Adapter, image: Tensor, weight: float, mask: Tensor | None, clip_vision: ClipVision | None
 ) -> tuple[Tensor, Tensor]:
-    """Embeds of a reference times its weight, and of no reference, in the form that the adapter takes."""
+    """Embeds of a reference times its weight, and of an empty reference, in the form that the adapter takes."""
     pipeline = open_pipeline(ipadapter, clip_vision)
     if pipeline.adapter.config.needs_face:
         raise AdapterError(
@@ -56,7 +57,7 @@ def encoder_weight() -> io.Float.Input:
     return UncheckedFloat("weight", default=1.0, min=-1.0, max=3.0, step=0.01, tooltip=tip)
 
 
-class IPAdapterEncoder(io.ComfyNode):
+class IPAdapterEncoder(EncodeMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -68,29 +69,38 @@ class IPAdapterEncoder(io.ComfyNode):
                 inputs.ipadapter(),
                 inputs.image(),
                 encoder_weight(),
-                io.Mask.Input("mask", optional=True, tooltip="White is what the encoder sees of the reference."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="White is the part of the reference that the encoder sees."
+                ),
                 inputs.clip_vision(),
             ],
             outputs=[
-                inputs.EmbedsType.Output(display_name="pos_embed", tooltip="What the reference shows."),
-                inputs.EmbedsType.Output(display_name="neg_embed", tooltip="What no reference shows, for neg_embed."),
+                inputs.EmbedsType.Output(display_name="pos_embed", tooltip="Embeds of the reference."),
+                inputs.EmbedsType.Output(
+                    display_name="neg_embed", tooltip="Embeds of an empty reference, for neg_embed."
+                ),
             ],
         )
 
     @classmethod
-    def execute(
-        cls, ipadapter: Any, image: Tensor, weight: float = 1.0, mask: Tensor | None = None, clip_vision: Any = None
+    def run(
+        cls,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: float = 1.0,
+        mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
     ) -> io.NodeOutput:
         return io.NodeOutput(*encode(ipadapter, image, float(weight), mask, clip_vision))
 
     @classmethod
-    def validate_inputs(cls, image_1: Any = UNLINKED, weight: Any = 1.0) -> bool | str:
+    def validate_inputs(cls, image_1: object = UNLINKED, weight: object = 1.0) -> bool | str:
         if image_1 != UNLINKED or isinstance(weight, bool):
             return FIRST_ENCODER
         return wrong_number(encoder_weight(), weight) or True
 
 
-class IPAdapterCombineEmbeds(io.ComfyNode):
+class IPAdapterCombineEmbeds(BatchMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -111,12 +121,20 @@ class IPAdapterCombineEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, method: str, **embeds: Tensor | None) -> io.NodeOutput:
-        connected = [part for _, part in sorted(embeds.items()) if part is not None]
-        return io.NodeOutput(combine(join(connected), method))
+    def run(
+        cls,
+        embed1: Tensor,
+        method: str,
+        embed2: Tensor | None = None,
+        embed3: Tensor | None = None,
+        embed4: Tensor | None = None,
+        embed5: Tensor | None = None,
+    ) -> io.NodeOutput:
+        given = (embed1, embed2, embed3, embed4, embed5)
+        return io.NodeOutput(combine(join([part for part in given if part is not None]), method))
 
 
-class IPAdapterSaveEmbeds(io.ComfyNode):
+class IPAdapterSaveEmbeds(SaveMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -128,7 +146,9 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
             inputs=[
                 inputs.embeds(),
                 io.String.Input(
-                    "filename_prefix", default="IP_embeds", tooltip="Begin of the file's name; may name subfolders."
+                    "filename_prefix",
+                    default="IP_embeds",
+                    tooltip="Beginning of the file's name; may contain subfolders.",
                 ),
             ],
         )
@@ -136,7 +156,7 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
         if filename_prefix is None:
-            return True  # comes from another node
+            return True  # arrives through a link
         try:
             check_prefix(filename_prefix)
         except FileNameError as error:
@@ -144,18 +164,18 @@ class IPAdapterSaveEmbeds(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
+    def run(cls, embeds: Tensor, filename_prefix: str = "IP_embeds") -> io.NodeOutput:
         return io.NodeOutput(ui={"text": [save_numbered(embeds, filename_prefix)]})
 
 
-class IPAdapterLoadEmbeds(io.ComfyNode):
+class IPAdapterLoadEmbeds(LoadMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterLoadEmbeds",
             display_name="IPAdapter Load Embeds",
             category="ipadapter/embeds",
-            description="Loads embeds from the input folder or from what IPAdapter Save Embeds saved.",
+            description="Loads embeds from the input folder or from a file of IPAdapter Save Embeds.",
             inputs=[
                 inputs.Choice(
                     "embeds", options=saved_embeds(), tooltip="A saved file; [output] marks those in the output folder."
@@ -165,7 +185,7 @@ class IPAdapterLoadEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embeds: str) -> io.NodeOutput:
+    def run(cls, embeds: str) -> io.NodeOutput:
         return io.NodeOutput(load_embeds(embeds_path(embeds)))
 
     @classmethod
@@ -180,7 +200,7 @@ class IPAdapterLoadEmbeds(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, embeds: str | None = None) -> Hashable:
-        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: from a link
+        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -1,19 +1,23 @@
 """Faces as prompts: the FaceID nodes and the LoRA that belongs to their adapters."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.faces import FACE_ORDERS, MISSING, FaceChoice
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, first_strength_of, strength_of
-from .applying.apply import Request
+from .apply_base import AppliedOutput, ApplyNode
+from .applying.apply import Applied, Request, Strength, apply_adapter
 from .applying.encoding import Reference
 from .loading.face_lora import apply_face_lora
-from .old.appended import AppendedChoice, AppendedNumber, AppendedWhole, without_leftovers
+from .node import AtelierNode
+from .old.appended import AppendedChoice, AppendedNumber, AppendedWhole
+from .old.methods import ApplyMethod, FirstApplyMethod
+from .old.names import layers_and_scaling
+from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
 VERSIONS = {"by the file": None, "version 1": False, "version 2": True}  # of FaceID Plus -> whether it has the shortcut
 
@@ -29,7 +33,7 @@ def face_choice(
     choice: Callable[..., io.Input] = AppendedChoice,
     whole: Callable[..., io.Input] = AppendedWhole,
 ) -> list[io.Input]:
-    """Which face of a picture is meant, and what happens to pictures without one."""
+    """Which face of a picture is used, and how pictures without a face are treated."""
     order_tip = (
         "Which face of a picture with several is used: the one the detector is surest of, the largest, the left-most."
     )
@@ -45,8 +49,8 @@ def face_choice(
 
 
 def least_score(number: Callable[..., io.Input] = AppendedNumber) -> io.Input:
-    """From which score on a detection is a face."""
-    tip = "What the detector is less sure of than this is no face: 0 takes all that it finds, 0.7 leaves out cups."
+    """The least score at which a detection counts as a face."""
+    tip = "Least score of the detector at which a detection counts as a face: 0 takes every one, 0.7 leaves out cups."
     return number("least_score", default=0.0, min=0.0, max=1.0, step=0.01, optional=True, advanced=True, tooltip=tip)
 
 
@@ -78,26 +82,52 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
     )
 
 
-class FaceNode(ApplyNode):
-    """Base of the FaceID nodes: they know which face is meant, and show the crops that were used."""
+class FaceInputs(ApplyNode):
+    """Base of all FaceID nodes: they have widgets that say which face is meant."""
 
     order: ClassVar[str] = "highest score"
 
     @classmethod
-    def request(
+    def validate_inputs(
+        cls, weight_type: str | None = None, face_index: object = None, least_score: object = None
+    ) -> bool | str:
+        """Named here, `face_index` and `least_score` are not checked by ComfyUI: see `nodes/old/appended.py`."""
+        return super().validate_inputs(weight_type)
+
+
+def with_faces(applied: Applied, image: Tensor) -> AppliedOutput:
+    """The model and the face crops that were used; the references themselves for an adapter that needs no face."""
+    return AppliedOutput(applied, image if applied.faces is None else applied.faces)
+
+
+class FaceNode(FaceInputs, ApplyMethod):
+    """Base of the FaceID nodes of March 2024 and later."""
+
+    @classmethod
+    def run(
         cls,
-        image: Tensor | None = None,
+        model: Model,
+        ipadapter: Adapter,
+        image: Tensor,
+        weight: Weight = 1.0,
         weight_faceidv2: float | None = None,
         weight_kolors: float = 1.0,
+        weight_type: str = "linear",
         combine_embeds: str = "concat",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        embeds_scaling: str = "V only",
         image_negative: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        clip_vision: ClipVision | None = None,
+        insightface: FaceModels = None,
+        schedule: Schedule | None = None,
         face: str | None = None,
         face_index: int = 0,
         missing_face: str = "error",
         faceid_plus_version: str = "by the file",
         least_score: float = 0.0,
-        **strength: Any,
-    ) -> Request:
+    ) -> io.NodeOutput:
         reference = Reference(
             image,
             negative=image_negative,
@@ -108,27 +138,17 @@ class FaceNode(ApplyNode):
             kolors_weight=weight_kolors,
             face=FaceChoice(face or cls.order, face_index, missing_face, least_score),
         )
-        return Request(reference, strength_of(**strength))
-
-    @classmethod
-    def validate_inputs(
-        cls, weight_type: str | None = None, face_index: Any = None, least_score: Any = None
-    ) -> bool | str:
-        return super().validate_inputs(weight_type)
-
-    @classmethod
-    def execute(
-        cls,
-        model: ModelPatcher,
-        ipadapter: Any,
-        image: Tensor,
-        clip_vision: Any = None,
-        insightface: Any = None,
-        **inputs: Any,
-    ) -> io.NodeOutput:
-        given = without_leftovers(cls, inputs)
-        applied = cls.apply(model, ipadapter, clip_vision, insightface, image=image, **given)
-        return io.NodeOutput(applied.model, image if applied.faces is None else applied.faces)
+        strength = Strength(
+            weight,
+            weight_type,
+            schedule=schedule,
+            start_at=start_at,
+            end_at=end_at,
+            scaling=embeds_scaling,
+            mask=attn_mask,
+        )
+        applied = apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision, insightface)
+        return with_faces(applied, image)
 
 
 class IPAdapterFaceID(FaceNode):
@@ -156,7 +176,7 @@ class IPAdapterFaceIDKolors(FaceNode):
         return face_schema("IPAdapterFaceIDKolors", "IPAdapter FaceID Kolors", text, kolors=True)
 
 
-class IPAdapterApplyFaceID(FaceNode):
+class IPAdapterApplyFaceID(FaceInputs, FirstApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         v2_tip = "For FaceID Plus: on for V2 adapters, off for the first version, which has the same tensors."
@@ -190,19 +210,28 @@ class IPAdapterApplyFaceID(FaceNode):
         )
 
     @classmethod
-    def request(
+    def run(
         cls,
-        image: Tensor | None = None,
+        ipadapter: Adapter,
+        image: Tensor,
+        model: Model,
+        clip_vision: ClipVision | None = None,
+        insightface: FaceModels = None,
+        weight: Weight = 1.0,
         noise: float = 0.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
         faceid_v2: bool | None = None,
         weight_v2: float | None = None,
         unfold_batch: bool = False,
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
         face: str | None = None,
         face_index: int = 0,
         missing_face: str = "error",
         least_score: float = 0.0,
-        **strength: Any,
-    ) -> Request:
+    ) -> io.NodeOutput:
         reference = Reference(
             image,
             noise=noise,
@@ -211,10 +240,15 @@ class IPAdapterApplyFaceID(FaceNode):
             shortcut=faceid_v2,
             face=FaceChoice(face or cls.order, face_index, missing_face, least_score),
         )
-        return Request(reference, first_strength_of(**strength))
+        layers, scaling = layers_and_scaling(weight_type)
+        strength = Strength(
+            weight, layers, schedule=schedule, start_at=start_at, end_at=end_at, scaling=scaling, mask=attn_mask
+        )
+        applied = apply_adapter(model, ipadapter, [Request(reference, strength)], clip_vision, insightface)
+        return with_faces(applied, image)
 
 
-class IPAdapterFaceIDLoRA(io.ComfyNode):
+class IPAdapterFaceIDLoRA(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "How strongly the LoRA acts. The adapter was trained with 1.0; 0.6 leaves more to the model."
@@ -222,7 +256,7 @@ class IPAdapterFaceIDLoRA(io.ComfyNode):
             node_id="IPAdapterFaceIDLoRA",
             display_name="IPAdapter FaceID LoRA",
             category="ipadapter/faceid",
-            description="Applies the LoRA that FaceID adapters carry in their own file, which they were trained with.",
+            description="Applies the LoRA with which a FaceID adapter was trained, from the adapter's own file.",
             inputs=[
                 inputs.model(),
                 inputs.ipadapter(tooltip="A FaceID, FaceID Plus or FaceID Plus V2 adapter."),
@@ -234,7 +268,7 @@ class IPAdapterFaceIDLoRA(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, ipadapter: Any, strength: float) -> io.NodeOutput:
+    def run(cls, model: Model, ipadapter: Adapter, strength: float) -> io.NodeOutput:
         return io.NodeOutput(apply_face_lora(model, ipadapter, strength))
 
 

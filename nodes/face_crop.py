@@ -1,7 +1,5 @@
 """Face crops for the adapters that may be used commercially, and pictures made ready for the face detector."""
 
-from typing import Any
-
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -10,16 +8,19 @@ from ..encoders.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, 
 from ..encoders.pictures import SQUARES
 from . import inputs
 from .face import face_choice, least_score
+from .node import AtelierNode
 from .notices import say_notes
+from .old.methods import PrepareMethod
+from .sockets import FaceModels
 
 
 def boxes_input() -> io.Input:
     tip = "Boxes from another detector, Detect Face Landmarks (MediaPipe) say, instead of insightface."
     socket = {"forceInput": True}  # else the page draws a box to fill in, and sends it
-    return io.Custom("BOUNDING_BOX").Input("bboxes", optional=True, tooltip=tip, extra_dict=socket)
+    return inputs.BoxesType.Input("bboxes", optional=True, tooltip=tip, extra_dict=socket)
 
 
-class IPAdapterFaceCrop(io.ComfyNode):
+class IPAdapterFaceCrop(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         crop_tip = (
@@ -51,14 +52,14 @@ class IPAdapterFaceCrop(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         image: Tensor,
         size: int,
         crop: str,
         padding: float,
-        insightface: Any = None,
-        bboxes: Any = None,
+        insightface: FaceModels = None,
+        bboxes: object = None,
         face: str = "highest score",
         face_index: int = 0,
         missing_face: str = "error",
@@ -76,7 +77,7 @@ class IPAdapterFaceCrop(io.ComfyNode):
         return io.NodeOutput(crops, ui=ui.PreviewImage(crops, cls=cls))
 
 
-class PrepImageForInsightFace(io.ComfyNode):
+class PrepImageForInsightFace(PrepareMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         places = ["center", *(square for square in SQUARES if square != "center")]
@@ -88,7 +89,7 @@ class PrepImageForInsightFace(io.ComfyNode):
             description="Makes a picture square and as large as the face detector sees it. Other pictures work too.",
             inputs=[
                 inputs.image(tooltip="Picture or batch of pictures with a face."),
-                inputs.Choice("crop_position", options=places, tooltip="Which part of the picture is kept."),
+                inputs.Choice("crop_position", options=places, tooltip="Which part of the picture remains."),
                 inputs.sharpening(),
                 io.Boolean.Input("pad_around", default=True, tooltip=pad_tip),
             ],
@@ -96,7 +97,7 @@ class PrepImageForInsightFace(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, crop_position: str, sharpening: float, pad_around: bool = True) -> io.NodeOutput:
+    def run(cls, image: Tensor, crop_position: str, sharpening: float, pad_around: bool = True) -> io.NodeOutput:
         return io.NodeOutput(prepare_for_detector(image, crop_position, sharpening, 0.25 if pad_around else 0.0))
 
 

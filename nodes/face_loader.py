@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..encoders.face_models import PROVIDERS
 from . import inputs
 from .loading.face_packs import fingerprint_of_packs, load_face_models, pack_names
+from .old.methods import LoadInsightFaceMethod
 
 
 def provider_input() -> io.Input:
@@ -14,7 +15,7 @@ def provider_input() -> io.Input:
     return inputs.Choice("provider", options=list(PROVIDERS), tooltip=tip)
 
 
-class IPAdapterInsightFaceLoader(io.ComfyNode):
+class IPAdapterInsightFaceLoader(LoadInsightFaceMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = (
@@ -32,7 +33,7 @@ class IPAdapterInsightFaceLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
+    def run(cls, provider: str, model_name: str = "buffalo_l") -> io.NodeOutput:
         return io.NodeOutput(load_face_models(provider, model_name))
 
     @classmethod

@@ -1,56 +1,65 @@
-"""What comes into a node is checked before it runs. ComfyUI checks what is typed, and nothing that comes by a link:
-any choice, any number, any tensor may come in so.
+"""Check what comes into a node before the node runs. ComfyUI checks values that were typed into a widget, but not what
+arrives through a link.
+
+KINDS is the only list of kinds of inputs: for each, how a value is read, and whether a value that cannot be read is an
+error or a leftover of an older form of the node.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping
-from functools import wraps
-from inspect import signature
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..encoders.pictures import FILTERS
 from ..ipadapter.checks import check_embeds, check_mask, check_pictures, check_weight, check_weights
 from ..ipadapter.errors import AdapterError
 from ..weight_schedules.layers import WEIGHT_TYPES
-from .inputs import EmbedsType
-from .old.appended import AppendedChoice, AppendedWhole
+from . import inputs
+from .notices import say_on_node
+from .old.appended import AppendedChoice, AppendedNumber, AppendedWhole
 from .old.forms import UncheckedFloat, wrong_number
 from .old.names import current_filter, current_name
 
-PER_FRAME = ("weight", "weight_style", "image_weight", "weights_1", "weights_2", "frame_weights")  # may be lists
-LONGEST = 1500  # characters of a message; somebody's megabyte is in the middle of longer ones
+log = logging.getLogger(__name__)
 
-# Names that a list does not have and its nodes know: of earlier releases, and of other nodes where packs call ours.
-KNOWN: dict[str, Callable[[str], bool]] = {
-    "weight_type": lambda name: current_name(name) in WEIGHT_TYPES,
-    "interpolation": lambda name: current_filter(name) in FILTERS,
+PER_FRAME = ("weight", "weight_style", "image_weight", "weights_1", "weights_2", "frame_weights")  # may be lists
+
+# Inputs whose lists once had other names, of which old workflows and other packs send some.
+RENAMED: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
+    "weight_type": (current_name, tuple(WEIGHT_TYPES)),
+    "interpolation": (current_filter, tuple(FILTERS)),
 }
 
 
-def choice(item: Any, value: Any) -> str:
-    options = item.options or []
-    known = isinstance(value, str) and (value in options or KNOWN.get(item.id, lambda name: False)(value))
-    if not known:
-        listed = ", ".join(map(str, options[:40])) or "nothing to choose from"
-        raise AdapterError(f"{item.id} cannot be {value!r:.80}; choose one of: {listed:.800}.")
-    return value
+def choice(item: io.Combo.Input, value: object) -> str:
+    """An option of the list; a name that the option had in an earlier release becomes the present one."""
+    options = list(item.options or ())
+    if isinstance(value, str):
+        if value in options:
+            return value
+        if value.replace("\\", "/") in options:  # a file in a subfolder, saved on Windows
+            return value
+        current, known = RENAMED.get(item.id, (str, ()))
+        if (name := current(value)) in known:
+            return name
+    listed = ", ".join(map(str, options[:40])) or "the list is empty"
+    raise AdapterError(f"{item.id} cannot be {value!r:.80}; choose one of: {listed:.800}.")
 
 
-def number(item: Any, value: Any) -> float | list[float]:
-    return check_weights(value, item.id) if item.id in PER_FRAME else check_weight(value, item.id)
+def number(item: io.Float.Input, value: object) -> float | list[float]:
+    """A number, or for weights also one number per frame: a list, or a tensor or array with one dimension."""
+    plain = value.tolist() if isinstance(value, Tensor | np.ndarray) else value
+    return check_weights(plain, item.id) if item.id in PER_FRAME else check_weight(plain, item.id)
 
 
-def as_saved(item: Any, value: Any) -> Any:
-    """ComfyUI hands these on as they were saved: a flag that an earlier form left there is the node's own to read."""
-    if isinstance(value, bool):
-        return value
-    return check_weight(float(value) if wrong_number(item, value) is None else value, item.id)
-
-
-def whole(item: Any, value: Any) -> int:
+def whole(item: io.Int.Input, value: object) -> int:
+    """A whole number within the limits of the input; 2.0 counts as 2."""
     exact = int(value) if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()) else None
     low, high = (math.inf * sign if limit is None else limit for limit, sign in ((item.min, -1), (item.max, 1)))
     if exact is None or not low <= exact <= high:
@@ -58,60 +67,120 @@ def whole(item: Any, value: Any) -> int:
     return exact
 
 
-def text(item: Any, value: Any) -> str:
+def text(item: io.String.Input, value: object) -> str:
     if not isinstance(value, str):
         raise AdapterError(f"{item.id} needs a text, and got a {type(value).__name__}.")
     return value
 
 
-def untouched(item: Any, value: Any) -> Any:
+def saved_float(item: UncheckedFloat, value: object) -> object:
+    """The number. A true or false stays: in an earlier form of the node a switch stood here, which the node reads."""
+    if isinstance(value, bool):
+        return value
+    return check_weight(value if wrong_number(item, value) else float(value), item.id)  # pyright: ignore[reportArgumentType]
+
+
+def appended_choice(item: io.Combo.Input, value: object) -> str:
+    return choice(item, str(value))  # an option such as "336" may be saved as a number
+
+
+def appended_whole(item: io.Int.Input, value: object) -> int:
+    return whole(item, not_a_flag(item, value))
+
+
+def appended_number(item: io.Float.Input, value: object) -> float:
+    found = check_weight(not_a_flag(item, value), item.id)
+    if wrong := wrong_number(item, found):
+        raise AdapterError(wrong)
+    return found
+
+
+def not_a_flag(item: io.Input, value: object) -> object:
+    """Any value but true and false, which Python would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise AdapterError(f"{item.id} needs a number, and got {value}.")
     return value
 
 
-Check = Callable[[Any, Any], Any]
-CHECKS: tuple[tuple[type | tuple[type, ...], Check], ...] = (  # the first that fits counts
-    ((AppendedChoice, AppendedWhole), untouched),  # they know their own values
-    (UncheckedFloat, as_saved),
-    (io.Combo.Input, choice),
-    (io.Int.Input, whole),
-    (io.Float.Input, number),
-    (io.String.Input, text),
-    (io.Image.Input, lambda item, value: check_pictures(value, item.id)),
-    (io.Mask.Input, lambda item, value: check_mask(value, item.id)),
-    (EmbedsType.Input, lambda item, value: check_embeds(value, item.id, pairs=True)),
-)
+def unchanged(item: io.Input, value: object) -> object:
+    return value
 
 
-def checked(node: type[io.ComfyNode], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs of a node as it can work with them; AdapterError names the first that it cannot."""
-    schema = node.define_schema()
+@dataclass(frozen=True)
+class Kind:
+    """How a value of one kind of input is read.
+
+    `read` takes the input and the value; it gives the value that a node can work with, or raises AdapterError. Where a
+    kind is `tolerant`, a value that cannot be read is a leftover: the node runs as if it had never been set.
+    """
+
+    read: Callable[[Any, object], object]
+    tolerant: bool = False
+
+
+KINDS: dict[type[io.Input], Kind] = {
+    AppendedChoice: Kind(appended_choice, tolerant=True),
+    AppendedWhole: Kind(appended_whole, tolerant=True),
+    AppendedNumber: Kind(appended_number, tolerant=True),
+    UncheckedFloat: Kind(saved_float),
+    inputs.Choice: Kind(choice),
+    io.Int.Input: Kind(whole),
+    io.Float.Input: Kind(number),
+    io.String.Input: Kind(text),
+    io.Image.Input: Kind(lambda item, value: check_pictures(value, item.id)),
+    io.Mask.Input: Kind(lambda item, value: check_mask(value, item.id)),
+    inputs.EmbedsType.Input: Kind(lambda item, value: check_embeds(value, item.id, pairs=True)),
+    # Read by the code that uses them, which knows more about them than a type.
+    io.Boolean.Input: Kind(unchanged),
+    io.Model.Input: Kind(unchanged),
+    io.ClipVision.Input: Kind(unchanged),
+    io.Conditioning.Input: Kind(unchanged),
+    io.Latent.Input: Kind(unchanged),
+    io.Sigmas.Input: Kind(unchanged),
+    io.Vae.Input: Kind(unchanged),
+    io.MultiType.Input: Kind(unchanged),
+    inputs.IPAdapterType.Input: Kind(unchanged),
+    inputs.InsightFaceType.Input: Kind(unchanged),
+    inputs.ParamsType.Input: Kind(unchanged),
+    inputs.StrategyType.Input: Kind(unchanged),
+    inputs.ScheduleType.Input: Kind(unchanged),
+    inputs.AttentionType.Input: Kind(unchanged),
+    inputs.CurveType.Input: Kind(unchanged),
+    inputs.BoxesType.Input: Kind(unchanged),
+}
+
+
+def checked(schema: io.Schema, values: Mapping[str, object]) -> dict[str, Any]:
+    """The inputs of a node as the node can work with them, without those that are None: they are not connected.
+
+    Values whose names are not in the schema stay as they are. Raises AdapterError for the first that cannot be used.
+    """
     items = {item.id: item for item in schema.inputs}
+    given = {id: value for id, value in values.items() if value is not None}
+    tolerant = [id for id in given if id in items and KINDS[type(items[id])].tolerant]
 
-    def one(id: str, value: Any) -> Any:
-        item = items.get(id)
-        check = next((check for kind, check in CHECKS if isinstance(item, kind)), untouched)
-        return None if value is None else check(item, value)
+    def read(id: str) -> object:
+        if id not in items:
+            return given[id]
+        item, value = items[id], given[id]
+        kind = KINDS[type(item)]
+        if schema.is_input_list and isinstance(value, list):
+            return [kind.read(item, part) for part in value]
+        return kind.read(item, value)
 
-    def all_of(id: str, value: Any) -> Any:
-        return [one(id, part) for part in value] if isinstance(value, list) else one(id, value)
+    good = {id: read(id) for id in given if id not in tolerant}
+    try:
+        return good | {id: read(id) for id in tolerant}
+    except AdapterError:
+        say_leftovers(schema, {id: given[id] for id in tolerant})
+        return good
 
-    return {id: (all_of if schema.is_input_list else one)(id, value) for id, value in inputs.items()}
 
-
-def guard(node: type[io.ComfyNode]) -> None:
-    """Let a node check what comes in before it runs, and keep its messages short enough to be read."""
-    bound: Any = node.execute
-    run = getattr(bound.__func__, "__wrapped__", bound.__func__)  # that of a guarded parent
-    names = list(signature(run).parameters)[1:]
-
-    @wraps(run)
-    def execute(cls: type[io.ComfyNode], *values: Any, **inputs: Any) -> io.NodeOutput:
-        try:
-            return run(cls, **checked(cls, dict(zip(names, values, strict=False)) | inputs))
-        except (ValueError, OSError) as error:
-            if len(str(error)) <= LONGEST:
-                raise
-            half = LONGEST // 2
-            raise AdapterError(f"{str(error)[:half]} ... {str(error)[-half:]}") from None
-
-    setattr(node, "execute", classmethod(execute))  # noqa: B010 - execute is a classmethod of every node
+def say_leftovers(schema: io.Schema, values: Mapping[str, object]) -> None:
+    """Say in the log and on the node that the values of its appended widgets are left over and were not used."""
+    found = ", ".join(f"{id} = {value!r}" for id, value in values.items())
+    note = f"Left over from another version of this node and not used: {found}. Choose values of the list to use them."
+    if any(isinstance(value, str) and ":" in value for value in values.values()):  # FaceID's of 9 April 2024
+        note += " Layer weights are set on IPAdapter Mad Scientist."
+    log.warning("%s: %s", schema.display_name, note)
+    say_on_node(note)

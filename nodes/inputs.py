@@ -1,6 +1,6 @@
-"""The inputs and outputs that nodes share: one function per idea, so that a node is a list of them.
+"""The inputs and outputs that nodes share, one function for each, so that a schema is a list of them.
 
-A node says what it takes in the order that saved workflows rely on:
+The order of a schema's inputs is the order in which saved workflows keep the values:
 `inputs=[model(), ipadapter(), image(), weight(maximum=5), weight_type(), *active_range(), *optional_images()]`.
 """
 
@@ -19,6 +19,9 @@ EmbedsType = io.Custom("EMBEDS")
 ParamsType = io.Custom("IPADAPTER_PARAMS")
 StrategyType = io.Custom("WEIGHTS_STRATEGY")
 ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
+AttentionType = io.Custom("IPADAPTER_ATTENTION")
+CurveType = io.Custom("CURVE")  # of ComfyUI's Curve Editor
+BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
 
 FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))
 SIMPLE_WEIGHT_TYPES = ("standard", "prompt is more important", "style transfer")
@@ -26,10 +29,10 @@ COMBINE_ON_APPLY = tuple(name for name in COMBINE if name not in ("max", "min"))
 
 
 class Options(list[str]):
-    """A combo's options standing where its type does, as programs that read `INPUT_TYPES` or /object_info expect.
+    """The list of options in the position of a combo's type, where programs that read `INPUT_TYPES` expect it.
 
-    Not unequal to "COMBO", which is what ComfyUI asks before it connects a combo's output; and not equal to it either,
-    or ComfyUI would look for the options of a list that another pack copied into its own node somewhere else.
+    `!= "COMBO"` is False, because ComfyUI compares in this way before it connects a combo's output. `== "COMBO"` is
+    False too: otherwise ComfyUI would not find the options of a list that another pack copied into a node of its own.
     """
 
     def __ne__(self, other: object) -> bool:
@@ -40,10 +43,10 @@ class Options(list[str]):
 
 
 class Choice(io.Combo.Input):
-    """One of a list of names."""
+    """An option of a list."""
 
     def get_io_type(self) -> Options:
-        return Options(self.options)
+        return Options(map(str, self.options))
 
 
 # Sockets
@@ -111,7 +114,7 @@ def weight(
     step: float = 0.05,
     tooltip: str | None = None,
 ) -> io.Input:
-    tip = tooltip or "How strongly the reference acts: 0 is off, 0.8 leaves room for the text, below 0 pushes away."
+    tip = tooltip or "How strongly the reference acts: 0 is off, 0.8 lets the text act too, below 0 pushes away."
     return io.Float.Input(id, default=default, min=minimum, max=maximum, step=step, tooltip=tip)
 
 
@@ -178,7 +181,8 @@ def schedule() -> io.Input:
 
 def combine_embeds(default: str | None = None) -> io.Input:
     tip = "How several references become one prompt: concat shows all of them, the others mix them into one."
-    return Choice("combine_embeds", options=list(COMBINE_ON_APPLY), default=default, tooltip=tip)
+    options = list(COMBINE_ON_APPLY)
+    return Choice("combine_embeds", options=options, default=default, tooltip=tip)  # pyright: ignore[reportArgumentType] - the host takes None
 
 
 def embeds_scaling() -> io.Input:

@@ -1,25 +1,25 @@
-"""Compatibility only: nodes that exist for workflows of 2023 and early 2024, and for nothing else."""
+"""Compatibility only: nodes that exist for the sake of workflows of 2023 and early 2024."""
 
-from typing import Any
-
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.tiles import cut_legacy
 from ..ipadapter.checks import check_images
+from ..weight_schedules.schedule import Schedule
 from . import inputs
-from .apply_base import ApplyNode, first_strength_of
+from .apply_base import AcceptsRenamed, AppliedOutput
 from .apply_tiled import apply_tiles
-from .applying.apply import Request
+from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
 from .embeds import join
 from .face_loader import insightface_output, provider_input
 from .loading.face_packs import load_face_models
-from .old.names import FIRST_TYPES, AcceptsRenamed
+from .old.methods import BatchMethod, FirstApplyMethod, FirstLoadInsightFaceMethod, FirstTiledMethod
+from .old.names import FIRST_TYPES, layers_and_scaling
+from .sockets import Adapter, ClipVision, Model, Weight
 
 
-class IPAdapterTilesMasked(AcceptsRenamed):
+class IPAdapterTilesMasked(AcceptsRenamed, FirstTiledMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tiles_tip = "Tiles along the short side; as many as fit lie along the long one."
@@ -28,7 +28,7 @@ class IPAdapterTilesMasked(AcceptsRenamed):
             node_id="IPAdapterTilesMasked",
             display_name="IPAdapter Masked Tiles (experimental)",
             category="ipadapter/old",
-            description="Of workflows from before March 2024; new ones use IPAdapter Tiled.",
+            description="For workflows from before March 2024; new ones use IPAdapter Tiled.",
             is_deprecated=True,
             inputs=[
                 inputs.ipadapter(),
@@ -46,30 +46,35 @@ class IPAdapterTilesMasked(AcceptsRenamed):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
-        model: ModelPatcher,
-        ipadapter: Any,
-        clip_vision: Any,
+        ipadapter: Adapter,
         image: Tensor,
+        model: Model,
+        clip_vision: ClipVision | None = None,
+        weight: Weight = 1.0,
         noise: float = 0.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
         short_side_tiles: int = 1,
         tile_weight: float = 0.6,
-        **strength: Any,
     ) -> io.NodeOutput:
         tiles = cut_legacy(check_images(image), short_side_tiles, tile_weight)
-        request = Request(Reference(noise=noise), first_strength_of(**strength))
+        layers, scaling = layers_and_scaling(weight_type)
+        strength = Strength(weight, layers, start_at=start_at, end_at=end_at, scaling=scaling)
+        request = Request(Reference(noise=noise), strength)
         return io.NodeOutput(apply_tiles(model, ipadapter, tiles, request, clip_vision).model)
 
 
-class IPAdapterApplyEncoded(ApplyNode):
+class IPAdapterApplyEncoded(FirstApplyMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterApplyEncoded",
             display_name="Apply IPAdapter from Encoded",
             category="ipadapter/old",
-            description="Of workflows from before March 2024; new ones use IPAdapter Embeds.",
+            description="For workflows from before March 2024; new ones use IPAdapter Embeds.",
             is_deprecated=True,
             inputs=[
                 inputs.ipadapter(),
@@ -86,11 +91,28 @@ class IPAdapterApplyEncoded(ApplyNode):
         )
 
     @classmethod
-    def request(cls, embeds: Tensor | None = None, unfold_batch: bool = False, **strength: Any) -> Request:
-        return Request(Reference(embeds=embeds, per_frame=unfold_batch), first_strength_of(**strength))
+    def run(
+        cls,
+        ipadapter: Adapter,
+        embeds: Tensor,
+        model: Model,
+        weight: Weight = 1.0,
+        weight_type: str = "original",
+        start_at: float = 0.0,
+        end_at: float = 1.0,
+        unfold_batch: bool = False,
+        attn_mask: Tensor | None = None,
+        schedule: Schedule | None = None,
+    ) -> io.NodeOutput:
+        layers, scaling = layers_and_scaling(weight_type)
+        strength = Strength(
+            weight, layers, schedule=schedule, start_at=start_at, end_at=end_at, scaling=scaling, mask=attn_mask
+        )
+        request = Request(Reference(embeds=embeds, per_frame=unfold_batch), strength)
+        return AppliedOutput(apply_adapter(model, ipadapter, [request]))
 
 
-class IPAdapterBatchEmbeds(io.ComfyNode):
+class IPAdapterBatchEmbeds(BatchMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -104,11 +126,11 @@ class IPAdapterBatchEmbeds(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embed1: Tensor, embed2: Tensor) -> io.NodeOutput:
+    def run(cls, embed1: Tensor, embed2: Tensor) -> io.NodeOutput:
         return io.NodeOutput(join([embed1, embed2]))
 
 
-class InsightFaceLoader(io.ComfyNode):
+class InsightFaceLoader(FirstLoadInsightFaceMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -121,7 +143,7 @@ class InsightFaceLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, provider: str) -> io.NodeOutput:
+    def run(cls, provider: str) -> io.NodeOutput:
         return io.NodeOutput(load_face_models(provider))
 
 

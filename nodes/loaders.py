@@ -8,14 +8,15 @@ from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.adapters import load_adapter
 from .loading.files import adapter_files, adapter_path
+from .old.methods import LoadAdapterMethod
 
 
-class IPAdapterModelLoader(io.ComfyNode):
+class IPAdapterModelLoader(LoadAdapterMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = (
-            "A file in models/ipadapter. What it is and which encoder it needs is read from its tensors, "
-            "whatever its name."
+            "A file in models/ipadapter, or in a folder where another pack keeps adapters. What it is and which "
+            "encoder it needs is read from its tensors, whatever its name."
         )
         return io.Schema(
             node_id="IPAdapterModelLoader",
@@ -27,12 +28,25 @@ class IPAdapterModelLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, ipadapter_file: str) -> io.NodeOutput:
+    def run(cls, ipadapter_file: str) -> io.NodeOutput:
         return io.NodeOutput(load_adapter(adapter_path(ipadapter_file)))
 
     @classmethod
+    def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
+        """A name from another system, with \\ for /, is good, too, which ComfyUI's own comparison would refuse."""
+        if ipadapter_file is None:  # from a link
+            return True
+        try:
+            adapter_path(ipadapter_file)
+        except (FileNotFoundError, ValueError) as error:
+            return str(error)
+        return True
+
+    @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
-        return None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))  # None: from a link
+        return (
+            None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))
+        )  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

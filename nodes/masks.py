@@ -1,9 +1,12 @@
-"""Masks of one value, and masks laid over each other: ComfyUI's own two nodes, able to follow a canvas."""
+"""Masks of one value, and masks laid over each other: ComfyUI's own two nodes, with sizes that can follow a canvas."""
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..masks.compose import OPERATIONS, canvas_size, composite_masks, share, solid_mask
 from .inputs import Choice
+from .node import AtelierNode
+from .sockets import Canvas
 
 LIMIT = 16384  # pixels; the host's own MAX_RESOLUTION
 
@@ -16,7 +19,7 @@ def fraction(id: str, default: float, tooltip: str) -> io.Input:
     return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.01, optional=True, tooltip=tooltip)
 
 
-class IPAdapterSolidMask(io.ComfyNode):
+class IPAdapterSolidMask(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -44,12 +47,20 @@ class IPAdapterSolidMask(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, value, width, height, canvas=None, width_fraction=1.0, height_fraction=1.0) -> io.NodeOutput:
+    def run(
+        cls,
+        value: float,
+        width: int,
+        height: int,
+        canvas: Canvas | None = None,
+        width_fraction: float = 1.0,
+        height_fraction: float = 1.0,
+    ) -> io.NodeOutput:
         rows, columns = (height, width) if canvas is None else canvas_size(canvas)
         return io.NodeOutput(solid_mask(value, share(height_fraction, rows), share(width_fraction, columns)))
 
 
-class IPAdapterMaskComposite(io.ComfyNode):
+class IPAdapterMaskComposite(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -62,7 +73,7 @@ class IPAdapterMaskComposite(io.ComfyNode):
             ),
             inputs=[
                 io.Mask.Input("destination", tooltip="The mask below; the result has its size."),
-                io.Mask.Input("source", tooltip="The mask that is laid over it; what sticks out is cut off."),
+                io.Mask.Input("source", tooltip="The mask that is laid over it; parts beyond its edges are cut off."),
                 pixels("x", 0, 0, "Pixels from the left edge of the destination to the source."),
                 pixels("y", 0, 0, "Pixels from the upper edge of the destination to the source."),
                 Choice("operation", options=list(OPERATIONS), tooltip="What happens where both masks lie."),
@@ -73,7 +84,16 @@ class IPAdapterMaskComposite(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, destination, source, x, y, operation, x_fraction=0.0, y_fraction=0.0) -> io.NodeOutput:
+    def run(
+        cls,
+        destination: Tensor,
+        source: Tensor,
+        x: int,
+        y: int,
+        operation: str,
+        x_fraction: float = 0.0,
+        y_fraction: float = 0.0,
+    ) -> io.NodeOutput:
         rows, columns = canvas_size(destination)
         x, y = x + share(x_fraction, columns), y + share(y_fraction, rows)
         return io.NodeOutput(composite_masks(destination, source, x, y, operation))

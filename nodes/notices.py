@@ -1,4 +1,4 @@
-"""What a user should know though nothing failed, written on the node that runs."""
+"""Notes for the user, written on the node that runs though it did not fail."""
 
 import logging
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def say_notes(notes: Sequence[str]) -> None:
 
 
 def say_on_node(text: str) -> None:
-    """Show a line under the node that is being executed; nothing where no server or no node runs."""
+    """Show a line under the node that is being executed; without a server or a running node, show none."""
     context = get_executing_context()
     server = getattr(PromptServer, "instance", None)
     if context is not None and server is not None:

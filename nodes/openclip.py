@@ -9,6 +9,7 @@ from ..encoders.openclip_shapes import AUTO, architectures
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.openclip import FITS, PRECISIONS, encoder_files, encoder_path, load_openclip
+from .node import AtelierNode
 
 ARCHITECTURE = (
     "auto tells it from the shapes of the tensors, or from an open_clip_config.json beside the file. "
@@ -24,7 +25,7 @@ FIT = (
 )
 
 
-class IPAdapterOpenCLIPLoader(io.ComfyNode):
+class IPAdapterOpenCLIPLoader(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -46,7 +47,8 @@ class IPAdapterOpenCLIPLoader(io.ComfyNode):
                 inputs.Choice(
                     "precision",
                     options=list(PRECISIONS),
-                    tooltip="How the weights are kept; sums are made in 32 bits. auto: as ComfyUI keeps its encoders.",
+                    tooltip="Precision of the weights in memory; sums are computed in 32 bits. auto: as ComfyUI does "
+                    "for its encoders.",
                 ),
                 inputs.Choice("fit", options=list(FITS), tooltip=FIT),
             ],
@@ -57,14 +59,14 @@ class IPAdapterOpenCLIPLoader(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, file: str, architecture: str, activation: str, precision: str, fit: str) -> io.NodeOutput:
+    def run(cls, file: str, architecture: str, activation: str, precision: str, fit: str) -> io.NodeOutput:
         vision = load_openclip(encoder_path(file), architecture, activation, precision, fit)
         found = str(vision.encoder)
         return io.NodeOutput(vision, found, ui=ui.PreviewText(found))
 
     @classmethod
-    def fingerprint_inputs(cls, file: str | None = None, **_: str) -> Hashable:
-        return None if file is None else fingerprint(encoder_path(file))  # None: from a link
+    def fingerprint_inputs(cls, file: str | None = None, **_: object) -> Hashable:
+        return None if file is None else fingerprint(encoder_path(file))  # None: arrives through a link
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterOpenCLIPLoader]

@@ -1,23 +1,18 @@
-"""Several regions in one go: each one's reference, mask and strength, gathered for IPAdapter from Params."""
-
-from collections.abc import Mapping
-from typing import Any
+"""Several regions in one go: each with its reference, mask and strength, as one list for IPAdapter from Params."""
 
 import node_helpers
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ipadapter.errors import AdapterError
 from . import inputs
-from .apply_base import connected
-from .old.names import AcceptsRenamed, current_name
+from .apply_base import AcceptsRenamed
+from .old.methods import CombineMethod, ConditioningMethod
+from .region_lists import Params, Region, joined
+from .sockets import Conditioning, Weight
 
-Params = dict[str, list[Any]]
-PARAMS: tuple[str, ...] = ("image", "attn_mask", "weight", "weight_type", "start_at", "end_at")
 
-
-def region_of(conditioning: Any, mask: Tensor | None, strength: float) -> Any:
-    """A conditioning that acts where the mask is white; as it is without a mask or without a conditioning."""
+def region_of(conditioning: Conditioning | None, mask: Tensor | None, strength: float) -> Conditioning | None:
+    """A conditioning that acts where the mask is white; unchanged without a mask."""
     if conditioning is None or mask is None:
         return conditioning
     masks = mask.unsqueeze(0) if mask.ndim == 2 else mask
@@ -25,22 +20,7 @@ def region_of(conditioning: Any, mask: Tensor | None, strength: float) -> Any:
     return node_helpers.conditioning_set_values(conditioning, region)
 
 
-def regions_of(params: Params) -> list[dict[str, Any]]:
-    """The inputs of an apply node for every region that has a picture."""
-    parts = [checked_params(params)[name] for name in PARAMS]
-    regions = [dict(zip(PARAMS, values, strict=True)) for values in zip(*parts, strict=True)]
-    return [connected(region) for region in regions if region["image"] is not None]
-
-
-def checked_params(params: Any) -> Params:
-    """What a params socket carries; AdapterError unless it is a list of the same length for each of PARAMS."""
-    lists: list[Any] = [params.get(name) for name in PARAMS] if isinstance(params, Mapping) else []
-    if {type(found) for found in lists} != {list} or len({len(found) for found in lists}) != 1:
-        raise AdapterError("ipadapter_params needs regions from an IPAdapter Regional Conditioning node.")
-    return params  # pyright: ignore[reportReturnType]
-
-
-class IPAdapterRegionalConditioning(AcceptsRenamed):
+class IPAdapterRegionalConditioning(AcceptsRenamed, ConditioningMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -66,25 +46,24 @@ class IPAdapterRegionalConditioning(AcceptsRenamed):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         image: Tensor,
-        image_weight: float = 1.0,
+        image_weight: Weight = 1.0,
         prompt_weight: float = 1.0,
         weight_type: str = "linear",
         start_at: float = 0.0,
         end_at: float = 1.0,
         mask: Tensor | None = None,
-        positive: Any = None,
-        negative: Any = None,
+        positive: Conditioning | None = None,
+        negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        values = (image, mask, image_weight, current_name(weight_type), start_at, end_at)
-        params: Params = {name: [value] for name, value in zip(PARAMS, values, strict=True)}
-        texts = [region_of(conditioning, mask, prompt_weight) for conditioning in (positive, negative)]
-        return io.NodeOutput(params, *texts)
+        region = Region(image, mask, image_weight, weight_type, start_at, end_at)
+        params: Params = {name: [value] for name, value in region._asdict().items()}
+        return io.NodeOutput(params, region_of(positive, mask, prompt_weight), region_of(negative, mask, prompt_weight))
 
 
-class IPAdapterCombineParams(io.ComfyNode):
+class IPAdapterCombineParams(CombineMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -97,9 +76,16 @@ class IPAdapterCombineParams(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, **params: Params) -> io.NodeOutput:
-        connected = [checked_params(params[name]) for name in sorted(params) if params[name] is not None]
-        return io.NodeOutput({name: [value for region in connected for value in region[name]] for name in PARAMS})
+    def run(
+        cls,
+        params_1: Params,
+        params_2: Params,
+        params_3: Params | None = None,
+        params_4: Params | None = None,
+        params_5: Params | None = None,
+    ) -> io.NodeOutput:
+        given = (params_1, params_2, params_3, params_4, params_5)
+        return io.NodeOutput(joined([params for params in given if params is not None]))
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterRegionalConditioning, IPAdapterCombineParams]

@@ -1,35 +1,37 @@
 """Get reference pictures ready: square and sharp for the encoder, or noised as something to contrast with."""
 
-from typing import Any
-
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.noise import NOISES, noisy
 from ..encoders.pictures import FILTERS, PAD, SQUARES, prepare_for_encoder
 from . import inputs
-from .old.appended import AppendedChoice, without_leftovers
+from .old.appended import AppendedChoice
 from .old.forms import UncheckedFloat, without_flag, wrong_number
+from .old.methods import NoiseMethod, PrepareMethod
 from .old.names import current_filter
+from .sockets import ClipVision
 
 SIDES = ("224", "336", "384", "448", "512")  # in pixels, of published vision encoders
 
 
-class PrepImageForClipVision(io.ComfyNode):
+class PrepImageForClipVision(PrepareMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="PrepImageForClipVision",
             display_name="Prep Image For ClipVision",
             category="ipadapter/utils",
-            description="Makes a reference a square of the encoder's size, so that you choose what is seen.",
+            description=(
+                "Makes a reference a square of the encoder's size, so that you choose which part of it is seen."
+            ),
             inputs=[
                 inputs.image(tooltip="Picture or batch of pictures of any size."),
                 inputs.Choice("interpolation", options=list(FILTERS), tooltip="How it is resized: LANCZOS is sharp."),
                 inputs.Choice(
                     "crop_position",
                     options=[*SQUARES, PAD],
-                    tooltip="Which square of the picture is kept. pad keeps all of it and adds black borders.",
+                    tooltip="Which square of the picture remains. pad keeps the whole picture and adds black borders.",
                 ),
                 inputs.sharpening(UncheckedFloat),
                 io.ClipVision.Input("clip_vision", optional=True, tooltip="Encoder whose size the result gets."),
@@ -45,35 +47,33 @@ class PrepImageForClipVision(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         image: Tensor,
         interpolation: str = "LANCZOS",
         crop_position: str = "center",
         sharpening: float = 0.0,
-        clip_vision: Any = None,
-        size: str | int = "224",
+        clip_vision: ClipVision | None = None,
+        size: str = "224",
     ) -> io.NodeOutput:
-        size = without_leftovers(cls, {"size": str(size)}).get("size", "224")
         side = int(size) if clip_vision is None else clip_vision.image_size
-        interpolation, sharpening = current_filter(interpolation), without_flag(sharpening)
-        return io.NodeOutput(prepare_for_encoder(image, side, interpolation, crop_position, sharpening))
+        return io.NodeOutput(prepare_for_encoder(image, side, interpolation, crop_position, without_flag(sharpening)))
 
     @classmethod
-    def validate_inputs(cls, interpolation: str | None = None, sharpening: Any = 0.0) -> bool | str:
+    def validate_inputs(cls, interpolation: str | None = None, sharpening: object = 0.0) -> bool | str:
         if interpolation is not None and current_filter(interpolation) not in FILTERS:
             return f"{interpolation!r} is not a filter; choose one of: {', '.join(FILTERS)}"
         return wrong_number(inputs.sharpening(), sharpening) or True
 
 
-class IPAdapterNoise(io.ComfyNode):
+class IPAdapterNoise(NoiseMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterNoise",
             display_name="IPAdapter Noise",
             category="ipadapter/utils",
-            description="A noisy picture for image_negative: what the result should move away from.",
+            description="A noisy picture for image_negative, from which the result moves away.",
             inputs=[
                 inputs.Choice(
                     "type",
@@ -88,7 +88,7 @@ class IPAdapterNoise(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls, type: str = "fade", strength: float = 1.0, blur: int = 0, image_optional: Tensor | None = None
     ) -> io.NodeOutput:
         return io.NodeOutput(noisy(type, strength, blur, image_optional))

@@ -1,7 +1,5 @@
 """Split the canvas into regions, one reference for each."""
 
-from typing import Any
-
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -19,6 +17,8 @@ from ..masks.regions import (
 from .drawn import to_image
 from .inputs import Choice
 from .masks import pixels
+from .node import AtelierNode
+from .sockets import Canvas
 
 CATEGORY = "ipadapter/masks"
 NAMED = 4  # regions that have an output of their own
@@ -48,7 +48,7 @@ def region_outputs() -> list[io.Output]:
 
 
 def split_regions(
-    split: str, columns: int, rows: int, softness: float, width: int, height: int, canvas: Any = None,
+    split: str, columns: int, rows: int, softness: float, width: int, height: int, canvas: Canvas | None = None,
     widths: str = "", heights: str = "",
 ) -> Tensor:  # fmt: skip
     """The regions (n, height, width) of the inputs of IPAdapterSplitCanvas; ValueError says which of them is wrong."""
@@ -58,7 +58,13 @@ def split_regions(
 
 
 def colour_regions(
-    drawing: Tensor, colours: str, background: str, softness: float, width: int, height: int, canvas: Any = None
+    drawing: Tensor,
+    colours: str,
+    background: str,
+    softness: float,
+    width: int,
+    height: int,
+    canvas: Canvas | None = None,
 ) -> Tensor:
     """The regions (n, height, width) of the inputs of IPAdapterRegionsByColour; ValueError as split_by_colour."""
     size = (height, width) if canvas is None else canvas_size(canvas)
@@ -77,7 +83,7 @@ def regions_output(regions: Tensor, cls: type[io.ComfyNode]) -> io.NodeOutput:
     return io.NodeOutput(*region_masks(regions), ui=ui.PreviewImage(to_image(draw_regions(regions)), cls=cls))
 
 
-class IPAdapterSplitCanvas(io.ComfyNode):
+class IPAdapterSplitCanvas(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         shares = "In place of equal parts, shares such as 2, 1, 1."
@@ -105,15 +111,23 @@ class IPAdapterSplitCanvas(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, split: str, columns: int, rows: int, softness: float, width: int, height: int, canvas: Any = None,
-        widths: str = "", heights: str = "",
-    ) -> io.NodeOutput:  # fmt: skip
+    def run(
+        cls,
+        split: str,
+        columns: int,
+        rows: int,
+        softness: float,
+        width: int,
+        height: int,
+        canvas: Canvas | None = None,
+        widths: str = "",
+        heights: str = "",
+    ) -> io.NodeOutput:
         regions = split_regions(split, columns, rows, softness, width, height, canvas, widths, heights)
         return regions_output(regions, cls)
 
 
-class IPAdapterRegionsByColour(io.ComfyNode):
+class IPAdapterRegionsByColour(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         colours = "Colours of the regions in order, #ff0000, #00f. Empty: all colours found, from left to right."
@@ -127,7 +141,7 @@ class IPAdapterRegionsByColour(io.ComfyNode):
             inputs=[
                 io.Image.Input("drawing", tooltip="A picture with one flat colour for each region."),
                 io.String.Input("colours", default="", tooltip=colours),
-                io.String.Input("background", default="#000, #fff", tooltip="Colours that are no region."),
+                io.String.Input("background", default="#000, #fff", tooltip="Colours that are not regions."),
                 softness(),
                 *size_inputs(),
             ],
@@ -135,7 +149,7 @@ class IPAdapterRegionsByColour(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         drawing: Tensor,
         colours: str,
@@ -143,12 +157,12 @@ class IPAdapterRegionsByColour(io.ComfyNode):
         softness: float,
         width: int,
         height: int,
-        canvas: Any = None,
+        canvas: Canvas | None = None,
     ) -> io.NodeOutput:
         return regions_output(colour_regions(drawing, colours, background, softness, width, height, canvas), cls)
 
 
-class IPAdapterPickRegion(io.ComfyNode):
+class IPAdapterPickRegion(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -164,7 +178,7 @@ class IPAdapterPickRegion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, regions: Tensor, number: int) -> io.NodeOutput:
+    def run(cls, regions: Tensor, number: int) -> io.NodeOutput:
         if number > len(regions):
             raise ValueError(f"There is no region {number}: there are {len(regions)}.")
         return io.NodeOutput(regions[number - 1 : number])

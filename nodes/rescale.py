@@ -1,15 +1,16 @@
 """One knob for a whole chain of adapters."""
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..weight_schedules.schedule import Schedule, WeightSchedule
 from .applying.rescale import rescale
 from .inputs import model as model_input, model_output
+from .node import AtelierNode
 from .schedules import CATEGORY, number, schedule as schedule_input
+from .sockets import Model
 
 
-class IPAdapterRescale(io.ComfyNode):
+class IPAdapterRescale(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -27,7 +28,7 @@ class IPAdapterRescale(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, factor: float, schedule: Schedule | None = None) -> io.NodeOutput:
+    def run(cls, model: Model, factor: float, schedule: Schedule | None = None) -> io.NodeOutput:
         return io.NodeOutput(rescale(model, (schedule or WeightSchedule()).scaled(factor)))
 
 

@@ -1,27 +1,27 @@
-"""Weight schedules: write them, combine them, see them, keep them as text."""
+"""Weight schedules: write, combine, draw them, save them as text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..charts.heat_map import draw_schedule
 from ..ipadapter.errors import AdapterError
 from ..ipadapter.families import LAYOUTS
-from ..weight_schedules.draw import draw_schedule
 from ..weight_schedules.layers import WEIGHT_TYPES
 from ..weight_schedules.position import SamplingPosition
 from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, WeightSchedule
 from ..weight_schedules.schedule_json import from_json, to_json
 from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_points
 from .drawn import to_image
-from .inputs import Choice, ScheduleType
+from .inputs import Choice, CurveType, ScheduleType
+from .node import AtelierNode
 from .sampling.attach import blocks_of
+from .sockets import Model, Weight
 
 CATEGORY = "ipadapter/schedules"
-CURVE_SAMPLES = 64  # a drawn curve is kept as so many straight pieces
-CurveType = io.Custom("CURVE")
+CURVE_SAMPLES = 64  # straight pieces that stand for a drawn curve
 
 LAYERS_TIP = (
     "Which layers act, by weight type. 'ease in' here fades over the layers, from the first to the last; "
@@ -29,7 +29,7 @@ LAYERS_TIP = (
 )
 LAYER_TEXT_TIP = (
     "Layers by name, in place of the weight type: numbers (3:2.5, 6:1), ranges (0-3:0.5), down, mid, up, all, ComfyUI "
-    "blocks (input8), diffusers paths (up_blocks.0.attentions.1), style, composition. Layers not named get nothing."
+    "blocks (input8), diffusers paths (up_blocks.0.attentions.1), style, composition. Other layers get weight 0."
 )
 STEPS_TIP = (
     "How the weight moves between low and high while sampling. 'ease in' comes in over time, 'ease out' goes out, "
@@ -48,11 +48,11 @@ def schedule_output() -> io.Output:
     return ScheduleType.Output(display_name="schedule", tooltip="For the schedule input of an apply node.")
 
 
-def number(id: str, default: float, minimum: float, maximum: float, tooltip: str, **more: Any) -> io.Input:
-    return io.Float.Input(id, default=default, min=minimum, max=maximum, step=0.05, tooltip=tooltip, **more)
+def number(id: str, default: float, minimum: float, maximum: float, tooltip: str, optional: bool = False) -> io.Input:
+    return io.Float.Input(id, default=default, min=minimum, max=maximum, step=0.05, tooltip=tooltip, optional=optional)
 
 
-class IPAdapterWeightSchedule(io.ComfyNode):
+class IPAdapterWeightSchedule(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         points_tip = "Points in place of the shape, percent:weight: 0:1, 0.5:0.2, 1:0. Two at one percent make a jump."
@@ -85,7 +85,7 @@ class IPAdapterWeightSchedule(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls,
         layers: str,
         layer_text: str,
@@ -97,8 +97,8 @@ class IPAdapterWeightSchedule(io.ComfyNode):
         points: str = "",
         between: str = "linear",
         scale: float = 1.0,
-        curve: Any = None,
-        frame_weights: float | Sequence[float] = (),
+        curve: object = None,
+        frame_weights: Weight = (),
     ) -> io.NodeOutput:
         placed = curve_points(curve) if curve is not None else parse_points(points)
         course = StepCurve(steps, low, high, start, end, placed, "linear" if curve is not None else between)
@@ -106,12 +106,12 @@ class IPAdapterWeightSchedule(io.ComfyNode):
         return io.NodeOutput(WeightSchedule(layer_text.strip() or layers, course, frames, scale))
 
 
-def curve_points(curve: Any) -> Points:
+def curve_points(curve: object) -> Points:
     """A curve of ComfyUI's Curve Editor as points: sampled where it can evaluate itself, else as it was drawn."""
     evaluate: Callable[[float], float] | None = getattr(curve, "interp", None)
     if evaluate is None:
         try:
-            drawn = curve["points"] if isinstance(curve, Mapping) else curve
+            drawn: Any = curve["points"] if isinstance(curve, Mapping) else curve
             return tuple((float(at), float(weight)) for at, weight in drawn)
         except (KeyError, TypeError, ValueError) as error:
             raise AdapterError(
@@ -120,7 +120,7 @@ def curve_points(curve: Any) -> Points:
     return tuple((step / CURVE_SAMPLES, evaluate(step / CURVE_SAMPLES)) for step in range(CURVE_SAMPLES + 1))
 
 
-class IPAdapterCombineSchedules(io.ComfyNode):
+class IPAdapterCombineSchedules(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = (
@@ -142,11 +142,11 @@ class IPAdapterCombineSchedules(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, first: Schedule, second: Schedule, method: str, scale: float) -> io.NodeOutput:
+    def run(cls, first: Schedule, second: Schedule, method: str, scale: float) -> io.NodeOutput:
         return io.NodeOutput(CombinedSchedule(method, first, second, scale))
 
 
-class IPAdapterSchedulePreview(io.ComfyNode):
+class IPAdapterSchedulePreview(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         sigmas_tip = "Draws the steps of this run, from a scheduler node. Needs the model too."
@@ -158,32 +158,42 @@ class IPAdapterSchedulePreview(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 schedule(tooltip="The schedule to look at."),
-                Choice("family", options=list(LAYOUTS), tooltip="Whose layers to show without a model."),
-                io.Model.Input("model", optional=True, tooltip="The model it is for, whose own layers are shown."),
+                Choice(
+                    "family",
+                    options=list(LAYOUTS),
+                    tooltip="Family of models whose layers are drawn while no model is connected.",
+                ),
+                io.Model.Input("model", optional=True, tooltip="The model of the schedule, whose layers are drawn."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip=sigmas_tip),
             ],
             outputs=[io.Image.Output(display_name="IMAGE", tooltip="The picture of the schedule.")],
         )
 
     @classmethod
-    def execute(
-        cls, schedule: Schedule, family: str, model: ModelPatcher | None = None, sigmas: Tensor | None = None
+    def run(
+        cls, schedule: Schedule, family: str, model: Model | None = None, sigmas: Tensor | None = None
     ) -> io.NodeOutput:
         blocks = LAYOUTS[family] if model is None else blocks_of(model)
         percents = None if sigmas is None else step_percents(model, sigmas)
-        image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents).picture)
+        image = to_image(draw_schedule(schedule.resolve(blocks), blocks, percents))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 
-def step_percents(model: ModelPatcher | None, sigmas: Tensor) -> list[float]:
+def position_of(model: Model) -> SamplingPosition:
+    """Between sigma and the percent of sampling, by the noise schedule that the model has now."""
+    model_sampling: Any = model.get_model_object("model_sampling")  # which class it has depends on the model
+    return SamplingPosition(model_sampling.percent_to_sigma)
+
+
+def step_percents(model: Model | None, sigmas: Tensor) -> list[float]:
     """The sampling percent at which every step of a list of sigmas begins."""
     if model is None:
         raise ValueError("To draw the steps of a list of sigmas, connect the model that they are for as well.")
-    position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
+    position = position_of(model)
     return [position.percent(sigma) for sigma in sigmas[:-1].tolist()]
 
 
-class IPAdapterScheduleToText(io.ComfyNode):
+class IPAdapterScheduleToText(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -197,15 +207,15 @@ class IPAdapterScheduleToText(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, schedule: Schedule) -> io.NodeOutput:
+    def run(cls, schedule: Schedule) -> io.NodeOutput:
         text = to_json(schedule)
         return io.NodeOutput(text, ui=ui.PreviewText(text))
 
 
-class IPAdapterScheduleFromText(io.ComfyNode):
+class IPAdapterScheduleFromText(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        tip = "What IPAdapter Schedule To Text wrote."
+        tip = "The text of an IPAdapter Schedule To Text."
         return io.Schema(
             node_id="IPAdapterScheduleFromText",
             display_name="IPAdapter Schedule From Text",
@@ -216,7 +226,7 @@ class IPAdapterScheduleFromText(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, text: str) -> io.NodeOutput:
+    def run(cls, text: str) -> io.NodeOutput:
         return io.NodeOutput(from_json(text))
 
 

@@ -1,15 +1,16 @@
-"""Measure what came out."""
+"""Scores of pictures against their references and their prompt."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..charts.score_chart import Series, draw_scores
 from ..encoders.scores import Score, mean_score, table
-from ..weight_schedules.score_chart import Series, draw_scores
 from .applying.scoring import score_pictures
 from .drawn import to_image
+from .node import AtelierNode
+from .sockets import ClipVision
 
 ENCODER = (
     "The encoder that scores. It should not be the one that steered: an adapter writes what its own encoder reads, so "
@@ -17,7 +18,7 @@ ENCODER = (
 )
 
 
-class IPAdapterScore(io.ComfyNode):
+class IPAdapterScore(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -33,7 +34,9 @@ class IPAdapterScore(io.ComfyNode):
                 io.Image.Input("images", tooltip="The pictures to measure: a batch, or a list of any sizes."),
                 io.ClipVision.Input("clip_vision", tooltip=ENCODER),
                 io.Image.Input(
-                    "references", optional=True, tooltip="What they followed; CLIP-I is the mean over all of them."
+                    "references",
+                    optional=True,
+                    tooltip="The references of the pictures; CLIP-I is the mean over all of them.",
                 ),
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
             ],
@@ -46,8 +49,8 @@ class IPAdapterScore(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, images: Sequence[Tensor], clip_vision: Sequence[Any], prompt: Sequence[str],
+    def run(
+        cls, images: Sequence[Tensor], clip_vision: Sequence[ClipVision], prompt: Sequence[str],
         references: Sequence[Tensor] = (),
     ) -> io.NodeOutput:  # fmt: skip
         scores = score_pictures(clip_vision[0], images, references or (), prompt[0])
@@ -55,7 +58,7 @@ class IPAdapterScore(io.ComfyNode):
         rows = table([{"picture": number + 1} for number in range(len(scores))], scores)
         chart = to_image(draw_scores([series_of(scores)]))
         numbers = {name: [value] for name, value in vars(mean).items() if value is not None}  # for programs
-        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(told(mean, len(scores))).as_dict()
+        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(score_line(mean, len(scores))).as_dict()
         return io.NodeOutput(
             mean.clip_i or 0.0,
             mean.clip_t or 0.0,
@@ -65,7 +68,7 @@ class IPAdapterScore(io.ComfyNode):
         )
 
 
-PROMPT = "What they were to show; CLIP-T is measured against it. Empty: not measured."
+PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP-T."
 
 
 def series_of(scores: Sequence[Score]) -> Series:
@@ -74,7 +77,7 @@ def series_of(scores: Sequence[Score]) -> Series:
     return Series("pictures", points, [str(number + 1) for number in range(len(scores))], joined=False)
 
 
-def told(mean: Score, count: int) -> str:
+def score_line(mean: Score, count: int) -> str:
     """The mean scores in one line."""
     measured = (("CLIP-I", mean.clip_i), ("CLIP-T", mean.clip_t))
     parts = [f"{name} {value:.4f}" for name, value in measured if value is not None]

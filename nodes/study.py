@@ -1,34 +1,34 @@
 """Which weight for this reference? Sample, measure and draw weights times weight types times references."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import comfy.samplers
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..charts.score_chart import Series, draw_scores
+from ..charts.sheets import labelled_grid
 from ..encoders.scores import Score, knee, mean_score, table
 from ..ipadapter.errors import AdapterError
 from ..weight_schedules.layers import WEIGHT_TYPES
-from ..weight_schedules.score_chart import Series, draw_scores
-from ..weight_schedules.sheets import labelled_grid
 from . import inputs
 from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
 from .applying.scoring import score_pictures
 from .drawn import to_image, to_pictures
+from .node import AtelierNode
 from .scores import ENCODER
-from .sweep import swept_factors, whole
+from .sockets import VAE, Adapter, ClipVision, Conditioning, Latent, Model
+from .sweep import seed_input, swept_factors, whole
 
-PROMPT = "What positive says, in words: CLIP-T compares with it."
+PROMPT = "The prompt of positive as text, with which CLIP-T compares."
 WEIGHTS = "Weights to try, one column each; three or more."
 TYPES = "Weight types to try: linear, style transfer."
 
 
-class IPAdapterStudy(io.ComfyNode):
+class IPAdapterStudy(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -54,7 +54,7 @@ class IPAdapterStudy(io.ComfyNode):
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
                 io.String.Input("weights", default="0, 0.25, 0.5, 0.75, 1", tooltip=WEIGHTS),
                 io.String.Input("weight_types", default="linear", tooltip=TYPES),
-                whole("seed", 0, 0, 2**64 - 1, "The same noise for every cell.", control_after_generate=True),
+                seed_input("The same noise for every cell."),
                 whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
                 io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
                 inputs.Choice("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in KSampler."),
@@ -72,15 +72,31 @@ class IPAdapterStudy(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: ModelPatcher, ipadapter: Any, references: Tensor, scorer: Any, positive: Any, negative: Any,
-        latent_image: dict[str, Any], vae: Any, prompt: str, weights: str, weight_types: str, cell: int,
-        clip_vision: Any = None, **sampling: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    def run(
+        cls,
+        model: Model,
+        ipadapter: Adapter,
+        references: Tensor,
+        scorer: ClipVision,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        vae: VAE,
+        prompt: str,
+        weights: str,
+        weight_types: str,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        cell: int,
+        clip_vision: ClipVision | None = None,
+    ) -> io.NodeOutput:
         columns, types = studied_weights(weights), studied_types(weight_types)
         if not prompt.strip():
-            raise AdapterError("The curve needs CLIP-T, so write in prompt what positive says.")
-        conditions = {"positive": positive, "negative": negative, "latent": latent_image, "denoise": 1.0}
+            raise AdapterError("The curve needs CLIP-T, so write in prompt the text of positive.")
+        sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
         rows = [(number, kind) for number in range(len(references)) for kind in types]
         cells: list[Tensor] = []
         scores: list[list[Score]] = []
@@ -89,7 +105,7 @@ class IPAdapterStudy(io.ComfyNode):
             for weight in columns:
                 request = Request(Reference(images=reference), Strength(weight=weight, weight_type=kind))
                 applied = apply_adapter(model, ipadapter, [request], clip_vision).model
-                cells.append(vae.decode(common_ksampler(applied, **conditions, **sampling)[0]["samples"]))
+                cells.append(vae.decode(common_ksampler(applied, *sampling)[0]["samples"]))
                 scores.append(score_pictures(scorer, [cells[-1]], [reference], prompt))
         means = [mean_score(found) for found in scores]
         wide = len(columns)
@@ -97,7 +113,7 @@ class IPAdapterStudy(io.ComfyNode):
         first = [to_pictures(pictures[:1])[0] for pictures in cells]
         sheet = to_image(labelled_grid(first, [name(*row) for row in rows], [f"{w:g}" for w in columns], cell=cell))
         chart = to_image(draw_scores(curves))
-        answer = "\n".join(told(one) for one in curves)
+        answer = "\n".join(answer_of(curve) for curve in curves)
         best = columns[wide // 2] if curves[0].marked is None else columns[curves[0].marked]
         return io.NodeOutput(
             sheet, chart, csv_of(rows, columns, scores), best, answer,
@@ -133,7 +149,7 @@ def curve(title: str, weights: Sequence[float], means: Sequence[Score]) -> Serie
     return Series(title, points, [f"{weight:g}" for weight in weights], knee(means))
 
 
-def told(series: Series) -> str:
+def answer_of(series: Series) -> str:
     if series.marked is None:
         return f"{series.name}: no knee, every weight gives as much of one as it takes of the other"
     t, i = series.points[series.marked]
@@ -142,7 +158,7 @@ def told(series: Series) -> str:
 
 
 def csv_of(rows: Sequence[tuple[int, str]], weights: Sequence[float], scores: Sequence[Sequence[Score]]) -> str:
-    """One row per picture, with what made it."""
+    """One row per picture, with its reference, weight type and weight."""
     cells = [(number, kind, weight) for number, kind in rows for weight in weights]
     names = [
         {"reference": number + 1, "weight type": kind, "weight": weight, "picture": picture + 1}

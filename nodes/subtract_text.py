@@ -1,6 +1,4 @@
-"""Style without content: take what words say out of a reference's embeds."""
-
-from typing import Any
+"""Style without content: take the meaning of words out of a reference's embeds."""
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -8,17 +6,19 @@ from torch import Tensor
 from ..encoders.text_embeds import METHODS, phrases, without_text
 from . import inputs
 from .applying.scoring import text_embeds
+from .node import AtelierNode
+from .sockets import ClipVision
 
 
-class IPAdapterSubtractText(io.ComfyNode):
+class IPAdapterSubtractText(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="IPAdapterSubtractText",
             display_name="IPAdapter Subtract Text",
             category="ipadapter/embeds",
-            description="The reference without what words say, so that its style comes along and its subject does not "
-            "(InstantStyle). For adapters that take pooled embeds, not plus.",
+            description="Takes the meaning of words out of a reference, so that its style remains and its subject does "
+            "not (InstantStyle). For adapters that take pooled embeds, not plus.",
             search_aliases=["instantstyle", "content subtraction", "negative content"],
             inputs=[
                 inputs.embeds(tooltip="pos_embed of an IPAdapter Encoder, for IPAdapter Embeds."),
@@ -27,7 +27,10 @@ class IPAdapterSubtractText(io.ComfyNode):
                     tooltip="The encoder that made the embeds, with its text tower: from IPAdapter OpenCLIP Loader.",
                 ),
                 io.String.Input(
-                    "words", default="", multiline=True, tooltip="What should not come along: a cat, sofa. Not a style."
+                    "words",
+                    default="",
+                    multiline=True,
+                    tooltip="What to take out of the reference: a cat, sofa. Not a style.",
                 ),
                 io.Float.Input("strength", default=0.5, min=-2.0, max=4.0, step=0.05, tooltip=STRENGTH),
                 inputs.Choice("method", options=list(METHODS), tooltip=METHOD),
@@ -36,7 +39,7 @@ class IPAdapterSubtractText(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, embeds: Tensor, clip_vision: Any, words: str, strength: float, method: str) -> io.NodeOutput:
+    def run(cls, embeds: Tensor, clip_vision: ClipVision, words: str, strength: float, method: str) -> io.NodeOutput:
         return io.NodeOutput(without_text(embeds, text_embeds(clip_vision, phrases(words)), strength, method))
 
 

@@ -1,33 +1,37 @@
 """See many pictures at once: a contact sheet, and a sweep over the layers of a model."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import comfy.samplers
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
 
+from ..charts.sheets import contact_sheet, labelled_grid
 from ..ipadapter.checks import check_weight
 from ..ipadapter.families import Block
 from ..weight_schedules.layer_text import layer_titles, parse_layer_text
 from ..weight_schedules.schedule import WeightSchedule
-from ..weight_schedules.sheets import contact_sheet, labelled_grid
 from .applying.rescale import rescale
 from .drawn import to_image, to_pictures
 from .inputs import Choice, model as model_input
+from .node import AtelierNode
 from .sampling.attach import attached_prompts, blocks_of
 from .schedules import CATEGORY, number
+from .sockets import VAE, Conditioning, Latent, Model
 
 
-def whole(id: str, default: int, minimum: int, maximum: int, tooltip: str, **more: Any) -> io.Input:
-    return io.Int.Input(id, default=default, min=minimum, max=maximum, tooltip=tooltip, **more)
+def whole(id: str, default: int, minimum: int, maximum: int, tooltip: str) -> io.Input:
+    return io.Int.Input(id, default=default, min=minimum, max=maximum, tooltip=tooltip)
 
 
-class IPAdapterContactSheet(io.ComfyNode):
+def seed_input(tooltip: str) -> io.Input:
+    return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip=tooltip, control_after_generate=True)
+
+
+class IPAdapterContactSheet(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -50,7 +54,7 @@ class IPAdapterContactSheet(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
+    def run(
         cls, images: Sequence[Tensor], captions: Sequence[str], title: Sequence[str], columns: Sequence[int],
         cell: Sequence[int],
     ) -> io.NodeOutput:  # fmt: skip
@@ -60,7 +64,7 @@ class IPAdapterContactSheet(io.ComfyNode):
         return io.NodeOutput(sheet, ui=ui.PreviewImage(sheet, cls=cls))
 
 
-class IPAdapterLayerSweep(io.ComfyNode):
+class IPAdapterLayerSweep(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         layers_tip = "The layers to try, one row each: all, 3, 6, style, 0-3, input8, up_blocks.0.attentions.1 ..."
@@ -84,8 +88,8 @@ class IPAdapterLayerSweep(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Makes pictures of the sampled latents."),
                 io.String.Input("layers", default="all", tooltip=layers_tip),
                 io.String.Input("factors", default="1, 1.5, 2", tooltip="Weights of the layer, one column each."),
-                number("others", 0.0, -5.0, 5.0, "Weight of all other layers. 0 shows what the layer does alone."),
-                whole("seed", 0, 0, 2**64 - 1, "The same noise for every picture.", control_after_generate=True),
+                number("others", 0.0, -5.0, 5.0, "Weight of all other layers. 0 shows the effect of the layer alone."),
+                seed_input("The same noise for every picture."),
                 whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
                 io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
                 Choice("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in KSampler."),
@@ -100,17 +104,31 @@ class IPAdapterLayerSweep(io.ComfyNode):
         )
 
     @classmethod
-    def execute(
-        cls, model: ModelPatcher, positive: Any, negative: Any, latent_image: dict[str, Any], vae: Any, layers: str,
-        factors: str, others: float, cell: int, **sampling: Any,
-    ) -> io.NodeOutput:  # fmt: skip
+    def run(
+        cls,
+        model: Model,
+        positive: Conditioning,
+        negative: Conditioning,
+        latent_image: Latent,
+        vae: VAE,
+        layers: str,
+        factors: str,
+        others: float,
+        seed: int,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        denoise: float,
+        cell: int,
+    ) -> io.NodeOutput:
         if not (prompts := attached_prompts(model)):
             raise ValueError("No reference is applied to this model. Put this node behind the apply nodes.")
         blocks = blocks_of(model)[: max(prompt.layers for prompt in prompts)]
         rows, columns = swept_layers(layers, blocks), swept_factors(factors)
         cells = [rescale(model, alone(layer, factor, others)) for layer in rows for factor in columns]
-        conditions = {"positive": positive, "negative": negative, "latent": latent_image}
-        latents = [common_ksampler(cell_model, **conditions, **sampling)[0]["samples"] for cell_model in cells]
+        sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
+        latents = [common_ksampler(cell_model, *sampling, denoise=denoise)[0]["samples"] for cell_model in cells]
         images = [vae.decode(latent)[:1] for latent in latents]
         pictures = [picture for image in images for picture in to_pictures(image)]
         titles = layer_titles(blocks)
@@ -125,7 +143,7 @@ def swept_layers(text: str, blocks: Sequence[Block]) -> list[int]:
 
 
 def swept_factors(text: str) -> list[float]:
-    """The numbers of a text such as `1, 1.5, 2`; ValueError names what is none."""
+    """The numbers of a text such as `1, 1.5, 2`; ValueError names an entry that is not a number."""
     try:
         entries = [entry for entry in text.replace(";", ",").split(",") if entry.strip()]
         factors = [check_weight(float(entry), "a factor") for entry in entries]
@@ -134,7 +152,7 @@ def swept_factors(text: str) -> list[float]:
             f"{text!r:.80} is not a list of factors ({error!s:.120}). Expected numbers such as '1, 1.5, 2'."
         ) from error
     if not factors:
-        raise ValueError("There are no factors to try. Expected numbers such as '1, 1.5, 2'.")
+        raise ValueError("The list of factors is empty. Expected numbers such as '1, 1.5, 2'.")
     return factors
 
 

@@ -1,9 +1,8 @@
-"""Load by preset: the adapter that fits the model, the encoder that fits the adapter, and what faces need."""
+"""Load by preset: the adapter for the model, the encoder for the adapter, and the face models of FaceID presets."""
 
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar, TypedDict
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..ipadapter.presets import COMMUNITY, FACES, GENERAL, Preset
@@ -12,18 +11,27 @@ from .face_loader import provider_input
 from .loading.by_preset import PRESETS_OWN, FaceSettings, load_preset
 from .loading.face_packs import fingerprint_of_packs, pack_names
 from .loading.search import fingerprint_of_preset
-from .old.appended import AppendedChoice, without_leftovers
+from .old.appended import AppendedChoice
+from .old.methods import LoadModelsMethod
+from .sockets import Adapter, Model
 
 
-class PresetLoader(io.ComfyNode):
-    """Base of the unified loaders; they differ in their presets."""
+class Sockets(TypedDict):
+    """The part of a schema that all unified loaders have alike."""
+
+    inputs: list[io.Input]
+    outputs: list[io.Output]
+
+
+class PresetLoader(LoadModelsMethod):
+    """Base of the unified loaders, which differ in their presets."""
 
     presets: ClassVar[Mapping[str, Preset]] = {}
 
     @classmethod
-    def inputs_and_outputs(cls, *face_inputs: io.Input, model_name: str = "model") -> dict[str, Any]:
-        tip = "Which adapter is loaded. The file for the model and the encoder that fits are found by themselves."
-        upstream_tip = "Another unified loader's output, so that what it loaded is handed on."
+    def inputs_and_outputs(cls, *face_inputs: io.Input, model_name: str = "model") -> Sockets:
+        tip = "Which adapter is loaded. The node searches for the file for the model, and for the encoder that fits."
+        upstream_tip = "Another unified loader's output, whose encoder and detector are used again."
         pipeline_tip = "The adapter with its encoder, for any apply node."
         return {
             "inputs": [
@@ -40,13 +48,12 @@ class PresetLoader(io.ComfyNode):
         }
 
     @classmethod
-    def execute(cls, model: ModelPatcher, preset: str, ipadapter: Any = None, **faces: Any) -> io.NodeOutput:
-        settings = FaceSettings(**without_leftovers(cls, faces))
-        return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, settings))
+    def run(cls, model: Model, preset: str, ipadapter: Adapter | None = None) -> io.NodeOutput:
+        return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, FaceSettings()))
 
     @classmethod
-    def fingerprint_inputs(cls, preset: str | None = None, **_: Any) -> Hashable:
-        if preset is None or preset not in cls.presets:  # None: from a link
+    def fingerprint_inputs(cls, preset: str | None = None, **_: object) -> Hashable:
+        if preset is None or preset not in cls.presets:  # None: arrives through a link
             return None
         chosen = cls.presets[preset]
         return fingerprint_of_preset(chosen), fingerprint_of_packs() if chosen.face_pack else None
@@ -90,6 +97,19 @@ class IPAdapterUnifiedLoaderFaceID(PresetLoader):
             ),
         )
 
+    @classmethod
+    def run(
+        cls,
+        model: Model,
+        preset: str,
+        lora_strength: float = 0.0,
+        provider: str = "CPU",
+        ipadapter: Adapter | None = None,
+        model_name: str = PRESETS_OWN,
+    ) -> io.NodeOutput:
+        settings = FaceSettings(lora_strength, provider, model_name)
+        return io.NodeOutput(*load_preset(model, preset, cls.presets, ipadapter, settings))
+
 
 class IPAdapterUnifiedLoaderCommunity(PresetLoader):
     presets = COMMUNITY
@@ -100,7 +120,7 @@ class IPAdapterUnifiedLoaderCommunity(PresetLoader):
             node_id="IPAdapterUnifiedLoaderCommunity",
             display_name="IPAdapter Unified Loader Community",
             category="ipadapter/loaders",
-            description="Loads adapters that others trained, and the vision encoder that fits.",
+            description="Loads an adapter of the community, and the vision encoder that fits.",
             search_aliases=["composition adapter", "kolors", "flux", "xlabs", "instantx", "sd3.5"],
             **cls.inputs_and_outputs(),
         )

@@ -1,5 +1,6 @@
 """Weights and images by frame, for animations: one node that makes them, and helpers around it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -8,7 +9,9 @@ from torch import Tensor
 
 from ..weight_schedules.frames import METHODS, TIMINGS, Strategy, Timeline, prompt_schedule, timeline
 from .inputs import Choice, StrategyType
-from .old.appended import AppendedWhole, without_leftovers
+from .old.appended import AppendedWhole
+from .old.methods import CombineMethod, PromptScheduleMethod, WeightsMethod
+from .sockets import Weight
 
 MOST_GIB = 8  # of references of all frames: 2730 of 512 x 512 pixels
 
@@ -29,7 +32,7 @@ def timeline_outputs() -> list[io.Output]:
     return [
         io.Float.Output(display_name="weights", tooltip="A list with one weight per frame."),
         io.Float.Output(display_name="weights_invert", tooltip="The same list backwards in time."),
-        io.Int.Output(display_name="total_frames", tooltip="How many frames that makes: the batch size of the latent."),
+        io.Int.Output(display_name="total_frames", tooltip="The number of frames: the batch size of the latent."),
         io.Image.Output(display_name="image_1", tooltip="The reference of each frame; goes with weights."),
         io.Image.Output(display_name="image_2", tooltip="The reference faded to; goes with weights_invert."),
         StrategyType.Output(display_name="weights_strategy", tooltip="These settings, for the nodes that follow them."),
@@ -62,11 +65,11 @@ def timeline_output(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     def pick(numbers: tuple[int, ...] | None) -> Tensor | None:
         return None if image is None or numbers is None else image[list(numbers)]
 
-    settings: dict[str, Any] = asdict(used) | {"frame_count": images}
+    settings: Mapping[str, object] = asdict(used) | {"frame_count": images}
     return io.NodeOutput(weights, weights[::-1], len(weights), pick(made.first), pick(made.second), settings)
 
 
-class IPAdapterWeights(io.ComfyNode):
+class IPAdapterWeights(WeightsMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -113,15 +116,30 @@ class IPAdapterWeights(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, random_seed: Any = None) -> bool:
-        return True  # whatever it is, `without_leftovers` looks at it
+    def validate_inputs(cls, random_seed: object = None) -> bool:
+        return True  # named here, `random_seed` is not checked by ComfyUI: see `nodes/old/appended.py`
 
     @classmethod
-    def execute(cls, image: Tensor | None = None, **settings: Any) -> io.NodeOutput:
-        return timeline_output(Strategy(**without_leftovers(cls, settings)), image)
+    def run(
+        cls,
+        weights: str = "1.0, 0.0",
+        timing: str = "linear",
+        frames: int = 0,
+        start_frame: int = 0,
+        end_frame: int = 9999,
+        add_starting_frames: int = 0,
+        add_ending_frames: int = 0,
+        method: str = "full batch",
+        image: Tensor | None = None,
+        random_seed: int = 0,
+    ) -> io.NodeOutput:
+        strategy = Strategy(
+            weights, timing, frames, start_frame, end_frame, add_starting_frames, add_ending_frames, method, random_seed
+        )
+        return timeline_output(strategy, image)
 
 
-class IPAdapterWeightsFromStrategy(io.ComfyNode):
+class IPAdapterWeightsFromStrategy(WeightsMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -134,11 +152,11 @@ class IPAdapterWeightsFromStrategy(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, weights_strategy: dict[str, Any], image: Tensor | None = None) -> io.NodeOutput:
+    def run(cls, weights_strategy: Mapping[str, Any], image: Tensor | None = None) -> io.NodeOutput:
         return timeline_output(Strategy.from_mapping(weights_strategy), image)
 
 
-class IPAdapterPromptScheduleFromWeightsStrategy(io.ComfyNode):
+class IPAdapterPromptScheduleFromWeightsStrategy(PromptScheduleMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -149,23 +167,26 @@ class IPAdapterPromptScheduleFromWeightsStrategy(io.ComfyNode):
             inputs=[
                 strategy_input(),
                 io.String.Input(
-                    "prompt", default="", multiline=True, tooltip="One prompt per line; the last serves what is left."
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    tooltip="One prompt per line; references beyond the last line get the last prompt.",
                 ),
             ],
             outputs=[io.String.Output(display_name="prompt_schedule", tooltip='Lines of "frame": "prompt", as text.')],
         )
 
     @classmethod
-    def execute(cls, weights_strategy: dict[str, Any], prompt: str = "") -> io.NodeOutput:
-        images = weights_strategy.get("frame_count", 0)
-        return io.NodeOutput(prompt_schedule(Strategy.from_mapping(weights_strategy), images, prompt))
+    def run(cls, weights_strategy: Mapping[str, Any], prompt: str = "") -> io.NodeOutput:
+        strategy = Strategy.from_mapping(weights_strategy)
+        return io.NodeOutput(prompt_schedule(strategy, weights_strategy.get("frame_count", 0), prompt))
 
 
-def as_list(weights: float | list[float]) -> list[float]:
-    return list(weights) if isinstance(weights, list | tuple) else [weights]
+def as_list(weights: Weight) -> list[float]:
+    return [weights] if isinstance(weights, int | float) else list(weights)
 
 
-class IPAdapterCombineWeights(io.ComfyNode):
+class IPAdapterCombineWeights(CombineMethod):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def weights(id: str, tooltip: str) -> io.Input:
@@ -178,16 +199,16 @@ class IPAdapterCombineWeights(io.ComfyNode):
             description="Two lists of weights, one after the other.",
             inputs=[
                 weights("weights_1", "A weight, or a list of weights from a weights node."),
-                weights("weights_2", "What comes behind it: a weight, or a list of weights."),
+                weights("weights_2", "The weights behind the first ones: a weight, or a list of weights."),
             ],
             outputs=[
                 io.Float.Output(display_name="weights", tooltip="Both lists as one."),
-                io.Int.Output(display_name="count", tooltip="How many weights that are."),
+                io.Int.Output(display_name="count", tooltip="The number of weights."),
             ],
         )
 
     @classmethod
-    def execute(cls, weights_1: float | list[float], weights_2: float | list[float]) -> io.NodeOutput:
+    def run(cls, weights_1: Weight, weights_2: Weight) -> io.NodeOutput:
         weights = as_list(weights_1) + as_list(weights_2)
         return io.NodeOutput(weights, len(weights))
 

@@ -1,1 +1,1 @@
-"""What can be asked without a running ComfyUI: python atelier.py doctor | fetch. ComfyUI never imports it."""
+"""Doctor and download without a running ComfyUI: python atelier.py doctor | fetch. ComfyUI never imports it."""

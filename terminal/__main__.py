@@ -1,4 +1,4 @@
-"""python -m terminal doctor|fetch ...; atelier.py calls it."""
+"""python -m terminal doctor|fetch|host ...; atelier.py calls it."""
 
 import argparse
 import importlib.util
@@ -19,16 +19,16 @@ def load_pack() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="atelier.py")
-    made.add_argument("task", choices=["doctor", "fetch"])
-    made.add_argument("what", nargs="*", help="of fetch: a preset, or owner/name and the path of a file there")
-    made.add_argument("--comfyui-path", type=Path, required=True, help=argparse.SUPPRESS)
-    made.add_argument("--extra-model-paths-config", type=Path, nargs="+", default=[], help="as ComfyUI's option")
-    made.add_argument("--family", help="of fetch: sd15, sdxl or kolors, where the preset exists for several")
-    made.add_argument("--folder", default="ipadapter", help="of fetch: where a file that is not known goes")
-    made.add_argument("--json", action="store_true", help="of doctor: JSON on standard output")
-    made.add_argument("--picture", type=Path, help="of doctor: also draw the report into this file")
-    return made
+    arguments = argparse.ArgumentParser(prog="atelier.py")
+    arguments.add_argument("task", choices=["doctor", "fetch", "host"])
+    arguments.add_argument("what", nargs="*", help="of fetch: a preset, or owner/name and the path of a file there")
+    arguments.add_argument("--comfyui-path", type=Path, required=True, help=argparse.SUPPRESS)
+    arguments.add_argument("--extra-model-paths-config", type=Path, nargs="+", default=[], help="as ComfyUI's option")
+    arguments.add_argument("--family", help="of fetch: sd15, sdxl or kolors, where a preset is for several")
+    arguments.add_argument("--folder", default="ipadapter", help="of fetch: the model folder for an unknown file")
+    arguments.add_argument("--json", action="store_true", help="of doctor: JSON on standard output")
+    arguments.add_argument("--picture", type=Path, help="of doctor: also draw the report into this file")
+    return arguments
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -40,6 +40,15 @@ def doctor(options: argparse.Namespace) -> None:
     print(as_json(report) if options.json else as_text(report))
     if options.picture:
         draw_report(report).save(options.picture)
+
+
+def host(options: argparse.Namespace) -> None:
+    from pack.doctor.host import check_host, report
+
+    checked = check_host(options.comfyui_path)
+    print(report(checked))
+    if checked.broken:
+        raise SystemExit(1)
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -62,7 +71,7 @@ def fetch(options: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     load_pack()
-    {"doctor": doctor, "fetch": fetch}[options.task](options)
+    {"doctor": doctor, "fetch": fetch, "host": host}[options.task](options)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ Places = Mapping[str, Sequence[Path]]
 
 
 def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
-    """What a preset of the unified loaders uses, after what it misses was fetched. Its name may be shortened."""
-    from pack.doctor.survey import rooms_of
+    """The files of a preset, after those that it misses were fetched. Its name may be shortened."""
     from pack.doctor.verdicts import verdict
+    from pack.ipadapter.model_folders import model_folders
     from pack.ipadapter.presets import PRESETS
 
     preset = _preset(name, list(PRESETS))
@@ -21,9 +21,9 @@ def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
         raise SystemExit(f"{preset} exists for {' and '.join(families)}: say which with --family.")
     if (family := family or families[0]) not in families:
         raise SystemExit(f"{preset} exists for {' and '.join(families)} only.")
-    for missing in verdict(preset, family, rooms_of(places), places[FACES]).missing:
+    for missing in verdict(preset, family, model_folders(places), places[FACES]).missing:
         _fetch(missing.request, missing.folder, places)
-    found = verdict(preset, family, rooms_of(places), places[FACES])
+    found = verdict(preset, family, model_folders(places), places[FACES])
     if not found.runs:
         raise SystemExit(found.why)
     return list(found.files)
@@ -58,11 +58,12 @@ def _fetch(request: Mapping[str, object], folder: str, places: Places) -> Path:
 
 
 def _preset(name: str, known: Sequence[str]) -> str:
-    """The preset that is called so, in small letters and up to where it is unique, too."""
+    """The preset of a name, whatever its capitals; the beginning of a name is enough where one preset has it."""
     if name in known:
         return name
     wanted = name.casefold()
-    exact = [preset for preset in known if preset.casefold().split(" (")[0].split(" - ")[0] == wanted]
+    exact = [preset for preset in known if preset.casefold() == wanted]
+    exact = exact or [preset for preset in known if preset.casefold().split(" (")[0].split(" - ")[0] == wanted]
     found = exact or [preset for preset in known if preset.casefold().startswith(wanted)]
     if len(found) != 1:
         names = "\n  ".join(found or known)

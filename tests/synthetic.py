@@ -168,9 +168,20 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter-faceid-plusv2_sdxl.bin": ("FaceID Plus V2", {"context": 2048}),
     "ip-adapter-faceid-portrait_sdxl.bin": ("FaceID portrait", {"context": 2048}),
     "ip-adapter-faceid-portrait_sdxl_unnorm.bin": ("FaceID portrait unnorm", {"context": 2048}),
+    "noobIPAMARK1_mark1.safetensors": ("SDXL", {"context": 2048, "pooled": 1280}),
+    "ip_adapter_Noobtest_800000.bin": ("SDXL", {"context": 2048}),
+    "ipAdapterPlusAnime_v10.safetensors": ("plus", {}),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", {"context": 2048, "hidden": 1024}),
     "Kolors-IP-Adapter-FaceID-Plus.bin": ("Kolors FaceID Plus", {"context": 2048, "hidden": 1024}),
 }
+
+
+IN_32_BITS = ("noobIPAMARK1_mark1.safetensors", "ip_adapter_Noobtest_800000.bin", "ipAdapterPlusAnime_v10.safetensors")
+
+
+def published_dtype(name: str) -> torch.dtype:
+    """The type in which a file of the zoo is published, by its size."""
+    return torch.float32 if name in IN_32_BITS else torch.float16
 
 
 def adapter(

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
-from harness.help_pages import HEADINGS, PAGES, PICTURES, pages, read_advice
-from harness.locales import definitions, label, languages, our_nodes, read_definitions, read_words, texts
+from authoring.help_pages import HEADINGS, PAGES, PICTURES, pages, read_advice
+from authoring.locales import definitions, label, languages, our_nodes, read_definitions, read_words, texts
 from harness.process import PACK
 
 # Inputs of other nodes that advice names: those of a node that comes before.
@@ -40,7 +40,7 @@ def test_no_translation_is_left_over_and_what_is_missing_is_reported(nodes, lang
 @pytest.mark.parametrize("language", languages())
 def test_comfyui_reads_what_the_words_say(nodes, language):
     written = read_definitions(language)
-    assert written == definitions(nodes, read_words(language)), "run: python tests/harness/locales.py"
+    assert written == definitions(nodes, read_words(language)), "run: python -m authoring.locales"
 
 
 def test_the_server_serves_the_translations(server):
@@ -52,7 +52,7 @@ def test_the_server_serves_the_translations(server):
 
 def test_every_node_has_a_help_page_none_is_out_of_date_and_what_is_not_translated_is_reported(nodes):
     written = {file.relative_to(PAGES).as_posix(): file.read_text("utf-8") for file in PAGES.rglob("*.md")}
-    assert written == pages(nodes), "run: python tests/harness/help_pages.py"
+    assert written == pages(nodes), "run: python -m authoring.help_pages"
     wanted = {f"{node.GET_SCHEMA().node_id}/{language}.md" for node in nodes for language in HEADINGS}
     if missing := sorted(wanted - written.keys()):
         warnings.warn(f"to translate in help/: {missing}", stacklevel=1)

@@ -13,16 +13,18 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
+from harness.client import PromptError
+from harness.graph import Graph
 from harness.process import PACK
 from harness.server import Server
-from test_atelier import atelier
+from tasks.packaging import missing_fields, package
 
 ROOT = Path(__file__).parents[1]
 WORKFLOW = "workflows/try_it_no_downloads.json"
 DATABASE = "sqlalchemy"  # ComfyUI 0.16 logs an error of its own database at every start
 NOT_NEEDED = {
-    ".ci", "atelier.py", "benchmarks", "docs", "scripts", "headless", "help", "terminal", "tests", "training",
-    "CONTRIBUTING.md", ".gitignore", ".comfyignore",
+    ".ci", "atelier.py", "authoring", "benchmarks", "docs", "scripts", "headless", "help", "tasks", "terminal", "tests",
+    "training", "CONTRIBUTING.md", ".gitignore", ".comfyignore",
 }  # fmt: skip
 # What scanners of node packs report as malicious, whatever it is there for.
 SUSPECT_MODULES = {"subprocess", "ctypes", "marshal", "socket", "pty"}
@@ -33,7 +35,7 @@ SUSPECT_CALLS = {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return atelier.package(tmp_path_factory.mktemp("package"))
+    return package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,13 @@ def test_it_holds_what_comfyui_needs_and_nothing_else(archive: Path):
 
 
 def test_equal_files_give_equal_bytes(archive: Path, tmp_path: Path):
-    assert atelier.package(tmp_path).read_bytes() == archive.read_bytes()
+    assert package(tmp_path).read_bytes() == archive.read_bytes()
+
+
+def test_what_only_the_publisher_can_fill_in_is_named():
+    assert missing_fields((ROOT / "pyproject.toml").read_text("utf-8")) == ["Repository", "Icon", "Banner"]
+    filled = "\n".join(f'{name} = "https://example.org/x"' for name in ("Repository", "Icon", "Banner"))
+    assert missing_fields(filled) == []
 
 
 def suspects(source: str) -> list[str]:
@@ -120,3 +128,8 @@ def test_in_a_fresh_comfyui_it_draws_the_workflow_that_needs_no_downloads(browse
         (picture, *_) = server.output.rglob("*.png")
         with Image.open(picture) as opened:
             assert len(opened.convert("RGB").getcolors(2**24) or []) > 100  # a drawing, and no plain colour
+        free = Graph()
+        choice = {"preset": "a file of a repository", "repository": "someone/else", "file": "model.safetensors"}
+        free.add("IPAdapterModelDownload", **choice, family="SD1.5", download=True)
+        with pytest.raises(PromptError, match="not among the files that this pack knows"):
+            server.run(free)

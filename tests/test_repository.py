@@ -25,6 +25,15 @@ def test_every_file_that_the_readme_and_docs_link_to_is_there():
             assert "://" in target or (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_every_test_that_holds_a_line_of_the_contract_is_there():
+    rows = [line for line in (ROOT / "docs" / "contract.md").read_text("utf-8").splitlines() if line.startswith("| ")]
+    named = re.findall(r"`([\w/]*test_\w+\.py)(?:::(test_\w+))?`", "\n".join(rows))
+    files = {file: (ROOT / "tests" / file).read_text("utf-8") for file, _ in named if (ROOT / "tests" / file).exists()}
+    assert [file for file, _ in named if file not in files] == []
+    assert [f"{file}::{name}" for file, name in named if name and f"def {name}(" not in files[file]] == []
+    assert [row for row in rows if row[2].isupper() and "test_" not in row] == []
+
+
 def test_comfyui_finds_templates_in_one_folder_only():
     """It serves every folder of these names at one address, so that the first hides what is in the others."""
     names = ("example_workflows", "example", "examples", "workflow", "workflows")
@@ -33,9 +42,9 @@ def test_comfyui_finds_templates_in_one_folder_only():
 
 def test_architecture_names_every_folder_and_no_file_that_is_gone():
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rooms = text[text.index("## Rooms") : text.index("## From a node")]
+    listed = text[text.index("## Folders") : text.index("## From a node")]
     folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"} - {"output"}
-    assert [name for name in sorted(folders) if f"{name}/" not in rooms] == []
+    assert [name for name in sorted(folders) if f"{name}/" not in listed] == []
     places = (ROOT, ROOT / "nodes", ROOT / "nodes" / "applying")
     for file in re.findall(r"`([a-z_]+/[a-z_/]+\.py)", text):
         theirs = file.startswith("comfy")
@@ -49,8 +58,9 @@ def test_python_files_keep_to_300_lines():
 
 def test_every_package_that_is_asked_for_is_listed_with_its_licence():
     listed = (ROOT / "docs" / "licences.md").read_text("utf-8").lower()
-    for file in (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"):
-        lines = [line for line in file.read_text("utf-8").lower().splitlines() if line and not line.startswith("#")]
+    ours = ROOT / "tests" / "requirements"
+    for file in (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt", *ours.glob("*.txt")):
+        lines = [line for line in file.read_text("utf-8").lower().splitlines() if line and line[0] not in "#-"]
         names = {re.split(r"[=<>\[; ]", line)[0] for line in lines} - {"torch"}
         assert not [name for name in names if not re.search(rf"[| ,]{re.escape(name)}[ ,]", listed)]
 

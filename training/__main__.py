@@ -1,8 +1,8 @@
-"""python atelier.py train: draw the pictures and train the demo models, from nothing to demo_models/*.safetensors.
+"""python atelier.py train: draw the pictures and train the demo models, up to demo_models/*.safetensors.
 
-A stage that is stopped goes on where it was. `--only together` lets the UNet and both adapters, as they lie in the
-folder, learn on together. Everything is seeded. Sums of floats depend on the machine and its threads, so models trained
-elsewhere differ a little.
+An interrupted stage continues from its last checkpoint. `--only together` continues the training of the UNet and both
+adapters from the files in the folder. All random numbers are seeded. Sums of floats depend on the machine and its
+threads, so models trained elsewhere differ a little.
 """
 
 import argparse
@@ -22,14 +22,14 @@ def main() -> None:
     from .texts import EACH, write_texts
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="where the models go")
-    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES), help="some models only")
+    parser.add_argument("--output", type=Path, default=ROOT / "demo_models", help="folder for the models")
+    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES), help="some stages only")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the pictures and steps: 0.01 to try it out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--checkpoints", type=Path, default=ROOT / ".cache" / "training",
-        help="a folder: the stage that was stopped goes on where it was",
+        help="folder of checkpoints, from which an interrupted stage continues",
     )  # fmt: skip
     options = parser.parse_args()
     from comfy.cli_args import args

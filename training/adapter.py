@@ -24,7 +24,7 @@ from masks.grid import mask_on_grid
 from .loop import Curve, Plan, mixed, pick, train, train_rounds
 from .unet import Denoiser, Noise, word_numbers
 
-NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # what is dropped, as in the paper
+NO_IMAGE, NO_TEXT, NEITHER = 0.05, 0.05, 0.05  # shares without image, word, both, as in the paper
 
 HIDDEN, POOLED = VISION["hidden_size"], VISION["projection_dim"]
 assert isinstance(HIDDEN, int) and isinstance(POOLED, int)
@@ -32,7 +32,7 @@ assert isinstance(HIDDEN, int) and isinstance(POOLED, int)
 
 @dataclass(frozen=True)
 class Round:
-    """A part of the training; `split` is the share of pictures in two styles, each with the mask of its reference."""
+    """A part of the training; `split` is the share of pictures in two styles, with a mask for each reference."""
 
     plan: Plan
     split: float
@@ -52,7 +52,7 @@ PROJECTIONS = {
 
 
 def new_adapter(variant: str, attentions: Sequence[Site]) -> AdapterNetwork:
-    """An adapter with fresh weights; its values begin at zero, so that it begins by changing nothing."""
+    """An adapter with new weights. `to_v_ip` is zero, so that the untrained adapter does not change the picture."""
     channels = tuple(attention.channels for attention in checkpoint_order(attentions))
     numbers = tuple(range(1, 2 * len(channels), 2))
     family = f"unknown ({CONTEXT} wide)"
@@ -69,7 +69,7 @@ def new_adapter(variant: str, attentions: Sequence[Site]) -> AdapterNetwork:
 
 @dataclass
 class Reference:
-    """What the last rows of a batch are shown: features (rows, ...), or tokens of them, and masks (rows, h, w)."""
+    """References of the last rows of a batch: features (rows, ...), or their tokens, and masks (rows, h, w)."""
 
     shown: Tensor
     masks: Tensor
@@ -107,15 +107,16 @@ def attend_to(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 class Examples:
-    """Batches for an adapter, from whole pictures and from pictures in two styles."""
+    """Batches for an adapter, from pictures in a single style and from pictures in two styles."""
 
     def __init__(self, whole: dict[str, Tensor], split: dict[str, Tensor], features: Tensor, nothing: Tensor) -> None:
         self.whole, self.split, self.features, self.nothing = whole, split, features, nothing
 
     def draw(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor, list[Reference]]:
-        """Latents, words, and two references: one for all rows, one for the rows in two styles, which come last.
+        """Latents, words and two references: the first for all rows, the second for the rows in two styles, which come
+        last.
 
-        A third of the pictures in two styles show their first reference only.
+        A third of the pictures in two styles have their first reference only.
         """
         rows, parts = self._pick(count, split, generator)
         halves = len(parts)
@@ -134,7 +135,7 @@ class Examples:
         )
 
     def plain(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Latents and words of pictures that are shown no reference."""
+        """Latents and words of pictures without a reference."""
         return self._pictures(*self._pick(count, split, generator))
 
     def _pick(self, count: int, split: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -148,14 +149,14 @@ class Examples:
 
 
 def drop(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Which pictures are shown no image, and which no words."""
+    """Whether each picture's image is dropped, and whether its word is dropped, (count,) each."""
     chance = torch.rand(count, generator=generator)
     no_image = (chance < NO_IMAGE) | (chance > 1 - NEITHER)
     return no_image, ((chance >= NO_IMAGE) & (chance < NO_IMAGE + NO_TEXT)) | (chance > 1 - NEITHER)
 
 
 def project(adapter: AdapterNetwork, reference: Reference, dropped: Tensor, nothing: Tensor, device: str) -> Reference:
-    """A reference's tokens; those of nothing where a picture is dropped."""
+    """A reference's tokens; for dropped pictures the tokens of the features `nothing`."""
     features = reference.shown
     gone = dropped[-len(features) :].view(-1, *[1] * (features.ndim - 1))
     seen = torch.where(gone, nothing.float(), features).to(device)
@@ -190,7 +191,7 @@ def train_round(
     name: str,
     checkpoint: Path | None = None,
 ) -> Curve:
-    """One round of training of an adapter, in place."""
+    """Train an adapter for a round, in place."""
     denoiser.requires_grad_(False).eval()
     shown, noise, plan = Shown(adapter, find_sites(denoiser.unet)), Noise(), one.plan
 

@@ -1,4 +1,4 @@
-"""Train the autoencoder: pictures through latents and back, with a little noise on the latents."""
+"""Train the autoencoder to reconstruct pictures from latents with a little noise."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from demo_models.autoencoder import Autoencoder
 from .data import as_floats
 from .loop import Curve, Plan, mixed, pick, train
 
-NOISE = 0.05  # on latents of deviation 1: what sampling leaves behind must not show
+NOISE = 0.05  # on latents of deviation 1: the noise that remains after sampling must not be visible
 PLAN = Plan(steps=5000, batch=48, rate=2e-3, seed=1, average=0.995)
 
 
@@ -38,7 +38,7 @@ def train_autoencoder(
 
 
 def edges(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean difference of neighbouring pixels' differences: blurred edges count."""
+    """Mean error of the differences between neighbouring pixels, which penalises blurred edges."""
     difference = made - wanted
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
@@ -53,8 +53,7 @@ def standardise(model: Autoencoder, pictures: Tensor) -> None:
     assert out.bias is not None
     out.weight.div_(deviation[:, None, None, None])
     out.bias.sub_(mean).div_(deviation)
-    # The mean of the first convolution's input is not what its zero padding stands for, but close to it after the
-    # training's own pull towards 0.
+    # The convolution pads with zeros, which are not the latents' mean; but the loss pulls the mean towards 0.
     assert into.bias is not None
     into.bias.add_(into.weight.sum((2, 3)) @ mean)
     into.weight.mul_(deviation[None, :, None, None])

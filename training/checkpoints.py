@@ -1,4 +1,4 @@
-"""Where a stage of the training is, on disk, so that a stopped one goes on as if it had never stopped."""
+"""Checkpoints of a training stage, so that an interrupted stage continues with the same result."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ EVERY = 100  # steps
 
 @dataclass
 class Progress:
-    """All that a step changes: weights, their running mean, the optimizer's moments, the generator of batches."""
+    """The state that a step changes: weights, their running mean, the optimizer's moments, the generator of batches."""
 
     module: nn.Module
     optimizer: torch.optim.Optimizer
@@ -26,11 +26,11 @@ class Progress:
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that belongs to another plan."""
+    """A checkpoint of another plan."""
 
 
 def write(file: Path, progress: Progress, plan: "Plan") -> None:
-    """Replace the checkpoint in one move, so that a stop in the middle leaves the one before."""
+    """Replace the checkpoint by a rename, so that an interruption leaves the previous checkpoint."""
     file.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "plan": asdict(plan),
@@ -45,10 +45,10 @@ def write(file: Path, progress: Progress, plan: "Plan") -> None:
 
 
 def restore(file: Path, progress: Progress, plan: "Plan") -> None:
-    """Put a checkpoint's state into a fresh `progress`; nothing happens where there is no file.
+    """Load a checkpoint's state, if there is a file, into a new `progress`.
 
     Raises:
-        CheckpointError: the checkpoint is of another plan, whose steps are not this one's.
+        CheckpointError: the checkpoint is of another plan.
     """
     if not file.exists():
         return
@@ -67,7 +67,7 @@ def restore(file: Path, progress: Progress, plan: "Plan") -> None:
 
 
 def weights_of(file: Path) -> Mapping[str, Tensor]:
-    """The weights that a checkpoint would be published with: the mean of them where there is one."""
+    """The weights of a checkpoint to publish: their running mean, or the weights themselves without a mean."""
     state = _load(file)
     return state["mean"] or state["module"]
 

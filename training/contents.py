@@ -1,4 +1,4 @@
-"""What a picture shows: each word draws a figure and its details onto two masks."""
+"""Contents of pictures: for each word, a function that draws a figure and its details onto two masks."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Placement = Callable[[float, float], Point]  # from the figure's own square, -1.
 
 
 def place(size: int, rng: np.random.Generator) -> Placement:
-    """A figure's place in a picture: shifted, scaled and turned a little."""
+    """A figure's position in a picture, randomly shifted, scaled and turned."""
     scale = size * rng.uniform(0.3, 0.4)
     turn = rng.uniform(-0.2, 0.2)
     x0, y0 = size / 2 + rng.uniform(-0.07, 0.07, 2) * size

@@ -1,4 +1,4 @@
-"""Critics tell a model that draws which texture and which word it drew. The judges of the demo models are others."""
+"""Critics classify the texture and the word of a drawing, for a loss. The judges that measure are other networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ MIXED_IN = 0.3  # at most, of another picture's latents
 
 @dataclass(frozen=True)
 class Round:
-    """A part of the training; `unclear` is the share of pictures that look like drawings of few steps."""
+    """A part of the training; `unclear` is the share of pictures that are blurred like drawings of few steps."""
 
     plan: Plan
     unclear: float
@@ -33,7 +33,7 @@ def rounds(seed: int) -> Sequence[Round]:
     )
 
 
-TEXTURE_SEEDS, WORD_SEEDS = (14, 15), (24, 25)  # two of each, since what only one of them takes for a texture is none
+TEXTURE_SEEDS, WORD_SEEDS = (14, 15), (24, 25)  # two critics of each kind: a drawing has to convince both
 
 
 def train_critic(
@@ -45,9 +45,9 @@ def train_critic(
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> tuple[Classifier, Curve]:
-    """A classifier of pictures (n, 3, h, w) in bytes that is not sure of itself where a picture is not clear.
+    """A classifier of pictures (n, 3, h, w) in bytes that is trained on unclear pictures too.
 
-    One that saw clear pictures only is surest of wrong answers where a model draws badly, and would lead it astray.
+    A classifier that was trained on clear pictures only gives confident wrong answers for bad drawings.
     """
     torch.manual_seed(rounds[0].plan.seed)
     model, autoencoder = Classifier(kinds).to(device), autoencoder.to(device).eval().requires_grad_(False)
@@ -72,7 +72,7 @@ def train_critic(
 
 @torch.no_grad()
 def blur(pictures: Tensor, autoencoder: Autoencoder, generator: torch.Generator) -> Tensor:
-    """Pictures (n, 3, h, w) in 0..1 through the autoencoder, with noise and some of another picture on the way."""
+    """Pictures (n, 3, h, w) in 0..1, decoded from latents to which noise and a part of another picture were added."""
     rows, sides = len(pictures), [side // PATCH for side in pictures.shape[2:]]
     noise = torch.randn(rows, 8, *sides, generator=generator).to(pictures)
     amount, share = torch.rand(2, rows, 1, 1, 1, generator=generator).to(pictures)

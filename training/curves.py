@@ -1,6 +1,6 @@
-"""Still more textures, of lines that bend, for what draws to learn from.
+"""Textures of curved lines, for training.
 
-Circles around one middle, which judge what was learned, are not among them.
+Concentric circles are not among them: they are a held-out texture of the measurements.
 """
 
 import math
@@ -18,7 +18,7 @@ def spirals(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def hexagons(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Hexagons around one middle."""
+    """Concentric hexagons."""
     x, y = around(size, rng)
     turn = rng.uniform(0, math.pi / 3)
     apart = [np.abs(x * math.cos(turn + a) + y * math.sin(turn + a)) for a in np.arange(3) * math.pi / 3]
@@ -26,7 +26,7 @@ def hexagons(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def cracks(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Where two of some points are nearly as near (Worley 1996)."""
+    """Lines at equal distance from the two nearest of 30 random points (Worley 1996)."""
     y, x = np.mgrid[:size, :size][..., None] / size
     apart = np.sort(np.hypot(x - rng.random(30), y - rng.random(30)), axis=-1)
     return (apart[..., 1] - apart[..., 0] < 0.045).astype(np.float32)
@@ -42,7 +42,7 @@ def bubbles(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def grain(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Bands that low hills push aside, as in wood."""
+    """Bands that bend as in wood."""
     turn = rng.choice([0, math.pi / 2])
     hills = sum(
         np.cos(2 * math.pi * (along(size, rng.uniform(0, 2 * math.pi)) * rng.uniform(0.8, 2) + rng.random()))
@@ -52,7 +52,7 @@ def grain(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def ripples(size: int, rng: np.random.Generator) -> np.ndarray:
-    """The waves of two stones in water, where they meet."""
+    """The interference of two circular waves."""
     far = np.stack([np.hypot(*around(size, rng)) for _ in range(2)])
     waves = np.cos(2 * math.pi * rng.uniform(4, 6) * far)
     return (waves.sum(0) > 0.5).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The sets of pictures that the models learn from, drawn when they are needed."""
+"""The sets of pictures for training, drawn when they are needed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Drawn:
     styles: Styles
     words: Tensor  # (n,) the content of each picture
     pictures: Tensor  # (n, 3, SIZE, SIZE) in bytes
-    others: Tensor  # (n, 3, SIZE, SIZE) another picture in the same style: what an adapter is shown
+    others: Tensor  # (n, 3, SIZE, SIZE) another picture in the same style: the reference of an adapter
     other_words: Tensor  # (n,)
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class Halves:
     words: Tensor  # (m,)
     pictures: Tensor  # (m, 3, SIZE, SIZE) in bytes
     pairs: Tensor  # (m, 2) the styles
-    where: Tensor  # (m, SIZE, SIZE) bools: where the first style is
+    where: Tensor  # (m, SIZE, SIZE) bools: the part in the first style
 
 
 def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> Drawn:
@@ -52,7 +52,7 @@ def draw_data(count: int = STYLES, seed: int = SEED, held_out: bool = False) -> 
 
 
 def draw_many(count: int = MANY_STYLES, seed: int = MANY_SEED) -> Drawn:
-    """Pictures of styles with many more textures; both pictures of a style have the very same."""
+    """Pictures of styles with many more textures; both pictures of a style have exactly the same texture."""
     rng = np.random.default_rng(seed)
     return _draw_pictures(draw_many_styles(count, rng, seed), seed, rng)
 
@@ -67,12 +67,12 @@ def _draw_pictures(styles: Styles, seed: int, rng: np.random.Generator) -> Drawn
 
 
 def draw_held_out() -> Drawn:
-    """The styles that nothing was trained on: other palettes, and half of them with other textures."""
+    """The styles that no model was trained on: other palettes, and half of them with other textures."""
     return draw_data(HELD_OUT_STYLES, HELD_OUT_SEED, held_out=True)
 
 
 def draw_textures(names: Sequence[str], count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """For a judge of textures: pictures (count, 3, SIZE, SIZE) in bytes, and the number of each one's texture."""
+    """For a judge of textures: pictures (count, 3, SIZE, SIZE) in bytes, and the number of each texture, (count,)."""
     rng = np.random.default_rng(seed)
     numbers = rng.integers(len(names), size=count)
     styles = Styles(draw_palettes(count, rng), [names[int(number)] for number in numbers])
@@ -82,7 +82,7 @@ def draw_textures(names: Sequence[str], count: int, seed: int) -> tuple[Tensor, 
 
 
 def draw_split(drawn: Drawn, count: int, seed: int = SEED + 2) -> Halves:
-    """Pictures in two of the set's styles each."""
+    """Pictures whose two parts have different styles of the set."""
     rng = np.random.default_rng(seed)
     words = torch.from_numpy(rng.integers(len(WORDS), size=count))
     pairs = torch.from_numpy(rng.integers(len(drawn), size=(count, 2)))

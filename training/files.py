@@ -1,4 +1,4 @@
-"""Write a model's file: 16 bits, and in its metadata where it comes from."""
+"""Write a model's file: tensors in 16 bits, and its origin in the metadata."""
 
 import subprocess
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def commit() -> str:
-    """The commit that the training code is of; `unknown` outside a git checkout."""
+    """The commit of the training code; `unknown` outside a git checkout."""
     try:
         asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""Judges of what the models draw: how far a picture is from a palette, what it shows, in which texture, how cleanly."""
+"""Judges of drawings: the distance from a palette, classifiers of words and textures, the distance of two sets."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ from .palettes import to_oklab
 from .textures import HELD_OUT, TEXTURES
 from .vision import recolour
 
-PRESENT = 0.04  # share of a picture that a colour must have to count as there
+PRESENT = 0.04  # share of a picture that a colour must cover to count as present
 PLAN = Plan(steps=2500, batch=128, rate=3e-3, seed=6, average=0.99)
 TEXTURES_PLAN = Plan(steps=1500, batch=96, rate=3e-3, seed=9, average=0.99)
-ALL_TEXTURES = (*TEXTURES, *HELD_OUT)  # a judge has to know those too that no model that draws has seen
+ALL_TEXTURES = (*TEXTURES, *HELD_OUT)  # a judge is trained on the held-out textures too
 
 
 def palette_distance(picture: Tensor, palettes: Tensor, where: Tensor | None = None) -> Tensor:
-    """How far a picture (3, h, w) is from palettes (n, colours, 3), all sRGB in 0..1; (n,) distances in OKLab.
+    """Distances (n,) in OKLab between a picture (3, h, w) and palettes (n, colours, 3), all sRGB in 0..1.
 
-    Both ways: how far pixels are from the nearest colour on average, and how far colours are from the pixels that
-    come nearest, so that a palette of everything is no nearer than the right one. `where` (h, w) picks pixels.
+    A distance is the mean distance from pixels to the nearest colour, plus the mean distance from colours to the
+    nearest pixels, so that a palette of many colours is no nearer than the right one. `where` (h, w) selects pixels.
     """
     pixels = picture.flatten(1).T if where is None else picture[:, where].T
     apart = torch.cdist(to_oklab(pixels), to_oklab(palettes))  # (n, pixels, colours)
@@ -33,7 +33,7 @@ def palette_distance(picture: Tensor, palettes: Tensor, where: Tensor | None = N
 
 
 class Classifier(nn.Module):
-    """Which word, or which texture, a picture (n, 3, 96, 96) in 0..1 shows: (n, answers)."""
+    """Classifies pictures (n, 3, 96, 96) in 0..1 by word or by texture: logits (n, answers)."""
 
     def __init__(self, answers: int = len(WORDS)) -> None:
         super().__init__()
@@ -52,14 +52,14 @@ class Classifier(nn.Module):
         return self.head(self.seen(pictures))
 
     def seen(self, pictures: Tensor) -> Tensor:
-        """What the answers are read from, (n, 96)."""
+        """The features that the last layer reads, (n, 96)."""
         return self.features(pictures * 2 - 1).mean((2, 3))
 
 
 def frechet_distance(one: Tensor, other: Tensor) -> float:
-    """How far two sets of features (n, d) are apart, as two Gaussians (Heusel et al. 2017, arXiv:1706.08500).
+    """The Fréchet distance of two sets of features (n, d) as Gaussians (Heusel et al. 2017, arXiv:1706.08500).
 
-    It is above zero for two sets of one kind too, the more the fewer there are: compare sets of one size.
+    It is above 0 for two samples of the same distribution too, and larger for smaller sets: compare sets of equal size.
     """
     (mean, cov), (mean2, cov2) = ((x.double().mean(0), torch.cov(x.double().T)) for x in (one, other))
     both = torch.linalg.eigvals(cov @ cov2).real.clamp_min(0).sqrt().sum()

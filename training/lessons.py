@@ -1,4 +1,4 @@
-"""What the drawings of a model are compared with: what critics see and say, and the colours of their references."""
+"""The loss of whole drawings: answers and features of critics, and the colours of the references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy, normalize
 from .adapter import Examples
 from .judges import Classifier
 
-# What the parts weigh.
+# Weights of the parts of the loss.
 TEXTURE, WORD, COLOURS = 0.03, 0.1, 1.0
 LIKENESS, FIGURE, LEANING = 0.1, 0.15, 0.75
 DIRECTIONS = 8  # in which colours are compared
@@ -18,9 +18,9 @@ DIRECTIONS = 8  # in which colours are compared
 
 @dataclass(frozen=True)
 class Critics:
-    """Who says what a drawing shows: some look for its texture, others for its word.
+    """Classifiers of textures and classifiers of words.
 
-    Without the latter, drawings grew patterns in which a classifier of words saw no figure at all.
+    Without critics of words, drawings got patterns in which a classifier of words recognised no figure.
     """
 
     textures: Sequence[Classifier]
@@ -29,19 +29,19 @@ class Critics:
 
 @dataclass(frozen=True)
 class Seen:
-    """What critics see in n pictures, (critics, n, 96), and its deviation, (critics, 1, 96)."""
+    """The critics' features of n pictures, (critics, n, 96), and their deviation, (critics, 1, 96)."""
 
     features: Tensor
     spread: Tensor
 
     def apart(self, seen: Tensor, rows: Tensor) -> Tensor:
-        """How far what they see in drawings (critics, rows, 96) is from those pictures, in deviations."""
+        """The difference of drawings' features (critics, rows, 96) from those of the pictures, in deviations."""
         return (seen - self.features[:, rows].to(seen)) / self.spread.to(seen)
 
 
 @dataclass
 class Lessons:
-    """n styles with two pictures each: one of its word, and the other, whose features are shown as the reference."""
+    """n styles with two pictures each: a picture of the word to draw, and another picture, which is the reference."""
 
     examples: dict[str, Examples]
     kinds: Tensor  # (n,) number of each style's texture
@@ -58,7 +58,7 @@ def lessons_of(examples: dict[str, Examples], kinds: Tensor, critics: Critics, o
 
 @torch.no_grad()
 def look(critics: Sequence[Classifier], pictures: Tensor) -> Seen:
-    """What critics see in pictures (n, 3, h, w) in bytes."""
+    """The critics' features of pictures (n, 3, h, w) in bytes."""
     where = next(critics[0].parameters()).device
     seen = [[critic.seen(rows.to(where) / 255).cpu() for rows in pictures.split(256)] for critic in critics]
     features = torch.stack([torch.cat(rows) for rows in seen])
@@ -66,32 +66,32 @@ def look(critics: Sequence[Classifier], pictures: Tensor) -> Seen:
 
 
 def compare(pictures: Tensor, lessons: Lessons, styles: Tensor, words: Tensor, generator: torch.Generator) -> Tensor:
-    """How far drawings (n, 3, h, w) in 0..1 are from what was asked for: a texture, a word, colours and their look."""
-    told_by, kinds = lessons.critics, lessons.kinds[styles].to(pictures.device)
+    """The loss of drawings (n, 3, h, w) in 0..1 for their styles (n,) and words (n,)."""
+    critics, kinds = lessons.critics, lessons.kinds[styles].to(pictures.device)
     textures, figures = (
-        torch.stack([critic.seen(pictures) for critic in critics]) for critics in (told_by.textures, told_by.words)
+        torch.stack([critic.seen(pictures) for critic in group]) for group in (critics.textures, critics.words)
     )
     unlike, odd = lessons.textures.apart(textures, styles), lessons.figures.apart(figures, styles)
     return (
-        TEXTURE * wrong(told_by.textures, textures, kinds)
-        + WORD * wrong(told_by.words, figures, words.to(pictures.device))
+        TEXTURE * wrong(critics.textures, textures, kinds)
+        + WORD * wrong(critics.words, figures, words.to(pictures.device))
         + COLOURS * colours_apart(pictures, lessons.others[styles].to(pictures) / 255, generator)
         + LIKENESS * unlike.square().mean()
         + FIGURE * odd.square().mean()
-        + LEANING * odd.mean(1).square().mean()  # what all drawings have too much of, or too little
+        + LEANING * odd.mean(1).square().mean()  # the mean deviation of all drawings of the batch
     )
 
 
 def wrong(critics: Sequence[Classifier], seen: Tensor, answers: Tensor) -> Tensor:
-    """How little critics expect the answers (n,) of what they see, (critics, n, 96)."""
+    """The critics' mean cross-entropy for the right answers (n,), from features (critics, n, 96)."""
     said = [cross_entropy(critic.head(one), answers) for critic, one in zip(critics, seen, strict=True)]
     return torch.stack(said).mean()
 
 
 def colours_apart(one: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
-    """How far each picture's colours would have to move to become the other's; where they lie does not matter.
+    """The mean sliced Wasserstein distance of the colours of two pictures (n, 3, h, w), whatever their positions.
 
-    The sliced Wasserstein distance (Rabin et al. 2011, "Wasserstein barycenter and its application to texture mixing").
+    Source: Rabin et al. 2011, "Wasserstein barycenter and its application to texture mixing".
     """
     directions = normalize(torch.randn(3, DIRECTIONS, generator=generator).to(one), dim=0)
     moved = [(pictures.flatten(2).transpose(1, 2) @ directions).sort(1).values for pictures in (one, other)]

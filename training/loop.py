@@ -21,13 +21,13 @@ WARM_UP = 100  # steps
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast to learn."""
+    """Steps, batch size, learning rate and seed of a training."""
 
     steps: int
     batch: int
     rate: float
     seed: int
-    average: float = 0.0  # decay of the running mean of the weights; 0: the last weights are kept
+    average: float = 0.0  # decay of the running mean of the weights; 0: no mean, the last weights are the result
 
 
 @dataclass
@@ -46,9 +46,9 @@ def rate_at(step: int, plan: Plan) -> float:
 def train(
     name: str, module: nn.Module, plan: Plan, loss: Callable[[torch.Generator], Tensor], checkpoint: Path | None = None
 ) -> Curve:
-    """Train a module in place; `loss` draws its own batch from the generator that it is given.
+    """Train a module in place; `loss` draws a batch from the generator that it gets.
 
-    With a file for a `checkpoint` the training goes on where that file is, and keeps it up to date.
+    With a `checkpoint` the training continues from this file, if it exists, and updates it.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=plan.rate, weight_decay=0.01, betas=(0.9, 0.99), fused=True)
@@ -77,7 +77,7 @@ def train(
 def train_rounds(
     name: str, rounds: Sequence[R], train_round: Callable[[R, Path | None], Curve], checkpoint: Path | None
 ) -> Curve:
-    """Train round after round, each with a checkpoint of its own; the losses of all as one curve."""
+    """Train the rounds in order, each with a checkpoint of its own; the losses of all rounds in a single curve."""
     curve = Curve(name)
     for number, one in enumerate(rounds, 1):
         file = checkpoint and checkpoint.with_stem(f"{checkpoint.stem} {number}")
@@ -88,7 +88,7 @@ def train_rounds(
 def take_step(
     progress: Progress, parameters: Sequence[nn.Parameter], loss: Callable[[torch.Generator], Tensor]
 ) -> float:
-    """One step of the optimizer; the loss before it."""
+    """Take a step of the optimizer; the loss before the step."""
     value = loss(progress.generator)
     progress.optimizer.zero_grad()
     value.backward()
@@ -104,11 +104,11 @@ def update_mean(mean: Iterable[Tensor], new: Iterable[Tensor], decay: float) -> 
 
 @contextmanager
 def mixed(device: str) -> Iterator[None]:
-    """Matrix products in 16 bits and sums in 32 where the processor multiplies 16 bits itself; else all in 32.
+    """Matrix products in bfloat16 and sums in 32 bits if the processor has bfloat16 products; else all in 32 bits.
 
-    Processors that do not would emulate it: 20 s for a step of all three models, and 1.5 s in 32. On the CPU attention
-    is computed by plain products: with heads of 8 numbers such a step takes 0.72 s of one core so, and 0.88 s with
-    torch's fused attention, whose backward is slow there.
+    Other processors would emulate the products: 20 s for a step of all three models, compared with 1.5 s in 32 bits. On
+    the CPU attention is computed by plain products: with heads of 8 numbers a step takes 0.72 s of a core, and 0.88 s
+    with torch's fused attention, whose backward pass is slow there.
     """
     kind = torch.device(device).type
     plain = sdpa_kernel(SDPBackend.MATH) if kind == "cpu" else nullcontext()
@@ -117,11 +117,11 @@ def mixed(device: str) -> Iterator[None]:
 
 
 def has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself, by the names that torch gives to it (`bf16` on ARM)."""
+    """Whether the processor has bfloat16 products, by torch's names of its capabilities (`bf16` on ARM)."""
     able = torch.cpu.get_capabilities()
     return any(able.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def pick(count: int, batch: int, generator: torch.Generator) -> Tensor:
-    """The rows of one batch."""
+    """The rows of a batch, (batch,), below `count`."""
     return torch.randint(count, (batch,), generator=generator)

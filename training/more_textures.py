@@ -1,6 +1,6 @@
-"""More textures for what draws to learn from, so that following a reference pays more than knowing a few by heart.
+"""More textures for training: with many textures the models have to follow the reference, and cannot memorise them.
 
-Checks and rings, which judge what was learned, are not among them.
+Checks and rings are not among them: they are the held-out textures of the measurements.
 """
 
 import math
@@ -15,13 +15,13 @@ from .tilings import TILINGS
 
 
 def _turned(size: int, rng: np.random.Generator, angles: Sequence[float] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """How far each pixel lies along and across a direction, any or one of some."""
+    """Coordinates of each pixel along and across a random direction, or a random direction of `angles`."""
     angle = rng.choice(angles) if angles else rng.uniform(0, math.pi)
     return along(size, angle), along(size, angle + math.pi / 2)
 
 
 def _cells(size: int, rng: np.random.Generator, count: float, angles: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Where in its cell of a grid each pixel lies, -0.5..0.5 both ways."""
+    """Coordinates of each pixel in its cell of a grid, -0.5..0.5 in both directions."""
     x, y = (one * count + rng.random() for one in _turned(size, rng, angles))
     return x % 1 - 0.5, y % 1 - 0.5
 

@@ -1,4 +1,4 @@
-"""Palettes of three colours, drawn in OKLab, and how far apart colours look."""
+"""Palettes of three colours, drawn in OKLab, in which distances follow the perceived difference of colours."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ TO_LAB = torch.tensor(
     [[0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
      [0.0259040371, 0.7827717662, -0.8086757660]]
 )  # fmt: skip
-FIGURE_APART = 0.28  # a figure is told from its ground and its details at a glance
-GROUND_APART = 0.16  # and a texture from its ground
+FIGURE_APART = 0.28  # least distance of a figure from its ground and its details
+GROUND_APART = 0.16  # least distance of a texture from its ground
 
 
 def to_oklab(colours: Tensor) -> Tensor:
@@ -24,14 +24,14 @@ def to_oklab(colours: Tensor) -> Tensor:
 
 
 def to_srgb(lab: Tensor) -> Tensor:
-    """OKLab, (..., 3), as sRGB, (..., 3); colours that no screen shows land outside 0..1."""
+    """OKLab, (..., 3), as sRGB, (..., 3); colours outside the sRGB gamut are outside 0..1."""
     linear = (lab @ TO_LAB.inverse().T) ** 3 @ TO_CONES.inverse().T
     bright = 1.055 * linear.clamp_min(0) ** (1 / 2.4) - 0.055
     return torch.where(linear <= 0.0031308, linear * 12.92, bright)
 
 
 def draw_palettes(count: int, rng: np.random.Generator) -> Tensor:
-    """Palettes (count, 3, 3) in sRGB: ground, figure, accent, far enough apart to be told from each other."""
+    """Palettes (count, 3, 3) in sRGB: ground, figure, accent, at the distances that make them distinguishable."""
     kept: list[Tensor] = []
     while sum(map(len, kept)) < count:
         lightness = torch.from_numpy(rng.uniform(0.25, 0.95, (4 * count, 3)))

@@ -15,17 +15,17 @@ from .more_textures import MORE_TEXTURES
 from .palettes import draw_palettes
 from .textures import HELD_OUT, TEXTURES
 
-FINER = 2  # drawn larger and averaged, which smooths the edges
+FINER = 2  # pictures are drawn at this multiple of their size and averaged, which smooths the edges
 EVERY_TEXTURE = TEXTURES | MORE_TEXTURES | HELD_OUT
-FEW = 0.45  # share of the styles that have one of the first textures where there are more
+FEW = 0.45  # share of the styles with a texture of TEXTURES, in sets with many textures
 
 
 @dataclass(frozen=True)
 class Styles:
     """n styles: a palette in sRGB (n, 3, 3) of ground, figure and accent, and the name of a texture.
 
-    With a `seed` all pictures of a style have the very same texture, so that looking at one tells all about another's;
-    without, stripes are drawn anew in every picture, in another direction say.
+    With a `seed` all pictures of a style have exactly the same texture, so that a reference contains the texture of the
+    picture. Without a seed each picture has its own random texture of this name, for example in another direction.
     """
 
     palettes: Tensor
@@ -37,7 +37,7 @@ class Styles:
 
 
 def draw_styles(count: int, rng: np.random.Generator, held_out: bool = False) -> Styles:
-    """Styles of a generator's palettes; half of the held-out ones have textures that training never shows."""
+    """Random styles; half of the held-out styles have textures that training does not use."""
     names = list(HELD_OUT) if held_out else []
     drawn = [rng.choice(names if names and rng.random() < 0.5 else list(TEXTURES)) for _ in range(count)]
     return Styles(draw_palettes(count, rng), [str(name) for name in drawn])
@@ -51,7 +51,7 @@ def draw_many_styles(count: int, rng: np.random.Generator, seed: int) -> Styles:
 
 
 def draw_figure(word: str, rng: np.random.Generator) -> np.ndarray:
-    """Figure and details of a content, (2, side, side) in 0..1, in the finer size."""
+    """Figure and details of a content, (2, side, side) in 0..1, at the larger size."""
     side = SIZE * FINER
     masks = [Image.new("L", (side, side)) for _ in range(2)]
     figure, details = (ImageDraw.Draw(mask) for mask in masks)
@@ -60,7 +60,7 @@ def draw_figure(word: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def draw_texture(styles: Styles, index: int, rng: np.random.Generator) -> np.ndarray:
-    """The texture of a style, (side, side) in 0..1, in the finer size."""
+    """The texture of a style, (side, side) in 0..1, at the larger size."""
     own = rng if styles.seed is None else np.random.default_rng((styles.seed, index))
     return EVERY_TEXTURE[styles.textures[index]](SIZE * FINER, own)
 
@@ -77,14 +77,14 @@ def paint(figure: np.ndarray, texture: np.ndarray, palette: Tensor) -> Tensor:
 
 
 def draw_picture(word: str, styles: Styles, index: int, rng: np.random.Generator) -> Tensor:
-    """One picture, (3, SIZE, SIZE) in 0..1."""
+    """A picture, (3, SIZE, SIZE) in 0..1."""
     return paint(draw_figure(word, rng), draw_texture(styles, index, rng), styles.palettes[index])
 
 
 def draw_halves(word: str, styles: Styles, pair: tuple[int, int], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """One content in two styles that meet at a line, and where the first is: (3, SIZE, SIZE), (SIZE, SIZE) of bools.
+    """A content in two styles that meet at a line, (3, SIZE, SIZE), and the first style's mask, (SIZE, SIZE) of bools.
 
-    Without such pictures a model learns that a picture has one palette, and no mask could give it two.
+    Without such pictures a model learns that a picture has a single palette, and no mask could give it two.
     """
     figure = draw_figure(word, rng)
     first, second = (paint(figure, draw_texture(styles, i, rng), styles.palettes[i]) for i in pair)
@@ -96,7 +96,7 @@ def draw_halves(word: str, styles: Styles, pair: tuple[int, int], rng: np.random
 
 
 def draw_set(count: int, seed: int, draw: Callable[[int, np.random.Generator], Tensor]) -> Tensor:
-    """Pictures 0..count, (count, 3, SIZE, SIZE) in bytes; each has a generator of its own, so any can be redrawn."""
+    """Pictures 0 to count - 1, (count, 3, SIZE, SIZE) in bytes; each has a generator of its own and can be redrawn."""
     pictures = torch.empty(count, 3, SIZE, SIZE, dtype=torch.uint8)
     for i in range(count):
         pictures[i] = (draw(i, np.random.default_rng((seed, i))) * 255).round().byte()

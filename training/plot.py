@@ -1,4 +1,4 @@
-"""The loss of every model as one picture."""
+"""Plot the losses of all models."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ POINTS = 120  # of a curve; each is the mean of the steps around it
 
 
 def keep(curve: Curve, file: Path) -> dict[str, list[float]]:
-    """Add a curve, thinned out, to the JSON file of all curves; what the file holds then."""
+    """Add a curve, reduced to about 120 points, to the JSON file of all curves; the content of the file."""
     size = max(1, len(curve.losses) // POINTS)
     parts = [curve.losses[i : i + size] for i in range(0, len(curve.losses) - size + 1, size)]
     curves = json.loads(file.read_text()) if file.exists() else {}

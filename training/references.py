@@ -1,4 +1,4 @@
-"""The pictures to follow that come with the demo: of held-out styles, which no model has seen."""
+"""The reference pictures of the demo, in held-out styles."""
 
 from pathlib import Path
 

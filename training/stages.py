@@ -1,4 +1,4 @@
-"""The models in the order in which they are trained; each stage reads the files of those before it."""
+"""The stages of the training in their order; each stage reads the files of earlier stages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -29,25 +29,25 @@ ADAPTERS = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_
 
 @dataclass
 class Workshop:
-    """Where models go, and the pictures they learn from, which are drawn when first needed."""
+    """The folder of the models, and the pictures for training, which are drawn when they are first needed."""
 
     output: Path
     scale: float = 1.0
     device: str = "cpu"
-    checkpoints: Path | None = None  # where stages that were stopped go on; None: they begin again
+    checkpoints: Path | None = None  # folder from which interrupted stages continue; None: they start again
     many: bool = False  # more styles, with many more textures
 
     def checkpoint(self, stage: str) -> Path | None:
         return self.checkpoints / f"{stage}.pt" if self.checkpoints else None
 
     def forget(self, stage: str) -> None:
-        """A stage whose files are written begins again when it is asked for again."""
+        """Delete the checkpoints of a finished stage, so that its next run starts again."""
         for file in self.checkpoints.glob(f"{stage}*.pt") if self.checkpoints else ():
             file.unlink()
 
     @cached_property
     def with_many_textures(self) -> "Workshop":
-        """The same with many more textures, drawn once for both stages that need them."""
+        """This workshop with many more textures; both stages that need them share its pictures."""
         return replace(self, many=True)
 
     @property
@@ -55,7 +55,7 @@ class Workshop:
         return max(64, round((data.MANY_STYLES if self.many else data.STYLES) * self.scale))
 
     def plan(self, plan: Plan) -> Plan:
-        """That share of the steps, in batches that a small set of pictures can fill."""
+        """The plan scaled by `scale`, with a batch size that fits a small set of pictures."""
         return replace(plan, steps=max(2, round(plan.steps * self.scale)), batch=min(plan.batch, self.styles // 8))
 
     @cached_property
@@ -76,7 +76,7 @@ class Workshop:
 
     @cached_property
     def latents(self) -> Tensor:
-        """Of `pictures`, (n, 8, 12, 12) in half precision."""
+        """The latents of `pictures`, (n, 8, 12, 12) in half precision."""
         model = Autoencoder()
         model.load_state_dict(read(self.output / "vae.safetensors"))
         return in_chunks(self.pictures, lambda rows: model.to(self.device).encode(as_floats(rows.to(self.device))))
@@ -121,7 +121,7 @@ def train_adapter(shop: Workshop, variant: str) -> Curve:
 def train_together(
     shop: Workshop, stage: str = "together", rounds: Sequence[together.Round] = together.ROUNDS
 ) -> Curve:
-    """All that draws, on from where it is: the same files are written again."""
+    """Continue the training of the UNet, the words and both adapters; their files are overwritten."""
     trio = read_trio(shop)
     lessons = {name: examples(shop, name) for name in ADAPTERS}
     planned = [replace(one, plan=shop.plan(one.plan)) for one in rounds]
@@ -144,20 +144,20 @@ def save_trio(shop: Workshop, trio: together.Trio, seed: int) -> None:
 
 
 def train_many(shop: Workshop) -> Curve:
-    """The same on pictures of many more textures."""
+    """As `train_together`, on pictures of many more textures."""
     return train_together(shop.with_many_textures, "many textures", together.MANY_ROUNDS)
 
 
 def train_whole(shop: Workshop) -> Curve:
-    """All that draws, from whole drawings and what critics say of them."""
+    """Train the UNet, the words and both adapters on whole drawings, with the loss of `lessons.compare`."""
     many = shop.with_many_textures
     names = [*TEXTURES, *MORE_TEXTURES]
     kinds = torch.tensor([names.index(name) for name in many.drawn.styles.textures])
     autoencoder = Autoencoder()
     autoencoder.load_state_dict(read(shop.output / "vae.safetensors"))
-    told_by = train_critics(shop, names, autoencoder)
+    trained_critics = train_critics(shop, names, autoencoder)
     shown = {name: examples(many, name) for name in ADAPTERS}
-    lessons = lessons_of(shown, kinds, told_by, many.drawn.pictures, many.drawn.others)
+    lessons = lessons_of(shown, kinds, trained_critics, many.drawn.pictures, many.drawn.others)
     trio, plan = read_trio(shop), shop.plan(whole.PLAN)
     curve = whole.train_whole(trio, lessons, autoencoder, plan, shop.device, shop.checkpoint("whole drawings"))
     save_trio(many, trio, whole.PLAN.seed)
@@ -165,7 +165,7 @@ def train_whole(shop: Workshop) -> Curve:
 
 
 def train_critics(shop: Workshop, names: Sequence[str], autoencoder: Autoencoder) -> Critics:
-    """Critics of textures and of words, of which only this stage has need."""
+    """Critics of textures and of words, which only `train_whole` needs."""
 
     def train_critic(seed: int, pictures: Tensor, answers: Tensor, kinds: int) -> judges.Classifier:
         rounds = [replace(one, plan=shop.plan(one.plan)) for one in critics.rounds(seed)]
@@ -187,7 +187,7 @@ def read_adapter(file: Path, variant: str, denoiser: unet.Denoiser) -> Any:
 
 
 def examples(shop: Workshop, variant: str) -> adapter.Examples:
-    """Latents and words to draw, and the features of each style's other picture to follow."""
+    """Latents and words of the pictures to draw, and the features of each style's other picture, the reference."""
     encoder = vision.new_encoder()
     encoder.load_state_dict(read(shop.output / "vision.safetensors"), strict=False)
     encoder.to(shop.device).eval()

@@ -1,6 +1,6 @@
-"""Words in the vision encoder's space: the mean of what it sees in pictures of a word, less what all have in common.
+"""Embeds of words: the mean embeds of pictures of a word, minus the mean of all words.
 
-Nothing is trained here. A class's mean embeds are its prototype (Snell et al. 2017, arXiv:1703.05175).
+This needs no training. A class's mean embeds are its prototype (Snell et al. 2017, arXiv:1703.05175).
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ EACH, SEED = 200, 11  # pictures of every word
 
 
 def seen(encoder: Any, each: int, seed: int, held_out: bool = False) -> Tensor:
-    """Embeds (words, each, d), one style per picture."""
+    """Embeds of pictures (words, each, d), each picture in a style of its own."""
     rng = np.random.default_rng(seed)
     styles = draw_styles(len(WORDS) * each, rng, held_out)
     rows = [(word, number * each + i) for number, word in enumerate(WORDS) for i in range(each)]
@@ -33,13 +33,13 @@ def seen(encoder: Any, each: int, seed: int, held_out: bool = False) -> Tensor:
 
 
 def word_vectors(embeds: Tensor) -> Tensor:
-    """One vector of length 1 per word, (words, d), of embeds (words, n, d)."""
+    """A vector of length 1 for each word, (words, d), from embeds (words, n, d)."""
     means = normalize(embeds, dim=-1).mean(1)
     return normalize(means - means.mean(0), dim=-1)
 
 
 def load_encoder(folder: Path) -> Any:
-    """The trained vision encoder, as the library that trained it reads it."""
+    """The trained vision encoder, as a module of transformers."""
     encoder = new_encoder().eval()
     encoder.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / "vision.safetensors").items()})
     return encoder

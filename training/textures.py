@@ -1,4 +1,4 @@
-"""What covers a picture's ground: each texture says how much of the accent colour lies at each pixel, 0..1."""
+"""Textures of a picture's ground: the share of the accent colour at each pixel, 0..1."""
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,13 @@ Texture = Callable[[int, np.random.Generator], np.ndarray]  # (size, generator) 
 
 
 def along(size: int, angle: float) -> np.ndarray:
-    """How far each pixel lies in a direction, in sides of the picture."""
+    """The coordinate of each pixel along a direction, in sides of the picture."""
     y, x = np.mgrid[:size, :size] / size
     return x * math.cos(angle) + y * math.sin(angle)
 
 
 def around(size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel lies from a middle, in sides of the picture."""
+    """The coordinates of each pixel from a random centre, in sides of the picture."""
     y, x = np.mgrid[:size, :size] / size - rng.uniform(0.2, 0.8, (2, 1, 1))
     return x, y
 
@@ -32,7 +32,7 @@ def shapes(size: int, draw: Callable[[ImageDraw.ImageDraw], None]) -> np.ndarray
 
 
 def shifted_rows(size: int, rng: np.random.Generator, count: float, flat: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel lies in cells of which every second row is moved by a half, 0..1 both ways."""
+    """Coordinates of each pixel in its cell, 0..1; every second row of cells is moved by half a cell."""
     y = along(size, math.pi / 2) * count * flat + rng.random()
     x = along(size, 0) * count + rng.random() + 0.5 * (np.floor(y) % 2)
     return x % 1, y % 1
@@ -107,4 +107,4 @@ TEXTURES: dict[str, Texture] = {
     "stripes": stripes, "dots": dots, "waves": waves, "strokes": strokes,
     "gradient": gradient, "lattice": lattice, "confetti": confetti, "bricks": bricks,
 }  # fmt: skip
-HELD_OUT: dict[str, Texture] = {"checks": checks, "rings": rings}  # no model ever sees these in training
+HELD_OUT: dict[str, Texture] = {"checks": checks, "rings": rings}  # not used for training

@@ -1,4 +1,4 @@
-"""Still more textures, whose cells differ from each other, for what draws to learn from."""
+"""Textures whose cells differ from each other, for training."""
 
 import math
 
@@ -8,7 +8,7 @@ from .textures import Texture, along, shifted_rows
 
 
 def _grid(size: int, rng: np.random.Generator, count: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where in its square cell each pixel lies, 0..1 both ways, and a number of the cell's own, 0..1."""
+    """Coordinates of each pixel in its square cell, 0..1, and a random number of the cell, 0..1."""
     x, y = (along(size, angle) * count + rng.random() for angle in (0, math.pi / 2))
     drawn = rng.random((16, 16))
     return x % 1, y % 1, drawn[np.floor(y).astype(int), np.floor(x).astype(int)]
@@ -21,7 +21,7 @@ def tiles(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def maze(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A diagonal in every cell, one way or the other."""
+    """A diagonal in every cell, in a random direction."""
     x, y, own = _grid(size, rng, rng.uniform(5, 7))
     apart = np.where(own < 0.5, np.abs(x - y), np.abs(x + y - 1))
     return (np.minimum(apart, 0.5) < 0.22).astype(np.float32)
@@ -36,7 +36,7 @@ def truchet(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def dashes(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Broken lines, each broken elsewhere."""
+    """Dashed lines, each with its own offset."""
     turn = rng.choice([0, math.pi / 4, math.pi / 2, 3 * math.pi / 4])
     y = along(size, turn + math.pi / 2) * rng.uniform(6, 8) + rng.random()
     moved = rng.random(64)[np.floor(y).astype(int) % 64]
@@ -45,7 +45,7 @@ def dashes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shells(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A filled quarter of a circle in every cell, around any of its corners."""
+    """A filled quarter of a circle in every cell, around a random corner."""
     x, y, own = _grid(size, rng, rng.uniform(4.5, 6))
     x, y = np.where(own % 0.5 < 0.25, x, 1 - x), np.where(own < 0.5, y, 1 - y)
     return (np.hypot(x, y) < 0.78).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Let the UNet and both adapters learn on together, each from where its own stage left it.
+"""Continue the training of the UNet and both adapters together.
 
-In the stages before, the UNet learned alone and the adapters on a frozen UNet, as in IP-Adapter. Such a UNet believes
-that a picture has one palette, and an adapter cannot tell it otherwise everywhere. Here it sees what adapters do.
-On the CPU it takes about three hours of one core, and the round on many textures half a day more.
+In earlier stages the UNet was trained alone, and the adapters on a frozen UNet, as in IP-Adapter. Such a UNet expects a
+single palette in a picture, and adapters cannot overcome this in every layer. Here the UNet is trained with them.
+On the CPU this takes about three hours of a core, and the round on many textures half a day more.
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ ROUNDS = (
 MANY_ROUNDS = (
     Round(Plan(steps=3529, batch=512, rate=1.2e-3, seed=12, average=0.999), noisy=False),  # on many textures
 )
-PLAIN = 0.3  # share of pictures without any adapter, as the UNet is when no adapter is applied
-SPLIT = 0.5  # of these and of the others, in two styles
+PLAIN = 0.3  # share of pictures without an adapter, so that the UNet also works alone
+SPLIT = 0.5  # share of pictures in two styles, with and without an adapter
 
 
 class Trio(nn.Module):
-    """The three models that learn."""
+    """The three models that are trained."""
 
     def __init__(self, denoiser: Denoiser, standard: AdapterNetwork, plus: AdapterNetwork) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ def train_together(
     checkpoint: Path | None = None,
     name: str = "together",
 ) -> Curve:
-    """Train three models in place, round after round."""
+    """Train the three models in place, in rounds."""
     return train_rounds(
         name, rounds, lambda one, file: train_round(trio, examples, one, device, file, name), checkpoint
     )
@@ -70,13 +70,13 @@ def train_round(
     checkpoint: Path | None = None,
     name: str = "together",
 ) -> Curve:
-    """One round, of removing noise."""
+    """Train a round of noise removal, in place."""
     trio.to(device).requires_grad_(True).train()
     return train(name, trio, one.plan, Denoising(trio, examples, one.plan.batch, device, one.noisy), checkpoint)
 
 
 class Denoising:
-    """The loss of removing noise; every batch has pictures without an adapter, and pictures with one of the two."""
+    """The loss of noise removal; a part of every batch is without an adapter, the other part with a random adapter."""
 
     def __init__(self, trio: Trio, examples: dict[str, Examples], batch: int, device: str, noisy: bool = False) -> None:
         self.denoiser, self.examples, self.device, self.noisy = trio.denoiser, examples, device, noisy

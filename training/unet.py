@@ -13,11 +13,11 @@ from demo_models.words import WordEmbedding, pad
 from .loop import Curve, Plan, mixed, pick, train
 
 PLAN = Plan(steps=6000, batch=64, rate=1.5e-3, seed=3, average=0.998)
-NO_WORDS = 0.1  # share of pictures shown without words, for classifier-free guidance (arXiv:2207.12598)
+NO_WORDS = 0.1  # share of pictures whose word is dropped, for classifier-free guidance (arXiv:2207.12598)
 
 
 class Denoiser(nn.Module):
-    """ComfyUI's UNet with the words' vectors beside it."""
+    """ComfyUI's UNet and the words' vectors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,14 +28,14 @@ class Denoiser(nn.Module):
 
 
 def new_unet() -> Any:
-    """A UNet of ComfyUI's own class with fresh weights; each block begins as an identity."""
+    """A UNet of ComfyUI's own class with new weights; each untrained block is an identity."""
     from comfy import ops
     from comfy.ldm.modules.attention import SpatialTransformer
     from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 
     unet: Any = UNetModel(**UNET, dtype=torch.float32, operations=ops.disable_weight_init)
     for module in unet.modules():
-        for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):  # ComfyUI's own never fill their weights
+        for kind in (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm):  # ComfyUI's classes do not initialise weights
             if isinstance(module, kind):
                 kind.reset_parameters(module)  # type: ignore[arg-type]
     for module in unet.modules():
@@ -57,7 +57,7 @@ class Noise:
     """The noise schedule: at step t a picture is signal[t] * latents + noise[t] * noise."""
 
     def __init__(self) -> None:
-        from comfy.ldm.modules.diffusionmodules.util import make_beta_schedule  # by which ComfyUI samples
+        from comfy.ldm.modules.diffusionmodules.util import make_beta_schedule  # the function that ComfyUI samples with
 
         start, end = NOISE["linear_start"], NOISE["linear_end"]
         betas = make_beta_schedule(NOISE["beta_schedule"], NOISE["timesteps"], start, end)
@@ -65,7 +65,7 @@ class Noise:
         self.signal, self.noise = kept.sqrt().float(), (1 - kept).sqrt().float()
 
     def add(self, latents: Tensor, generator: torch.Generator, noisy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-        """Noised latents, the v to predict, and the steps (n,); `noisy` draws steps of much noise more often."""
+        """Noised latents, the v to predict, and the steps (n,); `noisy` draws steps with much noise more often."""
         if noisy:
             share = torch.rand(len(latents), generator=generator).sqrt()
             steps = (len(self.signal) * share).long().clamp_max(len(self.signal) - 1)
@@ -77,7 +77,7 @@ class Noise:
 
 
 def word_numbers(words: Tensor, dropped: Tensor) -> Tensor:
-    """Padded word numbers (n, 4) of one word each, of none where dropped."""
+    """Padded word numbers (n, 4) of words (n,); those of an empty prompt for dropped words."""
     none = pad([])
     rows = torch.stack([pad([int(word)]) for word in words])
     return torch.where(dropped[:, None], none, rows)
@@ -86,7 +86,7 @@ def word_numbers(words: Tensor, dropped: Tensor) -> Tensor:
 def train_unet(
     latents: Tensor, words: Tensor, plan: Plan = PLAN, device: str = "cpu", checkpoint: Path | None = None
 ) -> tuple[Denoiser, Curve]:
-    """A denoiser of latents (n, 8, h, w), told each picture's word (n,)."""
+    """A denoiser trained on latents (n, 8, h, w) with the word of each picture, (n,)."""
     torch.manual_seed(plan.seed)
     model, noise = Denoiser().to(device), Noise()
 

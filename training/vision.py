@@ -21,7 +21,7 @@ DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])  # of CLIP (arXiv
 
 
 class Questions(nn.Module):
-    """What the pooled embeds have to answer: three colours in OKLab, the texture, the content."""
+    """A vision encoder with heads on its pooled embeds: three colours in OKLab, the texture, the content."""
 
     def __init__(self, vision: nn.Module) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class Questions(nn.Module):
 
 
 def normalise(pictures: Tensor) -> Tensor:
-    """Pictures (n, 3, h, w) in 0..1 as the encoder takes them."""
+    """Pictures (n, 3, h, w) in 0..1, normalised as the encoder requires."""
     return (pictures - MEAN.to(pictures)[:, None, None]) / DEVIATION.to(pictures)[:, None, None]
 
 
 def new_encoder() -> Any:
-    """The encoder of the library whose parameter names ComfyUI's loader reads; ComfyUI's own cannot be trained."""
+    """An encoder of transformers, since ComfyUI's own class cannot be trained; ComfyUI's loader reads its names."""
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     config = {key: value for key, value in VISION.items() if key != "model_type"}

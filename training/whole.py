@@ -1,9 +1,9 @@
-"""Let the models learn from whole drawings: from noise in a few steps, through all of which the gradient flows.
+"""Train the models on whole drawings: from noise in a few steps, with the gradient through all steps.
 
-Removing noise teaches little about textures. Where a texture is decided nothing of the picture can be seen yet, and
-where it can be seen no reference is needed. So the models draw, critics say which texture came out, and every step is
-told (DRaFT: Clark et al. 2023, arXiv:2309.17400). What a mask does is taught in the same way: inside of it a drawing is
-what it would be without the mask, outside what it would be without the reference.
+Removing noise teaches little about textures: at the steps where a texture is decided, noise hides the picture, and at
+later steps the picture itself contains the texture. So the models draw, critics classify the texture of the drawing,
+and the gradient reaches every step (DRaFT: Clark et al. 2023, arXiv:2309.17400). Masks are trained in the same way:
+inside of a mask the drawing should equal a drawing without the mask, outside a drawing without the reference.
 """
 
 import copy
@@ -24,18 +24,18 @@ from .loop import Curve, Plan, mixed, pick, train, update_mean
 from .together import Denoising, Trio
 from .unet import Denoiser, Noise, word_numbers
 
-PLAN = Plan(steps=2200, batch=192, rate=1e-3, seed=13, average=0.995)  # most of an hour of an H200, a day of a CPU
+PLAN = Plan(steps=2200, batch=192, rate=1e-3, seed=13, average=0.995)  # almost an hour of an H200, a day of a CPU
 STEPS = 6
 LEAST = 0.7  # weight of a reference
 FOLLOWING, MASKED = 0.5, 0.25  # drawings of a step, as shares of the plan's batch
-DENOISING, MASK = 1.0, 0.7  # what the parts of the loss weigh, beside those that compare drawings (lessons.py)
-# How far the weights go towards what was learned. All the way, textures follow more often, and masks and palettes less
-# well; a mean of the weights before and after keeps more of both (Wortsman et al. 2022, arXiv:2109.01903).
+DENOISING, MASK = 1.0, 0.7  # weights of parts of the loss; the weights of `compare` are in lessons.py
+# Share of the change of weights in the result. With the full change, textures are followed more often, but masks and
+# palettes are less exact; a mean of the weights before and after is better (Wortsman et al. 2022, arXiv:2109.01903).
 SHARE = 0.35
 
 
 class Drawing:
-    """Draws with one adapter, in a few steps of DDIM (Song et al. 2021, arXiv:2010.02502) without guidance."""
+    """Draws with an adapter, in a few steps of DDIM (Song et al. 2021, arXiv:2010.02502) without guidance."""
 
     def __init__(self, denoiser: Denoiser, adapter: AdapterNetwork, device: str) -> None:
         self.denoiser, self.device, noise = denoiser, device, Noise()
@@ -43,7 +43,7 @@ class Drawing:
         self.signal, self.noise = noise.signal.to(device), noise.noise.to(device)
 
     def __call__(self, latents: Tensor, words: Tensor, steps: Tensor, references: list[Reference]) -> Tensor:
-        """Pure noise (n, 8, h, w) and words (n,) to latents; `steps` falls from the schedule's last."""
+        """Latents drawn from noise (n, 8, h, w) and words (n,); `steps` falls from the schedule's last step."""
         numbers = word_numbers(words, torch.zeros(len(words), dtype=torch.bool)).to(self.device)
         for now, then in zip(steps, [*steps[1:], None], strict=True):
             predicted = self._predict(latents, numbers, now, references)
@@ -68,7 +68,7 @@ def train_whole(
     device: str = "cpu",
     checkpoint: Path | None = None,
 ) -> Curve:
-    """All that draws, in place; beside drawings with the plus adapter it goes on to remove noise with both."""
+    """Train the three models in place, on drawings with the plus adapter and on noise removal with both adapters."""
     trio.to(device).requires_grad_(True).train()
     before = copy.deepcopy(trio)
     for frozen in (autoencoder, *lessons.critics.textures, *lessons.critics.words):
@@ -103,7 +103,9 @@ def train_whole(
 
 @dataclass
 class Batch:
-    """Drawings to make: first those of masked references, then those of whole ones, of which the first are the same."""
+    """Drawings to make: first with masked references, then with whole references; the first drawings of both parts have
+    the same noise, word and style.
+    """
 
     noise: Tensor
     words: Tensor
@@ -115,14 +117,14 @@ class Batch:
 
 
 def draw_batch(lessons: Lessons, following: int, masked: int, generator: torch.Generator) -> Batch:
-    """Noise, words, steps and styles of one batch; the first `masked` of the whole ones are the masked ones' twins."""
+    """A batch of `masked` drawings with masked references and `following` drawings with whole references."""
     examples = lessons.examples["plus"]
     parts = pick(len(examples.split["words"]), masked, generator)
     where = examples.split["where"][parts].float()
     styles = pick(len(examples.whole["words"]), following, generator)
     styles[:masked] = examples.split["pairs"][parts, 0]
     noise = torch.randn(following, *examples.whole["latents"].shape[1:], generator=generator)
-    words = examples.whole["words"][styles]  # of which there is a picture in this style
+    words = examples.whole["words"][styles]  # the word of the picture in this style
     weights = LEAST + (1 - LEAST) * torch.rand(following, 1, 1, generator=generator)
     whole = weights.expand(-1, *where.shape[1:])
     twice = torch.cat((torch.arange(masked), torch.arange(following)))
@@ -138,7 +140,7 @@ def draw_batch(lessons: Lessons, following: int, masked: int, generator: torch.G
 
 
 def draw_steps(generator: torch.Generator) -> Tensor:
-    """STEPS steps of the schedule from its last on, the others not always the same."""
+    """STEPS falling steps of the schedule: the last step of the schedule, then random steps."""
     last = len(Noise().signal) - 1
     moved = torch.arange(STEPS) + 0.6 * (torch.rand(STEPS, generator=generator) - 0.5)
     moved[0] = 0

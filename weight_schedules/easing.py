@@ -1,16 +1,18 @@
-"""Curves over a position between 0 and 1, shared by the layer axis and the step axis."""
+"""Curves over a position from 0 to 1, shared by the layer axis and the step axis."""
 
 import math
 from collections.abc import Callable
 
-Curve = Callable[[float], float]
+Curve = Callable[[float], float]  # position, 0 to 1 -> share, 0 to 1
 
 
 def rise(position: float) -> float:
+    """0 to 1 along a straight line."""
     return position
 
 
 def fall(position: float) -> float:
+    """1 to 0 along a straight line."""
     return 1.0 - position
 
 
@@ -30,4 +32,5 @@ def cosine_rise(position: float) -> float:
 
 
 def cosine_fall(position: float) -> float:
+    """1 to 0 along half a cosine."""
     return 1.0 - cosine_rise(position)

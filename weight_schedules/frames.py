@@ -1,6 +1,7 @@
-"""One weight per frame, and which reference each frame sees, for animations.
+"""Weights and reference images for the frames of an animation.
 
-A strategy is what the user typed; a timeline is what follows from it for a number of reference images.
+A strategy holds the widgets of a weights node. A timeline is its result for a number of reference images: for every
+frame a weight and the images that the frame follows.
 """
 
 import json
@@ -10,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-# The way from the first weight to the last, 0 to 1. The names are those of saved workflows, where "ease_in" is the
-# one that starts fast.
+# Position in the transition, 0 to 1 -> share of the way from the first weight to the last. The names are those of saved
+# workflows, in which "ease_in" starts fast.
 TRANSITIONS: dict[str, Callable[[float], float]] = {
     "linear": lambda p: p,
     "ease_in_out": lambda p: (1 - math.cos(math.pi * p)) / 2,
@@ -24,7 +25,7 @@ TIMINGS = (CUSTOM, *TRANSITIONS, RANDOM)
 
 @dataclass(frozen=True)
 class Strategy:
-    """The widgets of a weights node; `random_seed` only matters to random timing."""
+    """The widgets of a weights node; only random timing reads `random_seed`."""
 
     weights: str = "1.0, 0.0"
     timing: str = "linear"
@@ -38,28 +39,28 @@ class Strategy:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Strategy":
-        """The strategy in what a WEIGHTS_STRATEGY socket carries; keys that are not ours are left out.
+        """The strategy in the mapping of a WEIGHTS_STRATEGY socket; keys that are no field are ignored.
 
-        ValueError where one of ours holds another kind of value, or frames below 0 or without an end.
+        ValueError if a field has a value of another type, or a whole number below 0 or above 2³¹.
         """
-        found = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        for name, value in found.items():
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for name, value in known.items():
             kind = type(getattr(cls, name))
             if not isinstance(value, kind) or (kind is int and not 0 <= value <= 2**31):
                 raise ValueError(f"{name} of these weights cannot be {value!s:.80}. Make them with IPAdapter Weights.")
-        return cls(**found)
+        return cls(**known)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Weights by frame, and for each frame the number of the image that is shown and of the one faded to."""
+    """A weight for each frame and, in a fade, two images by number: the frame goes from `first` to `second`."""
 
     weights: tuple[float, ...]
     first: tuple[int, ...] | None = None
     second: tuple[int, ...] | None = None
 
     def extended(self, before: int, after: int) -> "Timeline":
-        """The timeline with its first and last frame repeated so often in front and behind."""
+        """The timeline with `before` copies of its first frame in front and `after` copies of its last frame behind."""
 
         def extend(values: tuple[Any, ...]) -> tuple[Any, ...]:
             return values[:1] * before + values + values[-1:] * after
@@ -72,7 +73,7 @@ def parse_weights(text: str) -> list[float]:
     """The numbers of a text, separated by commas or line breaks.
 
     Raises:
-        ValueError: naming what is not a number.
+        ValueError: an entry is not a finite number; the message quotes it.
     """
     numbers = []
     for word in filter(None, (part.strip() for part in text.replace("\n", ",").split(","))):
@@ -87,10 +88,11 @@ def parse_weights(text: str) -> list[float]:
 
 
 def frame_weights(strategy: Strategy) -> list[float]:
-    """The weight of each frame, before any image is known: at least one, and `frames` of them unless they are typed.
+    """The weight of each frame for a single image, (frames,): the typed weights if the timing is "custom", else a
+    transition from the first typed weight to the last over `frames` frames, at least 2.
 
     Raises:
-        ValueError: a word that is no number, an unknown timing, or a transition that starts after it ends.
+        ValueError: an entry that is no number, an unknown timing, or a transition that starts after its end.
     """
     typed = parse_weights(strategy.weights)
     if strategy.timing == CUSTOM:
@@ -107,7 +109,7 @@ def frame_weights(strategy: Strategy) -> list[float]:
 
 
 def transition(strategy: Strategy, first: float, last: float, duration: int) -> list[float]:
-    """So many weights on the way from first to last; one alone is the last."""
+    """`duration` weights from `first` to `last`, both included; a single weight is `last`."""
     if strategy.timing == RANDOM:
         draw = random.Random(strategy.random_seed)
         return [draw.uniform(first, last) for _ in range(duration)]
@@ -119,23 +121,27 @@ def transition(strategy: Strategy, first: float, last: float, duration: int) -> 
 
 
 def repeat_each(images: Iterable[int], times: int) -> tuple[int, ...]:
+    """Every image number `times` times in a row, (images * times,)."""
     return tuple(image for image in images for _ in range(times))
 
 
 def full_batch(weights: list[float], images: int) -> Timeline:
-    """Every image through all weights, one after the other."""
+    """Each image for as many frames as there are weights, (images * weights,)."""
     return Timeline(tuple(weights) * images, repeat_each(range(images), len(weights)))
 
 
 def shift_batches(weights: list[float], images: int) -> Timeline:
-    """From each image to the next one."""
+    """A fade from each image to the next, ((images - 1) * weights,)."""
     frames = len(weights)
     first, second = repeat_each(range(images - 1), frames), repeat_each(range(1, images), frames)
     return Timeline(tuple(weights) * (images - 1), first, second)
 
 
 def alternate_batches(weights: list[float], images: int) -> Timeline:
-    """The even images fade into the odd ones and back, so that each image takes over while it is not seen."""
+    """Fades between an even image and an odd image, forwards and backwards in turn, ((images - 1) * weights,).
+
+    `first` is always the even image and `second` the odd image. Each changes while the other has the full weight.
+    """
     low, high = min(weights), max(weights)
     back = [high - (weight - low) for weight in weights]
     legs = [weights, back] * images  # one leg per step from an image to the next
@@ -158,10 +164,10 @@ METHODS: dict[str, Callable[[list[float], int], Timeline]] = {
 
 
 def timeline(strategy: Strategy, images: int = 0) -> tuple[Timeline, Strategy]:
-    """What a strategy makes of so many reference images, and the strategy with the frame count it really used.
+    """The timeline of a strategy for a number of reference images, and the strategy with the number of frames used.
 
     Raises:
-        ValueError: from `frame_weights`, an unknown method, or a method that fades between images with only one.
+        ValueError: from `frame_weights`; an unknown method; or a fade between images with a single image.
     """
     weights = frame_weights(strategy)
     used = replace(strategy, frames=len(weights))
@@ -170,15 +176,18 @@ def timeline(strategy: Strategy, images: int = 0) -> tuple[Timeline, Strategy]:
     if strategy.method not in METHODS:
         raise ValueError(f"Method {strategy.method!r:.80} is not known; choose one of: {', '.join(METHODS)}")
     if images == 1 and strategy.method != "full batch":
-        raise ValueError(f"'{strategy.method}' fades from image to image and needs at least two; the batch holds one.")
-    made = METHODS[strategy.method](weights, images)
-    return made.extended(strategy.add_starting_frames, strategy.add_ending_frames), used
+        raise ValueError(
+            f"'{strategy.method}' fades from image to image and needs at least two images; the batch holds 1."
+        )
+    frames = METHODS[strategy.method](weights, images)
+    return frames.extended(strategy.add_starting_frames, strategy.add_ending_frames), used
 
 
 def prompt_schedule(strategy: Strategy, images: int, text: str) -> str:
     """One prompt per image as lines of `"frame": "prompt",`, the form that prompt schedulers read.
 
-    The last line of the text serves all images that are left; without lines or images the schedule is empty.
+    Each line of the text is a prompt. The last line serves all further images. Without lines or images the schedule is
+    empty.
     """
     prompts = [line for line in text.splitlines() if line.strip()][:images]
     if not prompts or not images:

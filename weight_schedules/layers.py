@@ -1,8 +1,8 @@
 """One weight per layer for each named weight type.
 
-A layer is a spatial transformer, numbered in the order in which the UNet runs them: input, middle, output blocks. In a
-diffusion transformer every block is a layer, and there are no input, middle and output blocks.
-Which layers carry style and which composition: InstantStyle, arXiv:2404.02733, and B-LoRA, arXiv:2403.14572.
+A layer of a UNet is a spatial transformer; layers are numbered in the order in which they run: input, middle, output
+blocks. In a diffusion transformer every block is a layer, and there are no input, middle and output blocks.
+The layers that carry style and composition are from InstantStyle, arXiv:2404.02733, and B-LoRA, arXiv:2403.14572.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +21,8 @@ TRACE = 0.1  # share that layers without a role keep in "composition precise"
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers a weight type works with: the weight, that of composition layers, and the weight it pushes away
-    with.
+    """The numbers of a weight type: the weight, the weight of composition layers, and the weight of layers that push
+    away.
     """
 
     weight: float
@@ -32,8 +32,8 @@ class Numbers:
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """One weight per layer, (layers,); on `swapped` layers only the negative branch sees the reference, which pushes
-    the result away from it.
+    """One weight per layer, (layers,). In `swapped` layers only the negative branch gets the reference, which pushes
+    the result away from the reference.
     """
 
     weights: tuple[float, ...]
@@ -41,7 +41,10 @@ class LayerWeights:
 
 
 def roles_of(blocks: Blocks, wanted_for: str) -> Roles:
-    """What the layers of a model carry, or a ValueError saying why `wanted_for` needs to know."""
+    """The layers of a model that carry style and composition.
+
+    ValueError if they are unknown; `wanted_for` is the setting that needs them, for the message.
+    """
     roles = roles_of_blocks(blocks)
     if roles is None and structure_of_blocks(blocks) is not UNET:
         raise ValueError(_unknown_in_transformers(wanted_for, "which layers carry style and composition", blocks))
@@ -63,20 +66,17 @@ def _unknown_in_transformers(wanted_for: str, unknown: str, blocks: Blocks) -> s
     )
 
 
-def _nothing(blocks: Blocks) -> frozenset[int]:
-    return frozenset()
-
-
 @dataclass(frozen=True)
 class LayerRule:
-    """What a weight type does: one weight per layer, and the layers that push away."""
+    """The functions of a weight type: the weight of each layer, (layers,), and the layers that push away."""
 
     weigh: Callable[[Numbers, Blocks], tuple[float, ...]]
-    pushed: Callable[[Blocks], frozenset[int]] = _nothing
+    pushed: Callable[[Blocks], frozenset[int]] = lambda blocks: frozenset()
 
 
 def _eased(curve: easing.Curve) -> LayerRule:
-    # Divided by the number of layers, not by the last layer's number: the reference never quite reaches the end.
+    # Divided by the number of layers, not by the last layer's number, so the last layer does not reach the curve's end:
+    # the formula of existing workflows.
     def weigh(numbers: Numbers, blocks: Blocks) -> tuple[float, ...]:
         shares = (FLOOR + (1 - FLOOR) * curve(layer / len(blocks)) for layer in range(len(blocks)))
         return tuple(numbers.weight * share for share in shares)
@@ -140,13 +140,6 @@ def _composition_precise(numbers: Numbers, roles: Roles, layer: int) -> float:
     return numbers.boost if layer in roles.style else TRACE * numbers.boost
 
 
-def _composes(roles: Roles, layer: int) -> bool:
-    return layer in roles.composition
-
-
-def _does_not_compose(roles: Roles, layer: int) -> bool:
-    return layer not in roles.composition
-
 
 RULES: dict[str, LayerRule] = {
     "linear": LayerRule(lambda numbers, blocks: (numbers.weight,) * len(blocks)),
@@ -162,11 +155,15 @@ RULES: dict[str, LayerRule] = {
     "composition": _by_role("composition", _composition),
     "strong style transfer": _by_role("strong style transfer", _strong_style),
     "style and composition": _by_role("style and composition", _style_and_composition),
-    "style transfer precise": _by_role("style transfer precise", _style_precise, pushed=_composes),
-    "composition precise": _by_role("composition precise", _composition_precise, pushed=_does_not_compose),
+    "style transfer precise": _by_role(
+        "style transfer precise", _style_precise, pushed=lambda roles, layer: layer in roles.composition
+    ),
+    "composition precise": _by_role(
+        "composition precise", _composition_precise, pushed=lambda roles, layer: layer not in roles.composition
+    ),
     "strong style and composition": _by_role("strong style and composition", _strong_style_and_composition),
 }
-INTERNAL_TYPES = ("strong style and composition",)  # reached by a switch of the Style & Composition node, never listed
+INTERNAL_TYPES = ("strong style and composition",)  # chosen by a switch of the Style & Composition node, in no list
 WEIGHT_TYPES: list[str] = [name for name in RULES if name not in INTERNAL_TYPES]
 
 
@@ -180,9 +177,9 @@ def weigh_layers(
 ) -> LayerWeights:
     """One weight per layer for a named weight type, and the layers that push away.
 
-    `composition_weight` is that of the composition layers in the two "style and composition" types, `boost` that of the
-    layers a precise type pushes away; None takes `weight`. ValueError for an unknown type, and for a type by role on a
-    model whose roles are not known.
+    `composition_weight` is the weight of composition layers in the two "style and composition" types. `boost` is the
+    weight of the layers that a precise type pushes away. Either is `weight` if None. ValueError for an unknown type,
+    and for a type that needs the roles of layers on a model whose roles are unknown.
     """
     rule = rule_of(weight_type)
     composition = weight if composition_weight is None else composition_weight
@@ -191,7 +188,7 @@ def weigh_layers(
 
 
 def rule_of(weight_type: str) -> LayerRule:
-    """The rule of a named weight type; ValueError lists those there are."""
+    """The rule of a named weight type; ValueError lists the known types."""
     if weight_type not in RULES:
         raise ValueError(f"Unknown weight type {weight_type!r:.80}. Known: {', '.join(RULES)}.")
     return RULES[weight_type]

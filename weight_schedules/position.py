@@ -1,14 +1,17 @@
-"""Where sampling stands: the percent that start_at and end_at use, from sigma, for every sampler and scheduler."""
+"""Where sampling stands: the sampling percent of a sigma, for every sampler and scheduler.
+
+`start_at`, `end_at` and weight schedules are in percent; the sampler hands a model call its sigma.
+"""
 
 import math
 from bisect import bisect_left
 from collections.abc import Callable
 from functools import cached_property
 
-_STEPS = 1000  # table resolution: as fine as the 1,000 training steps of a discrete model
-_EDGE = (
-    1e-7  # percent_to_sigma returns sentinels at exactly 0 and 1; just inside stand the real largest and smallest sigma
-)
+_STEPS = 1000  # intervals of the table: as fine as the 1,000 training steps of a discrete model
+# percent_to_sigma returns sentinels at exactly 0 and 1 (infinity and 0). This far inside, it returns the model's own
+# largest and smallest sigma.
+_EDGE = 1e-7
 
 
 class SamplingPosition:
@@ -33,14 +36,18 @@ class SamplingPosition:
         return self.sigma(end_at) <= sigma <= self.sigma(start_at)
 
     def percent(self, sigma: float) -> float:
-        """The percent at a sigma, 0..1: the inverse of the host's function, interpolated on the logarithm of sigma."""
+        """The percent at a sigma, 0 to 1: the inverse of the host's function.
+
+        It comes from a table of the function, interpolated in log(sigma): samplers step at sigmas between those of the
+        table, and a curve of weights that only knew the table's percents would be off by up to a thousandth.
+        """
         percents, negative_logs = self._table
         target = -_log(sigma)
         right = bisect_left(negative_logs, target)
         if right in (0, len(percents)):
             return percents[0] if right == 0 else percents[-1]
-        low, high = negative_logs[right - 1], negative_logs[right]
-        share = (target - low) / (high - low) if high > low else 0.0
+        low, high = negative_logs[right - 1], negative_logs[right]  # low < target <= high
+        share = (target - low) / (high - low)
         return percents[right - 1] + share * (percents[right] - percents[right - 1])
 
     @cached_property
@@ -51,4 +58,4 @@ class SamplingPosition:
 
 
 def _log(sigma: float) -> float:
-    return math.log(max(sigma, 1e-30))
+    return math.log(max(sigma, 1e-30))  # the last sigma of a run is 0

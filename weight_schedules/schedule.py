@@ -1,6 +1,6 @@
-"""A weight schedule: how strong in which layer, at which sampling percent, in which frame.
+"""A weight schedule: the strength of a reference by layer, sampling percent and frame.
 
-A schedule is written before the model is known. `resolve(blocks)` puts it on a model's layers; the result answers
+A schedule is independent of the model. `resolve(blocks)` applies it to the layers of a model; the result has
 `at(percent)`, one weight per layer.
 """
 
@@ -15,7 +15,7 @@ from .layer_text import parse_layer_text
 from .layers import RULES, Blocks, LayerWeights, roles_of, weigh_layers
 from .steps import LARGEST, StepCurve
 
-Frames = tuple[float, ...]  # one weight per frame of a batch, empty for all alike
+Frames = tuple[float, ...]  # one weight per frame of a batch; empty: 1 for every frame
 Schedule = Union["WeightSchedule", "CombinedSchedule"]
 
 BLEND: dict[str, Callable[[float, float], float]] = {
@@ -23,20 +23,20 @@ BLEND: dict[str, Callable[[float, float], float]] = {
     "add": lambda first, second: first + second,
     "max": max,
 }
-FROM_SECOND: dict[str, Callable[[Roles, int], bool]] = {  # the layers that are the second schedule's; the rest: first's
+FROM_SECOND: dict[str, Callable[[Roles, int], bool]] = {  # whether a layer has the second schedule's weight
     "composition from second": lambda roles, layer: layer in roles.composition,
     "style from second": lambda roles, layer: layer in roles.style,
 }
 METHODS: list[str] = [*BLEND, *FROM_SECOND]
-DEEPEST, MOST_PARTS = 64, 4096  # of combinations; a schedule combined with itself has twice the parts
+DEEPEST, MOST_PARTS = 64, 4096  # bounds of a combination; a schedule combined with itself has twice the parts
 
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """Layers times steps times frames times `scale`.
+    """Layer weights times a step curve times frame weights times `scale`.
 
     `layers` is a weight type or a layer text. `composition` and `boost` are for the weight types that use them (see
-    `layer_weights`). `frames` is one weight per frame of a batch, empty for all alike.
+    `weigh_layers`). `frames` has one weight per frame of a batch; empty means 1 for every frame.
     """
 
     layers: str = "linear"
@@ -52,28 +52,29 @@ class WeightSchedule:
         if not all(abs(number) <= LARGEST for number in numbers):
             raise ValueError(f"A weight schedule needs finite numbers up to {LARGEST:g}, got {numbers!s:.200}.")
 
-    depth, parts = 0, 1  # as those of CombinedSchedule
+    depth, parts = 0, 1  # as in CombinedSchedule
 
     def scaled(self, factor: float) -> "WeightSchedule":
+        """The schedule with every weight multiplied."""
         return replace(self, scale=self.scale * factor)
 
     def resolve(self, blocks: Blocks) -> "ResolvedSchedule":
         """The schedule on a model's layers; ValueError if the text names a layer that the model does not have."""
         blocks = tuple(blocks)
         if self.layers in RULES:
-            found = weigh_layers(self.layers, 1.0, blocks, composition_weight=self.composition, boost=self.boost)
+            layers = weigh_layers(self.layers, 1.0, blocks, composition_weight=self.composition, boost=self.boost)
         else:
-            found = LayerWeights(parse_layer_text(self.layers, blocks))
-        layers = tuple(factor * self.scale for factor in found.weights)
-        return ResolvedSchedule(layers, self.steps, self.frames, found.swapped)
+            layers = LayerWeights(parse_layer_text(self.layers, blocks))
+        weights = tuple(weight * self.scale for weight in layers.weights)
+        return ResolvedSchedule(weights, self.steps, self.frames, layers.swapped)
 
 
 @dataclass(frozen=True)
 class CombinedSchedule:
-    """Two schedules made one, by one of METHODS, times `scale`.
+    """Two schedules combined by one of METHODS, times `scale`.
 
-    ValueError where frame weights differ and the method does not multiply, since such a sum has no layers-times-frames
-    form; and where so many are combined that nobody could mean it.
+    ValueError if frame weights differ and the method is not "multiply", since the result could not be written as layer
+    weights times frame weights; and beyond DEEPEST or MOST_PARTS.
     """
 
     method: str
@@ -104,19 +105,22 @@ class CombinedSchedule:
 
     @cached_property
     def depth(self) -> int:
-        """How many combinations lie in each other."""
+        """How many levels of combinations the schedule has."""
         return 1 + max(self.first.depth, self.second.depth)
 
     @cached_property
     def parts(self) -> int:
-        """How many schedules it is made of, written out."""
+        """How many schedules it contains when it is written out, itself included."""
         return 1 + self.first.parts + self.second.parts
 
     def scaled(self, factor: float) -> "CombinedSchedule":
+        """The schedule with every weight multiplied."""
         return replace(self, scale=self.scale * factor)
 
     def resolve(self, blocks: Blocks) -> "ResolvedCombination":
-        """Both schedules on a model's layers; ValueError as WeightSchedule, and for roles of an unknown model."""
+        """The combination on a model's layers; ValueError as WeightSchedule, and if the method needs roles of layers
+        that are unknown for the model.
+        """
         blocks = tuple(blocks)
         from_second: frozenset[int] = frozenset()
         if self.method in FROM_SECOND:
@@ -130,7 +134,9 @@ class CombinedSchedule:
 
 @dataclass(frozen=True)
 class ResolvedSchedule:
-    """One weight per layer and a curve over the steps; `swapped` are the layers a precise weight type pushes away."""
+    """Layer weights, (layers,), and a curve over the steps. The layers in `swapped` push the result away from the
+    reference.
+    """
 
     layers: tuple[float, ...]
     steps: StepCurve
@@ -142,7 +148,7 @@ class ResolvedSchedule:
         return self.steps.constant
 
     def at(self, percent: float) -> tuple[float, ...]:
-        """One weight per layer, (layers,), at a sampling percent. Frame weights multiply these."""
+        """One weight per layer, (layers,), at a sampling percent, to be multiplied by the frame weights."""
         step = self.steps.at(percent)
         return tuple([weight * step for weight in self.layers])
 
@@ -154,7 +160,10 @@ class ResolvedSchedule:
 
 @dataclass(frozen=True)
 class ResolvedCombination:
-    """Two schedules on a model's layers made one, by one of METHODS, times `scale`."""
+    """Two schedules on a model's layers, combined by one of METHODS, times `scale`.
+
+    Layers in `from_second` have the second schedule's weights, if the method is one of FROM_SECOND.
+    """
 
     method: str
     first: Weights
@@ -197,7 +206,7 @@ class ResolvedCombination:
 
 @dataclass(frozen=True)
 class FirstLayers:
-    """A schedule on a model, of its first `count` layers: an adapter need not have weights for all of them."""
+    """The first `count` layers of a schedule on a model, for an adapter that has weights for these layers only."""
 
     whole: Weights
     count: int
@@ -224,18 +233,18 @@ class FirstLayers:
 
 
 def of_layers(layers: LayerWeights, frames: Frames = ()) -> ResolvedSchedule:
-    """Frames of layers that do not change while sampling, as a schedule on a model."""
+    """Layer weights that do not change while sampling, and frame weights, as a schedule on a model."""
     return ResolvedSchedule(layers.weights, StepCurve(), frames, layers.swapped)
 
 
 def multiplied(first: Weights, second: Weights) -> ResolvedCombination:
-    """The product of two schedules on one model: in every layer, step and frame."""
+    """The product of two schedules on one model, in every layer, step and frame."""
     frames = multiply_frames(first.frames, second.frames)
     return ResolvedCombination("multiply", first, second, 1.0, frozenset(), frames)
 
 
 def multiply_frames(first: Frames, second: Frames) -> Frames:
-    """Frame weights times frame weights; the shorter list keeps its last weight, and an empty one is all ones."""
+    """Frame weights times frame weights. The shorter list repeats its last weight; an empty list counts as all ones."""
     if not first or not second:
         return first or second
     count = max(len(first), len(second))

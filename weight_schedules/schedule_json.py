@@ -1,4 +1,4 @@
-"""Weight schedules as JSON text, to save, send and edit by hand."""
+"""Write weight schedules as JSON text and read them, so that users can save, send and edit them."""
 
 import json
 from dataclasses import MISSING, fields
@@ -9,7 +9,7 @@ from .steps import StepCurve
 
 VERSION = 1
 NUMBER = (int, float)
-KINDS: dict[str, tuple[type, ...]] = {  # what an entry may hold, wherever it appears
+KINDS: dict[str, tuple[type, ...]] = {  # types of an entry's value, in schedules, combinations and step curves alike
     **dict.fromkeys(("layers", "shape", "between", "method"), (str,)),
     **dict.fromkeys(("scale", "low", "high", "start", "end"), NUMBER),
     **dict.fromkeys(("composition", "boost"), (*NUMBER, type(None))),
@@ -19,37 +19,35 @@ KINDS: dict[str, tuple[type, ...]] = {  # what an entry may hold, wherever it ap
 
 
 def to_json(schedule: Schedule) -> str:
-    """The schedule as JSON text; entries at their default are left out."""
+    """The schedule as JSON text; entries that have their default value are left out."""
     return json.dumps({"version": VERSION, "schedule": _plain(schedule)}, indent=2)
 
 
 def _plain(value: Any) -> Any:
     if not isinstance(value, (WeightSchedule, CombinedSchedule, StepCurve)):
         return value
-    entries = {entry.name: getattr(value, entry.name) for entry in fields(value)}
-    return {
-        entry.name: _plain(entries[entry.name]) for entry in fields(value) if entries[entry.name] != _default(entry)
-    }
-
-
-def _default(entry: Any) -> Any:
-    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+    entries = {}
+    for entry in fields(value):
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if getattr(value, entry.name) != default:
+            entries[entry.name] = _plain(getattr(value, entry.name))
+    return entries
 
 
 def from_json(text: str) -> Schedule:
-    """The schedule of a text that `to_json` wrote; ValueError says what is wrong with any other text."""
+    """The schedule in a text that `to_json` wrote; ValueError says what is wrong with any other text."""
     try:
         data = json.loads(text)
         if not isinstance(data, dict) or not {"version", "schedule"} <= data.keys():
             raise ValueError('It needs the entries "version" and "schedule".')
-        if data["version"] != VERSION:
+        if isinstance(data["version"], bool) or data["version"] != VERSION:  # True == 1
             raise ValueError(f"It has version {data['version']!r:.40}, and this release reads version {VERSION}.")
         return _schedule(data["schedule"])
     except json.JSONDecodeError as error:
         raise ValueError(f"This text is not a weight schedule: it is not JSON ({error}).") from error
     except RecursionError as error:
         raise ValueError("This text is not a weight schedule: it is nested too deeply.") from error
-    except OverflowError as error:  # whole numbers of JSON have no end
+    except OverflowError as error:  # JSON's whole numbers have no upper bound
         raise ValueError("This text is not a weight schedule: a number in it is too large.") from error
     except ValueError as error:
         raise ValueError(f"This text is not a weight schedule. {error}") from error

@@ -1,4 +1,4 @@
-"""How strong over the course of sampling, as a curve over the sampling percent (0: pure noise, 1: finished)."""
+"""The weight over the course of sampling: a curve over the sampling percent (0: pure noise, 1: finished picture)."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from itertools import pairwise
 from . import easing
 
 Points = tuple[tuple[float, float], ...]
-LARGEST = 1000.0  # of every number in a schedule: widgets end at 10, and larger ones would leave half precision
+LARGEST = 1000.0  # bound of every number in a schedule: widgets end at 10, and products must stay in half precision
 
 
 def _gentle_peak(position: float) -> float:
@@ -37,11 +37,11 @@ BETWEEN: dict[str, Callable[[float], float]] = {  # position between two points 
 
 @dataclass(frozen=True)
 class StepCurve:
-    """A weight over the sampling percent: a shape between `low` and `high`, or points when there are any.
+    """A weight over the sampling percent: a shape between `low` and `high`, or `points`, which replace the shape.
 
-    The shape is stretched over `start` to `end` and keeps its end values outside; a constant one has no ends to keep,
-    so it is `high` from `start` to `end` and `low` outside. Points are (percent, weight) in order; two at one percent
-    make a jump. ValueError for anything that is not such a curve.
+    The shape extends from `start` to `end`. Outside, the curve stays at the shape's end values; the constant shape is
+    `high` from `start` to `end` and `low` outside. Points are (percent, weight), by rising percent; two points at the
+    same percent make a jump. ValueError for an unknown name, a number out of bounds, or points out of order.
     """
 
     shape: str = "constant"
@@ -74,7 +74,7 @@ class StepCurve:
         return self.low == self.high or (self.shape == "constant" and whole)
 
     def at(self, percent: float) -> float:
-        """The weight at a sampling percent; below 0 and above 1 it is that of the end."""
+        """The weight at a sampling percent; below 0 and above 1 it is the weight at 0 and at 1."""
         if self.points:
             return self._between_points(percent)
         if self.shape == "constant":
@@ -116,7 +116,7 @@ def _known(name: str, choices: Iterable[str], what: str) -> None:
 
 
 def parse_points(text: str) -> Points:
-    """Points of a text such as `0:1, 0.5:0.2, 1:0`; ValueError names the entry that is not `percent:weight`."""
+    """The points in a text such as `0:1, 0.5:0.2, 1:0`; ValueError quotes the entry that is not `percent:weight`."""
     points = []
     for entry in filter(None, (entry.strip() for entry in re.split(r"[,;\n]", text))):
         at, colon, weight = entry.partition(":")

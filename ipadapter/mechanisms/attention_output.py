@@ -36,7 +36,7 @@ class AttentionOutput(Mechanism):
         """By key numbers without a gap: a UNet's are odd."""
         return {"0.to_k_ip.weight", "1.to_k_ip.weight"} <= layers.keys()
 
-    def label(self, config: AdapterConfig, name: str) -> str:
+    def label(self, config: AdapterConfig) -> str:
         return self.variants[0]
 
     def read_projection(self, projection: Projection) -> Projection:

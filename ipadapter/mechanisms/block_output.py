@@ -33,7 +33,7 @@ class BlockOutput(Mechanism):
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.to_k_ip.bias" in layers
 
-    def label(self, config: AdapterConfig, name: str) -> str:
+    def label(self, config: AdapterConfig) -> str:
         return self.variants[config.tokens >= V2_TOKENS]
 
     def published_name(self, key: str) -> str:

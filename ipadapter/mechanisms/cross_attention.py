@@ -58,8 +58,7 @@ class CrossAttention(Mechanism):
         fits = (family.name for family in unets if family.text_width == context_dim and family.presets)
         return next(fits, f"unknown ({context_dim} wide)")
 
-    def label(self, config: AdapterConfig, name: str) -> str:
-        name = name.lower().replace("_", "-")
+    def label(self, config: AdapterConfig) -> str:
         projection, sdxl = config.projection, config.family == SDXL.name
         match projection.kind:
             case "standard" if sdxl:
@@ -67,13 +66,9 @@ class CrossAttention(Mechanism):
             case "standard" if config.family == SD15.name and projection.embed_dim == 1280:
                 return "ViT-G"
             case "standard":
-                return "light" if "light" in name else "standard"
+                return "standard"
             case "plus" if config.family == KOLORS.name:
                 return "Kolors plus"
-            case "plus" if "composition" in name:
-                return "composition"
-            case "plus" if "plus-face" in name:
-                return "plus face"
             case "plus":
                 return "SDXL plus" if sdxl else "plus"
             case "face":
@@ -83,8 +78,6 @@ class CrossAttention(Mechanism):
                 return "Kolors FaceID Plus"
             case "face plus":
                 return "FaceID Plus V2" if config.shortcut else "FaceID Plus"
-            case "face resampler" if sdxl and (name == "ip-adapter.bin" or "instantid" in name.replace("-", "")):
-                return "InstantID"  # the same tensors as portrait unnorm, another published name
             case "face resampler":
                 return "FaceID portrait unnorm"
             case "id encoder":

@@ -51,7 +51,7 @@ class JointAttention(Mechanism):
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.norm_ip.linear.weight" in layers
 
-    def label(self, config: AdapterConfig, name: str) -> str:
+    def label(self, config: AdapterConfig) -> str:
         return self.variants[0]
 
     def published_name(self, key: str) -> str:

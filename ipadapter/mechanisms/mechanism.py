@@ -90,8 +90,8 @@ class Mechanism(ABC):
         """Whether a checkpoint's layers (`<key number>.to_k_ip.weight`...) are of this mechanism."""
 
     @abstractmethod
-    def label(self, config: AdapterConfig, name: str) -> str:
-        """The published name of an adapter, one of `variants`; `name` is its file's."""
+    def label(self, config: AdapterConfig) -> str:
+        """The variant that the shapes of an adapter say, one of `variants`; `names.variant_by_name` refines it."""
 
     def published_name(self, key: str) -> str:
         """A key of another layout of the file as `image_proj.*` or `ip_adapter.<key number>.*`; any other key stays."""

@@ -1,1 +1,1 @@
-"""Drawings of nodes while they are edited: the page describes a node, and gets the picture of what it makes."""
+"""Drawings of nodes while they are edited: the page describes a node and gets a picture of the node's output."""

@@ -1,10 +1,10 @@
-"""Read what the page says about a node: checked against the node's own schema, before anything is made of it.
+"""Read a description of a node from the page, and check it against the node's own schema.
 
 {"node": id, "inputs": {name: value or description}, "output": 0}; a picture is {"picture": base64 of a file}.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,19 +22,23 @@ class Described:
     """A node with the values of its inputs, which may be described nodes or the bytes of a picture file."""
 
     node: str
-    inputs: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # Values, each as its input's schema allows
     output: int = 0
 
 
+Number = int | float
+Value = Described | bytes | str | Number  # of an input
+
+
 class Reader:
-    """Reads one description; `schemas` are the inputs of the nodes that it may name."""
+    """Reads one description; `schemas` are the inputs of the nodes that a description may contain."""
 
     def __init__(self, schemas: Mapping[str, Mapping[str, io.Input]]) -> None:
         self.schemas = schemas
         self.parts = 0
 
-    def node(self, data: Any, depth: int = 0) -> Described:
-        """The node that plain data describes; DescriptionError where it is none, or is too large."""
+    def node(self, data: object, depth: int = 0) -> Described:
+        """The node that plain data describes; DescriptionError for other data, and for more nodes than the limits."""
         if not isinstance(data, dict) or not isinstance(data.get("node"), str):
             raise DescriptionError('Expected an object with "node", "inputs" and perhaps "output".')
         self.parts += 1
@@ -53,7 +57,7 @@ class Reader:
         values = {name: self.value(known[name], value, depth) for name, value in given.items()}
         return Described(data["node"], values, output)
 
-    def value(self, item: io.Input, value: Any, depth: int) -> Any:
+    def value(self, item: io.Input, value: object, depth: int) -> Value:
         for kind, check in CHECKS.items():
             if isinstance(item, kind):
                 return check(item, value)
@@ -62,31 +66,32 @@ class Reader:
         return self.node(value, depth + 1)
 
 
-def _wrong(item: io.Input, value: Any) -> DescriptionError:
+def _wrong(item: io.Input, value: object) -> DescriptionError:
     return DescriptionError(f"{item.id} cannot be {value!r:.80}.")
 
 
-def _text(item: io.Input, value: Any, longest: int = limits.TEXT) -> str:
+def _text(item: io.Input, value: object, longest: int = limits.TEXT) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise _wrong(item, value)
     return value
 
 
-def _choice(item: Any, value: Any) -> str:
-    if value not in item.options:
+def _choice(item: io.Combo.Input, value: object) -> str:
+    if not isinstance(value, str) or value not in list(item.options):
         raise _wrong(item, value)
     return value
 
 
-def _number(item: Any, value: Any) -> int | float:
+def _number(item: io.Int.Input | io.Float.Input, value: object) -> Number:
     whole = isinstance(item, io.Int.Input)
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise _wrong(item, value)
-    if not item.min <= value <= item.max or not math.isfinite(value):
+    low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
+    if not low <= value <= high or not math.isfinite(value):
         raise DescriptionError(f"{item.id} lies within {item.min} and {item.max}, and cannot be {value!r:.80}.")
     return value
 
 
-CHECKS: dict[type, Any] = {
+CHECKS: dict[type[io.Input], Callable[[Any, object], str | Number]] = {
     io.Combo.Input: _choice, io.Int.Input: _number, io.Float.Input: _number, io.String.Input: _text,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""From a described node to the picture of what it makes, by the code that makes it when the graph runs."""
+"""From a described node to a picture of its output, by the same code that runs in a graph."""
 
 import base64
 import binascii
@@ -12,16 +12,16 @@ import torch
 from comfy_api.latest import io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ...charts.heat_map import THEMES, draw_schedule
 from ...ipadapter.families import LAYOUTS
 from ...masks.draw import draw_masks
-from ...masks.regions import TooManyRegions, check_room, draw_regions
-from ...weight_schedules.draw import THEMES, draw_schedule
+from ...masks.regions import TooManyRegions, check_memory, draw_regions
 from ..drawn import to_image
 from ..masks import IPAdapterMaskComposite, IPAdapterSolidMask
 from ..regions import IPAdapterRegionsByColour, IPAdapterSplitCanvas, colour_regions, region_masks, split_regions
 from ..schedules import IPAdapterCombineSchedules, IPAdapterScheduleFromText, IPAdapterWeightSchedule
 from . import limits
-from .description import Described, DescriptionError, Reader
+from .description import Described, DescriptionError, Reader, Value
 
 SIDES = ("width", "height")
 PIXELS = (*SIDES, "x", "y")  # inputs that count pixels, in every node that is drawn
@@ -30,20 +30,23 @@ TOO_LARGE = "Pictures of over 4 megapixels are not drawn here. Run the graph to 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
-def executed(node: type[io.ComfyNode]) -> Callable[..., list[Any]]:
+Outputs = list[Any]  # schedules or masks, in the order of the node's outputs
+
+
+def executed(node: type[io.ComfyNode]) -> Callable[..., Outputs]:
     return lambda **inputs: list(node.execute(**inputs).args)
 
 
-def _latent(width: int, height: int) -> list[Any]:
-    """What an empty latent of ComfyUI tells about its size: whole cells of 8 pixels."""
+def _latent(width: int, height: int) -> Outputs:
+    """An empty latent as ComfyUI makes it: its sides are whole cells of 8 pixels."""
     return [{"samples": torch.zeros(1, 4, height // 8, width // 8)}]
 
 
-def _image(width: int, height: int) -> list[Any]:
+def _image(width: int, height: int) -> Outputs:
     return [torch.zeros(1, 1, 1, 3).expand(1, height, width, 3)]
 
 
-MAKERS: dict[str, Callable[..., list[Any]]] = {  # node id -> its outputs, from its inputs
+MAKERS: dict[str, Callable[..., Outputs]] = {  # node id -> its outputs, from its inputs
     "IPAdapterWeightSchedule": executed(IPAdapterWeightSchedule),
     "IPAdapterCombineSchedules": executed(IPAdapterCombineSchedules),
     "IPAdapterScheduleFromText": executed(IPAdapterScheduleFromText),
@@ -61,7 +64,7 @@ OURS: tuple[type[io.ComfyNode], ...] = (
 
 
 def schemas() -> Mapping[str, Mapping[str, io.Input]]:
-    """The inputs of every node that a description may name."""
+    """The inputs of every node that a description may contain."""
     ours = {node.GET_SCHEMA().node_id: {item.id: item for item in node.GET_SCHEMA().inputs} for node in OURS}
     sides = {id: io.Int.Input(id, min=8, max=16384) for id in SIDES}
     return ours | dict.fromkeys((*LATENTS, *IMAGES), sides)
@@ -76,7 +79,7 @@ def make(described: Described) -> Any:
     return outputs[described.output]
 
 
-def _value(value: Any) -> Any:
+def _value(value: Value) -> object:
     if isinstance(value, bytes):
         return open_picture(value)
     return make(value) if isinstance(value, Described) else value
@@ -132,7 +135,7 @@ def make_small(described: Described) -> torch.Tensor:
         masks = make(shrunk(described, factor))
     except TooManyRegions as error:
         raise ValueError("Too many regions to be drawn here. They are seen when the graph has run.") from error
-    check_room(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
+    check_memory(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
     return masks
 
 
@@ -141,7 +144,7 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
 
     Raises:
         DescriptionError: a request that the page would not make.
-        ValueError: what the node itself says about its values.
+        ValueError: the node refuses a value.
     """
     described = Reader(schemas()).node(data.get("draw"))
     family, theme = data.get("family", "SD1.5"), data.get("theme", "dark")
@@ -149,7 +152,7 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
         raise DescriptionError(f"Known families: {', '.join(LAYOUTS)}. Known themes: {', '.join(THEMES)}.")
     if described.node in ("IPAdapterWeightSchedule", "IPAdapterCombineSchedules"):
         blocks = LAYOUTS[family]
-        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme]).picture
+        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme])
     if described.node in ("IPAdapterSplitCanvas", "IPAdapterRegionsByColour"):
         return draw_regions(make_small(described))
     if described.node in ("IPAdapterSolidMask", "IPAdapterMaskComposite"):

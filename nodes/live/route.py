@@ -1,4 +1,4 @@
-"""POST /ipadapter_atelier/draw: a description in, a PNG out; what a user typed wrong comes back as a message."""
+"""POST /ipadapter_atelier/draw: from a description to a PNG, or to a message about a value that a user typed."""
 
 import asyncio
 import hashlib
@@ -20,7 +20,7 @@ PATH = "/ipadapter_atelier/draw"
 
 
 class Drawings:
-    """Draws one after the other, beside ComfyUI's own threads, and remembers the latest."""
+    """Draws one request at a time, in a thread of its own, and caches the latest drawings."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, "atelier-drawings")
@@ -75,6 +75,6 @@ def add_route() -> None:
             png = await drawings.png(await _body(request))
         except DescriptionError as error:
             return web.json_response({"message": str(error)}, status=400)
-        except ValueError as error:  # what somebody typed: an answer like any other, which the node shows
+        except ValueError as error:  # about a value that somebody typed; the node shows the message
             return web.json_response({"message": str(error)})
         return web.Response(body=png, content_type="image/png")

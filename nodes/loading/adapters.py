@@ -1,4 +1,4 @@
-"""Load an adapter once, and understand what other packs put on the same sockets."""
+"""Load an adapter once, and read the values that other packs put on the same sockets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
+from ...ipadapter.names import name_with_folder
 from ...ipadapter.shared_files import SharedFiles
 from ..notices import say_on_node
 
@@ -47,7 +48,7 @@ class LoadedAdapter:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The contents of an IPADAPTER socket: the adapter, and perhaps an encoder and a face detector."""
+    """The parts on an IPADAPTER socket, from any pack's loader: the adapter, maybe an encoder and a face detector."""
 
     adapter: LoadedAdapter
     clip_vision: Any = None
@@ -63,7 +64,7 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
-        checkpoint = read_checkpoint(state_dict, path.name, metadata, shortcut=shortcut)
+        checkpoint = read_checkpoint(state_dict, name_with_folder(path), metadata, shortcut=shortcut)
         if fault := checkpoint.config.lora_fault:
             say_on_node(f"The LoRA in {path.name} cannot be used ({fault}); everything else of it can.")
         return manage(checkpoint)

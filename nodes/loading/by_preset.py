@@ -8,13 +8,16 @@ from typing import Any
 import comfy.clip_vision
 import comfy.sd
 import comfy.utils
+from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
 
+from ...ipadapter.base_models import anime_base_of_file, warning
 from ...ipadapter.errors import AdapterError, ModelMismatchError
 from ...ipadapter.families import Family, family_of_model
 from ...ipadapter.presets import Preset
 from ...ipadapter.shared_files import SharedFiles
 from ...ipadapter.sites import layer_blocks, structure_of_blocks
+from ..notices import say_on_node
 from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
@@ -43,6 +46,8 @@ def load_preset(
     family = model_family(model)
     path = find_adapter(name, preset, family)
     adapter = load_adapter(path)
+    if note := warning(adapter.name, adapter.config, *anime_base_of_model(model)):
+        say_on_node(note)
     pipeline = {**upstream_parts(upstream), "ipadapter": {"file": str(path), "model": adapter}}
     if adapter.config.takes is not None:
         encoder = find_encoder(adapter.config, adapter.name)
@@ -58,7 +63,7 @@ def load_preset(
 
 
 def model_family(model: ModelPatcher) -> Family:
-    """The family whose adapters fit a model, told by its structure."""
+    """The family whose adapters fit a model, by its structure."""
     sites = sites_of(model)
     width, structure = sites[0].context_dim, structure_of_blocks(layer_blocks(sites))
     projects_text = hasattr(model.get_model_object("diffusion_model"), "encoder_hid_proj")
@@ -70,6 +75,16 @@ def model_family(model: ModelPatcher) -> Family:
             "Use an IPAdapter Model Loader with an adapter that was made for it."
         )
     return family
+
+
+def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:
+    """What messages call a model, and the anime family of SDXL that it seems to be, by its file or its prediction."""
+    init = getattr(model, "cached_patcher_init", None)  # function and arguments with which ComfyUI loads it again
+    for path in (Path(each) for each in (init[1] if init else ()) if isinstance(each, str)):
+        if path.is_file():
+            return path.name, anime_base_of_file(path)
+    predicts_v = getattr(model.model, "model_type", None) == ModelType.V_PREDICTION
+    return "The model", "v-prediction" if predicts_v else None
 
 
 def upstream_parts(upstream: Any) -> Bundle:
@@ -104,4 +119,5 @@ def with_lora(
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
     weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]
+    # None comes out only where no model goes in.
+    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]  # pyright: ignore[reportReturnType]

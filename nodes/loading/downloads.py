@@ -1,5 +1,10 @@
-"""Fetch what a preset misses, or one file of a repository, into ComfyUI's model folders: only when told to."""
+"""Fetch the files that a preset misses, or one file of a repository, into ComfyUI's model folders.
 
+A workflow chooses among the files of `ipadapter/catalog.py`. Any other file is fetched only where whoever runs the
+server allows it by a variable of its environment, which no workflow can set.
+"""
+
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -8,10 +13,10 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ...doctor.survey import rooms_of
 from ...doctor.verdicts import Verdict, verdict
 from ...ipadapter import catalog
 from ...ipadapter.families import FAMILIES
+from ...ipadapter.model_folders import model_folders
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.published import Published
 from ...model_files.errors import DownloadError
@@ -22,11 +27,12 @@ from .face_packs import FOLDER, face_roots
 from .places import forget_files, model_places
 
 Order = tuple[Wanted, Path]  # a file, and the folder that it goes into
+ALLOW_ANY = "ATELIER_FREE_DOWNLOADS"  # "1" in ComfyUI's environment: files that the catalog does not list, too
 EVERY = 0.5  # seconds between two lines of progress on the node
 
 
 def family_of(preset: str, family: str) -> str:
-    """The family that a preset is fetched for: the only one that it has, else the one that is asked for."""
+    """The family that a preset is fetched for: the only one that it has, else the chosen one."""
     known = list(PRESETS[preset].adapters)
     if family in known or len(known) == 1:
         return family if family in known else known[0]
@@ -36,7 +42,7 @@ def family_of(preset: str, family: str) -> str:
 
 def look_at(preset: str, family: str) -> Verdict:
     """What a unified loader would use for a preset, and what it misses."""
-    return verdict(preset, family, rooms_of(model_places()), face_roots())
+    return verdict(preset, family, model_folders(model_places()), face_roots())
 
 
 def order_of(file: Published) -> Order:
@@ -46,10 +52,20 @@ def order_of(file: Published) -> Order:
 
 
 def order_from(repository: str, path: str, folder: str) -> Order:
-    """A file of any repository; one that this pack knows gets its own name and folder."""
+    """A file of a repository. One in the catalog gets its own name and folder.
+
+    Raises:
+        DownloadError: any other file, unless the server's environment allows it.
+    """
     repository, path = repository.strip().strip("/"), path.strip().strip("/")
     if known := catalog.at(repository, path):
         return order_of(known)
+    if os.environ.get(ALLOW_ANY) != "1":
+        raise DownloadError(
+            f"{path[:80]!r} of {repository[:80]!r} is not among the files that this pack knows, and others are not "
+            "fetched on this server, so that a workflow from elsewhere cannot choose what is. If this is your server, "
+            f"start ComfyUI with {ALLOW_ANY}=1 in its environment, or download the file into models/{folder} yourself."
+        )
     return Wanted(PurePosixPath(path).name, repository, path), first_place(folder)
 
 
@@ -69,7 +85,7 @@ def fetch_all(orders: Sequence[Order]) -> list[Path]:
 
 
 class Progress:
-    """Hears of every piece of a file: moves the node's bar, writes a line now and then, stops when a person does."""
+    """Called for every piece of a file: moves the node's bar, writes a line twice a second, stops on an interrupt."""
 
     def __init__(self, title: str) -> None:
         self.title, self.said = title, 0.0

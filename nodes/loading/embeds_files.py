@@ -1,4 +1,4 @@
-"""Where embeds are kept: saved in ComfyUI's output folder, found again there and in its input folder."""
+"""Files of embeds: saved in ComfyUI's output folder, listed from there and from its input folder."""
 
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from ...ipadapter.names import inside
 
 Index = tuple[list[str], dict[str, float]]  # files by their path below a folder; when each folder below changed
 _INDEX: dict[str, Index] = {}
-OUTPUT_MARK = " [output]"  # ComfyUI's own way to say that a listed file lies in the output folder
+OUTPUT_MARK = " [output]"  # ComfyUI's own mark of a listed file that lies in the output folder
+NONE_SAVED = "no embeds saved yet"  # stands in the list, which would be empty and could not be queued
 
 
 def saved_embeds() -> list[str]:
-    """Every embeds file, those of the input folder first; folders are only walked again when something changed."""
+    """Every embeds file, those of the input folder first; folders are walked again only when one of them changed."""
     inputs = _files_below(folder_paths.get_input_directory())
     outputs = _files_below(folder_paths.get_output_directory())
-    return inputs + [name + OUTPUT_MARK for name in outputs]
+    return inputs + [name + OUTPUT_MARK for name in outputs] or [NONE_SAVED]
 
 
 def embeds_path(name: str) -> Path:
@@ -28,6 +29,10 @@ def embeds_path(name: str) -> Path:
         FileNameError: the name leads out of its folder, or is none of an embeds file.
         FileNotFoundError: there is no such file (any more).
     """
+    if name == NONE_SAVED:
+        raise FileNotFoundError(
+            "No embeds were saved yet: run an IPAdapter Save Embeds node, press R, and choose the file here."
+        )
     in_output = name.endswith(OUTPUT_MARK)
     folder = folder_paths.get_output_directory() if in_output else folder_paths.get_input_directory()
     path = inside(Path(folder), name.removesuffix(OUTPUT_MARK))

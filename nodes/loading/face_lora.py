@@ -24,4 +24,5 @@ def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> Mod
             "files do. Portrait and Kolors adapters need none; for others load the *_lora file that belongs to them."
         )
     named = lora_state_dict(adapter.lora, model.get_model_object("diffusion_model"))
-    return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]
+    # None comes out only where no model goes in.
+    return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""Face packs on disk: where they lie, which there are, and one of them loaded."""
+"""Face packs on the disk: their folders, their names, and loading one."""
 
 from collections.abc import Hashable
 from pathlib import Path

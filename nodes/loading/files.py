@@ -1,36 +1,47 @@
-"""The model folder that adapters live in."""
+"""The model folders that this pack offers to ComfyUI, and the adapter files in them."""
 
 from pathlib import Path
 
 import folder_paths
 
+from ...ipadapter.model_folders import ADAPTERS, ModelFolder, model_folder
 from ...ipadapter.names import inside
+from .places import model_places
 
-ADAPTERS = "ipadapter"
+
+def register_folder(name: str) -> None:
+    """Offer `models/<name>` to ComfyUI, beside any folder that the user's extra model paths already name."""
+    default = str(Path(folder_paths.models_dir) / name)
+    folders, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
+    present = folders if default in folders else [*folders, default]
+    folder_paths.folder_names_and_paths[name] = (present, set(extensions) | folder_paths.supported_pt_extensions)
 
 
 def register_adapter_folder() -> None:
-    """Offer `models/ipadapter` to ComfyUI, beside any folder that the user's extra model paths already name."""
-    default = str(Path(folder_paths.models_dir) / ADAPTERS)
-    folders, extensions = folder_paths.folder_names_and_paths.get(ADAPTERS, ([], set()))
-    present = folders if default in folders else [*folders, default]
-    folder_paths.folder_names_and_paths[ADAPTERS] = (present, set(extensions) | folder_paths.supported_pt_extensions)
+    register_folder(ADAPTERS)
 
 
 def adapter_files() -> list[str]:
-    """Every adapter file, without the `._` files that macOS leaves on shared drives."""
-    return [name for name in folder_paths.get_filename_list(ADAPTERS) if not Path(name).name.startswith("._")]
+    """The names of every adapter file, those in the folders of other packs with that folder before them."""
+    return sorted(_folder().files)
 
 
 def adapter_path(name: str) -> Path:
-    """Where an adapter file lies; FileNotFoundError names the folders that were searched."""
-    path = model_file(ADAPTERS, name)
-    if path is None:
-        raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(folder_paths.get_folder_paths(ADAPTERS))}.")
-    return path
+    """The path of a listed adapter file; FileNotFoundError names the folders that were searched."""
+    folder = _folder()
+    for place in folder.places:
+        inside(place, name)  # names that lead out are refused by name
+    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
+        if path := folder.files.get(listed):
+            return path
+    raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}.")
 
 
 def model_file(folder: str, name: str) -> Path | None:
-    """The file of that name in any of the places of a model folder; no folders, pipes or links to nowhere."""
+    """The file of that name in any of the places of a model folder; no folders, pipes or links to no file."""
     paths = (inside(Path(place), name) for place in folder_paths.get_folder_paths(folder))
     return next((path for path in paths if path.is_file()), None)
+
+
+def _folder() -> ModelFolder:
+    return model_folder(model_places(), ADAPTERS)

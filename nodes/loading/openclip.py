@@ -29,15 +29,6 @@ PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
 FITS: dict[str, bool | None] = {"auto": None, "crop": True, "stretch": False}
 
 
-def register_openclip_folder() -> None:
-    """Offer `models/open_clip` to ComfyUI, beside any folder that the user's extra model paths already name."""
-    folders, extensions = folder_paths.folder_names_and_paths.get("open_clip", ([], set()))
-    default = str(Path(folder_paths.models_dir) / "open_clip")
-    present = folders if default in folders else [*folders, default]
-    found = set(extensions) | folder_paths.supported_pt_extensions
-    folder_paths.folder_names_and_paths["open_clip"] = (present, found)
-
-
 def encoder_files() -> list[str]:
     """Every file in both folders; one that lies in both is the one in models/clip_vision."""
     known = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
@@ -191,15 +182,17 @@ def _linear(old: nn.Linear, dtype: torch.dtype) -> nn.Module:
 
 
 def _conv(old: nn.Conv2d, dtype: torch.dtype) -> nn.Module:
+    # torch types the sizes of a module less exactly than the arguments of its constructor.
     new = comfy.ops.manual_cast.Conv2d(
-        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,  # pyright: ignore[reportArgumentType]
         old.bias is not None, old.padding_mode, **_META(dtype=dtype),
     )  # fmt: skip
     return _kept(new, old, dtype)
 
 
 def _layer_norm(old: nn.LayerNorm, dtype: torch.dtype) -> nn.Module:
-    new = comfy.ops.manual_cast.LayerNorm(old.normalized_shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
+    shape = list(old.normalized_shape)
+    new = comfy.ops.manual_cast.LayerNorm(shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
     return _kept(new, old, dtype)
 
 

@@ -10,8 +10,7 @@ from torch import Tensor
 from ...encoders.siglip import KEYS, NORM, PROBE, pool, read_tensors
 from ...ipadapter.errors import EncoderMismatchError
 from ...ipadapter.peek import peek
-from ...ipadapter.search import ENCODERS
-from .search import rooms
+from .search import ENCODERS, folders
 
 _heads: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
 ROUNDING = 2**-7  # of a file in bfloat16 whose model was loaded in another type
@@ -31,7 +30,7 @@ def siglip_pooled(clip_vision: Any, tokens: Tensor) -> Tensor:
 def _find(clip_vision: Any, width: int) -> dict[str, Tensor]:
     own = clip_vision.get_sd().get(NORM)
     headless = []
-    for path in rooms(ENCODERS)[ENCODERS].files.values():
+    for path in folders(ENCODERS)[ENCODERS].files.values():
         if own is None or not _is_of(path, own):
             continue
         if PROBE in peek(path):

@@ -1,1 +1,1 @@
-"""Compatibility only: what saved workflows and other packs still carry of earlier nodes."""
+"""Compatibility only: older names, forms and methods of nodes, which saved workflows and other packs still use."""

@@ -1,12 +1,11 @@
-"""Compatibility only: forms of nodes that real workflows carry under ids of ours, and that cannot run as they are.
+"""Compatibility only: older forms of nodes, which real workflows contain under ids of ours and which cannot run.
 
-ComfyUI would say which inputs are missing; the node says what it once was, and what to put in its place. A socket that
-a node no longer has shows in a prompt by its link alone, so `validate_inputs` names those sockets.
+ComfyUI would only list the missing inputs; the node names the older form and its replacement. Of a socket that a node
+no longer has, a prompt contains only the link, so `validate_inputs` names those sockets.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from comfy_api.latest import ComfyAPI, io
 from comfy_execution.validation import validate_node_input  # type: ignore[import-not-found]
@@ -36,35 +35,36 @@ EARLIER_PACK = (
 
 
 class UncheckedFloat(io.Float.Input):
-    """A number that ComfyUI hands on as it was saved: it makes 0.0 of the `false` that an earlier form left there."""
+    """A number that ComfyUI does not convert: it would turn the `false` of an earlier form's switch into 0.0."""
 
     def get_io_type(self) -> str:
         return Unchecked(io.Float.io_type)
 
 
-def without_flag(value: Any) -> float:
-    """The number; 0.0 and a line on the node for the true or false of a widget that stood in its place once."""
+def without_flag(value: float | bool) -> float:
+    """The number. For the true or false of a switch that stood here in an earlier form: 0.0, and a line on the node."""
     if isinstance(value, bool):
-        say_on_node(f"Not used: {value}, left over from a widget that stood in the place of a number.")
+        say_on_node(f"Not used: {value}, left over from a switch of an earlier form of this node.")
         return 0.0
     return float(value)
 
 
-def wrong_number(item: io.Float.Input, value: Any) -> str | None:
-    """What is wrong with the value of an UncheckedFloat, in the place of ComfyUI's own check; None if nothing is."""
+def wrong_number(item: io.Float.Input, value: object) -> str | None:
+    """Why the value cannot be a number within the limits of the input, in place of ComfyUI's own check; else None."""
     low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
     try:
-        number = float(value)
+        number = float(value)  # pyright: ignore[reportArgumentType] - TypeError for others
     except (TypeError, ValueError, OverflowError):
-        return f"{item.id} is {value!r:.80}, which is no number"
+        return f"{item.id} is {value!r:.80}, which is not a number"
     if not low <= number <= high:
         return f"{item.id} is {number:g}; it must be between {low:g} and {high:g}"
     return None
 
 
 def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapping[str, str]) -> str | None:
-    """The first link of another type than its socket's or than `more` allows there, for nodes that ask for
-    `input_types` and so replace ComfyUI's own check; None if all fit.
+    """An error for the first link whose type neither its socket nor `more` allows; None if all links fit.
+
+    A node whose `validate_inputs` has the parameter `input_types` replaces ComfyUI's own check of types.
     """
     sections = node.INPUT_TYPES()
     types = {name: spec[0] for part in ("required", "optional") for name, spec in sections.get(part, {}).items()}
@@ -75,7 +75,7 @@ def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapp
 
 
 async def register_removed_nodes() -> None:
-    """Tell ComfyUI which node of its own does what a removed one did; nothing where no server runs."""
+    """Register ComfyUI's own node as the replacement of a removed node of ours, where a server runs."""
     if getattr(PromptServer, "instance", None) is None:
         return
     await ComfyAPI().node_replacement.register(

@@ -1,6 +1,4 @@
-"""Compatibility only: names of 2023 and 2024 that saved workflows and other packs still carry."""
-
-from comfy_api.latest import io
+"""Compatibility only: names of 2023 and 2024 that saved workflows and other packs still use."""
 
 # Weight types as they were listed between March and June 2024.
 RENAMED = {
@@ -9,7 +7,7 @@ RENAMED = {
     "composition (SDXL)": "composition",
     "style transfer and composition": "style and composition",
 }
-# The weight types from before layers could be told apart -> where the weight acts.
+# The first weight types, which reached all layers alike -> where the weight acts.
 FIRST_TYPES = {
     "original": "V only",
     "linear": "K+V",
@@ -34,20 +32,3 @@ def layers_and_scaling(weight_type: str) -> tuple[str, str]:
     if weight_type in FIRST_TYPES:
         return "linear", FIRST_TYPES[weight_type]
     return weight_type, "V only"
-
-
-class AcceptsRenamed(io.ComfyNode):
-    """Base of every node with a `weight_type`: validates it itself, so that renamed values of old workflows run.
-
-    ComfyUI skips its own list check for inputs that `validate_inputs` names. `execute` calls `current_name`.
-    """
-
-    @classmethod
-    def validate_inputs(cls, weight_type: str | None = None) -> bool | str:
-        if weight_type is None:
-            return True
-        inputs = {item.id: item for item in cls.define_schema().inputs}
-        listed: list[str] = getattr(inputs["weight_type"], "options", [])
-        if current_name(weight_type) in listed:
-            return True
-        return f"{weight_type!r} is not a weight type; choose one of: {', '.join(listed)}"

@@ -12,6 +12,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Site, Structure, find_sites, layer_blocks, structure_of
+from ..host import refuse_changed_host
 from . import transformer, unet
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
@@ -47,6 +48,7 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     """A clone of a model that also attends to image prompts, at every site that they reach."""
+    refuse_changed_host(structure_of(model.get_model_object("diffusion_model")).name)
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
     model_sampling = clone.get_model_object("model_sampling")

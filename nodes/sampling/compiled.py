@@ -17,7 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...ipadapter.cache import serial
-from .patches import KEY, AttentionPatch
+from .patches import ALIVE, KEY, AttentionPatch
 
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
 
@@ -118,7 +118,7 @@ def _attend(
 ) -> Tensor:
     running = _running.get()
     # A patch that another pack's patch calls from inside is not among the options' patches.
-    patch = running.patches.get(number, AttentionPatch.alive.get(identity)) if running else None
+    patch = running.patches.get(number, ALIVE.get(identity)) if running else None
     if running is None or patch is None:
         raise RuntimeError(
             "A compiled model with image prompts was called around ComfyUI's apply_model, so it is not known which "

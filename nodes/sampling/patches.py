@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .hooks import Hooks
 
 KEY = "ipadapter_atelier"  # our entry in transformer_options, and the key of our wrappers, callbacks and attachment
+ALIVE: WeakValueDictionary[int, "AttentionPatch"] = WeakValueDictionary()  # by identity, for compiled graphs
 _identities = itertools.count(1)
 
 
@@ -63,8 +64,6 @@ class OwnPatch:
 class AttentionPatch(OwnPatch, ABC):
     """Replaces one cross-attention. A compiled graph calls it as one operation (see compiled.py)."""
 
-    alive: WeakValueDictionary[int, "AttentionPatch"] = WeakValueDictionary()  # by identity, for compiled graphs
-
     def __init__(
         self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: Any = None
     ) -> None:
@@ -78,7 +77,7 @@ class AttentionPatch(OwnPatch, ABC):
 
     def _register(self) -> None:
         self.identity = next(_identities)
-        self.alive[self.identity] = self
+        ALIVE[self.identity] = self
 
     @abstractmethod
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:

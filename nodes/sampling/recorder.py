@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
+from ...charts.attention_map import Seen, image_share
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sites import Site
-from ...masks.attention_map import Seen, image_share
 
 
 class Recorder:

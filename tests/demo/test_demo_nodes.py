@@ -83,7 +83,7 @@ def with_words_from_another_node(words):
 def test_words_may_come_from_another_node_and_are_checked_when_they_arrive(server):
     (linked, saved), (typed, wanted) = with_words_from_another_node("star"), draw(Drawing("star"))
     assert server.run(linked).images(saved.id)[0].tobytes() == server.run(typed).images(wanted.id)[0].tobytes()
-    with pytest.raises(PromptError, match="Found: dragon") as refused:
+    with pytest.raises(PromptError, match="The prompt has: dragon") as refused:
         server.run(with_words_from_another_node("dragon")[0])
     assert refused.value.node_type == "IPAdapterDemoPrompt"
 

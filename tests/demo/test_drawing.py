@@ -14,6 +14,8 @@ from training.palettes import FIGURE_APART, draw_palettes, to_oklab, to_srgb
 from training.pictures import EVERY_TEXTURE, FINER, draw_figure, draw_texture
 from training.textures import HELD_OUT, TEXTURES
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture(scope="module")
 def drawn():

@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from harness.guide_pictures import FOLDER, TABLES, make, picture_of
+from authoring.guide_pictures import FOLDER, TABLES, make, picture_of
 from harness.host import ROOT
 
 GUIDES = ("image_prompts", "models", "parameters", "layers", "regions", "faces", "from_the_old_pack")

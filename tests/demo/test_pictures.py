@@ -15,6 +15,7 @@ from demo.studio import Studio
 from harness.host import ROOT
 from training.judges import frechet_distance
 
+pytestmark = pytest.mark.nightly
 STEPS, SLACK = 4, 8
 BENCH = json.loads((ROOT / "demo_models" / "measured.json").read_text())
 

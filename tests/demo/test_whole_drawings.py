@@ -16,6 +16,8 @@ from training.data import draw_textures
 from training.lessons import Critics, colours_apart, compare, lessons_of, look
 from training.loop import Plan
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def lessons(examples):

@@ -1,5 +1,7 @@
 """What may be no face, and what is only half there: said, shown and left out where that is asked for, in a server."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -23,6 +25,17 @@ def test_a_doubtful_face_is_told_in_the_log_shown_as_a_crop_and_left_out_by_a_le
     g.add("IPAdapterFaceCrop", image=picture(g, "coffee"), insightface=pack, **widgets)
     with pytest.raises(PromptError, match="No face with a score of at least 0.80"):
         faces_server.run(g)
+
+
+def test_a_value_left_over_on_a_widget_of_faces_changes_neither_the_face_nor_the_picture(faces_server):
+    """True on least_score would leave out every face, for no detection has a score of 1."""
+    latent, faces = run(faces_server)
+    leftovers: tuple[dict[str, Any], ...] = (
+        {"least_score": True}, {"least_score": "0:1.0, 1:1.0"}, {"face": 0.5, "least_score": 0.99},
+    )  # fmt: skip
+    for left in leftovers:
+        for found, expected in zip(run(faces_server, **left), (latent, faces), strict=True):
+            assert found.equal(expected), left
 
 
 def test_half_a_lora_takes_only_itself_out_of_use(faces_server, monkeypatch):

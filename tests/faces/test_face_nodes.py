@@ -79,14 +79,20 @@ def test_kolors_takes_the_largest_face_and_faceid_the_surest(analysis, photo):
     found = detect(analysis, photo("six people")[0])
     areas = (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1])
     assert areas.argmax() != 0, "the surest face must not be the largest for this to prove anything"
-    assert IPAdapterFaceIDKolors.requests(image=photo("six people"))[0].reference.face == FaceChoice("largest")
-    assert IPAdapterFaceID.requests(image=photo("six people"))[0].reference.face == FaceChoice("highest score")
+    model, loaded = unets.tiny_model("sd15", seed=1), adapter("FaceID")
+
+    def crop(node, **choice):
+        return node.execute(model, loaded, photo("six people"), insightface=analysis, **choice).args[1]
+
+    surest, largest = (crop(IPAdapterFaceID, face=order) for order in ("highest score", "largest"))
+    assert not surest.equal(largest)
+    assert crop(IPAdapterFaceID).equal(surest) and crop(IPAdapterFaceIDKolors).equal(largest)
 
 
 def test_a_model_without_kolors_text_projection_is_named(analysis, photo, clip_vision, kolors):
     model = unets.tiny_model("sdxl shallow", seed=1)
     with pytest.raises(ValueError, match="needs the text projection .encoder_hid_proj. of a Kolors model"):
-        IPAdapterFaceIDKolors.execute(model, kolors, photo("hopper"), clip_vision, analysis)
+        IPAdapterFaceIDKolors.execute(model, kolors, photo("hopper"), clip_vision=clip_vision, insightface=analysis)
 
 
 def test_other_packs_call_a_face_node_by_keyword(analysis, photo):
@@ -105,7 +111,8 @@ def test_a_missing_vision_encoder_is_never_asked_for_without_a_clip_part(analysi
 
     model = unets.tiny_model("sd15", seed=1)
     for clip_vision in (None, Forbidden()):
-        IPAdapterFaceID.execute(model, adapter("FaceID portrait"), photo("hopper"), clip_vision, analysis)
+        sockets = {"clip_vision": clip_vision, "insightface": analysis}
+        IPAdapterFaceID.execute(model, adapter("FaceID portrait"), photo("hopper"), **sockets)
 
 
 def test_the_layer_text_node_follows_a_face_too(analysis, photo):

@@ -12,7 +12,7 @@ import synthetic
 import synthetic_transformers
 import tiny_transformers
 
-CLIP = {"pooled": 32, "hidden": 64}  # as TestClipVision makes them unless told otherwise
+CLIP = {"pooled": 32, "hidden": 64}  # the defaults of TestClipVision
 SMALL = {"dim": 64, "heads": 1, "depth": 1}
 SD15: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), **CLIP, **SMALL}
 FACE: dict[str, Any] = {"face_hidden": 16, "rank": 4, "inner": 96}  # else up to 134 million numbers

@@ -73,8 +73,9 @@ class ComfyPage:
 
     def __init__(self, browser: Browser, url: str) -> None:
         self.errors: list[str] = []
-        self.asked: set[Request] = set()  # of the server, and not answered yet
+        self.asked: set[Request] = set()  # requests that the server has not answered yet
         self.focused = False
+        self.vue = False  # whether nodes are drawn as Vue components, and not on the canvas
         self.page: Page = browser.new_page(viewport={"width": 1600, "height": 900})
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", self.on_console)
@@ -96,7 +97,7 @@ class ComfyPage:
             self.errors.append(f"{message.text} ({place})")
 
     def load(self, workflow: dict[str, Any]) -> None:
-        """Open a workflow as dropping its file on the page does, and close what was open."""
+        """Open a workflow as dropping its file on the page does, and close the workflow that was open."""
         self.errors.clear()
         self.page.evaluate(OPEN, workflow)
         self.settle()

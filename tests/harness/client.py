@@ -15,7 +15,7 @@ from torch import Tensor
 from .graph import Graph
 
 Prompt = Mapping[str, Mapping[str, Any]]
-# Who asks: ComfyUI tells every open page of the progress of nobody's prompt, and each of them draws it.
+# Names this client: the progress of a prompt without a client goes to every open page, and each page draws it.
 CLIENT = "atelier-tests"
 
 
@@ -110,7 +110,7 @@ class Client:
             if entry := self.call(f"/history/{prompt_id}"):
                 return entry[prompt_id]
             self.check_alive()
-            time.sleep(min(0.02 + waited / 10, 0.2))  # an answer takes milliseconds from what is being sampled
+            time.sleep(min(0.02 + waited / 10, 0.2))  # each request takes milliseconds from the sampling
         raise TimeoutError(f"The graph was not done after {timeout:.0f} s")
 
     def check_alive(self) -> None:

@@ -102,6 +102,13 @@ def pictures(server: Server) -> Iterator[Row]:
             yield Row(title, caption, followed, made)
 
 
+class DemoServer(Server):
+    """A ComfyUI with the pack and its demo models only, which needs no more packages than ComfyUI itself."""
+
+    def add_stand_ins(self) -> None:
+        """None: the demo's models and references come with the pack."""
+
+
 def open_reference(name: str) -> Image.Image:
     return Image.open(ROOT / "demo_models" / "references" / f"{name}.png").convert("RGB")
 
@@ -124,7 +131,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
-    with Server() as server:
+    with DemoServer() as server:
         sheet = make(server, folder)
     print(f"[demo] Done: the pictures are in {sheet.parent}. Open {sheet.name}")
 

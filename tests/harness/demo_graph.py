@@ -21,7 +21,7 @@ class Follow:
 
     picture: str
     half: str | None = None  # left, right; None: everywhere
-    noise: float = 0.0  # strength of the noisy copy that is shown as a negative
+    noise: float = 0.0  # strength of the noisy copy in the negative rows
     layers: str = ""  # layers by name, as IPAdapter Weight Schedule reads them
     more: dict[str, Any] = field(default_factory=dict)
 

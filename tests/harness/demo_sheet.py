@@ -53,7 +53,7 @@ def _head(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, y: int) -> No
     draw.multiline_text((MARGIN, y + 26), caption, fill="#505050", font=ImageFont.load_default(13))
     side = 80
     words = 26 + LINE * (caption.count("\n") + 1) + GAP
-    below = max(TILE + LABEL - side, words)  # a row of two lines has room for a long caption
+    below = max(TILE + LABEL - side, words)  # a caption may be as high as a row of two lines
     for number, picture in enumerate(row.references.values()):
         sheet.paste(_enlarged(picture, side), (MARGIN + number * (side + GAP), y + below))
 

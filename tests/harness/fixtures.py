@@ -20,16 +20,21 @@ SLOW = (  # folders and files that --quick leaves out
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests that need neither a server nor minutes")
+    parser.addoption("--nightly", action="store_true", help="tests of training and of 200 pictures each as well")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One nursery for a whole run, however many processes it has."""
+    config.addinivalue_line("markers", "nightly: runs with --nightly alone, as it is of what is not shipped")
     if not hasattr(config, "workerinput") and (nursery := open_nursery()):
         config.add_cleanup(nursery.close)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes minutes comes first, so that all processes end at about the same time."""
+    if not config.getoption("--nightly"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("nightly")])
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     slow = [item for item in items if is_slow(item)]
     quick = [item for item in items if not is_slow(item)]
     if config.getoption("--quick"):
@@ -39,7 +44,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What was imported until now stays to the end: nothing of it has to be looked at again and again."""
+    """Imported modules stay to the end, so the garbage collector need not walk through them again and again."""
     gc.collect()
     gc.freeze()
 

@@ -23,10 +23,10 @@ class Entry:
     content: bytes
     stored: bool = True  # large: in storage, with its SHA-256 as ETag; else sent by the hub, with Git's hash
     gated: bool = False  # only for people with a token
-    etag: str | None = None  # told instead of the right one
-    told: int | None = None  # the size that is told before, instead of the right one
+    etag: str | None = None  # sent in place of the file's own
+    told: int | None = None  # the size in the answer to a HEAD request, in place of the file's own
     drops: int = 0  # how many times the connection is cut half-way
-    ranges: bool = True  # whether a part can be asked for
+    ranges: bool = True  # whether the hub serves parts of a file
     pause: float = 0.0  # seconds of silence half-way
 
     @property

@@ -33,7 +33,7 @@ class Nursery:
     """The process that imports packages, once somebody connects to its address."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str], packages: Sequence[str] = PACKAGES) -> None:
-        self.place = Path(tempfile.mkdtemp(prefix="atelier-nursery-"))  # nobody else may ask it to run things
+        self.place = Path(tempfile.mkdtemp(prefix="atelier-nursery-"))  # for this user alone
         self.address = str(self.place / "socket")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
@@ -67,7 +67,7 @@ class Forks:
 
 
 class Forked:
-    """A process: as much of subprocess.Popen as is asked of a server's."""
+    """A forked process, with the methods of subprocess.Popen that a server needs."""
 
     def __init__(self, forks: Forks, pid: int) -> None:
         self.forks = forks
@@ -94,5 +94,5 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
     def send_signal(self, number: int) -> None:
-        if self.poll() is None:  # until then nobody else has its id
+        if self.poll() is None:  # until it has ended, no other process has its id
             os.kill(self.pid, number)

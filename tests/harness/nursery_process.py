@@ -29,7 +29,7 @@ def import_packages(names: Sequence[str]) -> None:
 
 def wait_for_clients(listener: socket.socket, packages: Sequence[str]) -> Connection | None:
     """In every fork, the connection that it is for. In the first process: None, when the one that started it ended."""
-    select.select([listener, sys.stdin], [], [])  # it may be that nobody ever asks
+    select.select([listener, sys.stdin], [], [])  # a run without servers sends no request
     import_packages(packages)
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         client, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The ComfyUI of the tests: on the CPU, with stand-ins for models, and nothing of yours in it."""
+"""The ComfyUI of the tests: on the CPU, with small models in place of published ones, in a folder of its own."""
 
 import atexit
 import json
@@ -10,10 +10,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from authoring.lessons.files import all_files
+
 from .assets import write_adapters, write_photos, write_transformers
 from .host import ROOT, find_comfyui
 from .lesson_pictures import write_inputs
-from .lessons.files import all_files
 from .nursery import Forked, Forks, Nursery
 from .process import ComfyUI, whole_environment
 

@@ -12,7 +12,7 @@ FILES = {"sd15": "ip-adapter_sd15.safetensors", "sdxl shallow": "ip-adapter_sdxl
 
 
 class Wiring:
-    """One graph on a server. Whatever a node needs and nobody gave is added: its sockets, and its widgets' defaults."""
+    """One graph on a server. Required inputs that a test leaves out are added: sources and default values."""
 
     result: Result  # of the last run
 
@@ -32,7 +32,7 @@ class Wiring:
         return self.graph.add("MaskComposite", destination=black[0], source=white[0], x=0, y=0, operation="add")[0]
 
     def add(self, node_id: str, **inputs: Any) -> Node:
-        """A node with what was given, and defaults for the rest of what it requires; None leaves an input out."""
+        """A node with the given inputs, and defaults for the other required ones; None leaves an input out."""
         wanted: dict[str, dict[str, list[Any]]] = self.server.call(f"/object_info/{node_id}")[node_id]["input"]
         filled = {name: self.default(name, spec) for name, spec in wanted["required"].items() if name not in inputs}
         if "clip_vision" in wanted.get("optional", {}):
@@ -55,7 +55,7 @@ class Wiring:
         return model
 
     def latents(self, steps: int = 1, **models: Link) -> dict[str, Tensor]:
-        """What is sampled from each model, and from the one that nothing was applied to as `bare`."""
+        """The latent of each model, and as `bare` that of the model without image prompts."""
         for name, model in (models | {"bare": self.model}).items():
             latent = sample(self.graph, model, self.family, batch=self.batch, steps=steps)
             self.graph.save(name, latent[0])
@@ -63,7 +63,7 @@ class Wiring:
         return {name: result.tensor(name) for name in (*models, "bare")}
 
     def same(self, one: Link, other: Link, steps: int = 1) -> None:
-        """Both models sample the same bits, and not those of the model that nothing was applied to."""
+        """Both models sample the same bits, and other bits than the model without image prompts."""
         latents = self.latents(steps, one=one, other=other)
         assert not latents["one"].equal(latents["bare"])
         assert latents["one"].equal(latents["other"]), (latents["one"] - latents["other"]).abs().max()

@@ -7,6 +7,7 @@ import pytest
 from graphs import graph, write_pictures
 from PIL import Image
 
+from charts.sheets import labelled_grid
 from headless.client import Client
 from headless.errors import BatchError
 from headless.graph import Input, find_input
@@ -14,7 +15,6 @@ from headless.plan import Plan, in_order
 from headless.results import Outcome, with_text
 from headless.sheet import draw_sheet, labels
 from headless.values import as_value
-from weight_schedules.sheets import labelled_grid
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Masks laid over each other give what ComfyUI's own SolidMask and MaskComposite give."""
+"""Solid masks and combined masks equal those of ComfyUI's own SolidMask and MaskComposite."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch
 from pack.masks.compose import OPERATIONS, canvas_size, composite_masks, share, solid_mask
 
 host = pytest.importorskip("comfy_extras.nodes_mask", reason="compares with ComfyUI's own nodes")
-PLACES = [(0, 0), (3, 2), (5, 0), (7, 6), (6, 7), (40, 40)]
+POSITIONS = [(0, 0), (3, 2), (5, 0), (7, 6), (6, 7), (40, 40)]
 
 
 def random_mask(*shape: int) -> torch.Tensor:
@@ -14,8 +14,8 @@ def random_mask(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize(("x", "y"), PLACES)
-def test_every_operation_at_every_place_equals_comfyui(operation, x, y):
+@pytest.mark.parametrize(("x", "y"), POSITIONS)
+def test_every_operation_at_every_position_equals_comfyui(operation, x, y):
     destination, source = random_mask(1, 7, 8), random_mask(1, 4, 3)
     expected = host.MaskComposite.execute(destination, source, x, y, operation).args[0]
     torch.testing.assert_close(composite_masks(destination, source, x, y, operation), expected, rtol=0, atol=0)
@@ -35,7 +35,7 @@ def test_half_grey_counts_as_comfyui_counts_it():
         assert composite_masks(grey, white, 0, 0, operation).equal(expected)
 
 
-def test_the_operations_are_those_of_comfyui():
+def test_the_list_of_operations_equals_comfyuis():
     combo = next(item for item in host.MaskComposite.define_schema().inputs if item.id == "operation")
     assert list(OPERATIONS) == combo.options
 
@@ -57,7 +57,7 @@ def test_one_mask_below_serves_a_batch_above():
     assert combined.equal(random_mask(3, 2, 2))
 
 
-def test_batches_that_do_not_fit_are_named():
+def test_batches_of_different_sizes_are_refused_with_both_sizes():
     with pytest.raises(ValueError, match="destination holds 2 masks and the source 3"):
         composite_masks(random_mask(2, 2, 2), random_mask(3, 2, 2), 0, 0, "add")
 

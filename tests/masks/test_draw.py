@@ -1,4 +1,4 @@
-"""Pictures of masks show the masks' own values."""
+"""A picture of a mask has the mask's values."""
 
 import numpy as np
 import torch

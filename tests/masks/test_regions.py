@@ -1,3 +1,5 @@
+"""Regions: whole, hard or soft, in reading order, by shares or by colours."""
+
 import pytest
 import torch
 
@@ -57,16 +59,16 @@ def test_named_colours_decide_the_order():
     assert regions[0, 0, 29] == 1 and regions[1, 0, 0] == 1
 
 
-def test_blurred_edges_and_shades_make_no_regions_of_their_own():
+def test_blurred_edges_and_shades_belong_to_the_nearest_region():
     painted = drawing(*[RED] * 4, *[GREEN] * 4)
     painted[:, 39] = torch.tensor([0.6, 0.4, 0.0])
     noise = torch.rand(painted.shape, generator=torch.Generator().manual_seed(0)) * 0.1
-    found = find_colours((painted + noise - 0.05).clamp(0, 1))
-    assert len(found) == 2
+    colours = find_colours((painted + noise - 0.05).clamp(0, 1))
+    assert len(colours) == 2
     assert len(split_by_colour((painted + noise - 0.05).clamp(0, 1), 20, 80)) == 2
 
 
-def test_a_drawing_without_colours_and_words_that_are_no_colours_are_refused():
+def test_a_drawing_without_colours_and_a_text_that_names_no_colour_are_refused():
     with pytest.raises(ValueError, match="no colour beside the background"):
         split_by_colour(drawing(WHITE), 8, 8, background=[WHITE])
     with pytest.raises(ValueError, match="'red' is not a colour"):

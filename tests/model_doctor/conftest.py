@@ -6,27 +6,28 @@ import pytest
 
 from harness.hub import Entry, serve_hub
 from harness.server import Server
-from model_doctor.shelves import VIT_H, encoder_bytes, write_adapter
+from model_doctor.shelves import VIT_L, encoder_bytes, flux_adapter_bytes
 
-ADAPTER, ENCODER = "h94/IP-Adapter/models/ip-adapter-plus_sd15.safetensors", (
-    "h94/IP-Adapter/models/image_encoder/model.safetensors"
-)  # fmt: skip
+# Files of which no hash is known, so that a hub may have small ones; and a file whose hash is known.
+ADAPTER, ENCODER = "XLabs-AI/flux-ip-adapter/ip_adapter.safetensors", "openai/clip-vit-large-patch14/model.safetensors"
+HASHED = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+ADAPTER_FILE, ENCODER_FILE = "ipadapter/flux-ip-adapter.safetensors", "clip_vision/clip-vit-large-patch14.safetensors"
 
 
 @pytest.fixture(scope="session")
 def hub():
-    """The repository of the general adapters, with two small files in it."""
+    """A hub without files: each test publishes its own."""
     with serve_hub() as hub:
         yield hub
 
 
 @pytest.fixture
-def published(hub, tmp_path):
-    """The hub as it should be, whatever a test made of it before."""
-    adapter = write_adapter(tmp_path / "ip-adapter-plus_sd15.safetensors")
+def published(hub):
+    """The hub with its small files, whatever a test changed in it before."""
     hub.entries.clear()
     hub.asked.clear()
-    hub.entries |= {ADAPTER: Entry(adapter.read_bytes()), ENCODER: Entry(encoder_bytes(VIT_H))}
+    files = {ADAPTER: flux_adapter_bytes(), ENCODER: encoder_bytes(VIT_L), HASHED: flux_adapter_bytes()}
+    hub.entries |= {name: Entry(content) for name, content in files.items()}
     return hub
 
 
@@ -34,7 +35,7 @@ def published(hub, tmp_path):
 def environment(hub, tmp_path_factory):
     return {
         "HF_ENDPOINT": hub.endpoint, "HF_TOKEN_PATH": str(tmp_path_factory.mktemp("hub") / "no_token"),
-        "HF_TOKEN": "hf_secret", "NO_PROXY": "127.0.0.1,localhost",
+        "HF_TOKEN": "hf_secret", "NO_PROXY": "127.0.0.1,localhost", "ATELIER_FREE_DOWNLOADS": "1",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the doctor says of model folders: files by their tensors, presets as the loaders see them."""
+"""What the doctor says of model folders: files by their headers, presets as the loaders see them."""
 
 import json
 import os
@@ -10,12 +10,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import published_headers as headers
 import synthetic
-from model_doctor.shelves import VIT_G, VIT_H, write_adapter, write_encoder
+from model_doctor.shelves import VIT_G, VIT_H, VIT_L, write_adapter, write_encoder
 from pack.doctor import packages as module
 from pack.doctor.report import as_json, as_text, examine_all
 from pack.doctor.sheet import BAD, DOUBT, GOOD, MARKS, draw_report, outcome
 from pack.doctor.survey import BROKEN, DOUBTFUL, FINE, survey
+from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.errors import FaceError
 from pack.ipadapter.presets import PRESETS
 
@@ -93,7 +95,7 @@ def test_every_sort_of_broken_file_is_named(places):
     )
     assert found["other.safetensors"].note == "no adapter that this pack knows"
     if os.name != "nt":
-        assert "where nothing is" in found["nowhere.bin"].note and "a pipe" in found["pipe.bin"].note
+        assert "there is no such file" in found["nowhere.bin"].note and "a pipe" in found["pipe.bin"].note
 
 
 def test_files_in_the_wrong_folder_and_the_same_file_twice_are_told(places):
@@ -105,6 +107,66 @@ def test_files_in_the_wrong_folder_and_the_same_file_twice_are_told(places):
     assert found["z copy.safetensors"].note == f"the same as {right}: one of them is enough"
     assert found["a.safetensors"].note == "in the wrong folder: move it to models/ipadapter"
     assert found["encoder.safetensors"].note == "in the wrong folder: move it to models/clip_vision"
+
+
+def test_a_file_in_another_pack_s_folder_is_used_there_or_gets_a_line_for_the_model_paths(places, look, tmp_path):
+    for name in ("instantid", "pulid", "clip_vision_sam", "controlnet"):
+        (tmp_path / name).mkdir()
+        places[name] = [tmp_path / name]
+    write_adapter(tmp_path / "instantid" / "SDXL" / "ip-adapter.bin", "ip-adapter-faceid-portrait_sdxl_unnorm.bin")
+    write_adapter(tmp_path / "clip_vision_sam" / "a.safetensors", "ip-adapter-plus_sd15.safetensors")
+    headers.save(headers.pulid_former(flux=True), tmp_path / "pulid" / "pulid_flux_v0.9.1.safetensors")
+    headers.save({"control_model.input_blocks.0.0.weight": headers.meta(1)}, tmp_path / "controlnet" / "a.safetensors")
+    found = files_of(places)
+    assert sorted(found) == ["SDXL/ip-adapter.bin", "a.safetensors", "pulid_flux_v0.9.1.safetensors"]
+    assert (found["SDXL/ip-adapter.bin"].state, found["SDXL/ip-adapter.bin"].config.variant) == (FINE, "InstantID")
+    assert f"add the line 'ipadapter: {tmp_path / 'clip_vision_sam'}' to extra_model" in found["a.safetensors"].note
+    assert found["pulid_flux_v0.9.1.safetensors"].state == FINE
+    assert "pulid_flux_v0.9.1.safetensors: PuLID for Flux, for a PuLID Flux loader" in as_text(look())
+
+
+def test_encoders_that_adapters_do_not_take_are_named_and_are_no_alarm(places):
+    folder = places["clip_vision"][0]
+    expected = {
+        "llava": ("multi_modal_projector.linear_1.bias", "llava's vision encoder"),
+        "timm": ("visual.trunk.blocks.0.attn.qkv.weight", "a vision encoder of OpenCLIP with timm's names"),
+        "dino": ("encoder.layer.23.layer_scale2.lambda1", "a DINO encoder"),
+        "plain": ("vision_model.embeddings.class_embedding", "a CLIP vision encoder without the projection"),
+    }
+    for name, (key, _) in expected.items():
+        headers.save({key: headers.meta(8)}, folder / f"{name}.safetensors")
+    headers.save(headers.siglip(), folder / "siglip.safetensors")
+    headers.save({"lora_unet_a.lora_down.weight": headers.meta(4, 4)}, folder / "lora.safetensors")
+    found = files_of(places)
+    for name, (_, title) in expected.items():
+        assert found[f"{name}.safetensors"].state == FINE and found[f"{name}.safetensors"].title.startswith(title), name
+    assert found["siglip.safetensors"].kind == "encoder" and "SigLIP so400m" in found["siglip.safetensors"].title
+    assert found["lora.safetensors"].state == DOUBTFUL and found["lora.safetensors"].title == "a LoRA, for Load LoRA"
+
+
+def test_an_encoder_of_another_number_of_tokens_is_no_partner(places, look):
+    write_adapter(places["ipadapter"][0] / "Kolors-IP-Adapter-Plus.bin", dim=2048)
+    write_encoder(places["clip_vision"][0] / "clip-vit-large-patch14-336.safetensors", VIT_L)
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["Kolors-IP-Adapter-Plus.bin"]["misses"] == ["clip-vit-large-patch14-336.bin"]
+    assert told["clip-vit-large-patch14-336.safetensors"]["what"] == "CLIP ViT-L/14"
+    assert "has 257 tokens a picture" in verdict_of(look(), "Kolors", "kolors").why
+
+
+def test_an_adapter_that_cannot_be_used_says_so_in_the_loader_s_words(places):
+    flat = synthetic.flat(synthetic.adapter("standard", channels=synthetic.sd15_channels(8)))
+    save_file({key: tensor.to(torch.int8) for key, tensor in flat.items()}, places["ipadapter"][0] / "a.safetensors")
+    found = files_of(places)["a.safetensors"]
+    assert found.state == BROKEN and "does not hold floating point numbers" in found.note
+
+
+def test_checkpoints_of_anime_families_name_the_preset_that_is_made_for_them(places, look):
+    sdxl, other = "model.diffusion_model.label_emb.0.0.weight", "model.diffusion_model.time_embed.0.weight"
+    for name, key in (("noobaiXL.safetensors", sdxl), ("noob_sd15.safetensors", other), ("base.safetensors", sdxl)):
+        headers.save({key: headers.meta(4, 4)}, places["checkpoints"][0] / name)
+    found = files_of(places)
+    assert list(found) == ["noobaiXL.safetensors"] and found["noobaiXL.safetensors"].state == FINE
+    assert "noobaiXL.safetensors: seems to be a NoobAI model" in as_text(look()) and ANIME in as_text(look())
 
 
 def test_files_of_one_size_with_other_content_are_no_duplicates(places):

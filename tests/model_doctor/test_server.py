@@ -1,6 +1,7 @@
 """Doctor and download in a running ComfyUI, against a hub on this computer, and in the page."""
 
 import json
+import shutil
 import time
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from harness.browser import ComfyPage
 from harness.client import PromptError
 from harness.graph import Graph
-from model_doctor.conftest import ADAPTER
+from model_doctor.conftest import ADAPTER, ADAPTER_FILE, ENCODER_FILE, HASHED
 
-PRESET = "PLUS (high strength)"
+PRESET = "FLUX - XLabs"
 BUILD = """
 () => {
   const graph = window.app.graph
@@ -19,6 +20,7 @@ BUILD = """
     const node = LiteGraph.createNode(type)
     graph.add(node)
     node.pos = [x, 0]
+    if (node.widgets?.length) node.widgets[0].value = "FLUX - XLabs"
   }
   return graph.serialize()
 }
@@ -28,7 +30,7 @@ BUILD = """
 def download(server, **widgets):
     """What the node gives (path, report) as its text output, and as what it shows."""
     g = Graph()
-    node = g.add("IPAdapterModelDownload", **{"preset": PRESET, "family": "SD1.5", "download": True} | widgets)
+    node = g.add("IPAdapterModelDownload", **{"preset": PRESET, "family": "Flux", "download": True} | widgets)
     shown = [g.add("PreviewAny", source=node[output]) for output in (0, 1)]
     outputs = server.run(g).outputs
     return tuple(outputs[one.id]["text"][0] for one in shown)
@@ -41,17 +43,17 @@ def files(models):
 def test_with_its_switch_off_nothing_is_fetched_and_the_report_says_what_would_be(bare, published, models):
     path, report = download(bare, download=False)
     assert path == "" and published.asked == [] and files(models) == []
-    assert f"ip-adapter-plus_sd15.safetensors from {ADAPTER}, into {models / 'ipadapter'}" in report
+    assert f"flux-ip-adapter.safetensors from {ADAPTER}, into {models / 'ipadapter'}" in report
 
 
 def test_a_preset_is_fetched_whole_its_path_is_text_and_it_runs_then(bare, published, models):
     path, report = download(bare)
-    found = ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "ipadapter/ip-adapter-plus_sd15.safetensors"]
+    found = [ENCODER_FILE, ADAPTER_FILE]
     assert files(models) == found
     assert path.splitlines() == [str(models / found[1]), str(models / found[0])] and report.startswith("Fetched:")
     assert (models / found[1]).read_bytes() == published.entries[ADAPTER].content
     listed = bare.call("/object_info/IPAdapterModelLoader")["IPAdapterModelLoader"]["input"]["required"]
-    assert listed["ipadapter_file"][0] == ["ip-adapter-plus_sd15.safetensors"]
+    assert listed["ipadapter_file"][0] == ["flux-ip-adapter.safetensors"]
     before = len(published.asked)
     assert download(bare) == (path, "Everything is there already.") and len(published.asked) == before
     assert "hf_secret" not in bare.log
@@ -60,7 +62,7 @@ def test_a_preset_is_fetched_whole_its_path_is_text_and_it_runs_then(bare, publi
 def test_a_file_that_is_there_under_another_name_is_not_fetched_again(bare, published, models):
     (models / "ipadapter" / "mine.safetensors").write_bytes(published.entries[ADAPTER].content)
     download(bare)
-    assert files(models) == ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "ipadapter/mine.safetensors"]
+    assert files(models) == [ENCODER_FILE, "ipadapter/mine.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -90,18 +92,62 @@ def test_a_missing_file_and_a_name_that_leads_elsewhere_are_refused(bare, publis
     assert files(models) == [] and not list(bare.base.rglob("evil*"))
 
 
+def test_a_workflow_cannot_choose_what_a_server_fetches(server):
+    """A server is started without the variable; the others here have it."""
+    for file in ("models/none.safetensors", "../../evil.safetensors"):
+        for switch in (True, False):
+            with pytest.raises(PromptError, match="not among the files.*ATELIER_FREE_DOWNLOADS=1 in its environment"):
+                download(server, preset="a file of a repository", repository="someone/else", file=file, download=switch)
+    assert not list(server.base.rglob("*.part")) and not list(server.base.rglob("evil*"))
+
+
 def test_a_known_file_of_a_repository_gets_its_name_and_folder(bare, published, models):
-    by = {"preset": "a file of a repository", "repository": "h94/IP-Adapter", "folder": "loras"}
-    path, _ = download(bare, **by, file="models/image_encoder/model.safetensors")
-    assert path == str(models / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
-    assert files(models) == ["clip_vision/CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]
+    by = {"preset": "a file of a repository", "repository": "openai/clip-vit-large-patch14", "folder": "loras"}
+    path, _ = download(bare, **by, file="model.safetensors")
+    assert path == str(models / ENCODER_FILE) and files(models) == [ENCODER_FILE]
+
+
+def test_a_file_whose_hash_is_known_is_refused_with_other_content_whatever_the_hub_says(bare, published, models):
+    by = {"preset": "a file of a repository", "repository": "h94/IP-Adapter", "file": HASHED.partition("Adapter/")[2]}
+    published.entries[HASHED].etag = "289b45f16d043d0bf542e45831f971dcdaabe18b656f11e86d9dfba7e9ee3369"
+    with pytest.raises(PromptError, match=r"its content is not the published one .its hash should be 289b45f16d04"):
+        download(bare, **by)
+    assert not list(models.rglob("*.safetensors"))
+
+
+def test_adapters_of_other_packs_are_listed_and_loaded_and_names_from_windows_too(bare, published, models):
+    for place in ("ipadapter/flux", "instantid", "xlabs/ipadapters"):
+        (models / place).mkdir(parents=True, exist_ok=True)
+        (models / place / "a.safetensors").write_bytes(published.entries[ADAPTER].content)
+    listed = bare.call("/object_info/IPAdapterModelLoader")["IPAdapterModelLoader"]["input"]["required"]
+    assert listed["ipadapter_file"][0] == ["flux/a.safetensors", "instantid/a.safetensors",
+                                           "xlabs/ipadapters/a.safetensors"]  # fmt: skip
+    for name in (*listed["ipadapter_file"][0], "flux\\a.safetensors"):
+        g = Graph()
+        g.add("PreviewAny", source=g.add("IPAdapterModelLoader", ipadapter_file=name)[0])
+        bare.run(g)
+    g = Graph()
+    g.add("PreviewAny", source=g.add("IPAdapterModelLoader", ipadapter_file="gone.safetensors")[0])
+    with pytest.raises(PromptError, match=f"No adapter 'gone.safetensors' in {models / 'ipadapter'}"):
+        bare.run(g)
+    shutil.rmtree(models / "instantid")
+    shutil.rmtree(models / "xlabs")
+
+
+def test_load_embeds_says_what_to_do_before_any_were_saved(bare):
+    listed = bare.call("/object_info/IPAdapterLoadEmbeds")["IPAdapterLoadEmbeds"]["input"]["required"]["embeds"][0]
+    assert listed == ["no embeds saved yet"]
+    g = Graph()
+    g.add("PreviewAny", source=g.add("IPAdapterLoadEmbeds", embeds=listed[0])[0])
+    with pytest.raises(PromptError, match="No embeds were saved yet: run an IPAdapter Save Embeds node"):
+        bare.run(g)
 
 
 def test_stop_stops_it_and_the_next_run_goes_on_where_it_was(bare, published, models):
     entry = published.entries[ADAPTER]
     entry.pause = 4.0
     g = Graph()
-    g.add("IPAdapterModelDownload", preset=PRESET, family="SD1.5", download=True)
+    g.add("IPAdapterModelDownload", preset=PRESET, family="Flux", download=True)
     run = bare.submit(g.prompt)
     parts = models / "ipadapter" / ".atelier-parts"
     end = time.monotonic() + 60
@@ -112,7 +158,7 @@ def test_stop_stops_it_and_the_next_run_goes_on_where_it_was(bare, published, mo
     assert "execution_interrupted" in messages and not list(models.rglob("*.safetensors"))
     entry.pause = 0.0
     download(bare)
-    assert (models / "ipadapter" / "ip-adapter-plus_sd15.safetensors").read_bytes() == entry.content
+    assert (models / ADAPTER_FILE).read_bytes() == entry.content
     assert any(header.startswith("bytes=") for header in published.sent("range"))
 
 
@@ -126,10 +172,10 @@ def test_the_doctor_sees_what_is_there_each_time_it_runs(bare, published, models
         return text, json.loads(found), result.images(node.id)[0]
 
     def runs(found):
-        return next(one for one in found["presets"] if (one["preset"], one["family"]) == (PRESET, "sd15"))["runs"]
+        return next(one for one in found["presets"] if (one["preset"], one["family"]) == (PRESET, "flux"))["runs"]
 
     text, found, picture = report()
-    assert not runs(found) and picture.size[0] == 1600 and "misses ip-adapter-plus_sd15.safetensors" in text
+    assert not runs(found) and picture.size[0] == 1600 and "misses flux-ip-adapter.safetensors" in text
     (models / "ipadapter" / "cut.safetensors").write_bytes(published.entries[ADAPTER].content[:999])
     download(bare)
     text, found, after = report()

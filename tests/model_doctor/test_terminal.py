@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from harness.host import ROOT, find_comfyui
+from model_doctor.conftest import ADAPTER_FILE, ENCODER_FILE
 from model_doctor.shelves import write_adapter
 
 if find_comfyui() is None:
@@ -20,7 +21,7 @@ def ask(environment, tmp_path):
     for folder in ("ipadapter", "clip_vision", "insightface"):
         (tmp_path / "shelf" / folder).mkdir(parents=True)
     lines = ["mine:", f"  base_path: {tmp_path / 'shelf'}", "  is_default: true"]
-    lines += [f"  {name}: {name}" for name in ("ipadapter", "clip_vision", "insightface")]
+    lines += [f"  {name}: {name}" for name in ("ipadapter", "clip_vision", "insightface", "instantid")]
     (tmp_path / "paths.yaml").write_text("\n".join(lines))
 
     def run(*arguments):
@@ -33,24 +34,27 @@ def ask(environment, tmp_path):
 
 def test_the_doctor_reads_extra_model_paths_and_prints_json_and_draws(ask, tmp_path):
     write_adapter(tmp_path / "shelf" / "ipadapter" / "ip-adapter_sd15.safetensors")
+    (tmp_path / "shelf" / "instantid").mkdir()
+    write_adapter(tmp_path / "shelf" / "instantid" / "mine.safetensors", "ip-adapter-plus_sd15.safetensors")
     done = ask("doctor", "--json", "--picture", str(tmp_path / "a.png"))
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout[done.stdout.index("{") :])
     path = str(tmp_path / "shelf" / "ipadapter" / "ip-adapter_sd15.safetensors")
     assert next(file for file in found["files"] if file["path"] == path)["what"] == "standard adapter for SD1.5"
+    assert {file["folder"] for file in found["files"] if file["name"] == "mine.safetensors"} == {"instantid"}
+    plus = next(one for one in found["presets"] if (one["preset"], one["family"]) == ("PLUS (high strength)", "sd15"))
+    assert plus["missing"][0]["name"].startswith("CLIP-ViT-H")  # the adapter is found where another pack keeps it
     assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 def test_a_preset_is_fetched_by_a_short_name_and_only_once(ask, published, tmp_path):
-    done = ask("fetch", "plus", "--family", "sd15")
+    done = ask("fetch", "flux - xlabs", "--family", "flux")
     assert done.returncode == 0, done.stderr
-    shelf = tmp_path / "shelf"
-    paths = [shelf / "ipadapter" / "ip-adapter-plus_sd15.safetensors",
-             shelf / "clip_vision" / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]  # fmt: skip
+    paths = [tmp_path / "shelf" / file for file in (ADAPTER_FILE, ENCODER_FILE)]
     assert done.stdout.split() == [str(path) for path in paths] and all(path.is_file() for path in paths)
     assert "hf_secret" not in done.stdout + done.stderr
     before = len(published.asked)
-    assert ask("fetch", "plus", "--family", "sd15").returncode == 0 and len(published.asked) == before
+    assert ask("fetch", "flux - xlabs", "--family", "flux").returncode == 0 and len(published.asked) == before
 
 
 def test_what_cannot_be_fetched_is_said_in_a_line(ask, published):

@@ -199,7 +199,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(hub, folder, mon
     put(hub)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10, 10, 0))
-    with pytest.raises(DownloadError, match="needs 0 MB more.*Make room"):
+    with pytest.raises(DownloadError, match="needs 0 MB more.*Free some space"):
         fetch(WANTED, folder)
     assert hub.sent("range") == [] and files(folder) == []
 
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(hub, folder):
         if done:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(DownloadError, match="is full. Make room"):
+    with pytest.raises(DownloadError, match="is full. Free some space"):
         fetch(WANTED, folder, full)
     assert files(folder) == []
 

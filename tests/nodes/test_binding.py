@@ -1,5 +1,6 @@
 """How image prompts live on ComfyUI's models: clones, other packs' patches, guiders, areas, windows."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE
 from pack.nodes.applying.apply import Request, Strength, apply_adapter
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import manage
+from pack.nodes.sampling.call import position_of
 from pack.nodes.sampling.patches import KEY
 from test_nodes_pack import standins, unets
 
@@ -206,20 +208,33 @@ def test_an_area_sees_its_own_part_of_the_mask(model, adapter):
     assert torch.equal(*left) and not torch.equal(*right)
 
 
-def test_a_context_window_uses_the_pictures_and_weights_of_its_frames(model, adapter):
-    weights = tuple(float(n) for n in range(8))
-    patched, seen = recorded(follow(model, adapter, images=8, per_frame=True, weight=weights))
-    handler = comfy.context_windows.IndexListContextHandler(
+def test_a_frame_in_a_context_window_follows_its_own_picture_with_its_own_weight(model, adapter):
+    """Each frame is as in a run without windows in which all frames follow its picture with its weight."""
+    frames, pictures = 8, embeds(1, 8)
+    weights = [0.5 + frame / 4 for frame in range(frames)]
+    patched, seen = recorded(follow(model, adapter, images=frames, per_frame=True, weight=weights))
+    windowed = patched.clone()
+    windowed.model_options["context_handler"] = comfy.context_windows.IndexListContextHandler(
         context_schedule=comfy.context_windows.get_matching_context_schedule("standard_static"),
         fuse_method=comfy.context_windows.get_matching_fuse_method("pyramid"),
         context_length=4, context_overlap=1, dim=0,
     )  # fmt: skip
-    windowed = patched.clone()
-    windowed.model_options["context_handler"] = handler
-    out = sample(windowed, shape=(8, 4, 8, 8))
-    windows = {one.call.rows.window for one in seen}
-    assert out.isfinite().all() and len(windows) > 1
-    assert all(len(w) == rows for w, rows in ((one.call.rows.window, one.call.rows.frames) for one in seen))
+    out = sample(windowed, shape=(frames, 4, 8, 8))
+    assert len({one.call.rows.window for one in seen}) > 1
+    for frame, weight in enumerate(weights):
+        reference = Reference(embeds=pictures[frame : frame + 1])
+        alone = sample(following(model, adapter, reference, weight=weight), shape=(frames, 4, 8, 8))
+        nearly_equal(out[frame], alone[frame])
+        others = [other for other in range(frames) if other != frame]
+        assert (out[others] - alone[others]).abs().amax(dim=(1, 2, 3)).min() > 0.02, frame
+
+
+def test_sampling_percents_lead_back_to_the_sigma_that_they_come_from(model):
+    position = position_of(model.get_model_object("model_sampling"))
+    for sigma in (14.0, 7.1, 2.34567, 0.7, 0.11):
+        # Both sides interpolate log(sigma), between other entries: without it, the error is up to 3e-3.
+        again = float(model.get_model_object("model_sampling").percent_to_sigma(position.percent(sigma)))
+        assert math.log(again) == pytest.approx(math.log(sigma), abs=1e-4)
 
 
 def test_each_frame_follows_its_own_picture(model, adapter):

@@ -11,6 +11,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 from comfy.model_sampling import ModelSamplingDiscrete
 
+from pack.ipadapter.attention import SCALINGS
 from pack.ipadapter.image_prompt import ImagePrompt, KeysValues
 from pack.ipadapter.sites import Site
 from pack.nodes.applying.sources import Stored
@@ -66,3 +67,11 @@ def test_a_layer_gives_what_the_reference_gives(case):
     out = patch(tensors["q"], tensors["k"], tensors["v"], call_options(case))
 
     torch.testing.assert_close(out, tensors["out"], rtol=0, atol=1e-5)  # float32 sums in another order
+
+
+def test_the_channel_penalty_falls_with_narrow_layers_and_ends_at_1_in_wide_ones():
+    """The reference cases are all narrow; layers of Flux are 3072 wide."""
+    for width, share in ((320, 0.25), (640, 0.5), (1280, 1.0), (3072, 1.0)):
+        k, v = torch.randn(2, 1, 4, width, generator=torch.Generator().manual_seed(width))
+        found, expected = SCALINGS["K+V w/ C penalty"](k, v, 0.5), SCALINGS["K+V"](k, v, 0.5 * share)
+        assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True)), width

@@ -14,7 +14,6 @@ from pack import nodes
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.loading.adapters import manage
 from pack.nodes.loading.files import register_adapter_folder
-from pack.nodes.old_methods import METHODS
 from pack.nodes.sampling.attach import attached_prompts
 from test_nodes_pack import standins, unets
 
@@ -73,7 +72,12 @@ OLD_IDS = [
     for file in ("node_interface.json", "legacy_interface.json")
     for id in json.loads((REFERENCE / file).read_text("utf-8"))
 ]
-METHOD_OF = {id: name for id in OLD_IDS for name, _, bases in METHODS if issubclass(NODES[id], bases)}
+NAMES = (
+    "apply_ipadapter", "apply_tiled", "load_models", "load_ipadapter_model", "load_insightface", "load_insight_face",
+    "encode", "batch", "save", "load", "make_noise", "prep_image", "weights", "prompt_schedule", "combine",
+    "conditioning",
+)  # fmt: skip
+METHOD_OF = {id: name for id in OLD_IDS for name in NAMES if hasattr(NODES[id], name)}
 APPLIED = [id for id in METHOD_OF if METHOD_OF[id] in ("apply_ipadapter", "apply_tiled")]
 RECORDED = {  # what reads files: the call that the node makes of them, and values for it
     "IPAdapterUnifiedLoader": ("unified.load_preset", ("model", "PLUS (high strength)", {})),

@@ -1,4 +1,7 @@
-"""Every preset against folders with right, wrong, renamed, truncated, duplicate and missing files, and junk beside."""
+"""Every preset against folders with right, wrong, renamed, truncated, duplicate and missing files, and junk beside.
+
+The tests of all presets are loops: each lists the presets that fail.
+"""
 
 import os
 import shutil
@@ -8,56 +11,65 @@ import folder_paths
 import pytest
 import torch
 
+import published_headers as headers
 import synthetic
-from pack.ipadapter.errors import CheckpointError
+import synthetic_transformers
+from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.errors import CheckpointError, FileNameError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.peek import peek_adapter
 from pack.ipadapter.presets import PRESETS
 from pack.ipadapter.sites import UNET
 from pack.nodes.loading.adapters import load_adapter
-from pack.nodes.loading.search import find_adapter, find_encoder
+from pack.nodes.loading.files import adapter_files, adapter_path
+from pack.nodes.loading.search import find_adapter, find_encoder, folders
 
 UNETS = [name for name, family in FAMILIES.items() if family.structure is UNET]
 CASES = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in UNETS]
-each = pytest.mark.parametrize(("preset", "family"), CASES)
+STANDARD, VIT_G_PRESET, ANIME = "STANDARD (medium strength)", "VIT-G (medium strength)", "ANIME (Illustrious, NoobAI)"
+VIT_H, VIT_G, VIT_L, VIT_L_336 = (1024, 1280, 257), (1280, 1664, 257), (768, 1024, 257), (768, 1024, 577)
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     """Every published adapter under its name: projections of the published sizes, layers that are one number wide."""
     folder = tmp_path_factory.mktemp("published")
-    for name in {PRESETS[preset].adapters[family].name for preset, family in CASES}:
-        variant, sizes = synthetic.ZOO[name]
-        groups = synthetic.adapter(variant, channels=[1] * 16, dtype=torch.float16, device="meta", **sizes)
-        if name.endswith(".bin"):  # one number stands for a whole tensor there
-            filled = {g: {key: torch.zeros(1).expand(t.shape) for key, t in part.items()} for g, part in groups.items()}
+    for name, (variant, sizes) in synthetic.ZOO.items():
+        groups = synthetic.adapter(
+            variant, channels=[1] * 16, dtype=synthetic.published_dtype(name), device="meta", **sizes
+        )
+        if name.endswith(".bin"):  # nested; one number stands for a whole tensor there
+            filled = {group: headers.filled(part) for group, part in groups.items()}
+            torch.save(filled, folder / name)
         else:
-            filled = {
-                g: {key: torch.zeros_like(t, device="cpu") for key, t in part.items()} for g, part in groups.items()
-            }
-        synthetic.save(filled, folder / name)
+            headers.save(synthetic.flat(groups), folder / name)
     yield folder
     shutil.rmtree(folder)
 
 
 def put(source, target):
-    """The same content without taking room for it twice."""
-    target.parent.mkdir(exist_ok=True)
+    """The same content without taking the space for it twice."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     os.link(source, target)
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def models(tmp_path, monkeypatch):
     for name in ("ipadapter", "clip_vision"):
         (tmp_path / name).mkdir()
         entry = ([str(tmp_path / name)], set(folder_paths.supported_pt_extensions))
         monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return tmp_path / "ipadapter"
+    return tmp_path
+
+
+@pytest.fixture
+def folder(models):
+    return models / "ipadapter"
 
 
 def find(preset, family):
-    folder_paths.filename_list_cache.clear()
     return find_adapter(preset, PRESETS[preset], FAMILIES[family])
 
 
@@ -65,62 +77,169 @@ def wanted(preset, family):
     return PRESETS[preset].adapters[family].name
 
 
-@each
-def test_the_right_file_is_found_among_all_of_them_and_all_sorts_of_junk(published, folder, preset, family):
+def refused(find_it) -> str:
+    with pytest.raises(FileNotFoundError) as error:
+        find_it()
+    return str(error.value)
+
+
+def test_the_right_file_is_found_among_all_of_them_and_all_sorts_of_junk(published, folder):
     for path in published.iterdir():
         put(path, folder / path.name)
     put_junk(folder)
-    assert find(preset, family) == folder / wanted(preset, family)
+    found = {(preset, family): find(preset, family) for preset, family in CASES}
+    wrong = {case: path.name for case, path in found.items() if path != folder / wanted(*case)}
+    assert wrong == {} and len(found) == len(CASES) > 20
 
 
-@each
-def test_a_missing_file_is_named_with_its_source_and_what_was_found_instead(published, folder, preset, family):
-    right = wanted(preset, family)
-    other = next(path for path in sorted(published.iterdir()) if not same(path, published / right))
-    put(other, folder / f"something{other.suffix}")
-    with pytest.raises(FileNotFoundError) as error:
-        find(preset, family)
-    source = PRESETS[preset].adapters[family].source
-    assert f"expected {right} in {folder}. Get it from {source}. Found there: some" in str(error.value)
+def test_a_missing_file_is_named_with_its_source_and_with_the_files_that_are_there(published, folder):
+    for preset, family in CASES:
+        right = wanted(preset, family)
+        other = next(path for path in sorted(published.iterdir()) if not same(path, published / right))
+        put(other, folder / f"something{other.suffix}")
+        message = refused(lambda preset=preset, family=family: find(preset, family))
+        source = PRESETS[preset].adapters[family].source
+        assert f"expected {right} in {folder}. Get it from {source}. Found there: some" in message
+        (folder / f"something{other.suffix}").unlink()
 
 
 def same(one, other):
-    """Whether two files are told to be the same without their names: plus face and composition are plus adapters."""
+    """Whether two files are the same but for their names, as plus face and plus adapters are."""
     a, b = peek_adapter(one), peek_adapter(other)
     return a is not None and b is not None and a.projection == b.projection and a.context_dim == b.context_dim
 
 
-@each
-def test_a_renamed_file_is_found_where_tensors_tell_and_named_where_they_cannot(published, folder, preset, family):
-    right = published / wanted(preset, family)
-    renamed = folder / f"mine{right.suffix}"
-    put(right, renamed)
-    told = peek_adapter(renamed)
-    assert told is not None
-    if told.variant == PRESETS[preset].adapters[family].variant:
-        assert find(preset, family) == renamed
-    else:
-        with pytest.raises(FileNotFoundError, match=rf"Found there: {renamed.name} \({told.variant} for"):
-            find(preset, family)
+def test_a_renamed_file_is_found_where_tensors_tell_and_named_where_they_cannot(published, folder):
+    for preset, family in CASES:
+        right = PRESETS[preset].adapters[family]
+        renamed = folder / f"mine{Path(right.name).suffix}"
+        put(published / right.name, renamed)
+        told = peek_adapter(renamed)
+        assert told is not None
+        if told.variant == right.variant and not right.only_by_name:
+            assert find(preset, family) == renamed, preset
+        else:
+            message = refused(lambda preset=preset, family=family: find(preset, family))
+            assert f"Found there: {renamed.name} ({told.variant} for" in message
+        renamed.unlink()
 
 
-@each
-def test_a_truncated_file_is_called_damaged_and_passed_over_for_a_whole_one(published, folder, preset, family):
-    right = published / wanted(preset, family)
-    with right.open("rb") as whole:
-        (folder / right.name).write_bytes(whole.read(3000))
-    with pytest.raises(CheckpointError, match=f"{right.name} cannot be read: it is damaged"):
-        load_adapter(find(preset, family))
-    put(right, folder / "again" / right.name)
-    assert find(preset, family) == folder / "again" / right.name
+def test_a_truncated_file_is_called_damaged_and_passed_over_for_a_whole_one(published, folder):
+    for preset, family in CASES:
+        right = published / wanted(preset, family)
+        with right.open("rb") as whole:
+            (folder / right.name).write_bytes(whole.read(3000))
+        with pytest.raises(CheckpointError, match=f"{right.name} cannot be read: it is damaged"):
+            load_adapter(find(preset, family))
+        put(right, folder / "again" / right.name)
+        assert find(preset, family) == folder / "again" / right.name, preset
+        shutil.rmtree(folder / "again")
+        (folder / right.name).unlink()
 
 
-@each
-def test_of_two_that_are_the_same_one_is_used(published, folder, preset, family):
-    right = published / wanted(preset, family)
-    put(right, folder / right.name)
-    put(right, folder / "again" / right.name)
-    assert find(preset, family) in (folder / right.name, folder / "again" / right.name)
+def test_of_two_files_that_are_the_same_the_first_is_used(published, folder):
+    put(published / "ip-adapter_sd15.safetensors", folder / "ip-adapter_sd15.safetensors")
+    put(published / "ip-adapter_sd15.safetensors", folder / "again" / "ip-adapter_sd15.safetensors")
+    assert find(STANDARD, "sd15") == folder / "ip-adapter_sd15.safetensors"
+
+
+def test_an_anime_adapter_is_never_taken_for_that_of_the_base_model_with_its_tensors_nor_the_reverse(published, folder):
+    anime, base = "noobIPAMARK1_mark1.safetensors", "ip-adapter_sdxl.safetensors"
+    for there, missing in ((anime, (VIT_G_PRESET, base)), (base, (ANIME, anime))):
+        put(published / there, folder / there)
+        message = refused(lambda missing=missing: find(missing[0], "sdxl"))
+        assert f"expected {missing[1]}" in message and f"{there} (SDXL for sdxl)" in message
+        (folder / there).unlink()
+
+
+def test_a_whole_file_that_is_another_adapter_than_its_name_says_is_not_loaded(published, folder):
+    put(published / "ip-adapter_sdxl.safetensors", folder / "ip-adapter_sd15.safetensors")
+    assert "ip-adapter_sd15.safetensors (SDXL for sdxl)" in refused(lambda: find(STANDARD, "sd15"))
+
+
+OTHERS = {  # where other packs and ComfyUI-Manager put files, and the names that loaders list them by
+    "instantid/SDXL/ip-adapter.bin": "ip-adapter-faceid-portrait_sdxl_unnorm.bin",
+    "ipadapter-flux/plus.safetensors": "ip-adapter-plus_sd15.safetensors",
+    "xlabs/ipadapters/ip_adapter.safetensors": "ip-adapter_sd15.safetensors",
+    "pulid/x.safetensors": "ip-adapter_sd15_vit-G.safetensors",
+    "controlnet/ip-adapter-plus-face_sdxl_vit-h.safetensors": "ip-adapter-plus-face_sdxl_vit-h.safetensors",
+}
+
+
+def test_folders_of_other_packs_are_searched_and_their_files_used_where_they_lie(published, models):
+    for place, name in OTHERS.items():
+        put(published / name, models / place)
+    (models / "controlnet" / "control_v11p.safetensors").write_bytes(b"of no interest")
+    listed = adapter_files()
+    assert [name for name in OTHERS if str(Path(name)) not in listed] == [] and len(listed) == len(OTHERS)
+    assert {name: adapter_path(name) for name in OTHERS} == {name: models / name for name in OTHERS}
+    assert find("PLUS FACE (portraits)", "sdxl").parent == models / "controlnet"
+    assert load_adapter(adapter_path("instantid/SDXL/ip-adapter.bin")).config.variant == "InstantID"
+
+
+def test_a_file_of_the_pack_s_own_folder_comes_before_one_of_the_same_listed_name(published, models):
+    put(published / "ip-adapter_sd15.safetensors", models / "instantid" / "a.safetensors")
+    put(published / "ip-adapter-plus_sd15.safetensors", models / "ipadapter" / "instantid" / "a.safetensors")
+    assert adapter_path("instantid/a.safetensors") == models / "ipadapter" / "instantid" / "a.safetensors"
+
+
+def test_names_from_windows_are_understood_and_names_that_lead_out_refused(published, models):
+    put(published / "ip-adapter_sd15.safetensors", models / "ipadapter" / "sd15" / "a.safetensors")
+    assert adapter_path("sd15\\a.safetensors") == models / "ipadapter" / "sd15" / "a.safetensors"
+    with pytest.raises(FileNameError, match="leads out"):
+        adapter_path("..\\clip_vision\\a.safetensors")
+    with pytest.raises(FileNotFoundError, match="No adapter 'sd15/b.safetensors'"):
+        adapter_path("sd15/b.safetensors")
+
+
+def config_of(variant, **sizes):
+    channels = [1] * 16
+    return read_checkpoint(synthetic.adapter(variant, channels=channels, device="meta", **sizes), "an adapter").config
+
+
+def encoder(config):
+    return find_encoder(config, "an adapter").name
+
+
+def test_an_encoder_has_all_sizes_of_the_published_one_whatever_lies_beside_it(models):
+    place = models / "clip_vision"
+    kolors = config_of("Kolors plus", context=2048, hidden=1024)
+    headers.save(headers.vision(*VIT_L), place / "clip-vit-large-patch14-336.safetensors")  # the name is wrong
+    message = refused(lambda: encoder(kolors))
+    assert "clip-vit-large-patch14-336.safetensors has 257 tokens a picture" in message
+    assert "takes CLIP ViT-L/14 at 336 pixels" in message
+    headers.save(headers.vision(*VIT_L_336), place / "a.safetensors")
+    assert encoder(kolors) == "a.safetensors"
+
+
+def test_openclip_s_own_files_are_taken_by_their_vision_towers(models):
+    plus, sdxl = config_of("plus"), config_of("SDXL", context=2048, pooled=1280)
+    headers.save(headers.openclip(*VIT_G, text=1280), models / "clip_vision" / "g.safetensors")
+    headers.save(headers.openclip(*VIT_H), models / "clip_vision" / "h.safetensors")
+    headers.save_pickle(headers.openclip(768, 1024, 257, text=768), models / "clip_vision" / "l.bin")
+    assert (encoder(plus), encoder(sdxl)) == ("h.safetensors", "g.safetensors")
+    (models / "clip_vision" / "h.safetensors").unlink()
+    assert "pooled 1280, hidden 1664 wide, 257 tokens" in refused(lambda: encoder(plus))
+
+
+def test_xlabs_and_sd35_take_the_published_number_of_tokens(models):
+    xlabs, sd35 = (
+        read_checkpoint(synthetic_transformers.adapter(kind, embed=width), "an adapter").config
+        for kind, width in (("XLabs Flux", 768), ("InstantX SD3.5", 1152))
+    )
+    place = models / "clip_vision"
+    headers.save(headers.vision(*VIT_L_336), place / "clip-vit-large-patch14.safetensors")
+    headers.save(headers.siglip(1024), place / "sigclip_vision_patch14_384.safetensors")
+    assert "has 577 tokens a picture" in refused(lambda: encoder(xlabs))
+    assert "has 1024 tokens a picture" in refused(lambda: encoder(sd35))
+    headers.save(headers.real("clip_l"), place / "l.safetensors")  # whole CLIP, with its text tower
+    headers.save(headers.siglip(), place / "s.safetensors")
+    assert (encoder(xlabs), encoder(sd35)) == ("l.safetensors", "s.safetensors")
+
+
+def test_an_encoder_that_nobody_published_is_taken_by_its_width(models):
+    headers.save(headers.vision(48, 96, 50), models / "clip_vision" / "own.safetensors")
+    assert encoder(config_of("plus", hidden=96)) == "own.safetensors"
 
 
 JUNK = {
@@ -139,24 +258,29 @@ def put_junk(folder):
         os.mkfifo(folder / "pipe.bin")
 
 
-def test_junk_alone_is_listed_and_never_waited_for(folder):
-    put_junk(folder)
-    put_junk(folder.parent / "clip_vision")
-    with pytest.raises(FileNotFoundError, match=r"a.sft \(not understood\)"):
-        find("FULL FACE - SD1.5 only (portraits stronger)", "sd15")
-    config = synthetic_config()
-    with pytest.raises(FileNotFoundError, match=r"expected CLIP-ViT-H-14.*h94/IP-Adapter.*b.SAFETENSORS \(not unders"):
-        find_encoder(config, "an adapter")
-
-
-def synthetic_config():
-    from pack.ipadapter.checkpoint import read_checkpoint
-
-    state = synthetic.adapter("plus", channels=synthetic.sd15_channels(16), dim=64, heads=1, depth=1)
-    return read_checkpoint(state, "plus").config
+def test_junk_alone_is_listed_and_never_waited_for(models):
+    put_junk(models / "ipadapter")
+    put_junk(models / "clip_vision")
+    assert sorted(adapter_files()) == sorted(JUNK)  # no folder, no pipe, no broken link, none of macOS's own files
+    with pytest.raises(FileNotFoundError, match=r"Found there: .*b.SAFETENSORS \(not understood\)"):
+        find("PLUS (high strength)", "sdxl")
+    with pytest.raises(FileNotFoundError, match=r"Found there: .*b.SAFETENSORS \(not understood\)"):
+        find_encoder(config_of("plus"), "an adapter")
 
 
 def test_files_in_capitals_are_read_as_what_they_are(published, folder):
     put(published / "ip-adapter_sd15.safetensors", folder / "IP-ADAPTER_SD15.SAFETENSORS")
-    assert find("STANDARD (medium strength)", "sd15") == folder / "IP-ADAPTER_SD15.SAFETENSORS"
-    assert Path(folder_paths.get_full_path_or_raise("ipadapter", "IP-ADAPTER_SD15.SAFETENSORS")).is_file()
+    assert find(STANDARD, "sd15") == folder / "IP-ADAPTER_SD15.SAFETENSORS"
+
+
+def test_the_doctor_lists_the_files_that_the_loaders_list(published, models):
+    from pack.doctor.survey import survey
+    from pack.nodes.loading.places import model_places
+
+    for name in ("a.pt2", ".cache/b.safetensors", "c.pkl", "deep/d.safetensors"):
+        like = "ip-adapter_sd15.safetensors" if name.endswith("s") else "ip-adapter-faceid_sd15.bin"
+        put(published / like, models / "ipadapter" / name)
+        put(published / like, models / "instantid" / name)
+    files = {file.path for file in survey(model_places())}
+    seen = set(folders("ipadapter")["ipadapter"].files.values())
+    assert len(seen) == 8 and seen == files

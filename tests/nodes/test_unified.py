@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,9 +14,12 @@ import folder_paths
 
 import synthetic
 from faces import assets
+from model_doctor import shelves
+from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
+from pack.nodes.loading import by_preset
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.face_packs import pack_names
 from pack.nodes.unified import (
@@ -27,7 +29,6 @@ from pack.nodes.unified import (
 )
 from test_nodes_pack.unets import tiny_model
 
-SMALL: dict[str, Any] = {"dim": 64, "inner": 96, "heads": 1, "depth": 1, "face_hidden": 16, "rank": 4}
 ENCODERS = {"H": (1024, 1280, 257), "bigG": (1280, 1664, 257), "L336": (768, 1024, 577), "L224": (768, 1024, 257)}
 STANDARD, PLUS, VIT_G = "STANDARD (medium strength)", "PLUS (high strength)", "VIT-G (medium strength)"
 
@@ -66,23 +67,12 @@ def sdxl():
     return tiny_model("sdxl shallow", seed=0)
 
 
-def write_adapter(folder, name, **changes):
-    variant, sizes = synthetic.ZOO[changes.pop("like", name)]
-    sizes = SMALL | sizes
-    wide = sizes.get("context") == 2048
-    channels = synthetic.sdxl_channels(32, (1, 2)) if wide else synthetic.sd15_channels(32)
-    synthetic.save(synthetic.adapter(variant, channels=channels, **sizes | changes), folder / name)
+def write_adapter(folder, name, like="", **changes):
+    shelves.write_adapter(folder / name, like, **changes)
 
 
 def write_encoder(folder, name, kind):
-    pooled, hidden, tokens = ENCODERS[kind]
-    save_file(
-        {
-            "visual_projection.weight": torch.zeros(pooled, hidden, dtype=torch.float16),
-            "vision_model.embeddings.position_embedding.weight": torch.zeros(tokens, hidden, dtype=torch.float16),
-        },
-        folder / name,
-    )
+    shelves.write_encoder(folder / name, ENCODERS[kind])
 
 
 def write_face_pack(folders, name):
@@ -144,20 +134,19 @@ def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(f
         load(IPAdapterUnifiedLoader, sd15, STANDARD)
 
 
-@pytest.mark.parametrize("preset", [*GENERAL, *FACES, *COMMUNITY])
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
-def test_every_preset_finds_its_published_file_among_all_of_them(folders, preset, family):
+def test_every_preset_finds_its_published_file_among_all_of_them_or_says_which_families_have_it(folders):
     from pack.nodes.loading.search import find_adapter
 
     for name in synthetic.ZOO:
         (folders["ipadapter"] / name).touch()
-    wanted = {**GENERAL, **FACES, **COMMUNITY}[preset]
-    published = next((wanted.adapters[name] for name in FAMILIES[family].presets if name in wanted.adapters), None)
-    if published is None:
-        with pytest.raises(ValueError, match=r"exists for .* only, and the model is (SD1.5|SDXL)"):
-            find_adapter(preset, wanted, FAMILIES[family])
-    else:
-        assert find_adapter(preset, wanted, FAMILIES[family]).name == published.name
+    for preset, wanted in {**GENERAL, **FACES, **COMMUNITY}.items():
+        for family in (FAMILIES["sd15"], FAMILIES["sdxl"]):
+            published = next((wanted.adapters[name] for name in family.presets if name in wanted.adapters), None)
+            if published is not None:
+                assert find_adapter(preset, wanted, family).name == published.name
+                continue
+            with pytest.raises(ValueError, match=r"exists for .* only, and the model is (SD1.5|SDXL)"):
+                find_adapter(preset, wanted, family)
 
 
 def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_found(folders, sd15):
@@ -175,7 +164,8 @@ def test_a_missing_adapter_names_the_file_the_folder_the_source_and_what_was_fou
 def test_a_missing_encoder_says_which_width_is_needed_and_what_was_found(folders, sd15):
     write_adapter(folders["ipadapter"], "ip-adapter-plus_sd15.safetensors")
     write_encoder(folders["clip_vision"], "CLIP-ViT-H.safetensors", "bigG")
-    with pytest.raises(FileNotFoundError, match="hidden embeds 1280 wide: expected CLIP-ViT-H-14.*hidden 1664 wide"):
+    message = "hidden embeds 1280 wide: expected CLIP-ViT-H-14.*hidden 1664 wide, 257 tokens"
+    with pytest.raises(FileNotFoundError, match=message):
         load(IPAdapterUnifiedLoader, sd15, PLUS)
 
 
@@ -187,6 +177,24 @@ def test_kolors_takes_the_encoder_of_336_pixels(folders, sdxl):
     assert found == {
         "ipadapter": "ip_adapter_plus_general.bin", "clipvision": "clip-vit-large-patch14-336.safetensors",
     }  # fmt: skip
+
+
+def test_an_adapter_of_sdxl_s_base_model_warns_on_an_anime_model_and_is_loaded(folders, sdxl, monkeypatch, tmp_path):
+    said = []
+    monkeypatch.setattr(by_preset, "say_on_node", said.append)
+    for name in ("ip-adapter-plus_sdxl_vit-h.safetensors", "noobIPAMARK1_mark1.safetensors"):
+        write_adapter(folders["ipadapter"], name)
+    for kind in ("H", "bigG"):
+        write_encoder(folders["clip_vision"], f"{kind}.safetensors", kind)
+    for name, warned in (("noobaiXL.safetensors", True), ("sd_xl_base_1.0.safetensors", False)):
+        save_file({"a": torch.zeros(1)}, tmp_path / name)
+        model = sdxl.clone()
+        model.cached_patcher_init = (print, (str(tmp_path / name), False), 0)  # as ComfyUI's loaders leave it
+        assert names(load(IPAdapterUnifiedLoader, model, PLUS)[1])["clipvision"] == "H.safetensors"
+        anime = names(load(IPAdapterUnifiedLoaderCommunity, model, ANIME)[1])
+        assert anime == {"ipadapter": "noobIPAMARK1_mark1.safetensors", "clipvision": "bigG.safetensors"}
+        assert [line.startswith(f"{name} seems to be a NoobAI model") for line in said] == [True] * warned
+        said.clear()
 
 
 def test_faceid_without_a_clip_part_needs_no_encoder_and_loads_none(folders, sd15):

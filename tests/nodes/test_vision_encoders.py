@@ -96,13 +96,13 @@ def test_a_white_mask_is_no_mask_and_a_black_one_shows_the_encoder_its_zero(case
     wrong = []
     for name, case in cases.items():
         for image in (picture(30, 90), picture(90, 30)):
-            white = encode(case.adapter, image, mask=torch.ones(1, *image.shape[1:3]), clip_vision=case.clip_vision)
-            if not white[0].equal(encode(case.adapter, image, clip_vision=case.clip_vision)[0]):
+            white = encode(case.adapter, image, 1.0, torch.ones(1, *image.shape[1:3]), case.clip_vision)
+            if not white[0].equal(encode(case.adapter, image, 1.0, None, case.clip_vision)[0]):
                 wrong.append(f"{name}, white, {tuple(image.shape)}")
-            black = encode(case.adapter, image, mask=torch.zeros(30, 90), clip_vision=case.clip_vision)
+            black = encode(case.adapter, image, 1.0, torch.zeros(30, 90), case.clip_vision)
             vision = vision_encoder(case.clip_vision)
             plain = torch.tensor(vision.mean).expand(1, vision.size, vision.size, 3)
-            if not black[0].allclose(encode(case.adapter, plain, clip_vision=case.clip_vision)[0], atol=1e-3):
+            if not black[0].allclose(encode(case.adapter, plain, 1.0, None, case.clip_vision)[0], atol=1e-3):
                 wrong.append(f"{name}, black, {tuple(image.shape)}")
     assert not wrong
 
@@ -113,8 +113,8 @@ def test_half_a_mask_hides_half_of_what_the_encoder_sees_of_a_long_picture(cases
     middle[..., 30:60] = 1
     same = {
         name: torch.allclose(
-            encode(case.adapter, image, mask=middle, clip_vision=case.clip_vision)[0],
-            encode(case.adapter, image, clip_vision=case.clip_vision)[0],
+            encode(case.adapter, image, 1.0, middle, case.clip_vision)[0],
+            encode(case.adapter, image, 1.0, None, case.clip_vision)[0],
             atol=0.05,  # bicubic resizing darkens the cut edge of the mask
         )
         for name, case in cases.items()
@@ -146,7 +146,7 @@ def test_grey_pictures_are_encoded_like_ones_of_three_equal_channels(cases):
     grey = picture(40, 60, colours=1)
     for name, case in cases.items():
         found, expected = (
-            encode(case.adapter, image, clip_vision=case.clip_vision)[0] for image in (grey, grey.repeat(1, 1, 1, 3))
+            encode(case.adapter, image, 1.0, None, case.clip_vision)[0] for image in (grey, grey.repeat(1, 1, 1, 3))
         )
         assert found.equal(expected), name
 

@@ -174,8 +174,8 @@ def test_what_a_study_cannot_do_is_said_before_it_samples(models, wrong, said):
 
 @pytest.mark.parametrize(("marked", "ends"), [(1, "weight 1 (CLIP-I 0.500, CLIP-T 0.200)"), (2, "try larger ones")])
 def test_a_knee_at_the_largest_weight_says_that_there_may_be_better_ones(marked, ends):
-    from pack.nodes.study import told
-    from pack.weight_schedules.score_chart import Series
+    from pack.charts.score_chart import Series
+    from pack.nodes.study import answer_of
 
     points = [(0.3, 0.1), (0.2, 0.5), (0.25, 0.7)]  # CLIP-T, CLIP-I
-    assert told(Series("1: linear", points, ["0", "1", "2"], marked)).endswith(ends)
+    assert answer_of(Series("1: linear", points, ["0", "1", "2"], marked)).endswith(ends)

@@ -153,7 +153,7 @@ def test_a_clone_for_another_device_samples_the_same_picture():
     model.cached_patcher_init = (RIG.bare, ())
     patched = RIG.follow(model, mask=half_mask(), end_at=0.9)
     if not hasattr(patched, "deepclone_multigpu"):
-        return  # ComfyUI 0.16 has no multi-GPU clones
+        pytest.skip("ComfyUI 0.16 has no multi-GPU clones")
     other = patched.deepclone_multigpu(new_load_device=torch.device("cpu"))
     assert other.model is not patched.model
     assert torch.equal(RIG.sample(other), RIG.sample(patched))

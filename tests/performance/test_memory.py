@@ -1,7 +1,9 @@
 """What lies on the device while sampling, and for how long."""
 
 import gc
+import re
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, KeysValues, Rows, arrange
-from pack.nodes.applying import keys_values
+from pack.nodes.applying import caches, keys_values
 from pack.nodes.loading.adapters import manage
 from pack.nodes.sampling.attach import attached_prompts
 from pack.nodes.sampling.store import BUDGET
@@ -122,8 +124,19 @@ def test_per_window_keys_and_values_give_the_picture_that_kept_ones_give(monkeyp
     torch.testing.assert_close(picture(), kept, rtol=1e-4, atol=1e-4)  # a product of few rows rounds otherwise
 
 
-def test_budgets_are_what_the_documentation_says():
-    assert keys_values.BUDGET == BUDGET == 256 * 2**20
+def test_what_is_kept_has_the_bounds_that_the_documentation_names():
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text("utf-8")
+    bounds = {
+        "features of encoded pictures": caches.FEATURES.max_bytes,
+        "faces": caches.FACES.max_bytes,
+        "image tokens": caches.TOKENS.max_bytes,
+        "keys and values": caches.KEYS_VALUES.max_bytes,
+        "keys, values and masks of the model that samples": BUDGET,
+    }
+    said = re.findall(r"^\| ([^|]+) \| [^|]+ \| (\d+) MiB", page, re.MULTILINE)
+    assert {what: int(mib) * 2**20 for what, mib in said} == bounds
+    own = re.search(r"whose keys and values would take more than (\d+) MiB", page)
+    assert own and int(own[1]) * 2**20 == keys_values.BUDGET
 
 
 def test_a_sampler_with_gradients_may_follow_one_without():

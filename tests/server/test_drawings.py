@@ -82,6 +82,15 @@ def test_a_schedule_is_drawn_as_its_preview_draws_it(server, make, family):
     assert not np.array_equal(drawn(server, g, node, family=family, theme="light"), ran)
 
 
+@pytest.mark.parametrize("family", ["Flux", "SD3.5"])
+def test_a_schedule_is_drawn_with_the_blocks_of_a_transformer_too(server, family):
+    g = Graph()
+    node = g.add("IPAdapterWeightSchedule", **RISE | {"layers": "ease in"})
+    preview = g.add("IPAdapterSchedulePreview", schedule=node[0], family=family)
+    ran = np.asarray(server.run(g).images(preview.id)[0])
+    assert np.array_equal(drawn(server, g, node, family=family), ran)
+
+
 def test_a_split_canvas_is_drawn_as_the_run_shows_it(server):
     g = Graph()
     node = split(g)

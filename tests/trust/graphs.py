@@ -16,9 +16,9 @@ from harness.in_process import sample
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes import NODES
 from pack.nodes.applying.caches import forget
+from pack.nodes.guard import KINDS
 from pack.nodes.loading.adapters import manage
 from pack.nodes.loading.files import register_adapter_folder
-from pack.nodes.old.appended import AppendedChoice, AppendedWhole
 from pack.nodes.schedules import IPAdapterWeightSchedule
 from test_nodes_pack import standins, unets
 
@@ -49,7 +49,7 @@ def picture(seed: int, count: int = 1, side: int = SIDE) -> Tensor:
 
 def random_value(draw: Random, item: Any) -> Any:
     """A value that a user could give an input; None leaves an optional one out."""
-    if isinstance(item, AppendedChoice | AppendedWhole) or (item.optional and draw.random() < 0.6):
+    if KINDS[type(item)].tolerant or (item.optional and draw.random() < 0.6):
         return None
     if isinstance(item, io.Image.Input):
         return ("picture", draw.randrange(4), draw.choice((1, 1, 2)))
@@ -108,6 +108,10 @@ class Bench:
             self.adapters[variant] = manage(read_checkpoint(deepcopy(drawn(variant)), variant))
         return self.adapters[variant]
 
+    def pipeline(self, variant: str) -> dict[str, Any]:
+        """The adapter with the encoder, as a unified loader gives them: one apply node takes no encoder of its own."""
+        return {"ipadapter": {"model": self.adapter(variant)}, "clipvision": {"model": self.vision}}
+
     def given(self, value: Any) -> Any:
         if not isinstance(value, tuple):
             return value
@@ -128,7 +132,7 @@ class Bench:
                 name += f" {node.__name__} {inputs}"
                 if name not in self.kept:
                     values = {id: self.given(value) for id, value in inputs.items()}
-                    sockets = {"model": model, "ipadapter": self.adapter(variant), "clip_vision": self.vision}
+                    sockets = {"model": model, "ipadapter": self.pipeline(variant)}
                     self.kept[name] = node.execute(**sockets, **values).args[0]
                 model = self.kept[name]
         except ValueError as error:

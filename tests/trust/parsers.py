@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
+from pack.charts.sheets import contact_sheet
 from pack.demo_models.words import find_words
 from pack.encoders.openclip import read_config
 from pack.encoders.text_embeds import phrases
@@ -26,7 +27,6 @@ from pack.model_files.names import check_repository, check_suffix, target
 from pack.weight_schedules.frames import Strategy, parse_weights, prompt_schedule, timeline
 from pack.weight_schedules.layer_text import parse_layer_text
 from pack.weight_schedules.schedule_json import from_json, to_json
-from pack.weight_schedules.sheets import contact_sheet
 from pack.weight_schedules.steps import StepCurve, parse_points
 
 FOLDER = Path("folder")

@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageFont
 from torch.overrides import TorchFunctionMode
 
+from pack.charts.sheets import _shorten, contact_sheet
 from pack.encoders.encoder import crop
 from pack.encoders.face_crops import box_crop
 from pack.encoders.faces import faces_from_boxes
@@ -19,7 +20,6 @@ from pack.nodes.weights import IPAdapterWeights
 from pack.weight_schedules.layers import WEIGHT_TYPES
 from pack.weight_schedules.schedule import DEEPEST, CombinedSchedule, WeightSchedule
 from pack.weight_schedules.schedule_json import from_json, to_json
-from pack.weight_schedules.sheets import _shorten, contact_sheet
 
 SDXL = tuple(("input", n) for n in (4, 5, 7, 8)) + (("middle", 0),) + tuple(("output", n) for n in range(6))
 

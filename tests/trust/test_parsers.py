@@ -127,7 +127,7 @@ def test_every_node_takes_or_refuses_anything_that_a_link_can_bring():
     def check(place, value):
         node, item = place
         try:
-            checked(node, {item.id: [value] if node.define_schema().is_input_list else value})
+            checked(node.define_schema(), {item.id: [value] if node.define_schema().is_input_list else value})
         except AdapterError as error:
             assert item.id in str(error) and len(str(error)) < 1500
 

@@ -19,7 +19,7 @@ def test_text_is_read_across_lines_and_blanks():
     assert parse_weights("1.0, 0.5\n\n, 0 ,\n-1") == [1.0, 0.5, 0.0, -1.0]
 
 
-def test_a_word_among_the_weights_is_named():
+def test_a_word_among_the_weights_is_quoted():
     with pytest.raises(ValueError, match="'strong' is not one"):
         parse_weights("1, strong")
 
@@ -28,7 +28,7 @@ def test_custom_weights_are_taken_as_typed_whatever_the_frames():
     assert frame_weights(Strategy("1, 0.2, 3", "custom", frames=50, start_frame=9, end_frame=2)) == [1.0, 0.2, 3.0]
 
 
-def test_nothing_typed_is_one_zero_or_a_rise_from_zero_to_one():
+def test_an_empty_text_is_a_single_zero_or_a_rise_from_0_to_1():
     assert frame_weights(Strategy("", "custom")) == [0.0]
     assert frame_weights(Strategy("", "linear", frames=3)) == [0.0, 0.5, 1.0]
 
@@ -57,7 +57,7 @@ def test_weights_stay_still_outside_start_and_end():
     assert frame_weights(Strategy("0, 1", "linear", 8, 2, 5)) == [0, 0, 0, 0.5, 1, 1, 1, 1]
 
 
-def test_a_transition_of_one_frame_or_none_is_a_cut():
+def test_a_transition_of_1_or_0_frames_is_a_cut():
     assert frame_weights(Strategy("0, 1", "linear", 4, 2, 3)) == [0, 0, 1, 1]
     assert frame_weights(Strategy("0, 1", "linear", 4, 2, 2)) == [0, 0, 1, 1]
 
@@ -131,7 +131,7 @@ def test_added_frames_wait_for_images():
     assert timeline(strategy("full batch", add_starting_frames=2))[0].weights == (0, 0.5, 1)
 
 
-def test_a_strategy_carries_the_frames_really_used():
+def test_the_strategy_that_comes_out_has_the_number_of_frames_used():
     _, used = timeline(Strategy("1, 0, 1", "custom", frames=0), 2)
     assert used.frames == 3
     assert frame_weights(used) == [1, 0, 1]
@@ -159,6 +159,6 @@ def test_without_prompts_or_images_the_schedule_is_empty():
     assert prompt_schedule(strategy("full batch"), 2, " \n") == ""
 
 
-def test_a_strategy_from_elsewhere_is_read_with_defaults_for_what_it_lacks():
+def test_a_strategy_of_another_pack_gets_defaults_for_missing_entries():
     other = {"weights": "0, 1", "timing": "linear", "frames": 3, "frame_count": 2, "foreign": 1}
     assert frame_weights(Strategy.from_mapping(other)) == [0, 0.5, 1]

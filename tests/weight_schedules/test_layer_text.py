@@ -1,3 +1,5 @@
+"""Layers written as text: all forms of names, factors, and messages that list the layers of the model."""
+
 import pytest
 
 from pack.weight_schedules.layer_text import diffusers_path, layer_names, parse_layer_text

@@ -1,3 +1,5 @@
+"""Weight schedules: products over layers and steps, combinations, and JSON that gives the same schedule back."""
+
 import json
 import pickle
 
@@ -75,7 +77,7 @@ def test_frame_weights_multiply_and_the_shorter_list_keeps_its_last():
         CombinedSchedule("add", one, two)
 
 
-def test_an_unknown_method_and_numbers_that_are_none_are_refused():
+def test_an_unknown_method_nan_and_unknown_roles_are_refused():
     with pytest.raises(ValueError, match="Known: multiply, add, max"):
         CombinedSchedule("average", FADING, RISING)
     with pytest.raises(ValueError, match="finite"):
@@ -106,6 +108,7 @@ def test_json_and_pickle_give_the_same_schedule_back(schedule):
         ("", "it is not JSON"),
         ("[1]", '"version" and "schedule"'),
         ('{"version": 2, "schedule": {}}', "It has version 2, and this release reads version 1"),
+        ('{"version": true, "schedule": {}}', "It has version True"),
         ('{"version": 1, "schedule": {"layer": "linear"}}', "Unknown entry 'layer'. Known here: layers, steps"),
         ('{"version": 1, "schedule": {"layers": 3}}', "The entry 'layers' cannot be 3"),
         ('{"version": 1, "schedule": {"scale": true}}', "The entry 'scale' cannot be True"),
@@ -117,6 +120,6 @@ def test_json_and_pickle_give_the_same_schedule_back(schedule):
         ("[" * 100_000, "it is nested too deeply"),
     ],
 )
-def test_a_text_that_is_no_schedule_says_what_is_wrong(text, message):
+def test_the_message_for_a_text_that_is_no_schedule_says_what_is_wrong(text, message):
     with pytest.raises(ValueError, match=f"This text is not a weight schedule.*{message}"):
         from_json(text)

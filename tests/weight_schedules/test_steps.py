@@ -1,33 +1,31 @@
+"""Step curves: shapes, points and the texts that name them."""
+
 import math
 
 import pytest
 
 from pack.weight_schedules.steps import BETWEEN, SHAPES, StepCurve, parse_points
 
-
-@pytest.mark.parametrize(
-    ("shape", "first", "middle", "last"),
-    [
-        ("constant", 1, 1, 1),
-        ("ease in", 0, 0.25, 1),
-        ("ease out", 1, 0.25, 0),
-        ("ease in-out", 0, 1, 0),
-        ("reverse in-out", 1, 0, 1),
-        ("linear up", 0, 0.5, 1),
-        ("linear down", 1, 0.5, 0),
-        ("cosine up", 0, 0.5, 1),
-        ("cosine down", 1, 0.5, 0),
-    ],
-)
-def test_shapes_by_their_ends_and_middle(shape, first, middle, last):
-    curve = StepCurve(shape)
-    # Cosines and sines of multiples of pi are off by a rounding.
-    assert [curve.at(p) for p in (0.0, 0.5, 1.0)] == pytest.approx([first, middle, last], rel=0, abs=1e-15)
-    assert curve.constant == (shape == "constant")
+START_MIDDLE_END = {
+    "constant": (1, 1, 1),
+    "ease in": (0, 0.25, 1),
+    "ease out": (1, 0.25, 0),
+    "ease in-out": (0, 1, 0),
+    "reverse in-out": (1, 0, 1),
+    "linear up": (0, 0.5, 1),
+    "linear down": (1, 0.5, 0),
+    "cosine up": (0, 0.5, 1),
+    "cosine down": (1, 0.5, 0),
+}
 
 
-def test_the_cases_above_are_all_shapes():
-    assert len(SHAPES) == 9
+def test_every_shape_has_its_ends_and_its_middle():
+    assert START_MIDDLE_END.keys() == SHAPES.keys()
+    for shape, expected in START_MIDDLE_END.items():
+        curve = StepCurve(shape)
+        # Cosines and sines of multiples of pi are off by a rounding.
+        assert [curve.at(p) for p in (0.0, 0.5, 1.0)] == pytest.approx(expected, rel=0, abs=1e-15), shape
+        assert curve.constant == (shape == "constant")
 
 
 def test_a_shape_stretches_over_its_range_and_keeps_its_ends_outside():
@@ -68,7 +66,7 @@ def test_the_largest_weight_between_two_percents_is_the_limit_of_fine_steps():
     assert not wrong
 
 
-def test_points_are_met_exactly_and_joined_as_asked():
+def test_curves_pass_through_their_points_and_join_them_in_three_ways():
     points = parse_points("0:1, 0.5:0.2\n1:0")
     assert points == ((0.0, 1.0), (0.5, 0.2), (1.0, 0.0))
     for between, quarter in (("linear", 0.6), ("cosine", 0.6), ("hold", 1.0)):
@@ -84,7 +82,7 @@ def test_two_points_at_one_percent_make_a_jump():
     assert [curve.at(p) for p in (0.0, 0.4999, 0.5, 1.0)] == [1, 1, 0, 0]
 
 
-def test_outside_zero_and_one_the_ends_count():
+def test_percents_below_0_and_above_1_have_the_weights_of_the_ends():
     for curve in (StepCurve("ease in"), StepCurve(points=parse_points("0.2:0, 0.8:1"))):
         assert (curve.at(-3.0), curve.at(7.0)) == (0, 1)
 
@@ -106,7 +104,7 @@ def test_equal_points_and_equal_ends_are_constant():
         ({"between": "spline"}, "Known: linear, cosine, hold"),
     ],
 )
-def test_what_is_no_curve_is_refused_with_the_reason(settings, message):
+def test_invalid_curves_are_refused_with_the_reason(settings, message):
     with pytest.raises(ValueError, match=message):
         StepCurve(**settings)
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser
 
+from authoring.lessons.files import PACKS
 from faces.assets import write_face_packs
 from harness.browser import ComfyPage
 from harness.fixtures import open_browser
-from harness.lessons.files import PACKS
 from harness.server import Server
-from harness.tiny_runs import write_lesson_models
+from workflows.tiny_runs import write_lesson_models
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ import torch
 
 from harness.browser import ComfyPage
 from harness.server import Server
-from harness.tiny_runs import with_latents_saved, with_stand_ins
+from workflows.tiny_runs import with_latents_saved, with_stand_ins
 
 
 def read(file: Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from authoring.lessons.blueprints import BLUEPRINTS
 from harness.browser import ComfyPage
 from harness.graph import Graph
-from harness.lessons.blueprints import BLUEPRINTS
 from harness.sampling import sample
 from harness.server import Server
 from test_nodes_pack.standins import tiny_clip_vision

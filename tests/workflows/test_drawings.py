@@ -12,11 +12,11 @@ from PIL import Image
 
 from harness.browser import ComfyPage
 from harness.server import Server
+from pack.charts.heat_map import THEMES, draw_schedule
 from pack.ipadapter.families import LAYOUTS
 from pack.masks.compose import OPERATIONS, composite_masks, solid_mask
 from pack.masks.draw import draw_masks
 from pack.masks.regions import draw_regions, soften, split_canvas
-from pack.weight_schedules.draw import THEMES, draw_schedule
 from pack.weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
 from pack.weight_schedules.steps import StepCurve
 from workflows.pages import drawing_nodes
@@ -101,7 +101,15 @@ def wait_for(page: ComfyPage, id: int, expected: Image.Image | str) -> None:
 
 
 def heat_map(schedule: Schedule, family: str = "SD1.5", theme: str = "dark") -> Image.Image:
-    return draw_schedule(schedule.resolve(LAYOUTS[family]), LAYOUTS[family], theme=THEMES[theme]).picture
+    return draw_schedule(schedule.resolve(LAYOUTS[family]), LAYOUTS[family], theme=THEMES[theme])
+
+
+CLICK = """
+id => {
+  const { element } = window.app.graph.getNodeById(id).widgets.find(one => one.name === "atelier drawing")
+  element.click()
+}
+"""
 
 
 def test_a_schedule_is_drawn_again_after_every_edit_for_either_family_in_either_theme(page: ComfyPage):
@@ -111,7 +119,7 @@ def test_a_schedule_is_drawn_again_after_every_edit_for_either_family_in_either_
     page.page.evaluate(SET, [id, "layers", "style transfer"])
     edited = WeightSchedule("style transfer", StepCurve("linear down", 0.2))
     wait_for(page, id, heat_map(edited))
-    page.page.evaluate(f"window.app.graph.getNodeById({id}).properties.drawn_for = 'SDXL'")
+    page.page.evaluate(CLICK, id)
     wait_for(page, id, heat_map(edited, "SDXL"))
     page.set("Comfy.ColorPalette", "light")
     wait_for(page, id, heat_map(edited, "SDXL", "light"))
@@ -120,6 +128,21 @@ def test_a_schedule_is_drawn_again_after_every_edit_for_either_family_in_either_
     page.page.evaluate(SET, [id, "layer_text", "3:a"])
     page.page.wait_for_function(SAYS, arg=[id, "3:a"], timeout=20_000)
     assert "3:a" in str(shown(page, id))
+    assert page.errors == []
+
+
+def test_clicks_go_through_every_family_also_where_a_weight_type_is_unknown_for_one(page: ComfyPage):
+    page.clear()
+    id = add(page, "IPAdapterWeightSchedule", steps="linear down", low=0.2)
+    schedule = WeightSchedule("linear", StepCurve("linear down", 0.2))
+    wait_for(page, id, heat_map(schedule))
+    for family in (*list(LAYOUTS)[1:], *LAYOUTS):
+        page.page.evaluate(CLICK, id)
+        wait_for(page, id, heat_map(schedule, family))
+    page.page.evaluate(SET, [id, "layers", "style transfer"])  # the last family is a transformer
+    page.page.wait_for_function(SAYS, arg=[id, "layers carry style"], timeout=20_000)
+    page.page.evaluate(CLICK, id)
+    wait_for(page, id, heat_map(WeightSchedule("style transfer", StepCurve("linear down", 0.2))))
     assert page.errors == []
 
 

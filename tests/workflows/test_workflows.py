@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,13 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from authoring.layout import overlaps, overlaps_on_canvas, use_canvas_nodes, use_vue_nodes
+from authoring.lessons import RECIPES
 from harness.browser import ComfyPage
-from harness.layout import overlaps
-from harness.lessons import RECIPES
-from harness.lessons.files import named
 from harness.server import Server
-from harness.tiny_runs import with_latents_saved, with_stand_ins
 from workflows.pages import api_prompt, default_of, latent_of, opened, read, values_of
+from workflows.tiny_runs import with_latents_saved, with_stand_ins
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 FILES = sorted(FOLDER.glob("*.json"))
@@ -30,21 +29,61 @@ APPLY = (
     "IPAdapterLayerSweep",  # needs something applied
 )  # fmt: skip
 BYPASSED = ("style_reference_and_text", "left_person_only", "same_person", "attention_map", "try_it_no_downloads")
-every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-every_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
+SAMPLED_ANYWAY = (*BYPASSED, "two_people_two_references", "encode_mix_save_load_no_downloads")
+
+
+def features(file: Path) -> set[Any]:
+    """What a template is made of: its nodes, their connected inputs, the models it loads, what it switches off."""
+    nodes = [node for node in read(file)["nodes"] if node["type"] != "MarkdownNote"]
+    values = {value for node in nodes for value in node.get("widgets_values") or () if isinstance(value, str)}
+    return {
+        *(node["type"] for node in nodes),
+        *((node["type"], port["name"]) for node in nodes for port in node["inputs"] if port.get("link")),
+        *(value for value in values if re.search(r"\.(safetensors|bin|pth)$", value)),
+        *(("mode", node["mode"]) for node in nodes),
+    }
+
+
+def covering_set() -> list[str]:
+    """Names of templates that have every feature of all of them: those that tests sample anyway, then the richest."""
+    of_file = {file.stem: features(file) for file in FILES}
+    chosen: list[str] = [*SAMPLED_ANYWAY]
+    missing = set().union(*of_file.values()) - set().union(*(of_file[name] for name in chosen))
+    while missing:
+        chosen.append(max(of_file, key=lambda name: len(of_file[name] & missing)))
+        missing -= of_file[chosen[-1]]
+    return chosen
 
 
 class Shown(NamedTuple):
-    """A workflow in the page."""
+    """A workflow in the page: what Run would send, and which nodes cover each other in the two ways to draw them."""
 
     prompt: dict[str, Any]
     overlaps: list[str]
+    overlaps_on_canvas: list[str]
 
 
 @pytest.fixture(scope="module")
-def shown(tab: ComfyPage) -> Callable[[str], Shown]:
-    """`shown("kolors")` opens a workflow once."""
-    return cache(lambda name: Shown(opened(tab, read(FOLDER / f"{name}.json")), overlaps(tab)))
+def shown(tab: ComfyPage) -> Iterator[Callable[[str], Shown]]:
+    """`shown("kolors")` opens a workflow once, with its nodes as Vue components, which are the taller ones."""
+
+    @cache
+    def show(name: str) -> Shown:
+        use_vue_nodes(tab)
+        workflow = read(FOLDER / f"{name}.json")
+        prompt = opened(tab, workflow)
+        return Shown(prompt, overlaps(tab), overlaps_on_canvas(tab, workflow))
+
+    yield show
+    tab.clear()
+    use_canvas_nodes(tab)
+
+
+@pytest.fixture
+def page(tab: ComfyPage) -> ComfyPage:
+    """The tab, drawing nodes on a canvas."""
+    use_canvas_nodes(tab)
+    return tab
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +98,35 @@ def known(server: Server) -> dict[str, Any]:
     return server.call("/object_info")
 
 
-@every_file
-def test_it_opens_without_a_complaint_and_runs_from_the_page_as_from_a_script(page, shown, latent, known, file: Path):
-    prompt, covering = shown(file.stem)
-    assert covering == []
-    scripted = api_prompt(read(file), known)
+@pytest.mark.parametrize("name", [file.stem for file in FILES])
+def test_it_opens_without_a_complaint_and_the_page_sends_what_a_script_would(tab, shown, known, name: str):
+    prompt, covered, covered_on_canvas = shown(name)
+    assert (covered, covered_on_canvas) == ([], [])
+    scripted = api_prompt(read(FOLDER / f"{name}.json"), known)
     assert {id: node["inputs"] for id, node in prompt.items()} == {id: n["inputs"] for id, n in scripted.items()}
-    assert latent(file.stem).isfinite().all()
-    assert page.errors == []  # it had all this time to complain
+    assert tab.errors == []
+
+
+def test_nodes_that_cover_each_other_are_named(tab, shown):
+    use_vue_nodes(tab)
+    workflow = read(FOLDER / "kolors.json")
+    first, second = (node for node in workflow["nodes"] if node["type"].startswith("IPAdapter"))
+    second["pos"] = first["pos"]
+    opened(tab, workflow)
+    pair = [f"{node['type']} {node['id']}" for node in (first, second)]
+    for found in (overlaps(tab), overlaps_on_canvas(tab, workflow)):
+        assert any(all(name in line for name in pair) for line in found)
+
+
+@pytest.mark.parametrize("name", covering_set())
+def test_it_runs(latent, name: str):
+    assert latent(name).isfinite().all()
+
+
+def test_the_workflows_that_run_have_everything_that_any_workflow_has():
+    run = set().union(*(features(FOLDER / f"{name}.json") for name in covering_set()))
+    assert set().union(*map(features, FILES)) == run
+    assert len(covering_set()) < len(FILES) * 2 / 3
 
 
 @pytest.mark.parametrize("name", BYPASSED)
@@ -121,28 +181,16 @@ def test_saved_embeds_do_in_the_second_run_what_they_did_in_the_first(page: Comf
     assert torch.equal(first, latent_of(server, prompt))
 
 
-@every_lesson
-def test_it_says_on_the_canvas_what_to_try_next_in_english_and_chinese(file: Path):
-    notes = [node["widgets_values"][0] for node in read(file)["nodes"] if node["type"] == "MarkdownNote"]
-    assert len(notes) == 1 and "**Try next**" in notes[0] and "接着试试" in notes[0]
+def test_every_lesson_says_on_the_canvas_what_to_try_next_in_english_and_chinese():
+    for file in LESSONS:
+        notes = [node["widgets_values"][0] for node in read(file)["nodes"] if node["type"] == "MarkdownNote"]
+        assert len(notes) == 1 and "**Try next**" in notes[0] and "接着试试" in notes[0], file.stem
 
 
-@every_file
-def test_every_model_it_names_says_where_it_is_had(file: Path):
-    for node in read(file)["nodes"]:
-        values = node.get("widgets_values") or []
-        files = [value for value in values if isinstance(value, str) and re.search(r"\.(safetensors|bin)$", value)]
-        said = {model["name"]: model for model in node["properties"].get("models", ())}
-        assert set(files) == set(said), f"{node['type']} names {files}, and says of {list(said)} where it is"
-        if file in LESSONS:
-            assert all(named(name) == [said[name]] for name in files)
-        assert all(model["url"].startswith("https://") and model["directory"] for model in said.values())
-
-
-@every_file
-def test_it_has_a_picture_of_the_same_name(file: Path):
-    with Image.open(file.with_suffix(".jpg")) as picture:
-        assert min(picture.size) >= 400
+def test_every_workflow_has_a_picture_of_the_same_name():
+    for file in FILES:
+        with Image.open(file.with_suffix(".jpg")) as picture:
+            assert min(picture.size) >= 400, file.stem
 
 
 def test_every_lesson_is_there_and_comfyui_offers_all_as_templates(server: Server):
@@ -150,21 +198,22 @@ def test_every_lesson_is_there_and_comfyui_offers_all_as_templates(server: Serve
     assert set(server.call("/workflow_templates")["ComfyUI-IPAdapter-Atelier"]) == {file.stem for file in FILES}
 
 
-@every_lesson
-def test_a_lesson_is_what_its_description_says_with_defaults_for_the_rest(known: dict[str, Any], file: Path):
+def test_every_lesson_is_what_its_description_says_with_defaults_for_the_rest(known: dict[str, Any]):
     """A file that was changed by hand would be lost when it is drawn again."""
-    nodes = read(file)["nodes"]
-    parts = list(RECIPES[file.stem]["nodes"].values())
-    assert [node["type"] for node in nodes] == [part["type"] for part in parts]
-    for node, part in zip(nodes, parts, strict=True):
-        for name, value in values_of(node, known).items():
-            wanted = part["widgets"].get(name, default_of(known[node["type"]], name, value))
-            assert value == wanted, f"{node['type']}.{name}: draw it again"
+    changed = []
+    for file in LESSONS:
+        nodes, parts = read(file)["nodes"], list(RECIPES[file.stem]["nodes"].values())
+        assert [node["type"] for node in nodes] == [part["type"] for part in parts], file.stem
+        for node, part in zip(nodes, parts, strict=True):
+            for name, value in values_of(node, known).items():
+                if value != part["widgets"].get(name, default_of(known[node["type"]], name, value)):
+                    changed.append(f"{file.stem}: {node['type']}.{name} is {value!r}")
+    assert changed == [], "draw these again"
 
 
-@pytest.mark.parametrize("template", FILES, ids=lambda file: file.stem)
-def test_comfyui_serves_a_template_and_its_picture(server: Server, template: Path):
-    address = f"{server.url}/api/workflow_templates/ComfyUI-IPAdapter-Atelier/{template.stem}"
-    for ending in (".json", ".jpg"):
-        with urlopen(address + ending, timeout=60) as answer:
-            assert answer.read() == template.with_suffix(ending).read_bytes()
+def test_comfyui_serves_every_template_and_its_picture(server: Server):
+    for file in FILES:
+        for ending in (".json", ".jpg"):
+            address = f"{server.url}/api/workflow_templates/ComfyUI-IPAdapter-Atelier/{file.stem}{ending}"
+            with urlopen(address, timeout=60) as answer:
+                assert answer.read() == file.with_suffix(ending).read_bytes(), address

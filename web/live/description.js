@@ -1,4 +1,4 @@
-// What the page knows about a node, in the words of POST /ipadapter_atelier/draw; or the words for what it does not know.
+// Describe a node for POST /ipadapter_atelier/draw: its inputs, and the nodes that are connected to them.
 
 import { pictureOf } from "./pictures.js"
 import { say } from "./words.js"
@@ -9,10 +9,10 @@ export const DRAWN = [
 ]
 const OURS = [...DRAWN, "IPAdapterScheduleFromText"]
 const EMPTY = ["EmptyLatentImage", "EmptySD3LatentImage", "EmptyImage"]
-const NOT_SEEN = ["frame_weights"] // of no account in a drawing of layers and steps
-const MOST_NODES = 64 // as the route's own limit: a schedule combined with itself doubles at every step
+const LEFT_OUT = ["frame_weights"] // a drawing of layers and steps does not use them
+const MOST_NODES = 64 // the route's own limit: a schedule combined with itself doubles with each combination
 
-export class Unknown extends Error {} // what is said in place of a drawing
+export class Unknown extends Error {} // the node cannot be described; its message is displayed in place of a drawing
 
 function sourceOf(node, slot) {
   const link = node.getInputLink?.(slot)
@@ -67,7 +67,7 @@ function socketValue(node, input, slot, count) {
   throw new Unknown(say("later", from.title))
 }
 
-// A description, in which a picture is named and not yet there; raises Unknown.
+// The description of a node's output. Pictures are given by name; throws Unknown.
 export function describe(node, output = 0, count = { nodes: 0 }) {
   if (++count.nodes > MOST_NODES) throw new Unknown(say("large"))
   const inputs = {}
@@ -76,7 +76,7 @@ export function describe(node, output = 0, count = { nodes: 0 }) {
     const input = node.inputs?.[slot]
     const linked = input && input.link != null
     const widget = node.widgets?.some(one => one.name === name)
-    if (NOT_SEEN.includes(name)) continue
+    if (LEFT_OUT.includes(name)) continue
     if (widget) inputs[name] = linked ? linkedValue(node, input, slot) : typed(node, name)
     else if (linked) inputs[name] = socketValue(node, input, slot, count)
     else if (required(node).includes(name)) throw new Unknown(say("connect", name))

@@ -1,5 +1,5 @@
-// Nodes that show what they make while they are edited. The server draws, with the code that makes it when the graph
-// runs; here the page only says what the node holds, and shows the picture.
+// Draw the result of schedule and mask nodes while they are edited. The page sends a description of the node, the server
+// draws it with the code of a run, and the page displays the picture.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
@@ -9,9 +9,9 @@ import { themeOf } from "./theme.js"
 import { say } from "./words.js"
 
 const SCHEDULES = ["IPAdapterWeightSchedule", "IPAdapterCombineSchedules"]
-const FAMILIES = ["SD1.5", "SDXL"]
-const EVERY = 200 // milliseconds between looks at what has changed
-const HEIGHT = { schedule: 210, mask: 130 } // least heights of drawings, in pixels of the canvas
+const FIRST_FAMILY = "SD1.5" // whose layers are drawn until somebody clicks
+const EVERY = 200 // milliseconds between two checks for changes
+const HEIGHT = { schedule: 210, mask: 130 } // minimum heights of drawings, in pixels of the canvas
 const MARGIN = 6
 const STYLE = `
 .atelier-drawing { display: flex; flex-direction: column; align-items: center; justify-content: center; overflow: hidden;
@@ -23,6 +23,11 @@ const STYLE = `
 `
 
 const drawings = new Set()
+
+// The families of models whose layers the server knows: the options of the preview node.
+function families() {
+  return globalThis.LiteGraph.registered_node_types.IPAdapterSchedulePreview.nodeData.input.required.family[0]
+}
 
 class Drawing {
   constructor(node) {
@@ -39,16 +44,17 @@ class Drawing {
     const height = schedule ? HEIGHT.schedule : HEIGHT.mask
     const options = { serialize: false, hideOnZoom: false, getMinHeight: () => height, margin: MARGIN }
     this.widget = node.addDOMWidget("atelier drawing", "atelier-drawing", this.element, options)
-    this.widget.serialize = false // or its place would count among the values of a saved workflow
+    this.widget.serialize = false // otherwise saved workflows would hold a value for this widget
     if (schedule) this.offerFamilies()
   }
 
   offerFamilies() {
-    this.image.title = say("family")
-    this.image.style.cursor = "pointer"
-    this.image.addEventListener("click", () => {
-      const at = FAMILIES.indexOf(this.node.properties.drawn_for ?? FAMILIES[0])
-      this.node.properties.drawn_for = FAMILIES[(at + 1) % FAMILIES.length]
+    this.element.title = say("family")
+    this.element.style.cursor = "pointer"
+    this.element.addEventListener("click", () => {
+      const known = families()
+      const at = known.indexOf(this.node.properties.drawn_for ?? FIRST_FAMILY)
+      this.node.properties.drawn_for = known[(at + 1) % known.length]
     })
   }
 
@@ -67,61 +73,63 @@ class Drawing {
     if (before) URL.revokeObjectURL(before)
     this.image.hidden = false
     this.words.hidden = true
-    this.node.hideOutputImages = true // the picture of the last run says the same, or what no longer holds
+    this.node.hideOutputImages = true // the picture of the last run is the same, or outdated
   }
 
-  // One look: what the node holds is asked for once it has stayed the same from one look to the next.
-  look() {
-    let wanted
+  // Request a drawing if the description has changed since the last drawing and is the same as at the last check.
+  update() {
+    let description
     try {
-      wanted = { draw: describe(this.node), family: this.node.properties?.drawn_for ?? FAMILIES[0], theme: themeOf(this.words) }
+      description = {
+        draw: describe(this.node), family: this.node.properties?.drawn_for ?? FIRST_FAMILY, theme: themeOf(this.words),
+      }
     } catch (error) {
       if (!(error instanceof Unknown)) throw error
-      this.asked?.abort()
-      this.seen = this.drawn = null
+      this.request?.abort()
+      this.last = this.drawn = null
       if (this.words.textContent !== error.message || this.words.hidden) this.say(error.message)
       return
     }
-    const text = JSON.stringify(wanted)
-    const steady = text === this.seen
-    this.seen = text
+    const text = JSON.stringify(description)
+    const steady = text === this.last
+    this.last = text
     if (!steady || text === this.drawn) return
     this.drawn = text
-    this.ask(wanted)
+    this.draw(description)
   }
 
-  async ask(wanted) {
-    this.asked?.abort()
-    const { signal } = (this.asked = new AbortController())
+  async draw(description) {
+    this.request?.abort()
+    const { signal } = (this.request = new AbortController())
     try {
-      const body = JSON.stringify(withPictures(wanted))
+      const body = JSON.stringify(withPictures(description))
       const headers = { "Content-Type": "application/json" }
-      const answer = await api.fetchApi("/ipadapter_atelier/draw", { method: "POST", body, headers, signal })
-      const png = answer.headers.get("Content-Type")?.startsWith("image/png")
-      const found = png ? await answer.blob() : await answer.json()
+      const response = await api.fetchApi("/ipadapter_atelier/draw", { method: "POST", body, headers, signal })
+      const png = response.headers.get("Content-Type")?.startsWith("image/png")
+      const result = png ? await response.blob() : await response.json()
       if (signal.aborted) return
-      if (png) await this.show(found)
-      else this.say(found.message)
+      if (png) await this.show(result)
+      else this.say(result.message)
     } catch (error) {
       if (!signal.aborted) this.say(say("gone"))
     }
   }
 
   remove() {
-    this.asked?.abort()
+    this.request?.abort()
     if (this.image.src) URL.revokeObjectURL(this.image.src)
     drawings.delete(this)
   }
 }
 
-// Looking regularly sees every way in which a node or what it is connected to may change: typing in either renderer,
-// undo, pasting, other extensions. A look costs some microseconds and asks nothing of the server.
-function lookAtAll() {
+// A regular check notices every change of a node and of the nodes before it: typing in either renderer, undo, pasting,
+// other extensions. A check takes microseconds and sends no request.
+function updateAll() {
   if (document.visibilityState !== "visible") return
-  for (const drawing of drawings) if (drawing.node.graph && drawing.node.graph === app.canvas?.graph) drawing.look()
+  for (const drawing of drawings) if (drawing.node.graph && drawing.node.graph === app.canvas?.graph) drawing.update()
 }
 
-// The canvas renderer paints a node's output pictures in its background; the other one asks hideOutputImages itself.
+// The canvas renderer paints a node's output pictures in its background. The Vue renderer reads hideOutputImages itself.
 function hideOutputPictures(node) {
   const paint = node.onDrawBackground
   node.onDrawBackground = function (...given) {
@@ -133,7 +141,7 @@ app.registerExtension({
   name: "IPAdapterAtelier.Drawings",
   setup() {
     document.head.append(Object.assign(document.createElement("style"), { textContent: STYLE }))
-    setInterval(lookAtAll, EVERY)
+    setInterval(updateAll, EVERY)
   },
   nodeCreated(node) {
     if (!DRAWN.includes(node.comfyClass)) return

@@ -1,4 +1,4 @@
-// Pictures that a LoadImage node names, as the server keeps them: fetched once, at most 8 MB.
+// The picture files of LoadImage nodes, fetched from the server once, at most 8 MB each.
 
 import { api } from "../../../scripts/api.js"
 import { say } from "./words.js"
@@ -35,7 +35,7 @@ async function read(name) {
   return { name, width, height, data: await base64(blob) }
 }
 
-// What is known of a picture now: its size, or words for why not.
+// The size and data of a picture, or a message (`words`) if they are not known yet.
 export function pictureOf(name) {
   if (!name) return { words: say("unread") }
   if (!pictures.has(name)) {
@@ -46,7 +46,7 @@ export function pictureOf(name) {
   return pictures.get(name)
 }
 
-// A description with the pictures themselves where it names them.
+// A description with the pictures' data in place of their names.
 export function withPictures(value) {
   if (!value || typeof value !== "object") return value
   if (typeof value.picture === "string") return { picture: pictureOf(value.picture).data ?? "" }

@@ -1,4 +1,4 @@
-// Whether the page is light or dark, told by the colour of its text: palettes are many, and class names come and go.
+// Whether the page is light or dark, by the colour of its text: there are many palettes, and class names change.
 
 const MIDDLE = 128 // of 255
 const known = new Map() // a colour as CSS has it -> theme

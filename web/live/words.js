@@ -1,4 +1,4 @@
-// What is said in a node in place of a drawing.
+// Messages that a node displays in place of a drawing.
 
 import { app } from "../../../scripts/app.js"
 

@@ -1,0 +1,61 @@
+"""The files that lessons name, and the address of each."""
+
+from typing import NamedTuple
+
+from ipadapter.catalog import BY_NAME, CATALOG
+
+HUB = "https://huggingface.co"
+
+
+PACKS = ("buffalo_l", "auraface")  # folders of face models that the graphs name
+
+
+class File(NamedTuple):
+    url: str
+    folder: str  # in models/
+
+
+CONTROLNETS = "comfyanonymous/ControlNet-v1-1_fp16_safetensors"
+OTHERS = {
+    "v1-5-pruned-emaonly-fp16.safetensors": (
+        "Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/v1-5-pruned-emaonly-fp16.safetensors", "checkpoints"
+    ),
+    "sd_xl_base_1.0.safetensors": (
+        "stabilityai/stable-diffusion-xl-base-1.0/resolve/main/sd_xl_base_1.0.safetensors", "checkpoints"
+    ),
+    "flux1-dev-fp8.safetensors": ("Comfy-Org/flux1-dev/resolve/main/flux1-dev-fp8.safetensors", "checkpoints"),
+    "sd3.5_large_fp8_scaled.safetensors": (
+        "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors", "checkpoints"
+    ),
+    "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
+    **{
+        name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")
+        for name in (
+            "control_v11p_sd15_lineart_fp16.safetensors",
+            "control_v11p_sd15_normalbae_fp16.safetensors",
+            "control_v11p_sd15_openpose_fp16.safetensors",
+        )
+    },
+}  # fmt: skip
+
+
+def all_files() -> dict[str, File]:
+    """Every file that a lesson may name."""
+    published = (file.name for file in CATALOG if file.kind != "face pack")
+    return {name: find_file(name) for name in (*OTHERS, *published)}
+
+
+def find_file(name: str) -> File:
+    """The address and folder of a file: of adapters, encoders and LoRAs those of the pack's catalog."""
+    if name in BY_NAME:
+        return File(BY_NAME[name].url, BY_NAME[name].folder)
+    path, folder = OTHERS[name]
+    return File(f"{HUB}/{path}", folder)
+
+
+def named(name: str) -> list[dict[str, str]]:
+    """The `properties.models` of a loader, from which ComfyUI offers to download missing files."""
+    url, folder = find_file(name)
+    known = BY_NAME.get(name)
+    hashed = {"hash": known.sha256, "hash_type": "SHA256"} if known and known.sha256 else {}
+    return [{"name": name, "url": url, "directory": folder} | hashed]

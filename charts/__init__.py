@@ -1,0 +1,1 @@
+"""Pictures of numbers: heat maps of schedules, charts of scores, contact sheets, maps of attention."""

@@ -1,0 +1,63 @@
+"""Name the files that lie beside adapters and are none: by a key that only they have.
+
+PuLID's layouts: guozinan/PuLID (`pulid_v1.bin`, `pulid_v1.1.safetensors`, `pulid_flux_v0.9.x.safetensors`) and
+huchenlei/ipadapter_pulid, which has the keys of an IP-Adapter.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class OtherFile:
+    """A sort of file: the key that tells it, what it is, and who loads it."""
+
+    key: str  # regular expression, searched in the names of the tensors
+    title: str
+    loader: str = ""
+    encoder: bool = False  # a vision encoder, which is right in models/clip_vision
+
+
+CONTROLNETS, CHECKPOINTS = "a ControlNet loader", "a loader of diffusion models"
+# The first line that fits counts, so parts of a model stand before whole models.
+OTHER_FILES = (
+    OtherFile(r"^(pulid_encoder|pulid_ca)\.", "PuLID for Flux", "a PuLID Flux loader"),
+    OtherFile(r"^(id_adapter|image_proj)\.id_embedding_mapping\.", "PuLID v1.1 for SDXL", "a PuLID loader"),
+    OtherFile(r"^id_adapter(_attn_layers)?\.", "PuLID for SDXL", "a PuLID loader"),
+    OtherFile(r"^image_proj\.(body\.0|mapping_0\.0)\.", "PuLID for SDXL", "a PuLID loader"),
+    OtherFile(r"^redux_(up|down)\.", "Flux Redux, a style model", "Load Style Model"),
+    OtherFile(r"processor\.to_k_ip\.\d", "IP-Adapter-Art, or another adapter with diffusers' names of a UNet"),
+    OtherFile(r"^blocks\.\d+\.ip_k_proj\.", "an adapter for Anima"),
+    OtherFile(r"lora_controlnet", "a control LoRA", CONTROLNETS),
+    OtherFile(
+        r"^control_model\.|controlnet_|zero_convs\.|input_hint_block\.|^controlnet\.", "a ControlNet", CONTROLNETS
+    ),
+    OtherFile(r"(^|\.)body\.0\.(in_conv|resnets|block1)|^adapter\.body\.", "a T2I-Adapter", CONTROLNETS),
+    OtherFile(r"lora_(down|up|A|B)\b|\.lora\.(down|up)\.|lora_layer\.", "a LoRA", "Load LoRA"),
+    OtherFile(r"double_blocks\.\d+\.img_attn\.", "a whole Flux model", CHECKPOINTS),
+    OtherFile(r"(^|\.)joint_blocks\.\d", "a whole SD3 model", CHECKPOINTS),
+    OtherFile(r"^model\.diffusion_model\.", "a whole diffusion checkpoint", CHECKPOINTS),
+    OtherFile(r"^(input_blocks|down_blocks)\.\d", "a diffusion model", CHECKPOINTS),
+    OtherFile(r"^transformer_blocks\.\d", "a diffusion model with diffusers' names", CHECKPOINTS),
+    OtherFile(r"multi_modal_projector\.", "llava's vision encoder", "Load CLIP Vision", True),
+    OtherFile(r"^visual\.blocks\.\d+\.attn\.q_bias", "an EVA-CLIP encoder", "IPAdapter OpenCLIP Loader", True),
+    OtherFile(
+        r"^visual\.trunk\.", "a vision encoder of OpenCLIP with timm's names", "IPAdapter OpenCLIP Loader", True
+    ),
+    OtherFile(r"^visual\.", "a vision encoder of OpenCLIP", "IPAdapter OpenCLIP Loader", True),
+    OtherFile(r"layer_scale1?2?\.lambda1|^layer\.0\.mlp\.gate_proj\.", "a DINO encoder", "Load CLIP Vision", True),
+    OtherFile(
+        r"^vision_model\.", "a CLIP vision encoder without the projection of its pooled embeds", "Load CLIP Vision",
+        True,
+    ),
+    OtherFile(r"(^|\.)encoder\.block\.0\.layer\.0\.SelfAttention|^(text_model|transformer\.resblocks)\.",
+              "a text encoder", "Load CLIP"),
+    OtherFile(r"^(decoder|first_stage_model)\..*conv_in", "a VAE", "Load VAE"),
+)  # fmt: skip
+
+
+def other_file(keys: Iterable[str]) -> OtherFile | None:
+    """What a file is that is no adapter of ours, by the names of its tensors; None where no name tells."""
+    keys = list(keys)
+    return next((each for each in OTHER_FILES if any(re.search(each.key, key) for key in keys)), None)

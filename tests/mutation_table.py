@@ -1,0 +1,243 @@
+"""The mutations of mutations.py: where, what is written in place of what, what that breaks, who should notice.
+
+Texts are formulas, which outlive the code around them. A row whose text is gone gets the new one.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One line of the code made wrong: what breaks, where it stands, the ways to write it, who should notice."""
+
+    breaks: str
+    where: str  # glob of the files among which exactly one has the text
+    ways: dict[str, str]  # text of the code: what to put in its place; the first text that is found counts
+    tests: tuple[str, ...]  # globs below tests/
+
+
+HEART = (
+    Mutation(
+        "masks do nothing in a cross-attention",
+        "ipadapter/attention.py",
+        {"else torch.addcmul(out, seen, image.mask)": "else out + seen"},
+        ("ipadapter/test_attention.py",),
+    ),
+    Mutation(
+        "masks do nothing in Flux",
+        "ipadapter/joint_attention.py",
+        {"else torch.addcmul(out, seen, image.mask)": "else out + seen"},
+        ("ipadapter/test_transformer_attention.py", "transformers/test_behaviour.py"),
+    ),
+    Mutation(
+        "K+V scales values only",
+        "ipadapter/attention.py",
+        {"return _times(k, weight), _times(v, weight)": "return k, _times(v, weight)"},
+        ("ipadapter/test_attention.py", "nodes/test_model_patch.py"),
+    ),
+    Mutation(
+        "K+mean(V) scales all of the values",
+        "ipadapter/attention.py",
+        {"(v - mean) + mean * penalty": "v * penalty"},
+        ("ipadapter/test_attention.py", "nodes/test_model_patch.py"),
+    ),
+    Mutation(
+        "the channel penalty grows above 1 in wide layers",
+        "ipadapter/attention.py",
+        {"min(1.0, k.shape[-1] / FULL_WIDTH)": "(k.shape[-1] / FULL_WIDTH)"},
+        ("ipadapter/test_attention.py", "nodes/test_model_patch.py"),
+    ),
+    Mutation(
+        "a pushed layer shows the negative rows their own tokens",
+        "ipadapter/image_prompt.py",
+        {"source.positive if pushed else source.negative": "source.negative"},
+        ("ipadapter/test_image_prompt.py", "nodes/test_binding.py"),
+    ),
+    Mutation(
+        "a pushed layer shows the positive rows the reference",
+        "ipadapter/image_prompt.py",
+        {"0.0 if branch == POSITIVE else 1.0": "1.0"},
+        ("ipadapter/test_image_prompt.py", "nodes/test_binding.py"),
+    ),
+    Mutation(
+        "a short batch of frames starts again where its last entry should stay",
+        "ipadapter/image_prompt.py",
+        {"x[torch.tensor([min(frame, len(x) - 1)": "x[torch.tensor([frame % len(x)"},
+        ("ipadapter/test_image_prompt.py",),
+    ),
+    Mutation(
+        "a norm of SD3.5 is not divided out",
+        "ipadapter/joint_attention.py",
+        {"(adapter_weight.float() / model_weight.to(x.device, torch.float32))": "adapter_weight.float()"},
+        ("ipadapter/test_transformer_attention.py",),
+    ),
+    Mutation(
+        "queries of Flux are rotated on in place of back",
+        "ipadapter/joint_attention.py",
+        {'"...ij,...i->...j"': '"...ij,...j->...i"'},
+        ("ipadapter/test_transformer_attention.py",),
+    ),
+    Mutation(
+        "checkpoints are numbered in execution order",
+        "ipadapter/sites.py",
+        {'{"input": 0, "output": 1, "middle": 2}': '{"input": 0, "output": 2, "middle": 1}'},
+        ("ipadapter/test_sites.py",),
+    ),
+    Mutation(
+        "the weight of FaceID Plus V2's refinement is ignored",
+        "ipadapter/projection.py",
+        {"alpha=face_weight": "alpha=1.0"},
+        ("ipadapter/test_projection.py",),
+    ),
+    Mutation(
+        "the resampler forgets its latents",
+        "ipadapter/resampler.py",
+        {"attention(x, latents) + latents": "attention(x, latents)"},
+        ("ipadapter/test_projection.py",),
+    ),
+)
+
+BINDINGS = (
+    Mutation(
+        "context windows are ignored, and every window is taken for the first frames",
+        "ipadapter/image_prompt.py",
+        {
+            "self.window if self.window is not None else tuple(range(self.frames))": "tuple(range(self.frames))",
+        },
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "the anchor frame of a context window is left out",
+        "nodes/sampling/*.py",
+        {"(*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list)": "tuple(window.index_list)"},
+        ("nodes/test_binding.py", "compatibility/test_frames.py"),
+    ),
+    Mutation(
+        "branches are read from ComfyUI's labels, whatever a guider means by them",
+        "nodes/sampling/*.py",
+        {"known.get(_uuids(cond or ()), ": "(lambda _, branch: branch)(cond, "},
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "an area sees the whole mask",
+        "nodes/sampling/*.py",
+        {"mask_on_grid(mask, grid, area, rows.canvas)": "mask_on_grid(mask, grid)"},
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "clones share patch objects",
+        "nodes/sampling/*.py",
+        {"lambda patch: patch.copy()": "lambda patch: patch"},
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "frames get the keys and values of an earlier window",
+        "nodes/sampling/*.py",
+        {"call.rows.indices if prompt.rows_differ else None": "None"},
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "keys and values stay on the device when sampling ends",
+        "nodes/sampling/*.py",
+        {"self.store.clear()": "pass"},
+        ("performance/test_memory.py",),
+    ),
+)
+
+APPLYING = (
+    Mutation(
+        "fewer negative pictures than positive ones slide across rows",
+        "nodes/applying/keys_values.py",
+        {"    if per_frame:\n        return negative": "    if True:\n        return negative"},
+        ("nodes/test_binding.py",),
+    ),
+    Mutation(
+        "the prompts that a model has already are dropped",
+        "nodes/sampling/*.py",
+        {"(*attached_prompts(model), *prompts)": "tuple(prompts)"},
+        ("nodes/test_model_patch.py", "nodes/test_fixed_defects.py", "transformers/test_behaviour.py"),
+    ),
+    Mutation(
+        "a weight type leaves a layer text without its pushed layers",
+        "nodes/applying/*.py",
+        {"rule_of(strength.weight_type).pushed(blocks)": "frozenset()"},
+        ("nodes/test_binding.py",),
+    ),
+)
+
+MASKS = (
+    Mutation(
+        "text gets all of a Flux image prompt wherever its mask has a white pixel",
+        "masks/grid.py",
+        {"mask.mean(dim=1, keepdim=True)": "mask.amax(dim=1, keepdim=True)"},
+        ("masks/test_grid.py", "transformers/test_behaviour.py"),
+    ),
+    Mutation(
+        "an area sees the corner of a mask in place of its own part",
+        "masks/grid.py",
+        {"round(area[2 + axis] * scale)": "0"},
+        ("masks/test_grid.py",),
+    ),
+)
+
+SCHEDULES = (
+    Mutation(
+        "a sigma between two entries of the table is not interpolated",
+        "weight_schedules/position.py",
+        {"(target - low) / (high - low) if high > low else 0.0": "0.0"},
+        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_binding.py"),
+    ),
+    Mutation(
+        "a prompt ends a step early",
+        "weight_schedules/position.py",
+        {"self.sigma(end_at) <= sigma": "self.sigma(end_at) < sigma"},
+        ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_contract.py"),
+    ),
+    Mutation(
+        "eased weight types reach their end in the last layer",
+        "weight_schedules/layers.py",
+        {"curve(layer / len(blocks))": "curve(layer / (len(blocks) - 1))"},
+        ("weight_schedules/test_layers.py",),
+    ),
+    Mutation(
+        "style transfer precise pushes away everything but the composition",
+        "weight_schedules/layers.py",
+        {"_style_precise, pushed=_composes)": "_style_precise, pushed=_does_not_compose)"},
+        ("weight_schedules/test_layers.py",),
+    ),
+    Mutation(
+        "the shorter list of frame weights starts again",
+        "weight_schedules/schedule.py",
+        {"first[min(frame, len(first) - 1)] * second[min(frame, len(second) - 1)]":
+         "first[frame % len(first)] * second[frame % len(second)]"},
+        ("weight_schedules/test_schedule.py",),
+    ),
+)  # fmt: skip
+
+ENCODERS = (
+    Mutation(
+        "what a mask hides has CLIP's mean colour, whatever the encoder's is",
+        "*/vision.py",
+        {"torch.tensor(mean).to(images)": "torch.tensor(CLIP_MEAN).to(images)"},
+        ("*/test_vision.py", "encoders/test_siglip.py", "server/test_helper_nodes.py"),
+    ),
+    Mutation(
+        "tiles weigh what the whole picture should",
+        "*/vision.py",
+        {"torch.lerp(parts.hidden, whole.hidden, ratio)": "torch.lerp(whole.hidden, parts.hidden, ratio)"},
+        ("*/test_vision.py",),
+    ),
+    Mutation(
+        "a picture that comes twice in a batch is given once",
+        "*/vision.py",
+        {"Features(pooled[list(rows)], hidden[list(rows)])": "Features(pooled, hidden)"},
+        ("*/test_vision.py",),
+    ),
+    Mutation(
+        "other pictures get the same noise",
+        "*/noise.py",
+        {"manual_seed(int(base.sum()) % SEEDS)": "manual_seed(0)"},
+        ("*/test_noise.py",),
+    ),
+)
+MUTATIONS = (*HEART, *BINDINGS, *APPLYING, *MASKS, *SCHEDULES, *ENCODERS)
