@@ -50,6 +50,10 @@ class Residual(nn.Module):
         return F.relu(self.downsample(x) + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
 
 
+def _stage(into: int, out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(Residual(into, out, stride), Residual(out, out, 1))
+
+
 class ResNet18(nn.Module):
     """Features of a picture at an eighth, a sixteenth and a thirty-second of its size."""
 
@@ -57,8 +61,8 @@ class ResNet18(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, WIDTHS[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(WIDTHS[0])
-        for i, (into, out) in enumerate(zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)):
-            setattr(self, f"layer{i + 1}", nn.Sequential(Residual(into, out, 2 if i else 1), Residual(out, out, 1)))
+        self.layer1, self.layer2 = _stage(WIDTHS[0], WIDTHS[0], 1), _stage(WIDTHS[0], WIDTHS[1], 2)
+        self.layer3, self.layer4 = _stage(WIDTHS[1], WIDTHS[2], 2), _stage(WIDTHS[2], WIDTHS[3], 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)

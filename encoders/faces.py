@@ -38,6 +38,8 @@ CROPS: dict[str, Callable[..., NDArray[np.uint8]]] = {
     "aligned": lambda picture, face, size, padding: aligned_crop(picture, _points(face), size, padding),
     "box": lambda picture, face, size, padding: box_crop(picture, face[:4].numpy(), size, padding),
     "head": lambda picture, face, size, padding: ffhq_crop(picture, _points(face), size),
+    "head mask": lambda picture, face, size, padding: ffhq_crop(picture, _points(face), size, border=(0, 0, 0)),
+    "aligned mask": lambda picture, face, size, padding: aligned_crop(picture, _points(face), size, padding),
 }
 
 
