@@ -39,7 +39,7 @@ class OwnQueries(Mechanism):
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.to_q.weight" in layers
 
-    def label(self, config: AdapterConfig, name: str) -> str:
+    def label(self, config: AdapterConfig) -> str:
         return self.variants[0]
 
     def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
