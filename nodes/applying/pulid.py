@@ -1,5 +1,6 @@
 """From pictures of a person to a model that follows the person by PuLID."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,18 +72,31 @@ def apply_pulid(
     `projection` is a key of RULES, which only PuLID for SDXL has more than one of.
     """
     pipeline = open_pipeline(pulid, eva_clip, face_analysis)
-    adapter = pipeline.adapter
+
+    def see() -> Seen:
+        return see_person(pipeline.clip_vision, pipeline.insightface, person)
+
+    return follow_person(model, pipeline.adapter, see, person, strength, projection)
+
+
+def follow_person(
+    model: ModelPatcher,
+    adapter: LoadedAdapter,
+    see: Callable[[], Seen],
+    person: Person,
+    strength: Strength,
+    projection: str,
+) -> ModelPatcher:
+    """As `apply_pulid`; the person is seen when model and adapter are found to fit."""
     if not adapter.config.of_identity:
         raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
     sites = sites_for(adapter, sites_of(model))
     weights = site_weights(adapter, sites)
-    strength = checked_strength(strength)
-    seen = see_person(pipeline.clip_vision, pipeline.insightface, person)
 
     def make_source() -> Source:
-        return source_of_tokens(model, adapter, sites, weights, _tokens(adapter, seen, person), per_frame=False)
+        return source_of_tokens(model, adapter, sites, weights, _tokens(adapter, see(), person), per_frame=False)
 
-    return attach(model, [prompt_of(adapter, sites, strength, make_source, rule=RULES[projection])])
+    return attach(model, [prompt_of(adapter, sites, checked_strength(strength), make_source, rule=RULES[projection])])
 
 
 def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:

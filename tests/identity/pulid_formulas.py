@@ -80,7 +80,7 @@ def joined(
 
 
 def crossed(w: Tensors, number: int, img: Tensor, tokens: Tensor) -> Tensor:
-    """What a file for Flux adds behind one of its blocks to the picture (rows, n, width), for tokens (rows, t, width)."""
+    """What a file for Flux adds to the picture (rows, n, width) behind one of its blocks; tokens (rows, t, width)."""
 
     def normed(x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], w[f"{number}.{name}.weight"], w[f"{number}.{name}.bias"])

@@ -11,7 +11,11 @@ from pack.ipadapter.errors import AdapterError, CheckpointError, EncoderMismatch
 from pack.ipadapter.pulid_tokens import COMBINE, person_tokens
 from test_nodes_pack.standins import seeded
 
-GROUPS = {"pulid_v1.bin": "id_adapter.", "pulid_v1.1.safetensors": "id_adapter.", "pulid_flux_v0.9.1.safetensors": "pulid_encoder."}  # fmt: skip
+GROUPS = {
+    "pulid_v1.bin": "id_adapter.",
+    "pulid_v1.1.safetensors": "id_adapter.",
+    "pulid_flux_v0.9.1.safetensors": "pulid_encoder.",
+}
 FORMULAS = {"PuLID": formulas.id_encoder, "PuLID v1.1": formulas.id_former, "PuLID Flux": formulas.id_former}
 SMALL = {"channels": [16, 16], "context": 64}
 
