@@ -23,6 +23,8 @@ from . import (
     openclip,
     params,
     pictures,
+    pulid,
+    pulid_flux,
     regions,
     rescale,
     schedules,
@@ -36,6 +38,7 @@ from . import (
 from .conflicts import watch_for_other_packs
 from .live.route import add_route
 from .loading.files import register_folder
+from .loading.pulid import FOLDERS as PULID_FOLDERS
 from .old.forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
@@ -59,6 +62,8 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     face_loader,
     face,
     face_crop,
+    pulid,
+    pulid_flux,
     unified,
     doctor,
     download,
@@ -76,6 +81,8 @@ class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("ipadapter")
         register_folder("open_clip")
+        for name in PULID_FOLDERS:
+            register_folder(name)
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in NODES})
         add_route()

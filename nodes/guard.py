@@ -147,6 +147,7 @@ KINDS: dict[type[io.Input], Kind] = {
     inputs.AttentionType.Input: Kind(unchanged),
     inputs.CurveType.Input: Kind(unchanged),
     inputs.BoxesType.Input: Kind(unchanged),
+    inputs.OptionsType.Input: Kind(unchanged),
 }
 
 

@@ -21,6 +21,7 @@ StrategyType = io.Custom("WEIGHTS_STRATEGY")
 ScheduleType = io.Custom("IPADAPTER_SCHEDULE")
 AttentionType = io.Custom("IPADAPTER_ATTENTION")
 CurveType = io.Custom("CURVE")  # of ComfyUI's Curve Editor
+OptionsType = io.Custom("OPTIONS")  # of Pulid Flux Options
 BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
 
 FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))

@@ -5,18 +5,18 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import folder_paths
-
 from ...encoders.face_parsing import FaceParser
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError
+from ...ipadapter.model_folders import ModelFolder, model_folder
+from ...ipadapter.names import inside
 from ...ipadapter.peek import peek
 from ...ipadapter.shared_files import SharedFiles, fingerprint
 from .adapters import LoadedAdapter, load_adapter
-from .files import model_file, register_folder
 from .openclip import OpenClipVision, load_openclip
+from .places import model_places
 
-FOLDER, PARSERS = "pulid", "facexlib"
+FOLDERS = PULID, PARSERS = "pulid", "facexlib"  # of other packs, which need not be installed
 PARSER = "parsing_bisenet.pth"
 EVA_FOLDERS = ("clip_vision", "open_clip", "text_encoders")  # ComfyUI counts models/clip to the last
 EVA_FILE = "EVA02_CLIP_L_336_psz14_s6B.pt"
@@ -33,22 +33,23 @@ NO_PARSER = (
 _files = SharedFiles()
 
 
-def register_folders() -> None:
-    """Offer the folders that PuLID's packs use to ComfyUI."""
-    for name in (FOLDER, PARSERS):
-        register_folder(name)
-
-
 def pulid_files() -> list[str]:
     """The names of the files in models/pulid."""
-    return [name for name in folder_paths.get_filename_list(FOLDER) if not Path(name).name.startswith("._")]
+    return sorted(_folder(PULID).files)
 
 
 def pulid_path(name: str) -> Path:
     """The path of a listed file."""
-    if path := model_file(FOLDER, name):
+    folder = _folder(PULID)
+    for place in folder.places:
+        inside(place, name)  # names that lead out are refused by name
+    if path := folder.files.get(name):
         return path
-    raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(folder_paths.get_folder_paths(FOLDER))}.")
+    raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
+
+
+def _folder(name: str) -> ModelFolder:
+    return model_folder(model_places(), name)
 
 
 def load_pulid(name: str, flux: bool) -> LoadedAdapter:
@@ -66,10 +67,7 @@ def load_pulid(name: str, flux: bool) -> LoadedAdapter:
 
 def find_eva() -> Path:
     """The EVA02-CLIP L 336 encoder in any folder of encoders, told by its tensors; files called like it come first."""
-    paths: list[Path] = []
-    for folder in EVA_FOLDERS:
-        paths += filter(None, (model_file(folder, name) for name in folder_paths.get_filename_list(folder)))
-    paths = list(dict.fromkeys(paths))
+    paths = [path for folder in EVA_FOLDERS for path in _folder(folder).files.values()]
     paths.sort(key=lambda path: re.search("eva", str(path), re.IGNORECASE) is None)
     found = next((path for path in paths if is_eva(peek(path))), None)
     if found is None:
@@ -98,7 +96,7 @@ def load_eva() -> OpenClipVision:
 
 def find_parser() -> FaceParser | None:
     """facexlib's face parser, where its file is in models/facexlib."""
-    path = model_file(PARSERS, PARSER)
+    path = next((path for path in _folder(PARSERS).files.values() if path.name == PARSER), None)
     if path is None:
         return None
     return _files.get_or_open(path, lambda: FaceParser.from_tensors(read_file(path)[0], path.name))
