@@ -1,13 +1,14 @@
 """PuLID for Flux, under the ids and inputs of the packs that had it first."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.face_crops import FFHQ_SIZE
 from ..encoders.faces import MORE_ORDERS, FaceChoice, crop_faces, face_features
+from ..ipadapter.errors import AdapterError
 from ..ipadapter.pulid_tokens import COMBINE, FUSIONS, SIDE_BY_SIDE
 from ..ipadapter.shared_files import fingerprint
 from ..weight_schedules.schedule import Schedule
@@ -37,7 +38,23 @@ PulidFluxType = io.Custom("PULIDFLUX")
 TRAINED = ("auto_weight", "train_weight")  # weights that another pack finds or trains while the graph runs
 FUSION = ("mean", SIDE_BY_SIDE, *(name for name in FUSIONS if name != "mean"), *TRAINED)
 ALIGNED = ("head", "aligned")  # crops by PulidFluxOptions' mode: as PuLID's authors cut, or by ArcFace's template
-Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """What Pulid Flux Options hand on."""
+
+    order: str
+    index: int
+    align_mode: int
+
+    @property
+    def choice(self) -> FaceChoice:
+        return photo_choice(self.order, self.index)
+
+    @property
+    def crop(self) -> str:
+        return ALIGNED[self.align_mode]
 
 
 class PulidFluxModelLoader(AtelierNode):
@@ -155,7 +172,7 @@ class ApplyPulidFlux(AtelierNode):
         train_step: int = 1000,
         use_gray: bool = True,
         attn_mask: Tensor | None = None,
-        options: Options | None = None,
+        options: FaceOptions | None = None,
         prior_image: Tensor | None = None,
         layer_weights: str = "",
         face: str = "largest",
@@ -165,8 +182,8 @@ class ApplyPulidFlux(AtelierNode):
     ) -> io.NodeOutput:
         if fusion in TRAINED:
             say_notes([f"fusion {fusion} is computed by another pack while the graph runs. Here it is the mean."])
-        choice = photo_choice(face, face_index) if options is None else chosen_face(options)
-        crop = "head" if options is None else ALIGNED[options["input_faces_align_mode"]]
+        choice = photo_choice(face, face_index) if options is None else checked_options(options).choice
+        crop = "head" if options is None else options.crop
         combine = fusion if fusion in COMBINE else "mean"
         person = Person(image, combine, face=choice, crop=crop, grey=use_gray, face_mask=face_mask)
         strength = Strength(
@@ -175,8 +192,11 @@ class ApplyPulidFlux(AtelierNode):
         return io.NodeOutput(apply_pulid(model, pulid_flux, eva_clip, face_analysis, person, strength))
 
 
-def chosen_face(options: Options) -> FaceChoice:
-    return photo_choice(options["input_faces_order"], options["input_faces_index"])
+def checked_options(options: object) -> FaceOptions:
+    """The options of our own node; AdapterError for what another pack calls OPTIONS."""
+    if not isinstance(options, FaceOptions):
+        raise AdapterError(f"options needs what Pulid Flux Options gives, and got a {type(options).__name__}.")
+    return options
 
 
 class PulidFluxOptions(AtelierNode):
@@ -204,8 +224,10 @@ class PulidFluxOptions(AtelierNode):
         )
 
     @classmethod
-    def run(cls, **options: Any) -> io.NodeOutput:
-        return io.NodeOutput(options)
+    def run(
+        cls, input_faces_order: str, input_faces_index: int = 0, input_faces_align_mode: int = 1
+    ) -> io.NodeOutput:
+        return io.NodeOutput(FaceOptions(input_faces_order, input_faces_index, input_faces_align_mode))
 
 
 class PulidFluxFaceDetector(AtelierNode):
@@ -238,10 +260,9 @@ class PulidFluxFaceDetector(AtelierNode):
         )  # fmt: skip
 
     @classmethod
-    def run(cls, face_analysis: FaceModels, image: Tensor, options: Options) -> io.NodeOutput:
-        images = shrunk(image)
-        crop = ALIGNED[options["input_faces_align_mode"]]
-        faces = face_features(face_analysis, images, FFHQ_SIZE, choice=chosen_face(options), crop=crop, cache=FACES)
+    def run(cls, face_analysis: FaceModels, image: Tensor, options: FaceOptions) -> io.NodeOutput:
+        images, wish = shrunk(image), checked_options(options)
+        faces = face_features(face_analysis, images, FFHQ_SIZE, choice=wish.choice, crop=wish.crop, cache=FACES)
         chosen = dict(zip(faces.kept, faces.found, strict=True))
         embed = crop_faces(images, chosen, faces.kept, 112)
         boxes = crop_faces(images, chosen, faces.kept, FFHQ_SIZE, crop="box")

@@ -9,8 +9,6 @@ pytest.importorskip("insightface", reason="faces need insightface")
 from dataclasses import replace
 
 import open_clip
-from timm.models.eva import Eva
-from torch import nn
 from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
@@ -18,17 +16,17 @@ from identity import pulid_formulas as formulas
 from identity.pulid_files import STATE
 from pack.encoders.face_crops import FFHQ_POINTS, ffhq_crop
 from pack.encoders.face_parsing import BACKGROUND, FaceParser, faces_and_hair, grey_faces
-from pack.encoders.openclip import CLIP_MEAN, CLIP_STD, OpenClipEncoder
+from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
 from pack.nodes.applying.pulid import BLOCKS, Person, see_person
-from pack.nodes.loading.openclip import OpenClipVision
+from pack.nodes.loading import openclip
 from pack.nodes.loading.pulid import is_eva
+from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
 from test_nodes_pack.standins import seeded, tiny_clip_vision
 from test_nodes_pack.unets import seed_weights
 
-SIZE, HEADS, DEPTH = 28, 2, 20
 NAMES = {  # of timm's modules, and what EVA-CLIP's authors call them
     "attn.norm.": "attn.inner_attn_ln.", "attn.q_proj.bias": "attn.q_bias", "attn.v_proj.bias": "attn.v_bias",
     "mlp.norm.": "mlp.ffn_ln.", "mlp.fc1_g.": "mlp.w1.", "mlp.fc1_x.": "mlp.w2.", "mlp.fc2.": "mlp.w3.",
@@ -41,29 +39,12 @@ def authors_name(name):
     return name
 
 
-class Tower(nn.Module):
-    """timm's tower where OpenCLIP has it."""
-
-    def __init__(self, trunk):
-        super().__init__()
-        self.trunk = trunk
-
-    def forward(self, x):
-        return self.trunk(x)
-
-
 @pytest.fixture(scope="module")
 def eva():
     """A narrow EVA02-CLIP, as the OpenCLIP loader hands it over, and its tensors with the authors' names."""
-    trunk = Eva(
-        img_size=SIZE, patch_size=14, embed_dim=STATE, depth=DEPTH, num_heads=HEADS, mlp_ratio=4 * 2 / 3,
-        qkv_fused=False, swiglu_mlp=True, scale_mlp=True, scale_attn_inner=True, use_rot_pos_emb=True,
-        ref_feat_shape=(4, 4), global_pool="token", num_classes=32,
-    ).train(False)  # fmt: skip
-    seed_weights(trunk, 4)
-    tensors = {authors_name(name): t.clone() for name, t in trunk.state_dict().items()}
-    encoder = OpenClipEncoder(Tower(trunk), None, "tiny", "EVA-CLIP", "own", SIZE, CLIP_MEAN, CLIP_STD, True)
-    return OpenClipVision(encoder, lambda device: torch.float32), tensors
+    tower = Tower(4)
+    tensors = {authors_name(name): t.clone() for name, t in tower.trunk.state_dict().items()}
+    return vision(openclip, tower), tensors
 
 
 def test_the_file_of_eva_clips_authors_is_a_layout_of_its_own_for_the_same_tower():
@@ -83,45 +64,45 @@ def test_the_file_of_eva_clips_authors_is_a_layout_of_its_own_for_the_same_tower
 
 
 def test_hidden_states_and_pooled_embeds_of_the_tower_are_the_formulas(eva):
-    vision, tensors = eva
+    encoder, tensors = eva
     pictures = seeded((2, SIZE, SIZE, 3), 3) + 0.5  # outside of 0..1 too, which must reach the tower
-    pooled, states = vision.encode_states(pictures, BLOCKS)
+    pooled, states = encoder.encode_states(pictures, BLOCKS)
     pixels = ((pictures - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)).movedim(-1, 1)
-    expected, kept = formulas.eva(tensors, pixels, HEADS, [block + 1 for block in BLOCKS[:-1]], 4)
+    expected, kept = formulas.eva(tensors, pixels, HEADS, [block + 1 for block in BLOCKS[:-1]], REFERENCE)
     torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-4)
     for state, wanted in zip(states, kept, strict=False):
         torch.testing.assert_close(state, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
 
 
 def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, analysis, photo):
-    vision, _ = eva
+    encoder, _ = eva
     person = Person(photo("astronaut"))
-    seen = see_person(vision, analysis, person)
+    seen = see_person(encoder, analysis, person)
     assert seen.ids.shape == (1, 544) and [state.shape for state in seen.states] == [(1, 5, STATE)] * 5
     assert abs(float(seen.ids[:, :512].norm()) - 1) > 0.5  # of its own length
     assert float(seen.ids[:, 512:].norm()) == pytest.approx(1, abs=1e-5)
-    again = see_person(vision, analysis, person)
+    again = see_person(encoder, analysis, person)
     assert again.states[0] is seen.states[0]  # encoded once
     larger = interpolate(photo("astronaut").movedim(-1, 1), scale_factor=4.0, mode="bicubic").movedim(1, -1).clamp(0, 1)
-    shrunk = see_person(vision, analysis, replace(person, images=larger))
+    shrunk = see_person(encoder, analysis, replace(person, images=larger))
     alike = torch.cosine_similarity(shrunk.ids[:, :512], seen.ids[:, :512])
     assert float(alike) > 0.9
     nothing_kept = torch.zeros(photo("astronaut").shape[1:3])
-    white = see_person(vision, analysis, replace(person, face_mask=nothing_kept))
+    white = see_person(encoder, analysis, replace(person, face_mask=nothing_kept))
     assert torch.equal(white.ids[:, :512], seen.ids[:, :512])
-    blank, _ = vision.encode_states(torch.ones(1, SIZE, SIZE, 3), BLOCKS)
+    blank, _ = encoder.encode_states(torch.ones(1, SIZE, SIZE, 3), BLOCKS)
     torch.testing.assert_close(white.ids[:, 512:], blank / blank.norm(), rtol=1e-4, atol=1e-4)
 
 
 def test_photos_without_a_face_are_left_out_and_if_all_have_none_that_is_said(eva, analysis, photo):
-    vision, _ = eva
+    encoder, _ = eva
     face = photo("astronaut")
     both = torch.cat((torch.zeros_like(face), face))
     torch.testing.assert_close(
-        see_person(vision, analysis, Person(both)).ids, see_person(vision, analysis, Person(face)).ids
+        see_person(encoder, analysis, Person(both)).ids, see_person(encoder, analysis, Person(face)).ids
     )
     with pytest.raises(FaceError, match="No face found"):
-        see_person(vision, analysis, Person(torch.zeros_like(face)))
+        see_person(encoder, analysis, Person(torch.zeros_like(face)))
     with pytest.raises(EncoderMismatchError, match="EVA02-CLIP"):
         see_person(tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224), analysis, Person(face))
 
