@@ -12,9 +12,10 @@ from faces import assets
 from harness.client import PromptError
 from harness.graph import Graph
 from harness.sampling import sample
+from harness.transformers import model as flux_model, sample as flux_sample
 from identity.pulid_files import pulid
 
-FLUX, FLUX_ID = "pulid_flux_v0.9.1.safetensors", "tiny-flux.safetensors"
+FLUX = "pulid_flux_v0.9.1.safetensors"
 NUMBERS = {"weight": 1.0, "start_at": 0.0, "end_at": 1.0}
 EF = {  # what another pack appends
     "fusion": "train_weight", "fusion_weight_max": 1.0, "fusion_weight_min": 0.0, "train_step": 1000, "use_gray": True,
@@ -78,10 +79,6 @@ def sdxl(g):
     return g.add("TestModel", family="two layers", seed=1)[0]
 
 
-def flux(g):
-    return g.add("UNETLoader", unet_name=FLUX_ID, weight_dtype="default")[0]
-
-
 def test_ids_and_inputs_are_those_of_the_packs_that_had_them_first(people):
     wrong = {}
     for node_id, names in SAVED.items():
@@ -112,7 +109,7 @@ def test_the_methods_of_the_simple_node_are_settings_of_the_advanced_node_and_di
 
 def test_a_person_in_a_flux_by_each_pack_s_form_of_the_node(people):
     g = Graph()
-    links = {"model": flux(g), **sockets(g, flux=True)}
+    links = {"model": flux_model(g, "flux"), **sockets(g, flux=True)}
     options = g.add(
         "PulidFluxOptions", input_faces_order="large-small", input_faces_index=0, input_faces_align_mode=0
     )  # fmt: skip
@@ -120,8 +117,8 @@ def test_a_person_in_a_flux_by_each_pack_s_form_of_the_node(people):
     for name, more in forms.items():
         applied = g.add("ApplyPulidFlux", **NUMBERS, **links, **more)
         handed_on = g.add("FixPulidFluxPatch", model=applied[0])
-        g.save(name, sample(g, handed_on[0], "flux")[0])
-    g.save("bare", sample(g, links["model"], "flux")[0])
+        g.save(name, flux_sample(g, handed_on[0], "flux", steps=1)[0])
+    g.save("bare", flux_sample(g, links["model"], "flux", steps=1)[0])
     result = people.run(g)
     first, bare = result.tensor("first"), result.tensor("bare")
     assert not torch.equal(first, bare) and first.isfinite().all()
