@@ -13,13 +13,12 @@ from ..ipadapter.shared_files import fingerprint
 from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.apply import Strength
-from .applying.pulid import Person, apply_pulid
+from .applying.pulid import FACE_PACK, Person, apply_pulid
 from .loading.face_packs import fingerprint_of_packs, load_face_models
 from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_files, pulid_path
 from .node import AtelierNode
 from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
-FACE_PACK = "antelopev2"
 PulidType = io.Custom("PULID")
 EvaClipType = io.Custom("EVA_CLIP")
 FaceAnalysisType = io.Custom("FACEANALYSIS")

@@ -15,13 +15,12 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.apply import Strength
 from .applying.caches import FACES
-from .applying.pulid import Person, apply_pulid, shrunk
+from .applying.pulid import FACE_PACK, Person, apply_pulid, shrunk
 from .loading.face_packs import fingerprint_of_packs, load_face_models
 from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_path
 from .node import AtelierNode
 from .notices import say_notes
 from .pulid import (
-    FACE_PACK,
     FaceAnalysisType,
     appended,
     encoders,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from ...encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
 from ...encoders.faces import FaceChoice, Faces, crop_faces, face_features
 from ...encoders.pictures import resize
 from ...ipadapter.cache import content_key, image_keys, serial
+from ...ipadapter.catalog import FACE_PACKS
 from ...ipadapter.checks import check_images, check_mask
-from ...ipadapter.errors import AdapterError, EncoderMismatchError
+from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.image_prompt import Source
 from ...ipadapter.pulid_rules import RULES
 from ...ipadapter.pulid_tokens import person_tokens
@@ -29,6 +31,7 @@ from .caches import FACES, FEATURES, TOKENS
 from .keys_values import Tokens, site_weights, source_of_tokens, to_main_memory
 
 LONGEST_SIDE = 1024  # pixels, to which larger pictures are shrunk before faces are detected
+FACE_PACK = "antelopev2"
 BLOCKS = (3, 7, 11, 15, 19)  # of the EVA tower, whose outputs the encoder reads
 
 
@@ -111,6 +114,7 @@ def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:
             f"{type(eva_clip).__name__}: connect a Load Eva Clip (PuLID), or an IPAdapter OpenCLIP Loader with that "
             "encoder's file."
         )
+    check_pack(face_analysis)
     images = shrunk(check_images(person.images))
     faces = face_features(
         face_analysis, images, FFHQ_SIZE, normed=False, choice=person.face, crop=person.crop, cache=FACES
@@ -121,6 +125,20 @@ def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:
         (serial(eva_clip), BLOCKS, *image_keys(crops)), lambda: _eva_features(eva_clip, crops)
     )
     return Seen(torch.cat((faces.embeds, pooled), dim=-1), tuple(states))
+
+
+def check_pack(face_analysis: Any) -> None:
+    """Refuse a face pack that is known to be another one; note a pack whose name is unknown."""
+    recogniser = getattr(face_analysis, "models", {}).get("recognition")
+    name = Path(getattr(recogniser, "model_file", "")).parent.name
+    if name == FACE_PACK:
+        return
+    if any(pack.name == name for pack in FACE_PACKS):
+        raise FaceError(
+            f"The face pack is {name}, and PuLID was trained with {FACE_PACK}: the numbers of another pack are other "
+            f"faces to it. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
+        )
+    say_notes([f"PuLID was trained with the face pack {FACE_PACK}; the numbers of {name or 'others'} mean less to it."])
 
 
 def shrunk(images: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def people(server):
     torch.save(pulid("pulid_v1.bin", channels=[64, 32]), models / "pulid" / "pulid_v1.bin")
     save_file(pulid("pulid_v1.1.safetensors", channels=[64, 32]), models / "pulid" / "pulid_v1.1.safetensors")
     save_file({name: t.contiguous() for name, t in pulid(FLUX).items()}, models / "pulid" / FLUX)
-    assets.write_face_packs(models / "insightface" / "models", ["antelopev2"])
+    assets.write_face_packs(models / "insightface" / "models", ["antelopev2", "buffalo_l"])
     for name in ("astronaut", "six people"):
         source = assets.PHOTOS[name]()
         shutil.copy(source, server.base / "input" / f"{name}{source.suffix}")
@@ -151,6 +151,7 @@ def test_the_face_of_a_group_can_be_chosen_and_is_shown(people):
         ("sdxl file for flux", "Load PuLID Model"),
         ("flux file for sdxl", "Load PuLID Flux Model"),
         ("sd15", "SDXL"),
+        ("other pack", "antelopev2"),
         ("other encoder", "EVA02-CLIP"),
         ("no encoder file", "EVA02_CLIP_L_336_psz14_s6B.pt"),
     ],
@@ -166,6 +167,8 @@ def test_what_cannot_work_is_refused_before_sampling_with_what_to_do(people, cas
         links["pulid"] = g.add("PulidModelLoader", pulid_file=FLUX)[0]
     if case == "sd15":
         links["model"] = g.add("TestModel", family="sd15", seed=1)[0]
+    if case == "other pack":
+        links["face_analysis"] = g.add("IPAdapterInsightFaceLoader", provider="CPU", model_name="buffalo_l")[0]
     if case == "other encoder":
         links["eva_clip"] = g.add("TestClipVision", seed=3)[0]
     if case == "no encoder file":
