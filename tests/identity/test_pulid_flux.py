@@ -71,6 +71,9 @@ def test_persons_and_pictures_may_be_applied_in_any_order():
         for step in order:
             patched = step(patched)
         torch.testing.assert_close(predict(patched, "flux")[1], expected, rtol=0, atol=1e-5)  # sums in another order
+    with published_flux(model, 0.5):  # behind the block itself, before what the other adapter adds there
+        expected = predict(picture(model), "flux")[1]
+    torch.testing.assert_close(predict(picture(one(model)), "flux")[1], expected, rtol=0, atol=1e-4)
 
 
 def test_what_another_pack_put_in_the_slot_and_its_attention_still_run():
