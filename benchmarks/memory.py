@@ -71,6 +71,6 @@ def kept_bytes(channels: Sequence[int], tokens: int) -> int:
 
 def _arranged_bytes(width: int, tokens: int) -> int:
     pair = (torch.zeros(1, tokens, width, dtype=HALF),) * 2
-    prompt = ImagePrompt(Stored([KeysValues(pair, pair)], [None]), of_layers(LayerWeights((1.0,))))
+    prompt = ImagePrompt(Stored({0: KeysValues(pair, pair)}, {0: None}), of_layers(LayerWeights((1.0,))))
     rows = Rows((NEGATIVE, POSITIVE), frames=1)
     return tensor_bytes(arrange(prompt, KeysValues(pair, pair), 0, rows, width // 64, 1.0))

@@ -1,5 +1,7 @@
 """Cut a face out of a picture: aligned by its five key points, or the square around its box."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,6 +19,15 @@ MOST_PICTURES = 4  # half a crop's side in sides of its picture: a whole picture
 ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
+
+# The same points in the 512 x 512 crops of FFHQ, as facexlib cuts faces out, and the colour (RGB) outside the picture.
+FFHQ_POINTS = np.array(
+    [
+        [192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043],
+        [313.08905, 371.15118],
+    ]
+)  # fmt: skip
+FFHQ_SIZE, FFHQ_BORDER = 512, (132, 133, 135)
 
 
 def template_points(size: int, padding: float = 0.0) -> NDArray[np.float64]:
@@ -48,6 +59,17 @@ def aligned_crop(
     """The face turned upright and scaled to a square of `size` pixels, (h, w, 3), black outside the picture."""
     matrix = similarity(points, template_points(size, padding))
     return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=0.0)
+
+
+def ffhq_crop(
+    picture: NDArray[np.uint8],
+    points: NDArray[np.floating],
+    size: int = FFHQ_SIZE,
+    border: Sequence[float] = FFHQ_BORDER,
+) -> NDArray[np.uint8]:
+    """The head with its hair turned upright and scaled to a square of `size` pixels, (h, w, 3), as in FFHQ."""
+    matrix = similarity(points, FFHQ_POINTS * (size / FFHQ_SIZE))
+    return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=tuple(border))
 
 
 def box_crop(

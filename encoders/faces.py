@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..ipadapter.cache import ContentCache, image_keys, serial
 from ..ipadapter.errors import FaceError
-from .face_crops import aligned_crop, box_crop
+from .face_crops import aligned_crop, box_crop, ffhq_crop
 
 DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller
 
@@ -27,9 +27,20 @@ FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "largest": lambda found: -(found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
     "left-most": lambda found: found[:, 0] + found[:, 2],
 }
+MORE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {  # of other packs' nodes, by the names that they have there
+    "left-right": FACE_ORDERS["left-most"],
+    "right-left": lambda found: -(found[:, 0] + found[:, 2]),
+    "top-bottom": lambda found: found[:, 1] + found[:, 3],
+    "bottom-top": lambda found: -(found[:, 1] + found[:, 3]),
+    "small-large": lambda found: (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
+    "large-small": FACE_ORDERS["largest"],
+}
 CROPS: dict[str, Callable[..., NDArray[np.uint8]]] = {
     "aligned": lambda picture, face, size, padding: aligned_crop(picture, points_of(face), size, padding),
     "box": lambda picture, face, size, padding: box_crop(picture, face[:4].numpy(), size, padding),
+    "head": lambda picture, face, size, padding: ffhq_crop(picture, points_of(face), size),
+    "head mask": lambda picture, face, size, padding: ffhq_crop(picture, points_of(face), size, border=(0, 0, 0)),
+    "aligned mask": lambda picture, face, size, padding: aligned_crop(picture, points_of(face), size, padding),
 }
 
 
@@ -47,12 +58,15 @@ class FaceChoice:
 class Faces:
     """One face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the image each row was taken from.
 
+    `found` are the detections (n, 16) of these faces.
+
     `notes` say which of them may be no face, or a bad one.
     """
 
     embeds: Tensor
     crops: Tensor
     kept: tuple[int, ...]
+    found: Tensor
     notes: tuple[str, ...] = ()
 
 
@@ -115,7 +129,8 @@ def face_features(
     if normed:
         stacked = stacked / stacked.norm(dim=-1, keepdim=True)
     crops = crop_faces(images, chosen, kept, crop_size, crop=crop)
-    return Faces(stacked, crops, tuple(kept), tuple(face_notes(chosen)))
+    found = torch.stack([chosen[number] for number in kept])
+    return Faces(stacked, crops, tuple(kept), found, tuple(face_notes(chosen)))
 
 
 def faces_in(analysis: Any, images: Tensor, least_score: float, cache: ContentCache | None = None) -> list[Tensor]:
@@ -135,7 +150,7 @@ def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int,
     """
     if not found:
         raise FaceError("The batch of images is empty: there is nothing to look for a face in.")
-    key = FACE_ORDERS[choice.order]
+    key = (FACE_ORDERS | MORE_ORDERS)[choice.order]
     chosen: dict[int, Tensor] = {}
     for number, faces in enumerate(found):
         faces = faces[faces[:, 4] >= choice.least_score]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,34 @@ def run_tower(visual: Any, pixels: Tensor) -> TowerOutput:
     trunk = getattr(visual, "trunk", None)
     norm = trunk.norm if trunk is not None and getattr(trunk, "attn_pool", None) is not None else nn.Identity()
     return TowerOutput(pooled, tokens[0], norm(tokens[1]))
+
+
+def run_to_states(visual: Any, pixels: Tensor, blocks: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Pooled embeds (n, d) of normalised pixels (n, 3, size, size), and what some blocks of the tower gave, (n, tokens,
+    width) each, before any norm.
+
+    Raises:
+        AdapterError: the tower has no such blocks.
+    """
+    trunk = getattr(visual, "trunk", visual)
+    tower: Sequence[nn.Module] = getattr(trunk, "blocks", ())
+    if len(tower) <= max(blocks):
+        raise AdapterError(
+            f"Expected the EVA02-CLIP L 336 encoder, with 24 blocks, and found a {type(trunk).__name__} with "
+            f"{len(tower) or 'no'} blocks: load EVA02_CLIP_L_336_psz14_s6B.pt."
+        )
+    states: dict[nn.Module, Tensor] = {}
+
+    def record(block: nn.Module, _: Any, out: Tensor) -> None:
+        states[block] = out
+
+    hooks = [tower[number].register_forward_hook(record) for number in blocks]
+    try:
+        pooled = visual(pixels)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return pooled, tuple(states[tower[number]] for number in blocks)
 
 
 def _last_blocks(visual: Any) -> list[nn.Module]:

@@ -12,6 +12,15 @@ Tensors = dict[str, Tensor]
 
 # OpenCLIP writes the text tower of its plain models without a name of its own.
 _BARE_TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
+_EVA = {  # names of EVA-CLIP's authors: those of timm, which OpenCLIP builds its tower of
+    ".attn.q_bias": ".attn.q_proj.bias",
+    ".attn.v_bias": ".attn.v_proj.bias",
+    ".attn.inner_attn_ln.": ".attn.norm.",
+    ".mlp.w1.": ".mlp.fc1_g.",
+    ".mlp.w2.": ".mlp.fc1_x.",
+    ".mlp.w3.": ".mlp.fc2.",
+    ".mlp.ffn_ln.": ".mlp.norm.",
+}
 _CLIP_BLOCK = {
     "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
     "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
@@ -58,6 +67,21 @@ def to_openclip(tensors: Tensors) -> tuple[Tensors, str]:
 def _from_openclip(tensors: Tensors) -> Tensors:
     named = {f"text.{name}" if name.startswith(_BARE_TEXT) else name: tensor for name, tensor in tensors.items()}
     return {name: tensor for name, tensor in named.items() if name.startswith(("visual.", "text."))}
+
+
+def _from_eva(tensors: Tensors) -> Tensors:
+    """EVA-CLIP's vision tower. Its tables of rotations are constants, which timm computes."""
+    return {
+        "visual.trunk." + _replaced(name, _EVA): tensor
+        for name, tensor in _under(tensors, "visual.").items()
+        if "rope." not in name
+    }
+
+
+def _replaced(name: str, parts: dict[str, str]) -> str:
+    for old, new in parts.items():
+        name = name.replace(old, new)
+    return name
 
 
 def _from_transformers(tensors: Tensors) -> Tensors:
@@ -132,6 +156,7 @@ def has_text(names: Iterable[str]) -> bool:
 
 
 LAYOUTS: dict[str, tuple[str, Callable[[Tensors], Tensors]]] = {
+    "EVA-CLIP": ("visual.blocks.0.attn.q_bias", _from_eva),  # before OpenCLIP's, whose mark it has too
     "OpenCLIP": ("visual.", _from_openclip),
     "transformers": ("vision_model.", _from_transformers),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
 from .mechanisms import LayerSizes
 from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
 from .projection_sizes import Projection
+from .pulid_encoders import STATES, IDEncoder, IDFormer
 from .resampler import Resampler, ResamplerSizes
 from .sites import KeyNumber
 from .time_resampler import TimeResampler
@@ -33,6 +34,10 @@ def _time_resampler(p: Projection, **how: Any) -> nn.Module:
     return TimeResampler(p.tokens, cast(ResamplerSizes, p.resampler), p.sinusoids, **how)
 
 
+def _id_former(p: Projection, **how: Any) -> nn.Module:
+    return IDFormer(cast(int, p.face_dim), p.hidden, p.tokens, cast(ResamplerSizes, p.resampler), **how)
+
+
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "standard": lambda p, **how: ImageProjection(p.embed_dim, p.tokens, p.token_dim, **how),
     "plus": _resampler,
@@ -42,6 +47,8 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "face resampler": _resampler,
     "wide": lambda p, **how: FaceProjection(p.embed_dim, p.hidden, p.tokens, p.token_dim, **how),
     "time resampler": _time_resampler,
+    "id encoder": lambda p, **how: IDEncoder(p.face_dim, p.state_dim, p.hidden, p.token_dim, **how),
+    "id former": _id_former,
 }
 
 
@@ -58,7 +65,7 @@ class AdapterNetwork(nn.Module):
         self.ip_adapter = nn.ModuleDict()
         time = config.projection.resampler.dim if config.projection.resampler else 0
         for number, channels in zip(config.key_numbers, config.channels, strict=True):
-            sizes = LayerSizes(config.context_dim, channels, config.head_dim, time)
+            sizes = LayerSizes(config.context_dim, channels, config.head_dim, time, config.model_width)
             self.ip_adapter[str(number)] = config.mechanism.layer(sizes, operations, device=device)
 
     @classmethod
@@ -86,6 +93,11 @@ class AdapterNetwork(nn.Module):
         `shortcut` overrides whether it is V2. Raises EncoderMismatchError where embeds have another width.
         """
         kind = self.config.projection.kind
+        if self.config.of_identity:
+            raise AdapterError(
+                f"{self.config.variant} reads a face and a vision encoder's hidden states together, which only the "
+                "Apply PuLID nodes give it: load its file with Load PuLID Model or Load PuLID Flux Model."
+            )
         if kind in ("face", "face resampler"):
             face = self._checked_face(face)
             return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
@@ -105,6 +117,23 @@ class AdapterNetwork(nn.Module):
         rows = max(len(face), len(embeds))
         use_shortcut = self.config.shortcut if shortcut is None else shortcut
         return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), face_weight, use_shortcut)
+
+    def identify(self, ids: Tensor, states: Sequence[Tensor], side_by_side: bool = False) -> Tensor:
+        """PuLID's image tokens (b, tokens, token_dim) of ids (b, id), a face vector and pooled embeds side by side, and
+        five hidden states (b, n, width).
+
+        Pictures `side_by_side` become one row, as the encoder's authors do it. Raises EncoderMismatchError for inputs
+        of other widths.
+        """
+        widths = (ids.shape[-1], *(state.shape[-1] for state in states))
+        if widths != (self.config.face_dim, *[self.config.projection.state_dim] * STATES):
+            raise EncoderMismatchError(
+                f"{self.config.variant} needs ids {self.config.face_dim} wide and {STATES} hidden states "
+                f"{self.config.projection.state_dim} wide, and got {widths[0]} and {widths[1:]}: load the EVA02-CLIP "
+                "L 336 encoder, and a face pack whose vectors are 512 wide (antelopev2)."
+            )
+        encoder = cast(IDEncoder | IDFormer, self.image_proj)
+        return encoder.side_by_side(ids, states) if side_by_side else encoder(ids, states)
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of

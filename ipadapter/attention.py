@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .pulid_rules import Rule
 
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # q, k, v (b, heads, n, width), heads -> (b, heads, n, width)
 Weight = float | Tensor  # a number, or one per row: (rows, 1, 1)
@@ -64,6 +66,8 @@ class ImageTokens(NamedTuple):
     Rows are divided evenly into groups: from one group for a whole batch to one for every row.
     `gain` and `norms` are for adapters that attend to image tokens and the picture's own together, so that values
     cannot carry the weight: the factor of the attention's output, and the adapter's own norms of queries and keys.
+    `rule` makes of the attention what is added to the text's; without one all of it is. `layer` holds the adapter's
+    modules of the site, for adapters with queries of their own.
     """
 
     keys: Tensor
@@ -71,6 +75,8 @@ class ImageTokens(NamedTuple):
     mask: Tensor | None = None
     gain: float = 1.0
     norms: Pair | None = None
+    rule: Rule | None = None
+    layer: nn.Module | None = None
 
 
 def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
@@ -89,6 +95,8 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
             # groups * n, width), spares copying keys and values for every row.
             queries[groups] = q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
         seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
+        if image.rule is not None:
+            seen = image.rule(text, seen, q, image.keys)
         # One operation either way. A mask of ones gives the same bits as no mask, because multiplying by 1 is exact.
         out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
     return out

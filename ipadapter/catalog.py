@@ -19,6 +19,10 @@ INSTANT_ID = Source("InstantX/InstantID", "Apache-2.0 by its card; its authors' 
 NOOB = Source("subby2006/noob-ipa", "fair-ai-public-license-1.0-sd")
 KATARAGI = Source("kataragi/Noob_ipadapter", "openrail-m")
 R3GM = Source("r3gm/ip-adapter-anime", "not stated: see its card")
+PULID = Source("guozinan/PuLID", APACHE + ", with antelopev2 for non-commercial research only")
+PULID_FLUX = Source("guozinan/PuLID", f"{APACHE}, with antelopev2 for research only, with Flux.1-dev its own licence")
+PULID_COPY = Source("huchenlei/ipadapter_pulid", PULID.licence)
+EVA_CLIP = Source("timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k", "MIT")
 XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
 XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
 INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
@@ -37,9 +41,11 @@ VIT_G = "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"
 VIT_L_336 = "clip-vit-large-patch14-336.bin"
 VIT_L = "clip-vit-large-patch14.safetensors"
 SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
+EVA = "eva02_large_patch14_clip_336.safetensors"
 ANY = r"\.(safetensors|bin)$"
 ANIME_LOOK = "the general look, on Illustrious and NoobAI models"
 LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
+WHO_ONLY = "who it is, with the rest of the picture changed little"
 WHO, WHO_AND_LOOKS, PORTRAIT = "who it is", "who it is and what they look like", "who it is, from several pictures"
 
 
@@ -63,6 +69,16 @@ def _general(name: str, family: str, variant: str, preset: str, patterns: str, g
 
 def _face(name: str, family: str, variant: str, preset: str, patterns: str, encoder: str, good_at: str) -> Published:
     return _adapter(name, FACE_ID, "", family, variant, preset, patterns, encoder, "buffalo_l", good_at)
+
+
+def _pulid(
+    name: str, source: Source, family: str, variant: str, patterns: str, only_by_name: bool = False
+) -> Published:
+    """Its folder is that of the packs which had PuLID first."""
+    file = _adapter(
+        name, source, "", family, variant, "", patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
+    )
+    return replace(file, where="pulid")
 
 
 def _lora(name: str, family: str, preset: str, pattern: str) -> Published:
@@ -148,6 +164,13 @@ ADAPTERS = _with_hashes(
              VIT_G, good_at=ANIME_LOOK, embed_dim=1280, only_by_name=True),
     _adapter("ip_adapter_Noobtest_800000.bin", KATARAGI, "", "sdxl", "SDXL", "", "noob.?test.*",
              good_at=ANIME_LOOK + "; its author calls it undertrained", embed_dim=1024, only_by_name=True),
+    _pulid("pulid_v1.1.safetensors", PULID, "sdxl", "PuLID v1.1", r"pulid.?v?1\.1"),
+    _pulid("pulid_v1.bin", PULID, "sdxl", "PuLID", "pulid.v1"),
+    _pulid("ip-adapter_pulid_sdxl_fp16.safetensors", PULID_COPY, "sdxl", "PuLID", "pulid.sdxl.fp16",
+           only_by_name=True),
+    _pulid("pulid_flux_v0.9.1.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.1 pulid.flux.*"),
+    _pulid("pulid_flux_v0.9.0.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.0",
+           only_by_name=True),
     _adapter("ipAdapterPlusAnime_v10.safetensors", R3GM, "", "sd15", "plus", "", "ip.?adapter.?plus.?anime.*",
              good_at="closer to the reference, on anime models", only_by_name=True),
 )  # fmt: skip
@@ -189,6 +212,10 @@ ENCODERS = _with_hashes(
         title="SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
         patterns=(r"sig(c)?lip.*384" + ANY,), sizes=(1152, 1152, 729), gives=("pooled", "hidden"),
     ),
+    Published(
+        EVA, "encoder", EVA_CLIP, "open_clip_model.safetensors", title="EVA02-CLIP L/14 at 336 pixels",
+        patterns=(r"eva.?02.*l.*336.*\.(safetensors|bin|pt)$",),
+    ),
 )  # fmt: skip
 
 TOWERS = (  # encoders with the text tower that belongs to them, for IPAdapter OpenCLIP Loader
@@ -222,14 +249,7 @@ class Recognised:
     why: str  # it is not run, or where it is
 
 
-PULID = Source("guozinan/PuLID", APACHE + ", with antelopev2 for non-commercial research only")
-NO_PULID = "this pack has no nodes for PuLID: use a PuLID pack"
 RECOGNISED = (
-    Recognised("pulid_v1.bin", PULID, "PuLID for SDXL", NO_PULID),
-    Recognised("pulid_v1.1.safetensors", PULID, "PuLID v1.1 for SDXL", NO_PULID),
-    Recognised("pulid_flux_v0.9.1.safetensors", PULID, "PuLID for Flux", NO_PULID),
-    Recognised("ip-adapter_pulid_sdxl_fp16.safetensors", Source("huchenlei/ipadapter_pulid", APACHE), "PuLID for SDXL",
-               NO_PULID),
     Recognised("flux1-redux-dev.safetensors", Source("black-forest-labs/FLUX.1-Redux-dev", FLUX_DEV), "Flux Redux",
                "a style model: ComfyUI's Load Style Model and Apply Style Model"),
     Recognised("ControlNetModel/diffusion_pytorch_model.safetensors", INSTANT_ID, "InstantID's ControlNet",

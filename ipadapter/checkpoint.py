@@ -96,6 +96,7 @@ def read_checkpoint(
             shortcut=projection.kind == "face plus" and shortcut,
             mechanism=mechanism,
             head_dim=mechanism.head_width(layers),
+            model_width=mechanism.model_width(layers),
             lora_fault=lora_fault,
         )
         dtype = next(iter(groups["image_proj"].values())).dtype
@@ -163,7 +164,7 @@ def _looks_like(state_dict: Any) -> str:
 
 def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[KeyNumber, int], int]:
     """Channels of every key number in rising order, and the width of the tokens that the layers read."""
-    known = mechanism.layer(LayerSizes(1, 1, 1, 1), nn, device="meta").state_dict()
+    known = mechanism.layer(LayerSizes(1, 1, 1, 1, 1), nn, device="meta").state_dict()
     found: dict[KeyNumber, dict[str, torch.Size]] = {}
     for key, tensor in layers.items():
         number, _, tensor_name = key.partition(".")

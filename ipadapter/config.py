@@ -25,6 +25,7 @@ class AdapterConfig:
     shortcut: bool  # FaceID Plus V2: the refinement is added to the face tokens instead of replacing them
     mechanism: Mechanism = CROSS_ATTENTION  # how its attention joins the model's
     head_dim: int = 0  # width of a head, where the adapter norms heads itself
+    model_width: int = 0  # of the model's picture tokens, where the adapter has queries of its own
     lora_fault: str = ""  # what is wrong with the LoRA in the file, where it cannot be used
 
     @property
@@ -68,6 +69,11 @@ class AdapterConfig:
     def nothing(self) -> Literal["zeros", "black"]:
         """What the negative rows see by default: embeds of zeros, or those of a black picture."""
         return self.mechanism.no_picture or ("zeros" if self.takes == "pooled" else "black")
+
+    @property
+    def of_identity(self) -> bool:
+        """Whether it is a PuLID, whose encoder reads a face vector and hidden states together."""
+        return self.projection.state_dim > 0
 
     @property
     def needs_face(self) -> bool:

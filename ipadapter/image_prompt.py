@@ -11,10 +11,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .attention import SCALINGS, Pair, Weight, split_heads
 from .mechanisms import CROSS_ATTENTION, Mechanism
+from .pulid_rules import Rule
 from .sites import Layer, SiteNumber
 from .weights import Weights
 
@@ -79,6 +80,10 @@ class Source(ABC):
         `sigma` is the moment of sampling; None where the source is not timed.
         """
 
+    def layer(self, site: SiteNumber) -> nn.Module | None:
+        """The adapter's modules of a site, for adapters with queries of their own."""
+        return None
+
     def norms(self, site: SiteNumber) -> Pair | None:
         """The weights of the adapter's own norms of a site's queries and keys, (head width,) each."""
         return None
@@ -91,7 +96,8 @@ class Source(ABC):
 class ImagePrompt:
     """A reference image as a prompt: its keys and values, its weights, its range of sampling, its region.
 
-    `start_at` and `end_at` are sampling percents. `mask` is (m, height, width), one per frame or one for all.
+    `start_at` and `end_at` are sampling percents. `mask` is (m, height, width), one per frame or one for all. `rule`
+    makes of its attention what is added to the text's.
     """
 
     source: Source
@@ -102,6 +108,7 @@ class ImagePrompt:
     mask: Tensor | None = None
     per_frame: bool = False
     mechanism: Mechanism = CROSS_ATTENTION
+    rule: Rule | None = None
 
     @property
     def layers(self) -> int:

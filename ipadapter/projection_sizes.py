@@ -7,10 +7,14 @@ from typing import Literal
 from torch import Tensor
 
 from .errors import CheckpointError
+from .pulid_encoders import OWN_TOKENS, STATES
 from .resampler import HEAD_DIM, ResamplerSizes
 
 FACE_DIM = 512  # ArcFace; no vision encoder is 512 wide, so a resampler of this width reads a face
-Kind = Literal["standard", "plus", "full face", "face", "face plus", "face resampler", "wide", "time resampler"]
+Kind = Literal[
+    "standard", "plus", "full face", "face", "face plus", "face resampler", "wide", "time resampler", "id encoder",
+    "id former",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Projection:
     hidden: int = 0  # width inside a perceptron
     resampler: ResamplerSizes | None = None
     sinusoids: int = 0  # of a timestep, where the tokens depend on it
+    state_dim: int = 0  # of the five hidden states that a PuLID encoder reads
 
     @property
     def timed(self) -> bool:
@@ -89,10 +94,42 @@ def _face_plus(group: Mapping[str, Tensor]) -> Projection:
     )
 
 
+def _id_encoder(group: Mapping[str, Tensor]) -> Projection:
+    hidden, id_dim = (size(group, "body.0.weight", axis) for axis in (0, 1))
+    dim, state_dim = size(group, "mapping_0.6.weight", 0), size(group, "mapping_0.0.weight", 1)
+    return Projection(
+        "id encoder", dim, OWN_TOKENS + STATES, face_dim=id_dim, hidden=hidden, state_dim=state_dim
+    )  # fmt: skip
+
+
+def _id_former(group: Mapping[str, Tensor]) -> Projection:
+    hidden, id_dim = (size(group, "id_embedding_mapping.0.weight", axis) for axis in (0, 1))
+    rows = size(group, "layers.0.0.to_q.weight", 0)
+    if rows % HEAD_DIM:
+        raise CheckpointError(f"its attention is {rows} wide, which is no multiple of {HEAD_DIM}")
+    depth = len({key.split(".")[1] for key in group if key.startswith("layers.")})
+    if depth % STATES:
+        raise CheckpointError(f"its encoder has {depth} layers, which is no multiple of {STATES}")
+    sizes = ResamplerSizes(
+        embed_dim=size(group, "mapping_0.0.weight", 1),
+        dim=size(group, "latents", 2),
+        out_dim=size(group, "proj_out", 1),
+        inner=size(group, "layers.0.1.1.weight", 0),
+        heads=rows // HEAD_DIM,
+        depth=depth,
+    )
+    return Projection(
+        "id former", sizes.out_dim, size(group, "latents", 1), face_dim=id_dim, hidden=hidden, resampler=sizes,
+        state_dim=sizes.embed_dim,
+    )  # fmt: skip
+
+
 # A group of tensors has the projection of the first of these keys that is in it.
 SIGNATURES: dict[str, Callable[[Mapping[str, Tensor]], Projection]] = {
     "perceiver_resampler.proj_in.weight": _face_plus,
     "time_embedding.linear_1.weight": _time_resampler,
+    "mapping_patch_0.0.weight": _id_encoder,
+    "id_embedding_mapping.0.weight": _id_former,
     "latents": _plus,
     "proj.3.weight": _full_face,
     "proj.2.weight": _face,

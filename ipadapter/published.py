@@ -55,12 +55,13 @@ class Published:
     gives: tuple[str, ...] = ()  # of an encoder: which of its embeds the published adapters take
     sha256: str | None = None
     size: int | None = None
+    where: str = ""  # ComfyUI's name of its model folder, where that is not the one of its kind
     only_by_name: bool = False  # an adapter that is used more has the same tensors
 
     @property
     def folder(self) -> str:
         """ComfyUI's name of the folder it belongs in."""
-        return FOLDERS[self.kind]
+        return self.where or FOLDERS[self.kind]
 
     @property
     def pickled(self) -> bool:

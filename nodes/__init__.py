@@ -27,6 +27,8 @@ from . import (
     openclip,
     params,
     pictures,
+    pulid,
+    pulid_flux,
     reference,
     reference_attention,
     references,
@@ -43,6 +45,7 @@ from . import (
 from .conflicts import watch_for_other_packs, without_unwanted
 from .live.route import add_route
 from .loading.files import register_folder
+from .loading.pulid import FOLDERS as PULID_FOLDERS
 from .old.forms import register_removed_nodes
 
 MODULES = (  # in the order in which ComfyUI lists their nodes
@@ -73,6 +76,8 @@ MODULES = (  # in the order in which ComfyUI lists their nodes
     instantid_loaders,
     instantid,
     instantid_halves,
+    pulid,
+    pulid_flux,
     unified,
     doctor,
     download,
@@ -90,7 +95,8 @@ class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
         register_folder("ipadapter")
         register_folder("open_clip")
-        register_folder("instantid")
+        for name in ("instantid", *PULID_FOLDERS):
+            register_folder(name)
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in without_unwanted(NODES)})
         add_route()

@@ -148,6 +148,7 @@ KINDS: dict[type[io.Input], Kind] = {
     inputs.CurveType.Input: Kind(unchanged),
     inputs.BoxesType.Input: Kind(unchanged),
     inputs.FaceEmbedsType.Input: Kind(unchanged),
+    inputs.OptionsType.Input: Kind(unchanged),
     io.ControlNet.Input: Kind(unchanged),
 }
 

@@ -24,6 +24,7 @@ CurveType = io.Custom("CURVE")  # of ComfyUI's Curve Editor
 InstantIDType = io.Custom("INSTANTID")
 FaceAnalysisType = io.Custom("FACEANALYSIS")  # an insightface FaceAnalysis, by InstantID's and PuLID's name of it
 FaceEmbedsType = io.Custom("FACE_EMBEDS")
+OptionsType = io.Custom("OPTIONS")  # of Pulid Flux Options
 BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
 
 FIRST_WEIGHT_TYPES = (*FIRST_TYPES, *(name for name in WEIGHT_TYPES if name not in FIRST_TYPES))

@@ -12,12 +12,15 @@ from .block_output import BlockOutput
 from .cross_attention import CrossAttention
 from .joint_attention import JointAttention
 from .mechanism import BlockRun, LayerSizes, Mechanism, Normed
+from .pulid import OwnQueries
 
 __all__ = ["CROSS_ATTENTION", "MECHANISMS", "BlockRun", "LayerSizes", "Mechanism", "Normed"]
 
 CROSS_ATTENTION = CrossAttention()
 # In the order in which they are tried on a file. A UNet's comes last, because it takes every file.
-MECHANISMS: tuple[Mechanism, ...] = (JointAttention(), BlockOutput(), AttentionOutput(), CROSS_ATTENTION)
+MECHANISMS: tuple[Mechanism, ...] = (
+    JointAttention(), OwnQueries(), BlockOutput(), AttentionOutput(), CROSS_ATTENTION
+)  # fmt: skip
 VARIANTS: tuple[str, ...] = tuple(variant for mechanism in MECHANISMS for variant in mechanism.variants)
 
 
@@ -28,9 +31,7 @@ def mechanism_of(layers: Mapping[str, Tensor]) -> Mechanism:
 
 def published_names(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A flat state dict in any known layout as image_proj.* and ip_adapter.<key number>.*; other keys stay."""
-    renamed = {}
-    for key, tensor in flat.items():
-        for mechanism in MECHANISMS:
-            key = mechanism.published_name(key)
-        renamed[key] = tensor
-    return renamed
+    named = dict(flat)
+    for mechanism in MECHANISMS:
+        named = mechanism.published(named)
+    return named

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from .mechanism import Mechanism
 if TYPE_CHECKING:
     from ..config import AdapterConfig
 
+PULID_LAYER = re.compile(r"^id_adapter_attn_layers\.(\d+)\.id_to_([kv])\.")
+PULID_ENCODER = re.compile(r"^id_adapter\.")
+
 
 class CrossAttention(Mechanism):
     """The paper's. `attention.decoupled_attention` is its formula, which a UNet's patch calls."""
@@ -24,7 +28,7 @@ class CrossAttention(Mechanism):
     variants = (
         "standard", "light", "ViT-G", "plus", "plus face", "full face", "composition", "SDXL", "SDXL plus",
         "FaceID", "FaceID Plus", "FaceID Plus V2", "FaceID portrait", "FaceID portrait unnorm",
-        "Kolors plus", "Kolors FaceID Plus", "InstantID",
+        "Kolors plus", "Kolors FaceID Plus", "InstantID", "PuLID", "PuLID v1.1",
     )  # fmt: skip
     parts = tuple(UNET.parts)
     site = "cross-attention"
@@ -33,12 +37,16 @@ class CrossAttention(Mechanism):
         """Always: it is tried last, and its messages say what is wrong with a file that is no adapter."""
         return True
 
+    def published_name(self, key: str) -> str:
+        """PuLID's own names for SDXL."""
+        return PULID_ENCODER.sub("image_proj.", PULID_LAYER.sub(r"ip_adapter.\1.to_\2_ip.", key))
+
     def numbers(self, count: int) -> tuple[KeyNumber, ...]:
         """Odd: even numbers are those of self-attentions."""
         return tuple(range(1, 2 * count, 2))
 
-    def match(self, sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tuple[KeyNumber, ...]:
-        return match_keys(sites, channels)
+    def match(self, sites: Sequence[Site], config: AdapterConfig) -> tuple[KeyNumber | None, ...]:
+        return match_keys(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
 
     def family(self, projection: Projection, context_dim: int) -> str:
         """By the width of the text; Kolors has SDXL's, and wider projections."""
@@ -72,5 +80,9 @@ class CrossAttention(Mechanism):
                 return "FaceID Plus V2" if config.shortcut else "FaceID Plus"
             case "face resampler":
                 return "FaceID portrait unnorm"
+            case "id encoder":
+                return "PuLID"
+            case "id former":
+                return "PuLID v1.1"
             case _:
                 return "full face"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..attention import SCALINGS, Attend, ImageTokens, Pair
 from ..matching import match_blocks
 from ..projection_sizes import Projection
-from ..sites import KeyNumber, Site
+from ..sites import Block, KeyNumber, Site
 
 if TYPE_CHECKING:
     from ..config import AdapterConfig
@@ -32,6 +32,7 @@ class LayerSizes:
     channels: int  # of keys and values
     head: int  # of a head, where the adapter norms heads itself; else 0
     time: int  # of the time's embedding, where the projection is a resampler; else 0
+    model: int  # of the model's picture tokens, where the adapter has queries of its own; else 0
 
 
 class BlockRun(Protocol):
@@ -78,6 +79,7 @@ class Mechanism(ABC):
     made_for: str | None = None  # the family (families.FAMILIES) of its adapters; None: by the width of the text
     site = "block"  # what messages call a site
     timed = False  # whether its layers read the time, which only a time resampler gives
+    reads_attention = True  # whether it needs the queries of a block's attention, or changes its output
     joins = False  # whether image tokens share an attention with the picture's own, so that values carry no weight
     stretches = False  # whether training stretched pictures that are not square, rather than cut them
     scalings: tuple[str, ...] = tuple(SCALINGS)
@@ -94,6 +96,10 @@ class Mechanism(ABC):
     def published_name(self, key: str) -> str:
         """A key of another layout of the file as `image_proj.*` or `ip_adapter.<key number>.*`; any other key stays."""
         return key
+
+    def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A flat state dict of another layout of the file with the names that `published_name` gives."""
+        return {self.published_name(key): tensor for key, tensor in flat.items()}
 
     def read_projection(self, projection: Projection) -> Projection:
         """A projection as read from its tensors, with what the mechanism adds to that."""
@@ -112,9 +118,23 @@ class Mechanism(ABC):
         """Width of a head, where the adapter norms heads itself; else 0."""
         return 0
 
-    def match(self, sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tuple[KeyNumber, ...]:
-        """The key number for every site in `parts`; ModelMismatchError where they do not line up."""
-        return match_blocks(sites, channels)
+    def model_width(self, layers: Mapping[str, Tensor]) -> int:
+        """Width of the model's picture tokens, where the adapter has queries of its own; else 0."""
+        return 0
+
+    def acts_in(self, block: Block) -> bool:
+        """Whether adapters have weights for a block of `parts`."""
+        return True
+
+    def match(self, sites: Sequence[Site], config: AdapterConfig) -> tuple[KeyNumber | None, ...]:
+        """The key number for every site in `parts`, None where the adapter does not act; ModelMismatchError where they
+        do not line up.
+        """
+        return match_blocks(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
+
+    def heads(self, channels: int, site: Site) -> int:
+        """Heads of the attention to keys and values of so many channels."""
+        return site.heads
 
     def layer(self, sizes: LayerSizes, operations: Any, **where: Any) -> nn.ModuleDict:
         """The modules of one site, named as published."""

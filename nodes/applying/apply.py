@@ -3,7 +3,7 @@
 Every apply node is a call of `apply_adapter`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,8 @@ from ...ipadapter.attention import SCALINGS
 from ...ipadapter.checks import LARGEST_WEIGHT, check_mask, check_weight, check_weights
 from ...ipadapter.errors import AdapterError, ModelMismatchError
 from ...ipadapter.families import FAMILIES, OTHER_UNETS, Block, title_of
-from ...ipadapter.image_prompt import ImagePrompt
+from ...ipadapter.image_prompt import ImagePrompt, Source
+from ...ipadapter.pulid_rules import Rule
 from ...ipadapter.sites import Site, layer_blocks, structure_of_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
@@ -96,6 +97,20 @@ def image_prompt(
     strength: Strength,
 ) -> ImagePrompt:
     """The image prompt of encoded references, with a weight for every layer and step."""
+    return prompt_of(
+        adapter, sites, strength, lambda: source_of(model, adapter, sites, embeds, reference), reference.per_frame
+    )
+
+
+def prompt_of(
+    adapter: LoadedAdapter,
+    sites: Sequence[Site],
+    strength: Strength,
+    make_source: Callable[[], Source],
+    per_frame: bool = False,
+    rule: Rule | None = None,
+) -> ImagePrompt:
+    """The image prompt of a source, which is made when the strength is found to be right."""
     if strength.start_at > strength.end_at:
         raise ValueError(
             f"start_at ({strength.start_at}) lies after end_at ({strength.end_at}), so the reference would never "
@@ -109,14 +124,15 @@ def image_prompt(
             f"that only {' or '.join(mechanism.scalings)} has a meaning. Choose {' or '.join(mechanism.scalings)}."
         )
     return ImagePrompt(
-        source=source_of(model, adapter, sites, embeds, reference),
+        source=make_source(),
         weights=weights,
         start_at=strength.start_at,
         end_at=strength.end_at,
         scaling=strength.scaling,
         mask=checked_mask(strength.mask),
-        per_frame=reference.per_frame,
+        per_frame=per_frame,
         mechanism=mechanism,
+        rule=rule,
     )
 
 

@@ -1,7 +1,7 @@
 """Keys and values of encoded references for every site of a model, computed when a node runs and kept by content."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,12 @@ from ...ipadapter.cache import content_key, serial
 from ...ipadapter.errors import ModelMismatchError
 from ...ipadapter.families import roles_of_blocks
 from ...ipadapter.image_prompt import KeysValues, Source, pick_images
-from ...ipadapter.sites import KeyNumber, Site, SiteNumber, layer_blocks
+from ...ipadapter.sites import Site, SiteNumber, layer_blocks
 from ..loading.adapters import LoadedAdapter
 from ..notices import say_notes
 from .caches import KEYS_VALUES, TOKENS
 from .encoding import Embeds, Reference
-from .sources import Computed, SiteWeights, Stored, Timed, TokensOf, own_norms
+from .sources import Computed, SiteWeights, Stored, StoredBeside, Timed, TokensOf, own_norms
 
 # Bytes of K/V that one prompt may keep; long frame batches above it compute them while sampling, one site at a time.
 BUDGET = 256 * 2**20
@@ -43,8 +43,20 @@ def source_of(
     reference: Reference,
 ) -> Source:
     """K/V of a reference for every site: computed now, or prepared where they can only be computed while sampling."""
-    weights = [SiteWeights(number, site.heads) for number, site in zip(key_numbers(adapter, sites), sites, strict=True)]
+    weights = site_weights(adapter, sites)  # first: it refuses models that the adapter was not made for
     tokens = tokens_of_embeds(model, adapter, embeds, reference)
+    return source_of_tokens(model, adapter, sites, weights, tokens, reference.per_frame)
+
+
+def source_of_tokens(
+    model: ModelPatcher,
+    adapter: LoadedAdapter,
+    sites: Sequence[Site],
+    weights: Mapping[SiteNumber, SiteWeights],
+    tokens: Tokens,
+    per_frame: bool,
+) -> Source:
+    """As `source_of`, from image tokens."""
     dtype = storage_type(model)
     roles = roles_of_blocks(layer_blocks(sites)) if tokens.composition is not None else None
     of_composition = tuple(roles.composition) if roles else ()  # the layers that see the composition reference
@@ -52,31 +64,34 @@ def source_of(
     def tokens_of(site: SiteNumber) -> Pair:
         composed = tokens.composition if sites[site].layer in of_composition else None
         positive = tokens.positive if composed is None else composed
-        if reference.per_frame:
+        if per_frame:
             return positive, tokens.negative
         return as_many(positive, tokens.negative, adapter.config.mechanism.joins)
 
     if adapter.config.timed:
         return Timed(adapter, weights, *tokens_of(0), dtype)
-    if reference.per_frame and _bytes(adapter, tokens, dtype) > BUDGET:
+    if per_frame and _bytes(adapter, tokens, dtype) > BUDGET:
         return Computed(adapter, weights, tokens_of)
     key = (
         serial(adapter),
         content_key(tokens.positive),
         content_key(tokens.negative),
-        tuple(weights),
+        tuple(weights.items()),
         dtype,
-        reference.per_frame,
+        per_frame,
     )
     key += () if tokens.composition is None else (content_key(tokens.composition), of_composition)
     stored = KEYS_VALUES.get_or_make(key, lambda: _compute(adapter, weights, tokens_of, dtype))
-    return Stored(stored, [own_norms(adapter, of_site) for of_site in weights])
+    norms = {site: own_norms(adapter, of_site) for site, of_site in weights.items()}
+    if not adapter.config.mechanism.reads_attention:
+        return StoredBeside(stored, norms, adapter, weights)
+    return Stored(stored, norms)
 
 
-def key_numbers(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[KeyNumber, ...]:
-    """The adapter's key number for every site; ModelMismatchError where they do not line up."""
-    config = adapter.config
-    return config.mechanism.match(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
+def site_weights(adapter: LoadedAdapter, sites: Sequence[Site]) -> dict[SiteNumber, SiteWeights]:
+    """The adapter's weights for every site that it acts in; ModelMismatchError where they do not line up."""
+    numbers = adapter.config.mechanism.match(sites, adapter.config)
+    return {i: SiteWeights(number, sites[i].heads) for i, number in enumerate(numbers) if number is not None}
 
 
 def tokens_of_embeds(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
@@ -124,16 +139,16 @@ def _to_context(model: ModelPatcher, adapter: LoadedAdapter, tokens: Tensor, kol
 
 
 def _compute(
-    adapter: LoadedAdapter, weights: Sequence[SiteWeights], tokens_of: TokensOf, dtype: torch.dtype
-) -> list[KeysValues]:
+    adapter: LoadedAdapter, weights: Mapping[SiteNumber, SiteWeights], tokens_of: TokensOf, dtype: torch.dtype
+) -> dict[SiteNumber, KeysValues]:
     device = adapter.to_device().load_device
-    results = []
-    for site, (key_number, heads) in enumerate(weights):
+    results = {}
+    for site, (key_number, heads) in weights.items():
         positive, negative = tokens_of(site)
         pair = adapter.network.keys_values(torch.cat([positive, negative]).to(device), key_number, heads)
         (k, no_k), (v, no_v) = (x.to(dtype).tensor_split([len(positive)]) for x in pair)
         k, v, no_k, no_v = map(to_main_memory, (k, v, no_k, no_v))
-        results.append(KeysValues((k, v), (no_k, no_v)))
+        results[site] = KeysValues((k, v), (no_k, no_v))
     return results
 
 

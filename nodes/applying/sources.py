@@ -1,11 +1,11 @@
 """The sources of a prompt's keys and values: stored when a node ran, or computed while sampling."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ipadapter.attention import Pair
 from ...ipadapter.errors import AdapterError
@@ -30,11 +30,11 @@ TokensOf = Callable[[SiteNumber], Pair]  # tokens (images, tokens, context) for 
 class Stored(Source):
     """Keys and values of every site, computed when a node ran; `own_norms` are the adapter's, where it has some."""
 
-    pairs: Sequence[KeysValues]
-    own_norms: Sequence[Pair | None]
+    pairs: Mapping[SiteNumber, KeysValues]
+    own_norms: Mapping[SiteNumber, Pair | None]
 
     def __post_init__(self) -> None:
-        self.images = max(len(keys) for pair in self.pairs for keys, _ in pair)
+        self.images = max(len(keys) for pair in self.pairs.values() for keys, _ in pair)
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         return self.pairs[site].pick(images)
@@ -44,11 +44,26 @@ class Stored(Source):
 
 
 @dataclass(eq=False)
+class StoredBeside(Stored):
+    """Stored keys and values of an adapter with queries of its own, whose layers are loaded while sampling."""
+
+    adapter: LoadedAdapter
+    weights: Mapping[SiteNumber, SiteWeights]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.models = (self.adapter.patcher,)
+
+    def layer(self, site: SiteNumber) -> nn.Module:
+        return self.adapter.network.layer(self.weights[site].key_number)
+
+
+@dataclass(eq=False)
 class Computed(Source):
     """Keys and values of just the frames of a model call, computed in the site that needs them: for long batches."""
 
     adapter: LoadedAdapter
-    weights: Sequence[SiteWeights]
+    weights: Mapping[SiteNumber, SiteWeights]
     tokens: TokensOf
 
     def __post_init__(self) -> None:
@@ -60,6 +75,9 @@ class Computed(Source):
         chosen = (x if images is None else pick_images(x, images) for x in self.tokens(site))
         positive, negative = (self.adapter.network.keys_values(x.to(device), *self.weights[site]) for x in chosen)
         return KeysValues(positive, negative)
+
+    def layer(self, site: SiteNumber) -> nn.Module:
+        return self.adapter.network.layer(self.weights[site].key_number)
 
     def norms(self, site: SiteNumber) -> Pair | None:
         return own_norms(self.adapter, self.weights[site])
@@ -81,7 +99,7 @@ class Timed(Source):
     """
 
     adapter: LoadedAdapter
-    weights: Sequence[SiteWeights]
+    weights: Mapping[SiteNumber, SiteWeights]
     positive: Tensor
     negative: Tensor
     dtype: torch.dtype

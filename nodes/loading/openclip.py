@@ -14,7 +14,14 @@ import folder_paths
 import torch
 from torch import Tensor, nn
 
-from ...encoders.openclip import OpenClipEncoder, build_encoder, open_clip_package, read_config, run_tower
+from ...encoders.openclip import (
+    OpenClipEncoder,
+    build_encoder,
+    open_clip_package,
+    read_config,
+    run_to_states,
+    run_tower,
+)
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError, CheckpointError
 from .files import model_file
@@ -97,6 +104,19 @@ class OpenClipVision:
         output["image_sizes"] = [pixels.shape[1:]] * len(pixels)
         output["mm_projected"] = None
         return output
+
+
+    def encode_states(self, pictures: Tensor, blocks: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Pooled embeds (n, d) of pictures (n, size, size, 3), and what some blocks gave, (n, tokens, width) each.
+
+        The pictures are neither rounded to 8 bits nor cut to 0..1, which ComfyUI's own preparation does.
+        """
+        comfy.model_management.load_model_gpu(self.patcher)
+        mean, std = torch.tensor(self.image_mean), torch.tensor(self.image_std)
+        pixels = ((pictures.float().cpu() - mean) / std).movedim(-1, 1)
+        with torch.no_grad():
+            pooled, states = run_to_states(self.model, pixels.to(self.load_device), blocks)
+        return pooled.float().cpu(), tuple(state.float().cpu() for state in states)
 
 
 class OpenClipText:

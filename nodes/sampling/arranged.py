@@ -27,7 +27,8 @@ def keys_values(
     images = prompt.images_of(rows)
 
     def arranged(of_images: KeysValues) -> Pair:
-        k, v = arrange(prompt, of_images, site.layer, rows, site.heads, weight)
+        heads = prompt.mechanism.heads(of_images.positive[0].shape[-1], site)
+        k, v = arrange(prompt, of_images, site.layer, rows, heads, weight)
         return k.to(**like_queries), v.to(**like_queries)
 
     if source.timed and call.moment is not None:

@@ -83,7 +83,8 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
     hooks.idle = binding.idle_patches(sites, hooks)
     refuse_replaced_projections(clone, [site for site in sites if any(p.reaches(site.layer) for p in prompts)])
     for number, site in enumerate(sites):
-        binding.install(clone, site, number, hooks, tuple(p for p in prompts if p.reaches(site.layer)))
+        reaching = tuple(p for p in prompts if p.reaches(site.layer) and p.mechanism.acts_in(site.block))
+        binding.install(clone, site, number, hooks, reaching)
     _install(clone, hooks)
     return clone
 

@@ -50,10 +50,14 @@ class BlockAttention:
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
         self.has_queries = self.attended = False
         self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
+        reads = plan.observer is not None
+        for mechanism in prompts:
+            reads = reads or mechanism.reads_attention
         patches = self.given["patches"] if "patches" in self.given else {}
         ours = [*(patches[QUERIES] if QUERIES in patches else ()), self.see_queries]
         # The block's options, in which our override stands around the override that its attention has already, if any.
-        self.options = {**self.given, OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}}
+        mine = {OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}} if reads else {}
+        self.options = {**self.given, **mine}
 
     def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: Any) -> dict[str, Any]:
         """Note Flux's queries before their rotation."""
@@ -95,18 +99,22 @@ class BlockAttention:
 
     def after_block(self, img: Tensor) -> Tensor:
         """What the block gave for the picture, and what image prompts add behind it."""
+        for mechanism in self.prompts:  # those with queries of their own read what the block alone gave
+            if not mechanism.reads_attention:
+                img = mechanism.after_block(self, img)
         if not self.has_queries:
             return img  # another patch ran something else in place of the block's attention
         for mechanism in self.prompts:
-            img = mechanism.after_block(self, img)
+            if mechanism.reads_attention:
+                img = mechanism.after_block(self, img)
         return img
 
     def images(self, mechanism: Mechanism, text: int = 0) -> Sequence[ImageTokens]:
-        prompts = self.prompts[mechanism]
-        rows = self.queries.shape[2] - self.text  # of the picture and its references
+        prompts, img = self.prompts[mechanism], self.args["img"]
+        rows = img.shape[1] - (0 if "txt" in self.args else self.text)  # of the picture and its references
         grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, rows)
         around = (text, rows - grid[0] * grid[1])
-        return self.plan.images(self.patch, prompts, grid, self.queries, around)
+        return self.plan.images(self.patch, prompts, grid, self.queries if self.has_queries else img, around)
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
         block = self.patch.module.x_block

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ipadapter.attention import ImageTokens, Pair, at_weight
 from ...ipadapter.image_prompt import ImagePrompt, Rows
@@ -42,6 +42,7 @@ class Scheduled(NamedTuple):
     without: Pair
     full: Pair
     mask: Tensor | None
+    layer: nn.Module | None
 
 
 class Entry(NamedTuple):
@@ -96,7 +97,8 @@ class Plan:
             if type(part) is ImageTokens:  # isinstance would be a call in every layer of every step
                 images.append(part)
             elif type(part) is Scheduled and (weight := self.call.weights[part.prompt][patch.site.layer]):
-                images.append(ImageTokens(*at_weight(part.without, part.full, weight), part.mask))
+                pair = at_weight(part.without, part.full, weight)
+                images.append(ImageTokens(*pair, part.mask, rule=part.prompt.rule, layer=part.layer))
         return images
 
     def _entry(
@@ -133,10 +135,12 @@ class Plan:
             return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
         if prompt.weights.constant:
             (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
-            return ImageTokens(keys, values, mask), stays and mask_stays
+            tokens = ImageTokens(keys, values, mask, rule=prompt.rule, layer=prompt.source.layer(number))
+            return tokens, stays and mask_stays
         without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
         full, full_stays = keys_values(store, call, prompt, site, number, 1.0, like)
-        return Scheduled(prompt, without, full, mask), without_stays and full_stays and mask_stays
+        scheduled = Scheduled(prompt, without, full, mask, prompt.source.layer(number))
+        return scheduled, without_stays and full_stays and mask_stays
 
 
 PLANS = 64  # entries that a run holds: of one group of rows each, that is of a context window and its conditionings

@@ -37,7 +37,7 @@ def reference_prompt(case: dict, tensors: dict) -> ImagePrompt:
         for tokens in ("image_tokens", "negative_image_tokens")
     ))  # fmt: skip
     return ImagePrompt(
-        source=Stored([pair] * len(SD15), [None] * len(SD15)),
+        source=Stored(dict.fromkeys(range(len(SD15)), pair), dict.fromkeys(range(len(SD15)))),
         weights=of_layers(layers, frames),
         scaling=case["embeds_scaling"],
         mask=tensors.get("mask"),

@@ -1,0 +1,184 @@
+"""From pictures of a person to a model that follows the person by PuLID."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...encoders.encoder import stretch
+from ...encoders.face_crops import FFHQ_SIZE
+from ...encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
+from ...encoders.faces import FaceChoice, Faces, crop_faces, face_features
+from ...encoders.pictures import resize
+from ...ipadapter.cache import content_key, image_keys, serial
+from ...ipadapter.catalog import FACE_PACKS
+from ...ipadapter.checks import check_images, check_mask
+from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
+from ...ipadapter.image_prompt import Source
+from ...ipadapter.pulid_rules import RULES
+from ...ipadapter.pulid_tokens import person_tokens
+from ..loading.adapters import LoadedAdapter, open_pipeline
+from ..loading.openclip import OpenClipVision
+from ..loading.pulid import NO_PARSER, find_parser
+from ..notices import say_notes
+from ..sampling.attach import attach, sites_of
+from .apply import Strength, checked_strength, prompt_of, sites_for
+from .caches import FACES, FEATURES, TOKENS
+from .keys_values import Tokens, site_weights, source_of_tokens, to_main_memory
+
+LONGEST_SIDE = 1024  # pixels, to which larger pictures are shrunk before faces are detected
+FACE_PACK = "antelopev2"
+BLOCKS = (3, 7, 11, 15, 19)  # of the EVA tower, whose outputs the encoder reads
+
+
+@dataclass(frozen=True)
+class Person:
+    """Pictures (n, h, w, 1, 3 or 4) of a person, and how they become one prompt.
+
+    `face_mask` (1 or n, h, w) is white on face and hair, in place of a face parser. `zeros` and `noise` are those of
+    `person_tokens`.
+    """
+
+    images: Tensor
+    combine: str = "mean"
+    zeros: int = 0
+    noise: float = 0.0
+    face: FaceChoice = field(default_factory=lambda: FaceChoice("largest", missing="skip the image"))
+    crop: str = "head"  # a key of faces.CROPS
+    grey: bool = True
+    face_mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What PuLID's encoder reads of n pictures: ids (n, id), five hidden states (n, tokens, width) each."""
+
+    ids: Tensor
+    states: tuple[Tensor, ...]
+
+
+def apply_pulid(
+    model: ModelPatcher,
+    pulid: Any,
+    eva_clip: Any,
+    face_analysis: Any,
+    person: Person,
+    strength: Strength,
+    projection: str = "none",
+) -> ModelPatcher:
+    """A clone of a model that follows a person. Whatever cannot work is refused here, before sampling.
+
+    `projection` is a key of RULES, which only PuLID for SDXL has more than one of.
+    """
+    pipeline = open_pipeline(pulid, eva_clip, face_analysis)
+
+    def see() -> Seen:
+        return see_person(pipeline.clip_vision, pipeline.insightface, person)
+
+    return follow_person(model, pipeline.adapter, see, person, strength, projection)
+
+
+def follow_person(
+    model: ModelPatcher,
+    adapter: LoadedAdapter,
+    see: Callable[[], Seen],
+    person: Person,
+    strength: Strength,
+    projection: str,
+) -> ModelPatcher:
+    """As `apply_pulid`; the person is seen when model and adapter are found to fit."""
+    if not adapter.config.of_identity:
+        raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
+    sites = sites_for(adapter, sites_of(model))
+    weights = site_weights(adapter, sites)
+
+    def make_source() -> Source:
+        return source_of_tokens(model, adapter, sites, weights, _tokens(adapter, see(), person), per_frame=False)
+
+    return attach(model, [prompt_of(adapter, sites, checked_strength(strength), make_source, rule=RULES[projection])])
+
+
+def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:
+    """What the face recogniser and the vision encoder see of a person's pictures.
+
+    Raises FaceError where no picture has a face, EncoderMismatchError for another vision encoder than the OpenCLIP
+    loader's or Load Eva Clip's.
+    """
+    if not isinstance(eva_clip, OpenClipVision):
+        raise EncoderMismatchError(
+            "PuLID reads hidden states of the EVA02-CLIP L 336 encoder, and got a "
+            f"{type(eva_clip).__name__}: connect a Load Eva Clip (PuLID), or an IPAdapter OpenCLIP Loader with that "
+            "encoder's file."
+        )
+    check_pack(face_analysis)
+    images = shrunk(check_images(person.images))
+    faces = face_features(
+        face_analysis, images, FFHQ_SIZE, normed=False, choice=person.face, crop=person.crop, cache=FACES
+    )
+    say_notes(faces.notes)
+    crops = grey_faces(faces.crops, _head_masks(faces, person, images), person.grey)
+    pooled, *states = FEATURES.get_or_make(
+        (serial(eva_clip), BLOCKS, *image_keys(crops)), lambda: _eva_features(eva_clip, crops)
+    )
+    return Seen(torch.cat((faces.embeds, pooled), dim=-1), tuple(states))
+
+
+def check_pack(face_analysis: Any) -> None:
+    """Refuse a face pack that is known to be another one; note a pack whose name is unknown."""
+    recogniser = getattr(face_analysis, "models", {}).get("recognition")
+    name = Path(getattr(recogniser, "model_file", "")).parent.name
+    if name == FACE_PACK:
+        return
+    if any(pack.name == name for pack in FACE_PACKS):
+        raise FaceError(
+            f"The face pack is {name}, and PuLID was trained with {FACE_PACK}: the numbers of another pack are other "
+            f"faces to it. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
+        )
+    say_notes([f"PuLID was trained with the face pack {FACE_PACK}; the numbers of {name or 'others'} mean less to it."])
+
+
+def shrunk(images: Tensor) -> Tensor:
+    """Pictures (n, h, w, c) whose long side is at most 1024 pixels."""
+    height, width = images.shape[1:3]
+    scale = LONGEST_SIDE / max(height, width)
+    return images if scale >= 1 else resize(images, round(height * scale), round(width * scale))
+
+
+def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
+    """Masks (n, 512, 512) of face and hair in the crops; None, with a note, where no parser is on the disk."""
+    if person.face_mask is not None:
+        count, height, width = images.shape[:3]
+        masks = check_mask(person.face_mask, "face_mask")
+        masks = (masks.unsqueeze(0) if masks.ndim == 2 else masks).unsqueeze(-1)
+        if len(masks) not in (1, count):
+            raise AdapterError(f"face_mask has {len(masks)} masks for {count} images: connect one, or one for each.")
+        fitted = resize(masks.expand(-1, -1, -1, 3), height, width).expand(count, -1, -1, -1)
+        chosen = dict(zip(faces.kept, faces.found, strict=True))
+        return crop_faces(fitted, chosen, faces.kept, FFHQ_SIZE, crop=f"{person.crop} mask")[..., 0]
+    parser: FaceParser | None = find_parser()
+    if parser is None:
+        say_notes([NO_PARSER])
+        return None
+    return faces_and_hair(parser, faces.crops)
+
+
+def _eva_features(eva_clip: OpenClipVision, crops: Tensor) -> tuple[Tensor, ...]:
+    pooled, states = eva_clip.encode_states(stretch(crops, eva_clip.image_size), BLOCKS)
+    return pooled / pooled.norm(dim=-1, keepdim=True), *states
+
+
+def _tokens(adapter: LoadedAdapter, seen: Seen, person: Person) -> Tokens:
+    """Tokens for positive and negative rows; a changed weight or mask encodes none again."""
+    settings = (person.combine, person.noise, person.zeros)
+    key = (serial(adapter), content_key(seen.ids), *map(content_key, seen.states), *settings)
+
+    def make() -> Tokens:
+        device = adapter.to_device().load_device
+        ids, states = seen.ids.to(device), [state.to(device) for state in seen.states]
+        return Tokens(*map(to_main_memory, person_tokens(adapter.network, ids, states, *settings)))
+
+    return TOKENS.get_or_make(key, make)

@@ -1,0 +1,121 @@
+"""PuLID in a Flux: whole predictions against the published formula, beside other packs' patches and other adapters."""
+
+import pytest
+import torch
+
+pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+from identity.pulid_rig import FLUX, V11, follow, published_flux
+from pack.ipadapter.errors import ModelMismatchError
+from pack.nodes.sampling.attach import attached_prompts
+from test_nodes_pack.counting import count_step, host_reads, products
+from transformer_rig import adapter, embeds, follow as follow_picture, predict, sample, tiny_model
+
+
+def half(height, width):
+    mask = torch.zeros(height, width)
+    mask[:, : width // 2] = 1
+    return mask
+
+
+def test_whole_predictions_are_the_published_ones_for_positive_and_for_negative_rows():
+    model = tiny_model("flux")
+    plain = predict(model, "flux", cfg=3.0)[1]
+    with published_flux(model, 0.9):
+        expected = predict(model, "flux", cfg=3.0)[1]
+    found = predict(follow(model, FLUX, weight=0.9), "flux", cfg=3.0)[1]
+    assert (expected - plain).abs().max() > 0.1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)  # float32, scale 3
+    with published_flux(model, 0.9, half(4, 4).view(1, 16, 1)):
+        expected = predict(model, "flux", cfg=3.0)[1]
+    inside = predict(follow(model, FLUX, weight=0.9, mask=half(4, 4)), "flux", cfg=3.0)[1]
+    torch.testing.assert_close(inside, expected, rtol=0, atol=1e-4)
+    assert (inside - found).abs().max() > 0.01
+
+
+def test_blocks_count_from_the_first_so_that_a_skipped_one_shifts_no_weights():
+    model = tiny_model("flux", double=3, single=5)
+    plain = predict(model, "flux")[1]
+    sizes = {"blocks": 4}  # double 0 and 2, single 0 and 4
+    found = {}
+    for layers in ("double0:1", "double2:1", "single0:1", "single4:1", "double1:1, single1:1, single2:1, single3:1"):
+        found[layers] = predict(follow(model, FLUX, layer_weights=layers, sizes=sizes), "flux")[1]
+    *acting, resting = found.values()
+    assert all(not torch.equal(out, plain) for out in acting) and torch.equal(resting, plain)
+
+
+def test_no_weight_is_no_adapter_and_before_its_start_it_does_not_act():
+    model = tiny_model("flux")
+    plain = predict(model, "flux")[1]
+    assert torch.equal(predict(follow(model, FLUX, weight=0.0), "flux")[1], plain)
+    early, late = (predict(model, "flux", sigma)[1] for sigma in (0.99, 0.5))
+    assert torch.equal(predict(follow(model, FLUX, start_at=0.5), "flux", 0.99)[1], early)
+    assert not torch.equal(predict(follow(model, FLUX, start_at=0.1), "flux", 0.5)[1], late)
+
+
+def test_persons_and_pictures_may_be_applied_in_any_order():
+    model, loaded = tiny_model("flux"), adapter("XLabs Flux")
+
+    def one(patched):
+        return follow(patched, FLUX, 1, weight=0.5)
+
+    def other(patched):
+        return follow(patched, FLUX, 30, weight=0.5, mask=half(4, 4))
+
+    def picture(patched):
+        return follow_picture(patched, loaded, embeds("XLabs Flux"), weight=0.5)
+
+    expected = predict(one(other(picture(model))), "flux")[1]
+    for order in ((other, one, picture), (picture, other, one), (one, picture, other)):
+        patched = model
+        for step in order:
+            patched = step(patched)
+        torch.testing.assert_close(predict(patched, "flux")[1], expected, rtol=0, atol=1e-5)  # sums in another order
+    with published_flux(model, 0.5):  # behind the block itself, before what the other adapter adds there
+        expected = predict(picture(model), "flux")[1]
+    torch.testing.assert_close(predict(picture(one(model)), "flux")[1], expected, rtol=0, atol=1e-4)
+
+
+def test_what_another_pack_put_in_the_slot_and_its_attention_still_run():
+    calls = []
+
+    def around(args, extra):
+        calls.append("block")
+        return extra["original_block"](args)
+
+    def attention(function, *args, **kwargs):
+        calls.append("attention")
+        return function(*args, **kwargs)
+
+    model = tiny_model("flux")
+    expected = predict(follow(model, FLUX), "flux")[1]
+    model.set_model_patch_replace(around, "dit", "double_block", 0)
+    model.model_options["transformer_options"]["optimized_attention_override"] = attention
+    found = predict(follow(model, FLUX), "flux")[1]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert calls.count("block") == 1 and calls.count("attention") >= 4
+
+
+def test_the_adapter_is_loaded_while_sampling_and_its_keys_and_values_cost_no_product_in_a_step():
+    model = tiny_model("flux")
+    patched = follow(model, FLUX)
+    (prompt,) = attached_prompts(patched)
+    assert [patcher.model for patcher in prompt.source.models] == [prompt.source.adapter.network]
+
+    def steps_of(sampled):
+        return lambda steps: sample(sampled, "flux", tuple(torch.linspace(1.0, 0.0, steps + 1).tolist()), cfg=3.0)
+
+    counts = count_step(patched, steps_of(patched))
+    counts.subtract(count_step(model, steps_of(model)))
+    blocks = 2  # double 0 and single 0 of two each
+    assert products(counts) == 2 * blocks  # the queries and the way out
+    assert host_reads(counts) == 0
+
+
+def test_models_and_files_that_do_not_fit_are_refused():
+    with pytest.raises(ModelMismatchError, match="19 double and 38 single"):
+        follow(tiny_model("flux", double=3, single=2), FLUX)
+    with pytest.raises(ModelMismatchError, match=r"SDXL.*Flux"):
+        follow(tiny_model("flux"), V11)
+    with pytest.raises(ModelMismatchError, match=r"Flux.*SD3\.5"):
+        follow(tiny_model("sd3.5"), FLUX)
