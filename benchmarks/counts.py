@@ -1,4 +1,4 @@
-"""Operations, host reads and matrix products that image prompts add to a step, as the issue's reference was counted."""
+"""Operations, host reads, matrix products and Python calls that image prompts add to a step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 
 from pack.weight_schedules.schedule import WeightSchedule
 from pack.weight_schedules.steps import StepCurve
+from performance.calls import calls_of_step
 from performance.rig import Rig, added, half_mask
 from test_nodes_pack.counting import host_reads, products, total
 
@@ -28,14 +29,16 @@ def count_operations(family: str) -> dict[str, dict[str, Any]]:
     """What every case adds to one step of a tiny UNet with a family's real layout."""
     rig = Rig(family)
     model = rig.bare()
-    bare = rig.count(model)
+    bare, bare_calls = rig.count(model), calls_of_step(rig, model)
     results = {}
     for name, build in CASES.items():
-        counts = added(rig.count(build(rig, model)), bare)
+        followed = build(rig, model)
+        counts = added(rig.count(followed), bare)
         results[name] = {
             "operations": total(counts),
             "per layer": round(total(counts) / rig.layers, 2),
             "host reads": host_reads(counts),
             "K/V products": products(counts),
+            "Python calls per layer": round((calls_of_step(rig, followed) - bare_calls) / rig.layers, 1),
         }
     return results

@@ -82,7 +82,7 @@ def log_bias(layout: Layout, group: Group, like: Tensor) -> Tensor:
 
 def _log(weight: Weight) -> Tensor:
     """The logarithm of a weight, (rows or 1, tokens or 1, 1) in float32."""
-    weights = torch.full((1, 1, 1), weight) if isinstance(weight, float) else weight.float()
+    weights = weight.float() if isinstance(weight, Tensor) else torch.full((1, 1, 1), float(weight))
     return torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), LOG_OF_ZERO)
 
 

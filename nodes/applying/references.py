@@ -9,8 +9,7 @@ from ...ipadapter.sequences import check_takes_references
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
-from ..sampling.attach import attach_rider, layers_of, rider_of
-from ..sampling.reference_weights import ReferenceWeight, ReferenceWeights
+from ..sampling.attach import layers_of, weigh_reference
 from .apply import checked_mask, checked_product
 
 MOMENTS = 1000  # of sampling, at which a schedule's weights are compared with 0
@@ -41,11 +40,7 @@ def weigh_references(
     own = of_layers(LayerWeights((check_weight(weight),) * len(blocks)))
     weights = own if schedule is None else multiplied(own, schedule.resolve(blocks))
     check_not_subtracted(checked_product(weights))
-    earlier = rider_of(model, ReferenceWeights)
-    setting = ReferenceWeight(reference, weights, start_at, end_at, checked_mask(mask))
-    rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
-    rider.read_noise_schedule(model.get_model_object("model_sampling"))
-    return attach_rider(model, rider)
+    return weigh_reference(model, reference, weights, start_at, end_at, checked_mask(mask))
 
 
 def check_not_subtracted(weights: Weights) -> None:

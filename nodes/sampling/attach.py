@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
+from torch import Tensor
 
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
@@ -24,11 +25,13 @@ from ...ipadapter.sites import (
     layer_blocks,
     structure_of,
 )
+from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
 from . import transformer, unet
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
 from .plan import Observer
+from .reference_weights import ReferenceWeight, ReferenceWeights
 from .riders import Rider
 from .run import Run
 
@@ -118,6 +121,19 @@ def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
     riders = tuple(sorted((*others, rider), key=lambda rider: rider.order))
     _change_hooks(clone, replace(earlier, riders=riders, run=Run()), {prompt: prompt for prompt in earlier.prompts})
     return clone
+
+
+def weigh_reference(
+    model: ModelPatcher, reference: int, weights: Weights, start_at: float, end_at: float, mask: Tensor | None
+) -> ModelPatcher:
+    """A clone of an edit model that hears a reference of its own (by number from 1, or 0 for all) with these weights on
+    its layers as well. `mask` is (m, height, width).
+    """
+    earlier = rider_of(model, ReferenceWeights)
+    setting = ReferenceWeight(reference, weights, start_at, end_at, mask)
+    rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
+    rider.read_noise_schedule(model.get_model_object("model_sampling"))
+    return attach_rider(model, rider)
 
 
 def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:

@@ -50,14 +50,12 @@ def weigh(model, weight=1.0, reference=0, start_at=0.0, end_at=1.0, **more):
 
 # ComfyUI's Flux KV Cache: from the second step on there are no rows of references, only their keys
 
-CACHE = getattr(nodes_flux, "FluxKVCache", None)
 
-
-@pytest.mark.skipif(CACHE is None or "Flux.2" not in MODELS, reason="this ComfyUI has no Flux KV Cache")
+@pytest.mark.skipif(not hasattr(nodes_flux, "FluxKVCache"), reason="this ComfyUI has no Flux KV Cache")
 class TestFluxKVCache:
     def sampled(self, build, count=2, **run):
         kind = MODELS["Flux.2"]
-        model = build(CACHE.execute(model_of(kind)).args[0])
+        model = build(nodes_flux.FluxKVCache.execute(model_of(kind)).args[0])
         return sample(model, kind, (kind.latent(11), kind.latent(12, OTHER))[:count], steps=3, **run)
 
     def test_weights_are_those_of_a_model_without_it_or_with_fewer_references(self):

@@ -36,8 +36,9 @@ def through_bias(weight):
 
 def weigh(qkv, *heard, layout=LAYOUT, biased=plain, mask=None):
     heard = [one if isinstance(one, Heard) else Heard(one, one) for one in heard]
-    groups = groups_of(layout, qkv[0].shape[2], heard)
-    return torch.cat(weighed_attention(*qkv, layout, groups, plain, biased, mask), 1)
+    q, k, v = qkv
+    groups = groups_of(layout, q.shape[2], heard)
+    return torch.cat(weighed_attention(q, k, v, layout, groups, plain, biased, mask), 1)
 
 
 def same(one, other):
@@ -54,7 +55,8 @@ def without(qkv, *spans):
 
 
 def test_weight_1_is_the_plain_attention_and_weight_0_that_without_the_keys(qkv):
-    full = plain(*qkv, None)
+    q, k, v = qkv
+    full = plain(q, k, v, None)
     same(weigh(qkv, 1.0, 1.0), full)
     same(weigh(qkv, through_bias(1.0), through_bias(1.0)), full)
     for none in (0.0, through_bias(0.0)):

@@ -33,7 +33,7 @@ class Gated(Mechanism):
     def fits(self, layers):
         return "0.gate.weight" in layers
 
-    def label(self, config, name):
+    def label(self, config):
         return "Gated"
 
     def read_projection(self, projection):

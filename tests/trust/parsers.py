@@ -115,8 +115,8 @@ FILES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "adapter.safetensors": (".safetensors", adapter),
     "old embeds": (".ipadpt", embeds),
     "embeds": (".ipadpt.safetensors", embeds),
-    "what a file is": (".safetensors", describe),
-    "what a pickle is": (".pt", describe),
+    "what a file is": (".safetensors", lambda path: describe(path.name, path)),
+    "what a pickle is": (".pt", lambda path: describe(path.name, path)),
     "open_clip_config": (".json", read_config),
 }
 

@@ -58,7 +58,7 @@ def test_its_first_value_is_no_weight_of_zero_when_only_the_wires_are_new(page: 
     refused(server, g, "its weight is the square of the old one")
 
 
-@pytest.mark.parametrize(("weight", "message"), [("much", "weight is 'much', which is no number"), (4, "-1 and 3")])
+@pytest.mark.parametrize(("weight", "message"), [("much", "weight is 'much', which is not a number"), (4, "-1 and 3")])
 def test_a_weight_of_today_is_checked_as_ever(server: Server, weight: Any, message: str):
     g = Graph()
     loader = g.add("IPAdapterModelLoader", ipadapter_file="ip-adapter_sd15.safetensors")
