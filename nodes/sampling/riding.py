@@ -113,7 +113,10 @@ class Ride(Rider):
         kept = {reference: self._captured(reference, share, sigma, call) for reference, share in acting.items()}
         self.acted = True
         looking = Looking(self, acting, kept, rows)
-        return replace(call, options=self._patched(call.options, acting.values(), looking.attend))
+        options, conds = self._patched(call.options, acting.values(), looking.attend), call.conds
+        if is_compiled(call.model, options):
+            conds = {**conds, graph_keyword(options): None}  # not the graph of the model without references
+        return replace(call, options=options, conds=conds)
 
     def _say(self, call: ModelCall, acting: Mapping[RidingReference, Any]) -> None:
         area = call.x.shape[-2] * call.x.shape[-1]
