@@ -5,7 +5,6 @@ Every apply node is a call of `apply_adapter`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -22,6 +21,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.layer_text import parse_layer_text
 from ...weight_schedules.layers import LayerWeights, rule_of, weigh_layers
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
+from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
@@ -61,10 +61,10 @@ class Applied:
 
 def apply_adapter(
     model: ModelPatcher,
-    ipadapter: Any,
+    ipadapter: Socket,
     requests: Sequence[Request],
-    clip_vision: Any = None,
-    insightface: Any = None,
+    clip_vision: HostEncoder = None,
+    insightface: FaceAnalysis = None,
 ) -> Applied:
     """A clone of a model that follows references. Everything that cannot work is refused here, before sampling."""
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)

@@ -7,6 +7,7 @@ from comfy.controlnet import ControlBase
 from torch import Tensor
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
+from ..host_types import OwnOptions
 from ..sampling.face_control import FaceControl
 
 ConditioningList = list[list[Any]]  # a CONDITIONING: text tokens and settings of each entry
@@ -43,7 +44,7 @@ def with_face_control(
     original: Any = net  # ComfyUI's ControlBase has no `copy`; each of its ControlNets has
     made: dict[ControlBase | None, FaceControl] = {}
 
-    def controlled(settings: dict[str, Any]) -> dict[str, Any]:
+    def controlled(settings: OwnOptions) -> OwnOptions:
         before = settings.get("control")
         if before not in made:
             own = original.copy().set_cond_hint(picture.movedim(-1, 1), strength, active)

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from ...ipadapter.checks import check_embeds
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.families import face_habits
+from ..host_types import HostEncoder
 from ..loading.adapters import Pipeline
 from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes
@@ -110,7 +110,7 @@ class Encoder:
         return encode_tiled(lambda parts: self(parts, chunk), images, reference.tiles, reference.tile_ratio)
 
 
-def vision_encoder(clip_vision: Any, stretches: bool = False) -> VisionEncoder:
+def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionEncoder:
     """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder`.
 
     `stretches`: the adapter was trained with stretched pictures. Else the encoder's own fit counts: ComfyUI's crop, and

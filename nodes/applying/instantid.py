@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import node_helpers
 import torch
@@ -14,6 +13,7 @@ from ...encoders.keypoints import keypoint_picture
 from ...ipadapter.catalog import FACE_PACKS
 from ...ipadapter.errors import AdapterError, FaceError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
+from ..host_types import FaceAnalysis
 from ..loading.adapters import Pipeline, open_pipeline
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
@@ -125,7 +125,7 @@ def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
     return pipeline
 
 
-def check_pack(analysis: Any) -> None:
+def check_pack(analysis: FaceAnalysis) -> None:
     """Refuse a face pack whose recogniser is known to be another one; say so where its name is not known."""
     name = FACE_PACK if analysis is None else pack_name(analysis)
     if name != FACE_PACK and any(pack.name == name for pack in FACE_PACKS):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -21,6 +20,7 @@ from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.image_prompt import Source
 from ...ipadapter.pulid_rules import RULES
 from ...ipadapter.pulid_tokens import person_tokens
+from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..loading.openclip import OpenClipVision
 from ..loading.pulid import NO_PARSER, find_parser
@@ -63,9 +63,9 @@ class Seen:
 
 def apply_pulid(
     model: ModelPatcher,
-    pulid: Any,
-    eva_clip: Any,
-    face_analysis: Any,
+    pulid: Socket,
+    eva_clip: HostEncoder,
+    face_analysis: FaceAnalysis,
     person: Person,
     strength: Strength,
     projection: str = "none",
@@ -102,7 +102,7 @@ def follow_person(
     return attach(model, [prompt_of(adapter, sites, checked_strength(strength), make_source, rule=RULES[projection])])
 
 
-def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:
+def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Person) -> Seen:
     """What the face recogniser and the vision encoder see of a person's pictures.
 
     Raises FaceError where no picture has a face, EncoderMismatchError for another vision encoder than the OpenCLIP
@@ -127,7 +127,7 @@ def see_person(eva_clip: Any, face_analysis: Any, person: Person) -> Seen:
     return Seen(torch.cat((faces.embeds, pooled), dim=-1), tuple(states))
 
 
-def check_pack(face_analysis: Any) -> None:
+def check_pack(face_analysis: FaceAnalysis) -> None:
     """Refuse a face pack that is known to be another one; note a pack whose name is unknown."""
     recogniser = getattr(face_analysis, "models", {}).get("recognition")
     name = Path(getattr(recogniser, "model_file", "")).parent.name

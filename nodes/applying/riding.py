@@ -15,13 +15,14 @@ from ...ipadapter.sites import UNET, Site, find_sites, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
+from ..host_types import Conds, HostModel, Options
 from ..sampling.riding import RidingReference, Text, attach_reference
 from .apply import checked_mask
 
 SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
 
 
-def late_layers(unet: Any, sites: Sequence[Site]) -> list[int]:
+def late_layers(unet: HostModel, sites: Sequence[Site]) -> list[int]:
     """The layers on a UNet's way out whose grid has at least half as many rows as the latent.
 
     Of SDXL and Kolors these are layers 8-10, where Visual Style Prompting and StyleKeeper act (arXiv:2402.12974,
@@ -35,7 +36,7 @@ def late_layers(unet: Any, sites: Sequence[Site]) -> list[int]:
     return [layer for layer, (part, n) in blocks if part == "output" and halvings - doublings[n] <= 1]
 
 
-def every_layer(unet: Any, sites: Sequence[Site]) -> list[int]:
+def every_layer(unet: HostModel, sites: Sequence[Site]) -> list[int]:
     return list(range(len(layer_blocks(sites))))
 
 
@@ -58,7 +59,7 @@ class Looks:
     per_frame: bool = False
 
 
-def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks: Looks) -> ModelPatcher:
+def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) -> ModelPatcher:
     """A clone of a model whose self-attention looks at one more reference; what can be wrong is said here.
 
     Raises:
@@ -88,7 +89,7 @@ def ride_along(model: ModelPatcher, latent: Mapping[str, Any], text: Any, looks:
     return attach_reference(model, reference, sites)
 
 
-def sites_of_pictures(unet: Any) -> tuple[Site, ...]:
+def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
     """The transformer blocks of a UNet for pictures; ModelMismatchError for any other model."""
     name = type(unet).__name__
     if not UNET.fits(unet):
@@ -105,7 +106,7 @@ def sites_of_pictures(unet: Any) -> tuple[Site, ...]:
     return sites
 
 
-def shares(looks: Looks, unet: Any, sites: Sequence[Site]) -> Weights:
+def shares(looks: Looks, unet: HostModel, sites: Sequence[Site]) -> Weights:
     """The share of a reference in every layer: the weight in the chosen layers, or times what a schedule says."""
     weight, blocks = checked_share(looks.weight, "weight"), layer_blocks(sites)
     if looks.schedule is None:
@@ -132,7 +133,7 @@ def checked_share(value: float, name: str) -> float:
     return float(value)
 
 
-def checked_latent(latent: Mapping[str, Any], channels: int) -> Tensor:
+def checked_latent(latent: Options, channels: int) -> Tensor:
     """The latents of pictures (images, channels, height, width) in a LATENT."""
     samples = latent.get("samples") if isinstance(latent, Mapping) else None
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
@@ -154,7 +155,7 @@ def checked_latent(latent: Mapping[str, Any], channels: int) -> Tensor:
     return samples.detach()
 
 
-def checked_text(text: Any, width: int) -> Text:
+def checked_text(text: Conds, width: int) -> Text:
     """The first entry of a CONDITIONING, as samplers have it."""
     if not text or not isinstance(text[0][0], Tensor):
         raise AdapterError("text is an empty conditioning. Connect a CLIP Text Encode, or leave it open.")

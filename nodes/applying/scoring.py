@@ -1,7 +1,6 @@
 """Score pictures against references and a prompt with any CLIP_VISION; a prompt needs its text tower."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,12 +8,13 @@ from torch import Tensor
 from ...encoders.scores import Score, score
 from ...encoders.vision import encode_images
 from ...ipadapter.errors import AdapterError
+from ..host_types import HostEncoder
 from .encoding import vision_encoder
 
 CHUNK = 16  # pictures encoded at once
 
 
-def text_embeds(clip_vision: Any, texts: Sequence[str]) -> Tensor:
+def text_embeds(clip_vision: HostEncoder, texts: Sequence[str]) -> Tensor:
     """Embeds (n, d) of texts in the space of an encoder's pooled embeds.
 
     Raises:
@@ -31,14 +31,14 @@ def text_embeds(clip_vision: Any, texts: Sequence[str]) -> Tensor:
     return tower.encode_text(list(texts)).float()
 
 
-def picture_embeds(clip_vision: Any, images: Sequence[Tensor]) -> Tensor:
+def picture_embeds(clip_vision: HostEncoder, images: Sequence[Tensor]) -> Tensor:
     """Pooled embeds (n, d) of batches of pictures, which may differ in size."""
     encoder = vision_encoder(clip_vision)
     return torch.cat([encode_images(encoder, batch, CHUNK).pooled for batch in images])
 
 
 def score_pictures(
-    clip_vision: Any, images: Sequence[Tensor], references: Sequence[Tensor] = (), prompt: str = ""
+    clip_vision: HostEncoder, images: Sequence[Tensor], references: Sequence[Tensor] = (), prompt: str = ""
 ) -> list[Score]:
     """Scores of every picture: CLIP-I where there are references, CLIP-T where there is a prompt.
 

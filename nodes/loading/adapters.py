@@ -17,6 +17,7 @@ from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.names import name_with_folder
 from ...ipadapter.shared_files import SharedFiles
+from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..notices import say_on_node
 
 
@@ -51,8 +52,8 @@ class Pipeline:
     """The parts on an IPADAPTER socket, from any pack's loader: the adapter, maybe an encoder and a face detector."""
 
     adapter: LoadedAdapter
-    clip_vision: Any = None
-    insightface: Any = None
+    clip_vision: HostEncoder = None
+    insightface: FaceAnalysis = None
 
 
 _files = SharedFiles()
@@ -72,7 +73,7 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
     return _files.get_or_open(path, open_it, shortcut)
 
 
-def open_pipeline(value: Any, clip_vision: Any = None, insightface: Any = None) -> Pipeline:
+def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: FaceAnalysis = None) -> Pipeline:
     """Read what is on an IPADAPTER socket: our adapter, a state dict, or a unified loader's dict, from any pack.
 
     An encoder or detector connected to the node itself goes before the loader's.

@@ -17,6 +17,7 @@ from ...ipadapter.families import Family, family_of_model
 from ...ipadapter.presets import Preset
 from ...ipadapter.shared_files import SharedFiles
 from ...ipadapter.sites import layer_blocks, structure_of_blocks
+from ..host_types import HostEncoder, Socket
 from ..notices import say_on_node
 from ..sampling.attach import sites_of
 from .adapters import LoadedAdapter, load_adapter
@@ -39,7 +40,7 @@ class FaceSettings:
 
 
 def load_preset(
-    model: ModelPatcher, name: str, presets: Mapping[str, Preset], upstream: Any, faces: FaceSettings
+    model: ModelPatcher, name: str, presets: Mapping[str, Preset], upstream: Socket, faces: FaceSettings
 ) -> tuple[ModelPatcher, Bundle]:
     """A model (with the preset's LoRA) and the pipeline of a preset: only what its adapter uses is loaded."""
     preset = presets[name]
@@ -87,7 +88,7 @@ def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:
     return "The model", "v-prediction" if predicts_v else None
 
 
-def upstream_parts(upstream: Any) -> Bundle:
+def upstream_parts(upstream: Socket) -> Bundle:
     """Copies of the encoder and detector that a unified loader before this one brought."""
     if upstream is None:
         return {"clipvision": {"file": None, "model": None}, "insightface": {"provider": None, "model": None}}
@@ -100,10 +101,10 @@ def upstream_parts(upstream: Any) -> Bundle:
     return {key: {**part, **(upstream.get(key) or {})} for key, part in empty.items()}
 
 
-def load_encoder(path: Path) -> Any:
+def load_encoder(path: Path) -> HostEncoder:
     """The CLIP_VISION of a file; one that is still in use somewhere is shared."""
 
-    def open_it() -> Any:
+    def open_it() -> HostEncoder:
         loaded = comfy.clip_vision.load(str(path))
         if loaded is None:
             raise AdapterError(f"{path.name} is no vision encoder that ComfyUI can load. Download it again.")

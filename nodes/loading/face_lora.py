@@ -1,16 +1,16 @@
 """The LoRA of a FaceID adapter on a model, through ComfyUI's own LoRA code."""
 
-from typing import Any
 
 import comfy.sd
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.lora import lora_state_dict
+from ..host_types import Socket
 from .adapters import open_pipeline
 
 
-def apply_face_lora(model: ModelPatcher, ipadapter: Any, strength: float) -> ModelPatcher:
+def apply_face_lora(model: ModelPatcher, ipadapter: Socket, strength: float) -> ModelPatcher:
     """A clone of a model with the LoRA that an adapter's checkpoint holds; the text encoder has no part in it."""
     adapter = open_pipeline(ipadapter).adapter
     if fault := adapter.config.lora_fault:

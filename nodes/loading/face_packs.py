@@ -2,13 +2,13 @@
 
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
 
 import folder_paths
 
 from ...encoders.face_models import fallback_note, find_pack, load_pack
 from ...ipadapter.catalog import ADAPTERS
 from ...ipadapter.shared_files import fingerprint
+from ..host_types import FaceAnalysis
 from ..notices import say_on_node
 
 FOLDER = "insightface"
@@ -34,7 +34,7 @@ def fingerprint_of_packs() -> Hashable:
     return tuple(fingerprint(file) for file in files if file.is_file())  # a broken link is no file
 
 
-def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Any:
+def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> FaceAnalysis:
     """The insightface FaceAnalysis of a pack by name; where its provider is missing, the node says so."""
     faces = load_pack(find_pack(model_name, face_roots()), provider)
     if note := fallback_note(provider):

@@ -1,7 +1,6 @@
 """The pooling head of a loaded SigLIP, which ComfyUI leaves out, read from the file that the model came from."""
 
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -10,13 +9,14 @@ from torch import Tensor
 from ...encoders.siglip import KEYS, NORM, PROBE, pool, read_tensors
 from ...ipadapter.errors import EncoderMismatchError
 from ...ipadapter.peek import peek
+from ..host_types import HostEncoder
 from .search import ENCODERS, folders
 
-_heads: WeakKeyDictionary[Any, dict[str, Tensor]] = WeakKeyDictionary()
+_heads: WeakKeyDictionary[HostEncoder, dict[str, Tensor]] = WeakKeyDictionary()
 ROUNDING = 2**-7  # of a file in bfloat16 whose model was loaded in another type
 
 
-def siglip_pooled(clip_vision: Any, tokens: Tensor) -> Tensor:
+def siglip_pooled(clip_vision: HostEncoder, tokens: Tensor) -> Tensor:
     """Pooled embeds (n, width) of a SigLIP's tokens (n, t, width) after its last norm.
 
     Raises:
@@ -27,7 +27,7 @@ def siglip_pooled(clip_vision: Any, tokens: Tensor) -> Tensor:
     return pool(tokens, _heads[clip_vision])
 
 
-def _find(clip_vision: Any, width: int) -> dict[str, Tensor]:
+def _find(clip_vision: HostEncoder, width: int) -> dict[str, Tensor]:
     own = clip_vision.get_sd().get(NORM)
     headless = []
     for path in folders(ENCODERS)[ENCODERS].files.values():

@@ -6,7 +6,7 @@ Everything attached is new: nothing reachable from the model that came in is cha
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
@@ -27,6 +27,7 @@ from ...ipadapter.sites import (
 )
 from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
+from ..host_types import Executor, Options, OtherPatch
 from . import transformer, unet
 from .hooks import Hooks
 from .originals import original_model, refuse_replaced_projections
@@ -46,11 +47,11 @@ class Binding(Protocol):
         self, clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...], /
     ) -> None: ...
 
-    def replace_patches(self, clone: ModelPatcher, change: Callable[[Any], Any], /) -> None: ...
+    def replace_patches(self, clone: ModelPatcher, change: Callable[[OtherPatch], OtherPatch], /) -> None: ...
 
     def idle_patches(self, sites: Sequence[Site], hooks: Hooks, /) -> Sequence[AttentionPatch]: ...
 
-    def patch_at(self, options: Mapping[str, Any], site: Site, /) -> Any: ...
+    def patch_at(self, options: Options, site: Site, /) -> OtherPatch: ...
 
 
 BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOINT_BLOCKS: transformer}
@@ -157,7 +158,7 @@ def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
     options = clone.model_options["transformer_options"]
     options[KEY] = {**options.get(KEY, {}), "observer": observer}
 
-    def begin(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    def begin(executor: Executor, *args: object, **kwargs: object) -> Tensor:
         observer.begin()
         return executor(*args, **kwargs)
 

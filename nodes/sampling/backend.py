@@ -1,13 +1,12 @@
 """The attention that image prompts are computed with."""
 
-from collections.abc import Mapping
-from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ...ipadapter.attention import Attend
+from ..host_types import Options
 
 OVERRIDE = "optimized_attention_override"
 
@@ -21,7 +20,7 @@ def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     return scaled_dot_product_attention(q, k, v)
 
 
-def overridden(options: Mapping[str, Any]) -> Attend:
+def overridden(options: Options) -> Attend:
     """The host's attention, which calls the override in these transformer options."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

@@ -5,7 +5,7 @@ the override knows its block; the options of other blocks stay as they are.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import comfy.ldm.modules.attention as host_attention
 import torch
@@ -17,6 +17,7 @@ from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.mechanisms import Mechanism, Normed
 from ...ipadapter.mechanisms.joint_attention import EPS, can_renorm
 from ...ipadapter.token_attention import rotate_back, unit_heads
+from ..host_types import HostModule, Options, OwnOptions
 from .arranged import Grid
 from .backend import OVERRIDE, few_tokens, overridden
 from .plan import Plan
@@ -41,11 +42,11 @@ class BlockAttention:
         patch: "BlockPatch",
         prompts: Mapping[Mechanism, tuple[ImagePrompt, ...]],
         plan: Plan,
-        args: Mapping[str, Any],
+        args: Options,
     ) -> None:
         # Every call counts here: a name read twice costs less than a method.
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
-        self.given: Mapping[str, Any] = args["transformer_options"]
+        self.given: Options = args["transformer_options"]
         self.text: int = args["txt"].shape[1] if "txt" in args else self.given["img_slice"][0]
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
         self.has_queries = self.attended = False
@@ -59,7 +60,7 @@ class BlockAttention:
         mine = {OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}} if reads else {}
         self.options = {**self.given, **mine}
 
-    def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: Any) -> dict[str, Any]:
+    def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: object) -> OwnOptions:
         """Note Flux's queries before their rotation."""
         self.queries, self.has_queries = q, True
         return {}
@@ -70,11 +71,11 @@ class BlockAttention:
         q: Tensor,
         k: Tensor,
         v: Tensor,
-        *args: Any,
+        *args: object,
         skip_reshape: bool = False,
-        transformer_options: Any = None,
+        transformer_options: object = None,
         _inside_attn_wrapper: bool = True,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Tensor:
         """The block's attention, as it would be without us, and what image prompts add to it.
 
@@ -149,7 +150,7 @@ def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[I
     return tokens, 1
 
 
-def renorms(module: Any) -> bool:
+def renorms(module: HostModule) -> bool:
     """Whether the weights of a joint block's norms can be divided out of its queries and keys; True for other blocks,
     which have no such norms to divide out.
     """
@@ -159,7 +160,7 @@ def renorms(module: Any) -> bool:
     return all(weight is not None and can_renorm(weight) for weight in weights)
 
 
-def raw_queries_keys(block: Any, img: Tensor, vec: Tensor, heads: int) -> tuple[Normed, Normed]:
+def raw_queries_keys(block: HostModule, img: Tensor, vec: Tensor, heads: int) -> tuple[Normed, Normed]:
     """Queries and keys of the picture in a joint block, divided by their root mean square only: computed once more,
     where the weight of the block's own norm cannot be divided out.
     """

@@ -1,16 +1,16 @@
 """One call of the model: what its rows are, and how strong each image prompt is in it."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary, proxy
 
 from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...weight_schedules.position import SamplingPosition
+from ..host_types import NoiseSchedule, Options
 from .rows import read_rows
 
 # By the model_sampling of a host's model: its sigmas when their positions were computed, and the positions.
-_POSITIONS: WeakKeyDictionary[Any, tuple[Any, SamplingPosition]] = WeakKeyDictionary()
+_POSITIONS: WeakKeyDictionary[NoiseSchedule, tuple[object, SamplingPosition]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Call:
 
 
 def read_call(
-    options: Mapping[str, Any],
+    options: Options,
     count: int,
     prompts: Sequence[ImagePrompt],
-    model_sampling: Any,
+    model_sampling: NoiseSchedule,
     latent: tuple[int, int] | None = None,
 ) -> Call:
     """The call that these transformer options belong to, with `count` rows.
@@ -76,7 +76,7 @@ def weights_now(prompt: ImagePrompt, position: SamplingPosition, sigma: float | 
     return prompt.first_weights if prompt.weights.constant else prompt.weights.at(position.percent(sigma))
 
 
-def position_of(model_sampling: Any, applying: bool = False) -> SamplingPosition:
+def position_of(model_sampling: NoiseSchedule, applying: bool = False) -> SamplingPosition:
     """The sampling positions of a noise schedule, computed once for every prompt that is ever applied to its model.
 
     A table of them takes a thousand calls into the schedule, and a GPU answers each one late. Another pack may replace

@@ -6,7 +6,7 @@ holds the number of the cross-attention; prompts, weights and options are looked
 keyword of that call says which cross-attentions are patched, because guards on keywords are kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -19,6 +19,7 @@ from torch import Tensor
 from ...ipadapter.cache import serial
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
+from ..host_types import Conds, HostModel, Options, OwnOptions, Patches
 from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch
 
 _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
@@ -27,7 +28,7 @@ _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
 class _Running:
     """The model call under way: its transformer options, and our patches in them by number of their cross-attention."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
 
     @cached_property
@@ -40,7 +41,7 @@ class _Running:
         patches = self.options.get("patches_replace", {}).get("attn1", {}).values()
         return {patch.number: patch for patch in patches if isinstance(patch, SelfAttentionPatch)}
 
-    def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> dict[str, Any]:
+    def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> OwnOptions:
         """What ComfyUI tells a patch at a site."""
         return {
             **self.options,
@@ -58,7 +59,7 @@ _running: ContextVar[_Running | None] = ContextVar("running", default=None)
 
 
 @contextmanager
-def serving_graphs(options: Mapping[str, Any]) -> Iterator[None]:
+def serving_graphs(options: Options) -> Iterator[None]:
     """Let the operations of compiled graphs run the patches in these options."""
     token = _running.set(_Running(options))
     try:
@@ -67,13 +68,13 @@ def serving_graphs(options: Mapping[str, Any]) -> Iterator[None]:
         _running.reset(token)
 
 
-def is_compiled(model: Any, options: Mapping[str, Any]) -> bool:
+def is_compiled(model: HostModel, options: Options) -> bool:
     """Whether this model call goes to a graph made by torch.compile."""
     wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     return _HOST_WRAPPER in wrappers or hasattr(model.diffusion_model, "_orig_mod")
 
 
-def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch]) -> dict[str, Any]:
+def patched_everywhere(options: Options, idle: Sequence[AttentionPatch]) -> OwnOptions:
     """Options that have a patch on every cross-attention, so that one graph serves prompts in other layers too."""
     present = _patches(options)
     added = {
@@ -84,7 +85,7 @@ def patched_everywhere(options: Mapping[str, Any], idle: Sequence[AttentionPatch
     return {**options, "patches_replace": {**options.get("patches_replace", {}), "attn2": {**present, **added}}}
 
 
-def graph_keyword(options: Mapping[str, Any]) -> str:
+def graph_keyword(options: Options) -> str:
     """A keyword for the model call that differs where another graph is needed, which is where foreign patches do,
     where image prompts came or went, and where other blocks of a transformer or other self-attentions are replaced.
     """
@@ -99,7 +100,7 @@ def graph_keyword(options: Mapping[str, Any]) -> str:
     return f"{KEY} {prompts} {sorted(marks)} {blocks}"
 
 
-def with_empty_output(model: Any, control: Any) -> Any:
+def with_empty_output(model: HostModel, control: Conds) -> Any:
     """The ControlNet outputs of a model call, with one output of None more for SD3.5.
 
     SD3.5's model never reads the keyword of `graph_keyword`, and torch.compile guards only what is read. The model
@@ -125,12 +126,12 @@ def uncompiled() -> AbstractContextManager[Any]:
     return set_stance("force_eager")
 
 
-def _patches(options: Mapping[str, Any]) -> Mapping[Any, Any]:
+def _patches(options: Options) -> Patches:
     return options.get("patches_replace", {}).get("attn2", {})
 
 
 # A CUDA graph would replay the K/V and weights of the call it was recorded in. Older torch has no such tag, nor tags.
-_TAGS: dict[str, Any] = {"tags": [torch.Tag.cudagraph_unsafe]} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
+_TAGS: OwnOptions = {"tags": [torch.Tag.cudagraph_unsafe]} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 
 
 @torch.library.custom_op(
@@ -164,7 +165,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _like_queries(q: Tensor, *_: Any) -> Tensor:
+def _like_queries(q: Tensor, *_: object) -> Tensor:
     return torch.empty_like(q)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ...ipadapter.image_prompt import Rows
+from ..host_types import HostModel, OwnOptions
 from .arranged import Grid, mask_of_rows
 from .rows import read_rows
 
@@ -30,7 +31,7 @@ class FaceControl(ControlBase):
         self._made: dict[Any, Tensor] = {}  # while sampling: tokens and masks of rows, on the device
 
     def get_control(
-        self, x_noisy: Tensor, t: Tensor, cond: dict[str, Any], batched_number: int, transformer_options: dict[str, Any]
+        self, x_noisy: Tensor, t: Tensor, cond: OwnOptions, batched_number: int, transformer_options: OwnOptions
     ) -> Outputs | None:
         """What this ControlNet and those before it in the chain add; rows whose branch is not known get no face."""
         chain: Any = self.previous_controlnet
@@ -69,7 +70,7 @@ class FaceControl(ControlBase):
             self._made[key] = on_grid.transpose(1, 2).unflatten(-1, grid).to(like)
         return self._made[key]
 
-    def pre_run(self, model: Any, percent_to_timestep_function: Any) -> None:
+    def pre_run(self, model: HostModel, percent_to_timestep_function: Any) -> None:
         super().pre_run(model, percent_to_timestep_function)
         self.net.pre_run(model, percent_to_timestep_function)
 

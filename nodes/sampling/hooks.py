@@ -5,15 +5,15 @@ The wrappers note what the rows of a call are, make the plan of the call, and ha
 names, since other packs' wrappers may pass them by keyword.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
+from ..host_types import Conds, Executor, HostModel, NoiseSchedule, Options, OtherPatch, OwnOptions
 from .call import Call, position_of
 from .compiled import (
     graph_keyword,
@@ -43,9 +43,9 @@ class Hooks:
     """
 
     prompts: tuple[ImagePrompt, ...]
-    model_sampling: Any
+    model_sampling: NoiseSchedule
     sites: Sequence[Site] = ()
-    patch_at: Callable[[Mapping[str, Any], Site], Any] = lambda options, site: None
+    patch_at: Callable[[Options, Site], OtherPatch] = lambda options, site: None
     idle: Sequence[AttentionPatch] = ()
     riders: Sequence[Rider] = ()
     run: Run = field(default_factory=Run)
@@ -56,15 +56,15 @@ class Hooks:
 
     def on_sampler_sample(
         self,
-        executor: Any,
-        model_wrap: Any,
+        executor: Executor,
+        model_wrap: HostModel,
         sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: Any,
+        extra_args: OwnOptions,
+        callback: Conds,
         noise: Tensor,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
+        *args: object,
+        **kwargs: object,
+    ) -> Tensor:
         """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
         self.plans.earlier.clear()
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
@@ -81,28 +81,28 @@ class Hooks:
 
     def on_calc_cond_batch(
         self,
-        executor: Any,
-        model: Any,
-        conds: Sequence[Any],
+        executor: Executor,
+        model: HostModel,
+        conds: Sequence[Conds],
         x_in: Tensor,
         timestep: Tensor,
-        model_options: dict[str, Any],
-    ) -> Any:
+        model_options: OwnOptions,
+    ) -> list[Tensor]:
         """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
         notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
         return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
 
     def on_apply_model(
         self,
-        executor: Any,
+        executor: Executor,
         x: Tensor,
         t: Tensor,
-        c_concat: Any = None,
-        c_crossattn: Any = None,
-        control: Any = None,
-        transformer_options: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> Any:
+        c_concat: Conds = None,
+        c_crossattn: Conds = None,
+        control: Conds = None,
+        transformer_options: OwnOptions | None = None,
+        **kwargs: object,
+    ) -> Tensor:
         """Wrap one model call: make its plan, show it to the riders, and hand the plan to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
@@ -132,7 +132,7 @@ class Hooks:
         self.run.reached = self.run.reached or plan.called
         return out
 
-    def on_cleanup(self, *_: Any) -> None:
+    def on_cleanup(self, *_: object) -> None:
         """Drop what a sampling run left on the device."""
         self.plans.clear()
         for rider in self.riders:
@@ -141,7 +141,7 @@ class Hooks:
             prompt.source.forget()
 
 
-def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[str]:
+def notes_of_call(call: Call, options: Options, count: int) -> list[str]:
     """What a user should know of a call: rows or masks that are unknown, and pictures that no latent has."""
     notes = options.get(KEY, {})
     if not call.rows.branches:
@@ -157,7 +157,7 @@ def notes_of_call(call: Call, options: Mapping[str, Any], count: int) -> list[st
     return said
 
 
-def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: Any) -> None:
+def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: NoiseSchedule) -> None:
     """Compute now what prompts need of the host's noise schedule: while sampling on a GPU, each look-up would wait for
     the device.
     """

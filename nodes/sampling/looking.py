@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
@@ -12,6 +12,7 @@ from ...ipadapter.reference_attention import Moments, Seen, Share, look, moments
 from ...ipadapter.sites import Address
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
+from ..host_types import OwnOptions
 from .arranged import Grid, mask_of_rows
 from .patches import SelfAttentionPatch
 from .unet import text_attention as model_attention
@@ -19,7 +20,7 @@ from .unet import text_attention as model_attention
 if TYPE_CHECKING:
     from .riding import Ride
 
-Text = dict[str, Any]  # a conditioning as ComfyUI's samplers have it: `cross_attn`, `pooled_output` and others
+Text = OwnOptions  # a conditioning as ComfyUI's samplers have it: `cross_attn`, `pooled_output` and others
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Captured(NamedTuple):
 Kept = dict[Address, Captured]
 
 
-def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
     """What a self-attention gives without references."""
     return (patch.before or model_attention)(q, k, v, options)
 
@@ -79,7 +80,7 @@ class Capture:
     wants_moments: bool
     kept: Kept = field(default_factory=dict)
 
-    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         if k.shape[1] == q.shape[1]:  # some blocks of upscaling models attend to the text instead
             both = (moments(q), moments(k)) if self.wants_moments else (None, None)
             self.kept[patch.site.address] = Captured(k, v, *both)
@@ -95,7 +96,7 @@ class Looking:
     kept: Mapping[RidingReference, Kept]
     rows: Rows
 
-    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         grid = tuple(options["activations_shape"][-2:])
         site, seen = patch.site, []
         if q.shape[1] == grid[0] * grid[1]:  # some nodes merge tokens, or attend tile by tile

@@ -6,24 +6,24 @@ clone. Until then a graph without that pack finds the pack's modules in the mode
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
+from ..host_types import HostModule, Options
 
 _ROOT = "diffusion_model"
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")  # what ComfyUI's block calls around a patch of its cross-attention
 
 
-def original_model(model: ModelPatcher) -> Any:
+def original_model(model: ModelPatcher) -> HostModule:
     """A model's diffusion model with the modules that it was loaded with, to be read only."""
     return _with_modules(model.get_model_object(_ROOT), _below_root(model.object_patches_backup))
 
 
-def model_to_sample(model: ModelPatcher) -> Any:
+def model_to_sample(model: ModelPatcher) -> HostModule:
     """A model's diffusion model with the modules that it has when this clone of it samples, to be read only."""
     return _with_modules(original_model(model), _below_root(model.object_patches))
 
@@ -48,7 +48,7 @@ def refuse_replaced_projections(model: ModelPatcher, sites: Sequence[Site]) -> N
             )
 
 
-def _below_root(patches: Mapping[str, Any]) -> dict[str, nn.Module]:
+def _below_root(patches: Options) -> dict[str, nn.Module]:
     """The modules among object patches, by their path in the diffusion model."""
     start = f"{_ROOT}."
     return {
@@ -58,7 +58,7 @@ def _below_root(patches: Mapping[str, Any]) -> dict[str, nn.Module]:
     }
 
 
-def _with_modules(module: Any, modules: Mapping[str, nn.Module]) -> Any:
+def _with_modules(module: HostModule, modules: Mapping[str, nn.Module]) -> HostModule:
     """A module with other modules at some paths in it. Only what contains such a path is copied; `module` stays."""
     if not modules:
         return module

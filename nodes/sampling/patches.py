@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
+from ..host_types import OtherPatch, OwnOptions
 
 if TYPE_CHECKING:
     from .hooks import Hooks
@@ -31,7 +32,7 @@ class OwnPatch:
     """
 
     def __init__(
-        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: Any = None
+        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: OtherPatch = None
     ) -> None:
         self.site, self.number, self.hooks, self.prompts, self.before = site, number, hooks, prompts, before
         self.key = (number, prompts)  # of its entry in a plan
@@ -67,7 +68,7 @@ class AttentionPatch(OwnPatch, ABC):
     """Replaces one cross-attention. A compiled graph calls it as one operation (see compiled.py)."""
 
     def __init__(
-        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: Any = None
+        self, site: Site, number: int, hooks: "Hooks", prompts: tuple[ImagePrompt, ...] = (), before: OtherPatch = None
     ) -> None:
         super().__init__(site, number, hooks, prompts, before)
         self._register()
@@ -82,10 +83,10 @@ class AttentionPatch(OwnPatch, ABC):
         ALIVE[self.identity] = self
 
     @abstractmethod
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         """The output of the cross-attention, (rows, tokens, channels) like the projected queries."""
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         if not torch.compiler.is_compiling():
             return self.attend(q, k, v, options)
         height, width = options["activations_shape"][-2:]
@@ -104,14 +105,14 @@ class SelfAttentionPatch:
 
     site: Site
     number: int  # of the site
-    attend_at: Callable[["SelfAttentionPatch", Tensor, Tensor, Tensor, dict[str, Any]], Tensor]
-    before: Any
+    attend_at: Callable[["SelfAttentionPatch", Tensor, Tensor, Tensor, OwnOptions], Tensor]
+    before: OtherPatch
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         """The output of the self-attention, (rows, tokens, channels) like the projected queries."""
         return self.attend_at(self, q, k, v, options)
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         if not torch.compiler.is_compiling():
             return self.attend(q, k, v, options)
         height, width = options["activations_shape"][-2:]

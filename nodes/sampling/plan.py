@@ -4,7 +4,7 @@ A patch only looks up its entry. The entry is made when the first patch asks for
 and grid of the queries are known, and serves every later call with equal rows and constant weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -15,6 +15,7 @@ from ...ipadapter.attention import ImageTokens, Pair, at_weight
 from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...ipadapter.sites import Site
 from ...weight_schedules.position import SamplingPosition
+from ..host_types import NoiseSchedule, Options, OtherPatch
 from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
 from .call import Call, position_of, read_call
 from .patches import KEY, OwnPatch
@@ -71,7 +72,7 @@ class Plan:
     observer: Observer | None = None
     entries: dict[tuple[int, tuple[ImagePrompt, ...]], Entry] = field(default_factory=dict)
     reached: set[int] = field(default_factory=set)
-    bypassed: dict[int, Any] = field(default_factory=dict)
+    bypassed: dict[int, OtherPatch] = field(default_factory=dict)
     called: bool = False  # whether any patch of ours was called
 
     def observe(self, sigma: float, site: Site, grid: Grid, text: Tensor, image: Tensor) -> None:
@@ -151,12 +152,12 @@ class Plans:
     """Makes the plans of a model's calls, and holds what they share while a run lasts."""
 
     prompts: tuple[ImagePrompt, ...]
-    model_sampling: Any
+    model_sampling: NoiseSchedule
     store: Store = field(default_factory=Store)
     earlier: dict[Any, Plan] = field(default_factory=dict)
 
     def make(
-        self, options: Mapping[str, Any], count: int, model_sampling: Any, latent: tuple[int, int] | None = None
+        self, options: Options, count: int, model_sampling: NoiseSchedule, latent: tuple[int, int] | None = None
     ) -> Plan:
         """The plan of a model call with `count` rows, from its transformer options."""
         call = read_call(options, count, self.prompts, model_sampling, latent)
@@ -171,7 +172,7 @@ class Plans:
         self.earlier[key] = plan
         return plan
 
-    def of(self, patch: OwnPatch, options: Mapping[str, Any], count: int) -> Plan:
+    def of(self, patch: OwnPatch, options: Options, count: int) -> Plan:
         """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
         plan = options.get(KEY, {}).get("plan")
         if plan is not None and set(plan.prompts).issuperset(patch.prompts):

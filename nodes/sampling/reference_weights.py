@@ -8,7 +8,6 @@ attentions (an attention override) weighs their keys.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any
 
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sequences import heeds_references, token_counts
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
+from ..host_types import NoiseSchedule, Options
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
 from .call import position_of
@@ -79,7 +79,7 @@ class ReferenceWeights(Rider):
         self.given = self.heeded = 0  # the most references that a call of this run brought, and that its model takes
         self.biases = Biases()
 
-    def read_noise_schedule(self, model_sampling: Any) -> None:
+    def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
         """Compute now what the settings need of a noise schedule: while sampling, each look-up would wait for a GPU."""
         position = position_of(model_sampling, applying=True)
         for setting in self.settings:
@@ -160,7 +160,7 @@ def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: floa
     return setting.weights.at(position.percent(sigma))
 
 
-def heard_count(levels: Sequence[Level], options: Mapping[str, Any]) -> int:
+def heard_count(levels: Sequence[Level], options: Options) -> int:
     """How many references a call needs: all up to the last that is heard, since a reference gets its position by
     counting those before it.
 

@@ -6,12 +6,12 @@ theirs may call no patch.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.sites import Site
+from ..host_types import Options, OtherPatch
 from .originals import replaced_modules
 from .patches import OwnPatch
 from .plan import Plan
@@ -19,9 +19,9 @@ from .plan import Plan
 
 def replaced_notes(
     sites: Sequence[Site],
-    patch_at: Callable[[Mapping[str, Any], Site], Any],
+    patch_at: Callable[[Options, Site], OtherPatch],
     plan: Plan,
-    options: Mapping[str, Any],
+    options: Options,
     model: ModelPatcher,
 ) -> list[str]:
     """What to tell the user about patches that keep image prompts from acting in a model call; empty if none do."""
@@ -52,10 +52,10 @@ def replaced_notes(
     return notes
 
 
-def _names(patches: Iterable[Any]) -> str:
+def _names(patches: Iterable[OtherPatch]) -> str:
     return ", ".join(sorted({_name_of(patch) for patch in patches}))
 
 
-def _name_of(patch: Any) -> str:
+def _name_of(patch: OtherPatch) -> str:
     named = patch if hasattr(patch, "__qualname__") else type(patch)
     return f"{named.__module__}.{named.__qualname__.split('.')[0]}"

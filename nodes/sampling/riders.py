@@ -7,10 +7,11 @@ rider gives the call back as it is, or another one: with other conditionings, or
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..host_types import HostModel, OwnOptions
 from .plan import Plan
 
 
@@ -25,11 +26,11 @@ class ModelCall:
     without its graphs.
     """
 
-    model: Any
+    model: HostModel
     x: Tensor
     t: Tensor
-    options: dict[str, Any]
-    conds: dict[str, Any]
+    options: OwnOptions
+    conds: OwnOptions
     plan: Plan
     say: Callable[[Sequence[str]], None]
     overrides: bool = False

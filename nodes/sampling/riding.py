@@ -20,6 +20,7 @@ from torch import Tensor
 from ...ipadapter.cache import serial, tensor_bytes
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
+from ..host_types import HostModel, OwnOptions
 from .attach import attach_rider, rider_of
 from .backend import OVERRIDE
 from .call import position_of
@@ -78,7 +79,7 @@ class Ride(Rider):
     references: tuple[RidingReference, ...]
     sites: Sequence[Site]
     kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
-    texts: dict[tuple[RidingReference, torch.device], dict[str, Any]] = field(default_factory=dict)
+    texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference should have been looked at
     reached: bool = False  # and was
@@ -169,7 +170,7 @@ class Ride(Rider):
         with serving_graphs(own):
             model._apply_model(noised, t, transformer_options=own, **conds)
 
-    def _patched(self, options: dict[str, Any], shares: Any, attend: Any) -> dict[str, Any]:
+    def _patched(self, options: OwnOptions, shares: Any, attend: Any) -> OwnOptions:
         """Options with a patch on every self-attention where one of these references has a share."""
         replaced = options.get("patches_replace", {})
         present = replaced.get("attn1", {})
@@ -188,7 +189,7 @@ def noise_at(sigma: float, like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like)
 
 
-def conds_of(model: Any, text: Text, noise: Tensor, latent: Tensor) -> dict[str, Any]:
+def conds_of(model: HostModel, text: Text, noise: Tensor, latent: Tensor) -> OwnOptions:
     """What the model takes beside a latent, of a conditioning and for the size of a reference."""
     plain = {name: value for name, value in text.items() if name not in OF_THE_CANVAS} | {"model_conds": {}}
     picture, encode = latent[:1], model.extra_conds

@@ -4,20 +4,20 @@ Our own entry there, KEY, holds notes that the wrappers of hooks.py leave: the b
 areas, and the canvas that those refer to.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, Rows
+from ..host_types import Conds, HostModel, Options, OwnOptions
 from .patches import KEY
 
 
-def with_notes(model_options: dict[str, Any], notes: dict[str, Any]) -> dict[str, Any]:
+def with_notes(model_options: OwnOptions, notes: OwnOptions) -> OwnOptions:
     """Model options with more notes in our entry; what came in is not changed."""
     options = model_options.get("transformer_options", {})
     return {**model_options, "transformer_options": {**options, KEY: {**options.get(KEY, {}), **notes}}}
 
 
-def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
+def guider_notes(guider: HostModel, canvas: tuple[int, int]) -> OwnOptions:
     """What a guider's conditionings are: their branches by the names that it gives them, their areas, its CFG, and the
     conditioning that a riding reference reads where it has none of its own.
     """
@@ -32,7 +32,7 @@ def guider_notes(guider: Any, canvas: tuple[int, int]) -> dict[str, Any]:
     return {"conds": conds, "areas": areas, "canvas": canvas, "cfg": getattr(guider, "cfg", None), "text": text}
 
 
-def branches_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) -> tuple[str, ...]:
+def branches_of_conds(conds: Sequence[Conds], model_options: Options) -> tuple[str, ...]:
     """The branch of every list of conditionings of a call; ComfyUI's labels are its positions, whose meaning guiders
     choose.
     """
@@ -42,7 +42,7 @@ def branches_of_conds(conds: Sequence[Any], model_options: Mapping[str, Any]) ->
     )
 
 
-def read_rows(options: Mapping[str, Any], count: int) -> Rows:
+def read_rows(options: Options, count: int) -> Rows:
     """The `count` rows of a model call, from its transformer options; without branches where they cannot be told.
 
     ComfyUI puts the latents of each conditioning behind those of the one before. A sampler of another pack may put
@@ -63,7 +63,7 @@ def read_rows(options: Mapping[str, Any], count: int) -> Rows:
     return Rows(branches * tiles, latents, window, areas * tiles if canvas else (), canvas)
 
 
-def _window(options: Mapping[str, Any]) -> tuple[int, ...] | None:
+def _window(options: Options) -> tuple[int, ...] | None:
     """The frames of the batch that this call samples: ComfyUI's context windows (with their anchor frame) or
     AnimateDiff-Evolved's.
     """
@@ -80,12 +80,12 @@ def _branch_of(label: int) -> str:
     return NEGATIVE if label == 1 else POSITIVE
 
 
-def _branch(name: str, conds: Sequence[Mapping[str, Any]]) -> str:
+def _branch(name: str, conds: Sequence[Options]) -> str:
     kinds = {str(cond.get("prompt_type", name)) for cond in conds}
     return NEGATIVE if any("negative" in kind for kind in kinds) else POSITIVE
 
 
-def _uuids(conds: Sequence[Mapping[str, Any]]) -> tuple:
+def _uuids(conds: Sequence[Options]) -> tuple:
     return tuple(cond.get("uuid") for cond in conds)
 
 

@@ -1,10 +1,10 @@
 """What one sampling run has shown so far, and what the user is told about it, each message once in a run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
+from ..host_types import Options
 from ..notices import say_notes
 from .call import Call
 from .patches import KEY
@@ -30,7 +30,7 @@ UNUSED_PICTURES = (
 )
 
 
-def tiled_notes(options: Mapping[str, Any], call: Call) -> list[str]:
+def tiled_notes(options: Options, call: Call) -> list[str]:
     """What to say about masks in a call that sees a part of the canvas, and not which; empty for other calls."""
     canvas, part = options.get(KEY, {}).get("canvas"), call.latent
     if canvas and part and part != canvas and not call.rows.areas:

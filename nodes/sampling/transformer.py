@@ -4,8 +4,7 @@ A block is replaced by itself with other options: what it shows there of its att
 rotation, where the release of ComfyUI has that hook, and the attention itself) is all that the formulas need.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -13,12 +12,13 @@ from comfy.model_patcher import ModelPatcher
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.mechanisms import Mechanism
 from ...ipadapter.sites import STRUCTURES, Site
+from ..host_types import HostModule, Options, OtherPatch, OwnOptions, Patches
 from .block_attention import BlockAttention, renorms
 from .hooks import Hooks
 from .originals import model_to_sample, original_model
 from .patches import KEY, AttentionPatch, OwnPatch
 
-Block = Callable[[dict[str, Any]], dict[str, Any]]  # what ComfyUI calls the original block: arguments to outputs
+Block = Callable[[OwnOptions], OwnOptions]  # what ComfyUI calls the original block: arguments to outputs
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
@@ -41,24 +41,24 @@ def key_of(site: Site) -> tuple[str, int]:
     return next(structure.parts[part] for structure in STRUCTURES if part in structure.parts), number
 
 
-def block_of(model: ModelPatcher, site: Site) -> Any:
+def block_of(model: ModelPatcher, site: Site) -> HostModule:
     """The module of a block: the model's own where another pack's stands in its place, which may be of any kind."""
     part, number = site.block
     own, present = (getattr(read(model), f"{part}_blocks")[number] for read in (original_model, model_to_sample))
     return present if hasattr(present, "x_block") == hasattr(own, "x_block") else own
 
 
-def patches_of(model: ModelPatcher) -> dict[Any, Any]:
+def patches_of(model: ModelPatcher) -> Patches:
     """The replacements of blocks of a model, ours and others', by ComfyUI's key."""
     return _replacements(model.model_options["transformer_options"])
 
 
-def patch_at(options: Mapping[str, Any], site: Site) -> Any:
+def patch_at(options: Options, site: Site) -> OtherPatch:
     """The replacement of a block in a model call, from its transformer options; None without one."""
     return _replacements(options).get(key_of(site))
 
 
-def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
+def _replacements(options: Options) -> Patches:
     return options.get("patches_replace", {}).get("dit", {})
 
 
@@ -78,10 +78,10 @@ def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple[AttentionPatch, .
 class BlockPatch(OwnPatch):
     """Replaces one block by itself (or by the replacement that was there before) with image prompts in it."""
 
-    module: Any  # the block
+    module: HostModule  # the block
     renorms: bool  # whether its norms of queries and keys can be divided out of their outputs
 
-    def __call__(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, args: OwnOptions, extra: Options) -> OwnOptions:
         if torch.compiler.is_compiling():
             return self.outside_graph(args, extra)  # pyright: ignore[reportCallIssue]
         return self.run(args, extra)
@@ -89,11 +89,11 @@ class BlockPatch(OwnPatch):
     # A compiled graph ends before this and goes on after it: which prompts act is decided in every call, so tracing
     # must freeze nothing that is read here. The graph looks the patch up in the options of each call.
     @torch.compiler.disable
-    def outside_graph(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    def outside_graph(self, args: OwnOptions, extra: Options) -> OwnOptions:
         """The block, called by a compiled graph."""
         return self.run(args, extra)
 
-    def run(self, args: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, args: OwnOptions, extra: Options) -> OwnOptions:
         """The block with the image prompts that act in this model call."""
         options, before = args["transformer_options"], self.before
         block: Block = extra["original_block"] if before is None else lambda args: before(args, dict(extra))

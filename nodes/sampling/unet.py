@@ -1,7 +1,6 @@
 """Image prompts in a UNet: the patch of a cross-attention, which adds theirs to the attention to the text."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import comfy.ldm.modules.attention as host_attention
 from comfy.model_patcher import ModelPatcher
@@ -10,11 +9,12 @@ from torch import Tensor
 from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
+from ..host_types import Options, OtherPatch, OwnOptions, Patches
 from .backend import OVERRIDE, few_tokens, overridden
 from .hooks import Hooks
 from .patches import KEY, AttentionPatch
 
-AddedCallback = tuple[Callable[..., Tensor], dict[str, Any]]  # of another pack, with its arguments
+AddedCallback = tuple[Callable[..., Tensor], OwnOptions]  # of another pack, with its arguments
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
@@ -32,18 +32,18 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
     clone.set_model_attn2_replace(patch, *site.block, site.position if own_position else None)
 
 
-def patches_of(model: ModelPatcher) -> dict[Any, Any]:
+def patches_of(model: ModelPatcher) -> Patches:
     """The patches that replace cross-attentions of a model, ours and others', by ComfyUI's address."""
     return _replacements(model.model_options["transformer_options"])
 
 
-def patch_at(options: Mapping[str, Any], site: Site) -> Any:
+def patch_at(options: Options, site: Site) -> OtherPatch:
     """The patch that replaces a cross-attention in a model call, from its transformer options; None without one."""
     patches = _replacements(options)
     return patches.get(site.address, patches.get(site.block))
 
 
-def _replacements(options: Mapping[str, Any]) -> dict[Any, Any]:
+def _replacements(options: Options) -> Patches:
     return options.get("patches_replace", {}).get("attn2", {})
 
 
@@ -67,7 +67,7 @@ class ImagePromptPatch(AttentionPatch):
 
     added: tuple[AddedCallback, ...] = ()
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         """The text attention plus that of the image prompts in this model call."""
         if self.before is not None:
             out = self.before(q, k, v, options)
@@ -93,7 +93,7 @@ class ImagePromptPatch(AttentionPatch):
                 out = out + callback(out, q, k, v, options, **arguments)
         return out
 
-    def _second_visit(self, options: dict[str, Any]) -> bool:
+    def _second_visit(self, options: OwnOptions) -> bool:
         """Whether this address was visited before in this model call: the attention along the frames of a video model,
         which sees no picture. Where a level has as many tokens as there are frames, only the order tells it from the
         attention inside of a frame.
@@ -103,12 +103,12 @@ class ImagePromptPatch(AttentionPatch):
         visited.add(self.number)
         return second
 
-    def add(self, callback: Callable[..., Tensor], **arguments: Any) -> None:
+    def add(self, callback: Callable[..., Tensor], **arguments: float) -> None:
         """Add another pack's attention callback, as such packs do with whatever patch they find."""
         self.added = (*self.added, (callback, arguments))
 
 
-def text_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any], preferred: Any = None) -> Tensor:
+def text_attention(q: Tensor, k: Tensor, v: Tensor, options: OwnOptions, preferred: object = None) -> Tensor:
     """The attention that ComfyUI computes where no patch is, with its precision, backend, overrides and preference."""
     preference = {} if preferred is None else {"preferred_attention": preferred}  # no keyword of releases before 0.32
     precision = options["attn_precision"] if "attn_precision" in options else None
