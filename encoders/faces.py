@@ -17,7 +17,6 @@ from .face_crops import aligned_crop, box_crop, ffhq_crop
 
 DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller
 
-LARGEST_BOX = 2**15  # pixels from the picture's corner, and of a side
 LOW_SCORE = 0.7  # of YuNet: cups, moons and wheels came to 0.52 to 0.67, faces in photos to 0.87 and more
 
 # What a detection is, as one row: left, top, right, bottom, score, five points x, y, and the smaller detection size
@@ -196,41 +195,6 @@ def crop_faces(
         number: CROPS[crop](as_bytes(images[number]), chosen[number], size, padding) for number in dict.fromkeys(kept)
     }
     return torch.from_numpy(np.stack([cut[number] for number in kept])).float() / 255
-
-
-def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
-    """Detections (faces, 16) per image, without points, from any detector's boxes: x, y, width, height, perhaps score.
-
-    A box, a list of boxes of one image, or such a list per image. Raises FaceError for another number of images, and
-    for boxes that are none.
-    """
-    if not isinstance(boxes, Mapping | Sequence) or isinstance(boxes, str):
-        raise FaceError(f"bboxes needs boxes from a detector, and got a {type(boxes).__name__}.")
-    frames: list[Any] = [[boxes]] if isinstance(boxes, Mapping) else list(boxes)
-    if frames and isinstance(frames[0], Mapping):
-        frames = [frames]
-    if len(frames) != images:
-        raise FaceError(
-            f"The boxes are of {len(frames)} images and {images} images came in: connect those it looked at."
-        )
-    found = []
-    for frame in frames:
-        corners = torch.tensor([_corners(box) for box in frame], dtype=torch.float32).reshape(-1, 5)
-        no_points = torch.full((len(corners), 10), torch.nan)
-        found.append(torch.cat([corners, no_points, torch.zeros(len(corners), 1)], dim=1))
-    return found
-
-
-def _corners(box: Any) -> list[float]:
-    """Left, top, right, bottom and score of a box; FaceError for one that no face can lie in."""
-    try:
-        x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
-        score = float(box.get("score", 1.0))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FaceError(f"A box needs x, y, width and height in pixels, and this is {box!r:.80}.") from error
-    if not all(abs(number) <= LARGEST_BOX for number in (x, y, score)) or not 0 < width <= LARGEST_BOX >= height > 0:
-        raise FaceError(f"No face lies in this box: x {x:g}, y {y:g}, {width:g} wide, {height:g} high.")
-    return [x, y, x + width, y + height, score]
 
 
 def detect(analysis: Any, image: Tensor, least_score: float = 0.0) -> Tensor:

@@ -99,14 +99,14 @@ class AdapterNetwork(nn.Module):
                 "Apply PuLID nodes give it: load its file with Load PuLID Model or Load PuLID Flux Model."
             )
         if kind in ("face", "face resampler"):
-            face = self._checked_face(face)
+            face = checked_face(self.config, face)
             return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
-        embeds = self._checked_embeds(embeds)
+        embeds = checked_embeds(self.config, embeds)
         if self.config.timed:
             return embeds  # `tokens_at` projects them at every step
         if kind != "face plus":
             return self.image_proj(embeds)
-        face = self._checked_face(face).to(embeds)
+        face = checked_face(self.config, face).to(embeds)
         if face.ndim == 3 and face.shape[1] == 1:
             face = face.squeeze(1)
         if face.ndim != 2 or (len(face) != len(embeds) and 1 not in (len(face), len(embeds))):
@@ -139,7 +139,7 @@ class AdapterNetwork(nn.Module):
         """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of
         that time (b, dim), which `keys_values` takes: for adapters whose tokens depend on the step.
         """
-        embeds = self._checked_embeds(embeds)
+        embeds = checked_embeds(self.config, embeds)
         times = torch.full((len(embeds),), timestep, dtype=torch.float32, device=embeds.device)
         return self.image_proj(embeds, times)
 
@@ -165,28 +165,32 @@ class AdapterNetwork(nn.Module):
             )
         return self.config.mechanism.keys_values(self.layer(key_number), tokens, heads, time)
 
-    def _checked_embeds(self, embeds: Tensor | None) -> Tensor:
-        width, takes = self.config.embed_dim, self.config.takes
-        wanted = f"{takes} embeds {width} wide, of shape {'(n, d)' if takes == 'pooled' else '(n, tokens, d)'}"
-        if embeds is None:
-            raise EncoderMismatchError(f"{self.config.variant} needs {wanted}, and got none: connect a vision encoder.")
-        if embeds.ndim != (2 if takes == "pooled" else 3) or embeds.shape[-1] != width:
-            raise EncoderMismatchError(
-                f"{self.config.variant} needs {wanted}, got {tuple(embeds.shape)}: "
-                f"load {encoder_for(takes, width)}, or an adapter made for the encoder that is connected."
-            )
-        return embeds
 
-    def _checked_face(self, face: Tensor | None) -> Tensor:
-        width = self.config.face_dim
-        if face is None:
-            raise AdapterError(f"{self.config.variant} needs a face vector {width} wide, and got none.")
-        if face.ndim not in (2, 3) or face.shape[-1] != width:
-            raise AdapterError(
-                f"{self.config.variant} needs face vectors of shape (n, {width}), got {tuple(face.shape)}: "
-                "use the recogniser that the adapter was trained with."
-            )
-        return face
+def checked_embeds(config: AdapterConfig, embeds: Tensor | None) -> Tensor:
+    """Embeds (n, d) or (n, tokens, d) as an adapter takes them; EncoderMismatchError for any other."""
+    width, takes = config.embed_dim, config.takes
+    wanted = f"{takes} embeds {width} wide, of shape {'(n, d)' if takes == 'pooled' else '(n, tokens, d)'}"
+    if embeds is None:
+        raise EncoderMismatchError(f"{config.variant} needs {wanted}, and got none: connect a vision encoder.")
+    if embeds.ndim != (2 if takes == "pooled" else 3) or embeds.shape[-1] != width:
+        raise EncoderMismatchError(
+            f"{config.variant} needs {wanted}, got {tuple(embeds.shape)}: "
+            f"load {encoder_for(takes, width)}, or an adapter made for the encoder that is connected."
+        )
+    return embeds
+
+
+def checked_face(config: AdapterConfig, face: Tensor | None) -> Tensor:
+    """Face vectors (n, d) or (n, faces, d) as an adapter takes them; AdapterError for any other."""
+    width = config.face_dim
+    if face is None:
+        raise AdapterError(f"{config.variant} needs a face vector {width} wide, and got none.")
+    if face.ndim not in (2, 3) or face.shape[-1] != width:
+        raise AdapterError(
+            f"{config.variant} needs face vectors of shape (n, {width}), got {tuple(face.shape)}: "
+            "use the recogniser that the adapter was trained with."
+        )
+    return face
 
 
 def encoder_for(takes: str | None, width: int | None) -> str:

@@ -3,8 +3,9 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..encoders.face_boxes import faces_from_boxes
 from ..encoders.face_crops import prepare_for_detector
-from ..encoders.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, faces_from_boxes, select_faces
+from ..encoders.faces import CROPS, FaceChoice, crop_faces, detect, face_notes, select_faces
 from ..encoders.pictures import SQUARES
 from . import inputs
 from .face import face_choice, least_score

@@ -29,7 +29,7 @@ from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
 from . import transformer, unet
-from .hooks import Hooks
+from .hooks import Hooks, on_calc_cond_batch
 from .originals import original_model, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
@@ -176,7 +176,7 @@ def _install(model: ModelPatcher, hooks: Hooks) -> None:
     model.set_attachments(KEY, hooks)
     wrappers = {
         WrappersMP.SAMPLER_SAMPLE: hooks.on_sampler_sample,
-        WrappersMP.CALC_COND_BATCH: hooks.on_calc_cond_batch,
+        WrappersMP.CALC_COND_BATCH: on_calc_cond_batch,
         WrappersMP.APPLY_MODEL: hooks.on_apply_model,
     }
     for kind, wrapper in wrappers.items():

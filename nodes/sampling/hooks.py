@@ -27,7 +27,7 @@ from .originals import refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
-from .riders import ModelCall, Rider
+from .riders import ModelCall, Rider, ride
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
@@ -79,19 +79,6 @@ class Hooks:
             self.run.say([note for rider in self.riders for note in rider.end_run()])
         return out
 
-    def on_calc_cond_batch(
-        self,
-        executor: Executor,
-        model: HostModel,
-        conds: Sequence[Conds],
-        x_in: Tensor,
-        timestep: Tensor,
-        model_options: OwnOptions,
-    ) -> list[Tensor]:
-        """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
-        notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
-        return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
-
     def on_apply_model(
         self,
         executor: Executor,
@@ -111,9 +98,7 @@ class Hooks:
             self.run.say(notes)
         overrides = False
         if self.riders:
-            call = ModelCall(model, x, t, options, kwargs, plan, self.run.say)
-            for rider in self.riders:
-                call = rider.before_call(call)
+            call = ride(self.riders, ModelCall(model, x, t, options, kwargs, plan, self.run.say))
             options, kwargs, overrides = call.options, call.conds, call.overrides
         compiled = is_compiled(model, options)
         if not self.prompts:  # the graph of the model without us serves such calls
@@ -139,6 +124,19 @@ class Hooks:
             rider.cleanup()
         for prompt in self.prompts:
             prompt.source.forget()
+
+
+def on_calc_cond_batch(
+    executor: Executor,
+    model: HostModel,
+    conds: Sequence[Conds],
+    x_in: Tensor,
+    timestep: Tensor,
+    model_options: OwnOptions,
+) -> list[Tensor]:
+    """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
+    notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
+    return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
 
 
 def notes_of_call(call: Call, options: Options, count: int) -> list[str]:

@@ -110,7 +110,7 @@ class Plan:
         layer, parts, stays = patch.site.layer, [], True
         for prompt in prompts:
             if layer < len(self.call.weights.get(prompt, ())) and not self._rests(prompt, layer):
-                part, kept = self._part(prompt, patch.site, patch.number, grid, like, around)
+                part, kept = part_of(self.store, self.call, prompt, patch, grid, like, around)
                 parts.append(part)
                 stays = stays and kept
         ready = all(isinstance(part, ImageTokens) for part in parts)
@@ -123,25 +123,26 @@ class Plan:
         """Whether a prompt has no weight in a layer in any call that this plan serves."""
         return prompt.weights.constant and not self.call.weights[prompt][layer]
 
-    def _part(
-        self, prompt: ImagePrompt, site: Site, number: int, grid: Grid, like: Tensor, around: Around
-    ) -> tuple[ImageTokens | Scheduled, bool]:
-        """The part of one prompt in an entry, and whether all its tensors stay in the store."""
-        store, call = self.store, self.call
-        mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
-        weight = call.weights[prompt][site.layer]
-        if prompt.mechanism.joins:
-            (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
-            stays = stays and mask_stays and prompt.weights.constant  # the gain changes with a schedule
-            return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
-        if prompt.weights.constant:
-            (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
-            tokens = ImageTokens(keys, values, mask, rule=prompt.rule, layer=prompt.source.layer(number))
-            return tokens, stays and mask_stays
-        without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
-        full, full_stays = keys_values(store, call, prompt, site, number, 1.0, like)
-        scheduled = Scheduled(prompt, without, full, mask, prompt.source.layer(number))
-        return scheduled, without_stays and full_stays and mask_stays
+
+def part_of(
+    store: Store, call: Call, prompt: ImagePrompt, patch: OwnPatch, grid: Grid, like: Tensor, around: Around
+) -> tuple[ImageTokens | Scheduled, bool]:
+    """The part of one prompt in the entry of a patch's site, and whether all its tensors stay in the store."""
+    site, number = patch.site, patch.number
+    mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
+    weight = call.weights[prompt][site.layer]
+    if prompt.mechanism.joins:
+        (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
+        stays = stays and mask_stays and prompt.weights.constant  # the gain changes with a schedule
+        return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
+    if prompt.weights.constant:
+        (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
+        tokens = ImageTokens(keys, values, mask, rule=prompt.rule, layer=prompt.source.layer(number))
+        return tokens, stays and mask_stays
+    without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
+    full, full_stays = keys_values(store, call, prompt, site, number, 1.0, like)
+    scheduled = Scheduled(prompt, without, full, mask, prompt.source.layer(number))
+    return scheduled, without_stays and full_stays and mask_stays
 
 
 PLANS = 64  # entries that a run holds: of one group of rows each, that is of a context window and its conditionings

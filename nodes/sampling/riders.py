@@ -54,3 +54,10 @@ class Rider(ABC):
 
     def cleanup(self) -> None:  # noqa: B027
         """ComfyUI releases the model's memory: drop the tensors that the run left."""
+
+
+def ride(riders: Sequence[Rider], call: ModelCall) -> ModelCall:
+    """A call as all riders leave it, in their order."""
+    for rider in riders:
+        call = rider.before_call(call)
+    return call

@@ -1,6 +1,7 @@
 """Image prompts in a UNet: the patch of a cross-attention, which adds theirs to the attention to the text."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
 from comfy.model_patcher import ModelPatcher
@@ -108,7 +109,7 @@ class ImagePromptPatch(AttentionPatch):
         self.added = (*self.added, (callback, arguments))
 
 
-def text_attention(q: Tensor, k: Tensor, v: Tensor, options: OwnOptions, preferred: object = None) -> Tensor:
+def text_attention(q: Tensor, k: Tensor, v: Tensor, options: OwnOptions, preferred: Any = None) -> Tensor:
     """The attention that ComfyUI computes where no patch is, with its precision, backend, overrides and preference."""
     preference = {} if preferred is None else {"preferred_attention": preferred}  # no keyword of releases before 0.32
     precision = options["attn_precision"] if "attn_precision" in options else None

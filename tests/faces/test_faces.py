@@ -12,13 +12,13 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from faces import assets, paintings
+from pack.encoders.face_boxes import faces_from_boxes
 from pack.encoders.faces import (
     DETECTION_SIZES,
     FaceChoice,
     crop_faces,
     detect,
     face_features,
-    faces_from_boxes,
     select_faces,
 )
 from pack.ipadapter.cache import ContentCache

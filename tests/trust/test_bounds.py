@@ -10,8 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from pack.charts.sheets import _shorten, contact_sheet
 from pack.encoders.encoder import crop
+from pack.encoders.face_boxes import faces_from_boxes
 from pack.encoders.face_crops import box_crop
-from pack.encoders.faces import faces_from_boxes
 from pack.encoders.pictures import LONG, center_crop, prepare_for_encoder, shorten
 from pack.encoders.tiles import cut_legacy, cut_reference
 from pack.ipadapter.errors import FaceError
