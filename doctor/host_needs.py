@@ -122,6 +122,18 @@ ATTENDING = (
     ),
     Need(FLUX_LAYERS, "", "queries before their rotation, which are rotated back", texts=('"attn1_patch"',),
          since="0.18.2"),
+    *(
+        Need("comfy/controlnet.py", f"ControlBase.{name}", "the half of InstantID in its ControlNet", takes=takes)
+        for name, takes in {
+            "set_previous_controlnet": ("controlnet",),
+            "control_merge": ("control", "control_prev", "output_dtype"),
+            "pre_run": ("model", "percent_to_timestep_function"),
+            "get_models": (),
+            "cleanup": (),
+        }.items()
+    ),
+    Need("comfy/controlnet.py", "ControlNet.get_control", "the half of InstantID in its ControlNet",
+         takes=("x_noisy", "t", "cond", "batched_number", "transformer_options"), texts=("'crossattn_controlnet'",)),
     Need(BASE, "", "weights of reference pictures", texts=('"ref_latents"',)),
     Need(FLUX_MODEL, "", "weights of reference pictures by layer in Flux", texts=('"block_type"', '"block_index"')),
     Need(ATTENTION, "", "references that ride along", texts=('"attn1"',)),

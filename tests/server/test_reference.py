@@ -126,7 +126,8 @@ def test_what_cannot_act_is_refused_with_a_reason(server):
         assert error.value.node_type == "IPAdapterReference"
 
 
-def test_it_takes_the_published_files_that_are_there_and_names_those_that_are_missing(server):
+def test_it_takes_the_published_files_that_are_there_and_names_those_that_are_missing(start_server):
+    server = start_server("--dont-print-server")  # whose model folders no other test fills
     models = server.output.parent / "models"
     encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224)
     save_file(encoder.get_sd(), models / "clip_vision" / "small.safetensors")

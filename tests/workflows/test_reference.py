@@ -1,5 +1,7 @@
 """IPAdapter Reference in the page: where files are missing, one press adds the node that fetches them."""
 
+from collections.abc import Callable
+
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
@@ -29,8 +31,10 @@ ADDED = """
 """
 
 
-def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(browser: Browser, server: Server):
-    tab = ComfyPage(browser, server.url)
+def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(
+    browser: Browser, start_server: Callable[..., Server]
+):
+    tab = ComfyPage(browser, start_server("--dont-print-server").url)  # whose model folders no other test fills
     try:
         id = tab.page.evaluate(MADE)
         saved = tab.page.evaluate(SAVED, id)
