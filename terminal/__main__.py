@@ -1,4 +1,4 @@
-"""python -m terminal doctor|fetch|host ...; atelier.py calls it."""
+"""The command line `python -m terminal doctor|fetch|host ...`, which atelier.py runs."""
 
 import argparse
 import importlib.util
@@ -11,7 +11,7 @@ from .folders import FACES, model_places
 
 
 def load_pack() -> None:
-    """Make the folder around this one importable as `pack`, whatever it is called."""
+    """Import the pack's folder (the parent of this folder, under any name) as the module `pack`."""
     spec = importlib.util.spec_from_file_location("pack", Path(__file__).parents[1] / "__init__.py")
     assert spec and spec.loader
     sys.modules["pack"] = importlib.util.module_from_spec(spec)
