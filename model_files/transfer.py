@@ -75,8 +75,7 @@ def _response(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
-    """The exceptions of the hub's client: its own class and its bases, among them that of the HTTP library and OSError.
-    """
+    """The exceptions of the hub's client: its own class and its bases, among them the HTTP library's and OSError."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return tuple(error for error in HfHubHTTPError.__mro__ if issubclass(error, Exception) and error is not Exception)
