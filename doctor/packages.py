@@ -10,6 +10,8 @@ from ..ipadapter.errors import FaceError
 
 @dataclass(frozen=True)
 class Package:
+    """A Python package: its version, and why it cannot be imported, or a note on it."""
+
     name: str
     version: str = ""
     fault: str = ""  # why it cannot be imported

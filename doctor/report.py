@@ -17,6 +17,8 @@ NETWORKS = "*.onnx"
 
 @dataclass(frozen=True)
 class Report:
+    """The doctor's results: model folders, files, face packs, verdicts on presets, Python packages."""
+
     places: Mapping[str, Sequence[Path]]
     files: Sequence[Found]
     packs: Sequence[Found]
@@ -25,14 +27,17 @@ class Report:
 
     @property
     def running(self) -> int:
+        """The number of presets, counted by family, that would run now."""
         return sum(verdict.runs for verdict in self.verdicts)
 
     @property
     def doubtful(self) -> list[Found]:
+        """Files and face packs with a problem."""
         return [file for file in [*self.files, *self.packs] if file.state != FINE]
 
     @property
     def summary(self) -> str:
+        """The counts of files, face packs, problems and presets, as a sentence."""
         known = sum(bool(file.kind) for file in self.files)
         whole = sum(pack.state == FINE for pack in self.packs)
         return (

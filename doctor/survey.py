@@ -25,7 +25,7 @@ STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # examined in other folders; 
 OUR_FOLDERS = (ADAPTER_FOLDER, ENCODER_FOLDER, LORA_FOLDER)
 ADAPTER_FOLDERS = (ADAPTER_FOLDER, *(other.name for other in OTHER_FOLDERS))  # folders whose adapters loaders list
 ENCODER_FOLDERS = (ENCODER_FOLDER, "open_clip")
-COMFYUI_FOLDERS = (  # ComfyUI's own folders: a file of ours in the wrong one of them should be moved
+COMFYUI_FOLDERS = (  # ComfyUI's own folders: an adapter, encoder or LoRA in the wrong folder should be moved
     "checkpoints", "diffusion_models", "unet", "loras", "vae", "clip", "text_encoders", "style_models", "embeddings",
     "upscale_models", ADAPTER_FOLDER, *ENCODER_FOLDERS,
 )  # fmt: skip
@@ -159,11 +159,13 @@ def _published_lora(name: str) -> Published | None:
 
 
 def adapter_title(config: AdapterConfig) -> str:
+    """An adapter's title in reports: its variant and family."""
     family = FAMILIES[config.family].title if config.family in FAMILIES else config.family
     return f"{config.variant} adapter for {family}"
 
 
 def encoder_title(sizes: EncoderSizes) -> str:
+    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes."""
     wanted = (sizes.pooled, sizes.hidden, sizes.tokens)
     known = next((file.title for file in ENCODERS if file.sizes == wanted), None)
     return known or (

@@ -33,6 +33,7 @@ class Verdict:
 
     @property
     def runs(self) -> bool:
+        """Whether a loader would run the preset now."""
         return not self.why
 
 

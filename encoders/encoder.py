@@ -17,7 +17,7 @@ from .pictures import shorten
 class Features:
     """Output of a vision encoder for n pictures: pooled embeds and hidden states."""
 
-    pooled: Tensor  # (n, d): one vector for the whole picture; ComfyUI's SigLIP gives its last tokens (n, t, d) instead
+    pooled: Tensor  # (n, d): a vector per picture; ComfyUI's SigLIP gives its last tokens (n, t, d) instead
     hidden: Tensor  # (n, t, width): tokens of the penultimate layer; the class token of a CLIP comes first
 
 

@@ -18,7 +18,7 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
     a list of boxes of one image, or such a list for every image; `images` is the number of images.
 
     Raises:
-        FaceError: the lists are not as many as the images, or a box lacks a number or has one outside the limits.
+        FaceError: the number of lists is not `images`, or a number of a box is missing or outside the limits.
     """
     if not isinstance(boxes, Mapping | Sequence) or isinstance(boxes, str):
         raise FaceError(f"bboxes needs boxes from a detector, and got a {type(boxes).__name__}.")
@@ -38,7 +38,7 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
 
 
 def _corners(box: Any) -> list[float]:
-    """Left, top, right, bottom and score of a box; FaceError for a missing number or one outside the limits."""
+    """Left, top, right, bottom and score of a box; FaceError if a number is missing or outside the limits."""
     try:
         x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
         score = float(box.get("score", 1.0))

@@ -117,6 +117,8 @@ class Fusion(nn.Module):
 
 
 class Output(nn.Module):
+    """Scores of every class of parts, from a feature map: (n, into, h, w) -> (n, 19, h, w)."""
+
     def __init__(self, into: int, inner: int) -> None:
         super().__init__()
         self.conv = Unit(into, inner)

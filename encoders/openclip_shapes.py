@@ -25,6 +25,8 @@ _FILLS = {"uniform_", "normal_", "trunc_normal_", "erfinv_", "mul_", "add_", "cl
 
 
 class _Unfilled(TorchFunctionMode):
+    """Skips the initialisation of tensors on the meta device."""
+
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.__name__ in _FILLS and args and torch.is_tensor(args[0]) and args[0].is_meta:
             return args[0]

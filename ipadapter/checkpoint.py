@@ -77,9 +77,7 @@ def read_checkpoint(
 
     `name` is the file's name, for messages and for variants with equal tensors. FaceID Plus and its V2 have the same
     tensors: `shortcut` decides (True: V2), or if it is None the file's metadata, then its name; the choice is logged.
-
-    Raises:
-        CheckpointError: with the file's name, its content and the layouts that can be read.
+    Raises CheckpointError with the file's name, its content and the layouts that can be read.
     """
     try:
         groups = _split(state_dict)

@@ -50,6 +50,7 @@ def load_embeds(path: Path) -> Tensor:
 
 
 def read_safetensors(path: Path) -> Tensor:
+    """Read the embeds of a file by `save_embeds`; AdapterError for a damaged file, another format or version."""
     try:
         with safe_open(path, "pt") as file:
             metadata, names = file.metadata() or {}, list(file.keys())

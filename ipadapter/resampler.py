@@ -69,6 +69,7 @@ class PerceiverResampler(nn.Module):
             self.layers.append(nn.ModuleList((attention, feed_forward(sizes.dim, sizes.inner, operations, **where))))
 
     def resample(self, x: Tensor, latents: Tensor) -> Tensor:
+        """Encoder tokens (b, n, embed) and initial latents (b, t, dim) -> image tokens (b, t, out)."""
         x = self.proj_in(x)
         for attention, feed in self.layers:  # pyright: ignore[reportGeneralTypeIssues]  # a pair, see above
             latents = attention(x, latents) + latents
