@@ -70,9 +70,7 @@ def _from_openclip(tensors: Tensors) -> Tensors:
 
 
 def _from_eva(tensors: Tensors) -> Tensors:
-    """Tensors of EVA-CLIP's vision tower. Its rotary tables (`rope`) are constants that timm computes, so they are left
-    out.
-    """
+    """Tensors of EVA-CLIP's vision tower, without its rotary tables (`rope`), constants that timm computes."""
     return {
         "visual.trunk." + _replaced(name, _EVA): tensor
         for name, tensor in _under(tensors, "visual.").items()

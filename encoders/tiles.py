@@ -107,9 +107,7 @@ def cut_legacy(images: Tensor, short_side_tiles: int, tile_weight: float) -> lis
 
 
 def legacy_pass(image: Tensor, short_side_tiles: int) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
-    """Yield position (y, x), pixels (1, 224, 224, c) and a mask of ones of the resized picture for each tile, row by
-    row.
-    """
+    """Yield (y, x), pixels (1, 224, 224, c), and a mask of ones for the resized picture, of each tile row by row."""
     short = short_side_tiles * LEGACY_SIDE
     scale = short / min(image.shape[1:3])
     size = [max(round(side * scale), short) for side in image.shape[1:3]]
