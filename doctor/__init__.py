@@ -1,1 +1,1 @@
-"""The files in the model folders, what they are by their headers, and which presets run. No file is changed."""
+"""Report which model files are installed, by their headers, and which presets would run. No file is changed."""

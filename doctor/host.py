@@ -1,6 +1,7 @@
-"""Compare a ComfyUI's sources with what the pack relies on: python atelier.py host PATH, and once when the pack loads.
+"""Check the source code of a ComfyUI for the functions and options that the pack uses (its needs).
 
-Sources are read as text and never run, so that any folder can be checked, with Python alone, in a few milliseconds.
+`python atelier.py host PATH` runs the check, and so does the pack once when it loads. Sources are read as text and not
+executed, so any folder can be checked, without other packages, in a few milliseconds.
 """
 
 import ast
@@ -23,7 +24,7 @@ HEAD = re.compile(r"def \w+\((.*?)\)(?:\s*->[^:]+)?:\s*(?:#.*)?$", re.MULTILINE 
 
 @dataclass(frozen=True)
 class Gap:
-    """A need that a ComfyUI does not meet: `gone`, or `changed` with what was expected and found."""
+    """A need that a ComfyUI does not meet: its name or text is `gone`, or a function's parameters have `changed`."""
 
     need: Need
     state: str
@@ -31,7 +32,7 @@ class Gap:
 
     @property
     def bridged(self) -> bool:
-        """Whether the pack has another way, which it takes on releases older than the need."""
+        """Whether the pack works without it, as it does on releases older than `need.since`."""
         return self.state == GONE and self.need.since != OLDEST
 
     def __str__(self) -> str:
@@ -40,7 +41,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a ComfyUI's folder."""
+    """The result of the check: the ComfyUI's folder, its release, and its gaps."""
 
     folder: Path
     release: str
@@ -48,17 +49,17 @@ class Checked:
 
     @property
     def broken(self) -> tuple[Gap, ...]:
-        """The gaps that the pack has no way around."""
+        """The gaps without which a part of the pack does not work."""
         return tuple(gap for gap in self.gaps if not gap.bridged)
 
     def refused(self, structure: str) -> tuple[Gap, ...]:
-        """Why image prompts in models of a structure are refused; empty where they work."""
+        """The gaps because of which image prompts in models of a structure are refused; empty if they work."""
         return tuple(gap for gap in self.broken if structure in gap.need.refused)
 
 
 @cache
 def check_host(folder: Path) -> Checked:
-    """Compare every need with the sources in a ComfyUI's folder; the same folder is read once."""
+    """Compare every need with the sources in a ComfyUI's folder; the result is cached by folder."""
     version = _read(folder / "comfyui_version.py") or ""
     found = re.search(r'__version__ = "(.+?)"', version)
     sources = {file: _read(folder / file) for file in {need.file for need in NEEDS}}
@@ -67,7 +68,7 @@ def check_host(folder: Path) -> Checked:
 
 
 def compare(need: Need, source: str | None) -> Gap | None:
-    """The gap between a need and the text of its file (None: there is no such file); None where there is none."""
+    """The gap between a need and the source of its file (None for a missing file); None if the need is met."""
     if source is None:
         return Gap(need, GONE, need.name or need.texts[0])
     for text in need.texts:
@@ -80,7 +81,7 @@ def compare(need: Need, source: str | None) -> Gap | None:
     if not need.takes and not need.keywords:
         return None
     found = parameters(source, offset)
-    missing = [word for word in need.keywords if word not in found]  # **kwargs would take it and ignore it
+    missing = [word for word in need.keywords if word not in found]  # **kwargs would ignore them
     if tuple(found[: len(need.takes)]) == need.takes and not missing:
         return None
     wanted = ", ".join((*need.takes, *(f"{word}=" for word in need.keywords)))
@@ -88,7 +89,7 @@ def compare(need: Need, source: str | None) -> Gap | None:
 
 
 def report(checked: Checked) -> str:
-    """What the check says, a line for each gap."""
+    """The result of the check as text for users, with a line for each gap."""
     met, known = len(NEEDS) - len(checked.gaps), len(NEEDS)
     lines = [f"ComfyUI {checked.release} in {checked.folder}: {met} of {known} needs are met."]
     lines += [f"  {gap}. Does not work: {gap.need.lost}." for gap in checked.broken]
@@ -103,7 +104,7 @@ def report(checked: Checked) -> str:
 
 
 def warn_of_gaps(folder: Path) -> None:
-    """Log one line for each gap of the running ComfyUI that the pack has no way around."""
+    """Log a warning for each `broken` gap of the running ComfyUI."""
     checked = check_host(folder)
     for gap in checked.broken:
         log.warning(
@@ -118,7 +119,10 @@ def _read(file: Path) -> str | None:
 
 @cache
 def definitions(source: str) -> dict[str, int]:
-    """Where a module defines its functions, classes and variables, and those of its classes: offsets by name."""
+    """The offsets, in characters, of a module's functions, classes and variables, and of class attributes, by name.
+
+    The name of a class attribute is Class.attribute.
+    """
     found: dict[str, int] = {}
     owner, offset = "", 0
     for line in source.splitlines(keepends=True):
@@ -134,7 +138,10 @@ def definitions(source: str) -> dict[str, int]:
 
 
 def parameters(source: str, offset: int) -> list[str]:
-    """The parameters behind `self` of the function that begins there, in order; "*" and "**" for any number."""
+    """The parameters, without `self` or `cls`, of the function at an offset; "*" and "**" stand for *args and **kwargs.
+
+    Empty if no function begins there.
+    """
     head = HEAD.search(source, offset)
     if head is None:
         return []

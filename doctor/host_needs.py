@@ -1,4 +1,4 @@
-"""What of ComfyUI the pack relies on, as one table: docs/architecture.md explains it, doctor/host.py compares it."""
+"""A table of ComfyUI's functions and options that the pack uses; doctor/host.py checks it (docs/architecture.md)."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ OLDEST = "0.16.3"
 
 @dataclass(frozen=True)
 class Need:
-    """A name in a file of ComfyUI, with what is passed to it or read from it.
+    """A name or texts in a file of ComfyUI, on which the pack depends.
 
     Args:
-        name: a module's function, class or variable, or Class.attribute; empty for the file's text alone
-        takes: the first parameters behind `self`, in the order in which the pack passes or receives them
+        name: a function, class or variable of the module, or Class.attribute; "" if only `texts` are compared
+        takes: the first parameters after `self`, in the order in which the pack passes or receives them
         keywords: parameters that the pack passes by name
-        texts: strings that stand in the file where ComfyUI reads or writes an option
-        lost: what does not work without it
-        refused: structures whose image prompts are refused then, because pictures would be wrong or none
-        since: the first release that has it; older ones do without, by the way that `lost` describes
+        texts: strings in the file's source, where ComfyUI reads or writes an option
+        lost: what does not work without it; with a later `since`, how the pack works without it
+        refused: structures whose image prompts are refused without it, because pictures would be wrong
+        since: the first release that has it; the pack works on older releases as `lost` describes
     """
 
     file: str
@@ -46,7 +46,7 @@ def _prompts(
     keywords: tuple[str, ...] = (),
     texts: tuple[str, ...] = (),
 ) -> Need:
-    """What image prompts in models of some structures cannot do without."""
+    """A need of image prompts: without it, they are refused in models of these structures."""
     return Need(file, name, "image prompts", takes, keywords, texts, refused=structures)
 
 

@@ -1,4 +1,4 @@
-"""Whether the packages that faces need can be imported in this Python, and on which device they run."""
+"""Check that the packages for faces can be imported in this Python, and list the devices that they can use."""
 
 import importlib.metadata
 import sys
@@ -10,6 +10,8 @@ from ..ipadapter.errors import FaceError
 
 @dataclass(frozen=True)
 class Package:
+    """A Python package: its version, and why it cannot be imported, or a note on it."""
+
     name: str
     version: str = ""
     fault: str = ""  # why it cannot be imported
@@ -17,7 +19,7 @@ class Package:
 
 
 def packages() -> list[Package]:
-    """The Python, then insightface and onnxruntime as they are imported here and now."""
+    """Versions and faults of Python, insightface and onnxruntime; the packages are imported for it."""
     version = ".".join(map(str, sys.version_info[:3]))
     return [Package("Python", version, note=sys.executable), _insightface(), _onnxruntime()]
 
@@ -36,7 +38,7 @@ def _onnxruntime() -> Package:
         offered = runtime.get_available_providers()
     except FaceError as error:
         return Package("onnxruntime", "", str(error))
-    except AttributeError:  # an empty folder that an uninstall left is imported without complaint
+    except AttributeError:  # an uninstall left an empty folder, which Python imports
         return Package("onnxruntime", "", "onnxruntime is there without its content. Reinstall it for this Python.")
     ours = [wished for wished, names in PROVIDERS.items() if set(names) & set(offered)]
     return Package("onnxruntime", runtime.__version__, note=f"runs on {', '.join(ours) or 'no known provider'}")

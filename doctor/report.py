@@ -17,6 +17,8 @@ NETWORKS = "*.onnx"
 
 @dataclass(frozen=True)
 class Report:
+    """The doctor's results: model folders, files, face packs, verdicts on presets, Python packages."""
+
     places: Mapping[str, Sequence[Path]]
     files: Sequence[Found]
     packs: Sequence[Found]
@@ -25,14 +27,17 @@ class Report:
 
     @property
     def running(self) -> int:
+        """The number of presets, counted by family, that would run now."""
         return sum(verdict.runs for verdict in self.verdicts)
 
     @property
     def doubtful(self) -> list[Found]:
+        """Files and face packs with a problem."""
         return [file for file in [*self.files, *self.packs] if file.state != FINE]
 
     @property
     def summary(self) -> str:
+        """The counts of files, face packs, problems and presets, as a sentence."""
         known = sum(bool(file.kind) for file in self.files)
         whole = sum(pack.state == FINE for pack in self.packs)
         return (
@@ -42,9 +47,9 @@ class Report:
 
 
 def examine_all(places: Mapping[str, Sequence[Path]], face_roots: Sequence[Path]) -> Report:
-    """The report on model folders by ComfyUI's names of them, and on the folders that hold models/<face pack>.
+    """The report on model folders (by ComfyUI's name of each) and on face packs (in models/ below each face root).
 
-    Only headers are read. insightface and onnxruntime are imported, which can take seconds the first time.
+    Of model files, only headers are read. insightface and onnxruntime are imported, which may take seconds.
     """
     packs = face_packs(face_roots)
     return Report(places, survey(places), packs, verdicts(model_folders(places), face_roots), packages())
@@ -55,7 +60,7 @@ def _count(number: int, what: str) -> str:
 
 
 def face_packs(roots: Sequence[Path]) -> list[Found]:
-    """Every folder that a face pack loader offers, and whether there are networks in it."""
+    """The folders of face packs that the loaders list, each with its .onnx networks or a fault."""
     found = {}
     for folder in (path for root in roots for path in sorted(root.glob("models/[!.]*")) if path.is_dir()):
         networks = [path for part in (folder, folder / folder.name) for path in sorted(part.glob(NETWORKS))]
@@ -69,7 +74,7 @@ def face_packs(roots: Sequence[Path]) -> list[Found]:
 
 
 def as_json(report: Report) -> str:
-    """For machines: files, presets and packages, with whole paths."""
+    """The report as JSON for programs: files, presets and packages, with absolute paths."""
     packs = [pack.name for pack in report.packs if pack.state == FINE]
     whole = {
         "summary": report.summary,
@@ -101,7 +106,7 @@ def _preset(verdict: Verdict) -> dict[str, Any]:
 
 
 def as_text(report: Report) -> str:
-    """For people: presets first, then files, then packages; problems say what to do."""
+    """The report as text for people: presets, files, packages, and for each problem what to do."""
     packs = [pack.name for pack in report.packs if pack.state == FINE]
     lines = [report.summary, "", "Presets"]
     for verdict in report.verdicts:

@@ -1,4 +1,4 @@
-"""The report on one screen: presets against families, files with what they are, packages."""
+"""The doctor's report as a picture: a table of presets and families, a list of files, and packages."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from .verdicts import Verdict, partners
 Colour = tuple[int, int, int]
 INK, FAINT, PAPER, LINE = (236, 236, 240), (154, 156, 168), (27, 28, 34), (52, 54, 64)
 GOOD, DOUBT, BAD = (110, 210, 140), (250, 196, 92), (255, 120, 110)
-MARKS = {GOOD: "+", DOUBT: "!", BAD: "x"}  # for people who do not see the colours
+MARKS = {GOOD: "+", DOUBT: "!", BAD: "x"}  # for people who cannot tell the colours apart
 WIDTH, ROW, MARGIN, COLUMN, PRESET, SPLIT = 1600, 30, 28, 118, 292, 720
 MOST_FILES = 24
 WORDS = {"adapter": "adapter", "encoder": "encoder", "face pack": "face pack", "lora": "LoRA"}
 
 
 def draw_report(report: Report) -> Image.Image:
-    """A picture of the report, 1600 pixels wide; files that do not fit are counted, and stand in the text."""
+    """Draw the report, 1600 pixels wide; files that do not fit are counted, and listed in the text only."""
     presets = list(dict.fromkeys(verdict.preset for verdict in report.verdicts))
     files = first_files(report)
     rows = max(len(presets) + 1, len(files) + (len(files) < _all(report)))
@@ -60,13 +60,13 @@ def _draw_presets(draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], v
 
 
 def outcome(verdict: Verdict) -> tuple[Colour, str]:
-    """A colour and a few words for a cell."""
+    """Colour and short text for a preset's cell."""
     if verdict.runs:
         return (DOUBT, "no LoRA") if verdict.note else (GOOD, "runs")
     kinds = list(dict.fromkeys(WORDS[file.kind] for file in verdict.missing))
     if "several could be it" in verdict.why:
         return BAD, "several files"
-    if not kinds:  # an encoder that nobody published
+    if not kinds:  # an encoder that is not in the catalogue
         return BAD, "no encoder"
     return BAD, f"no {kinds[0]}" + (f" +{len(kinds) - 1}" if len(kinds) > 1 else "")
 
@@ -102,7 +102,7 @@ def _draw_packages(draw: ImageDraw.ImageDraw, top: int, report: Report) -> None:
 def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, colour: Colour, width: int = WIDTH
 ) -> None:
-    """One line with its middle at a height, cut with dots where it would be wider than `width` pixels."""
+    """Draw a line of text with its left middle `at` x, y; text wider than `width` pixels is cut and ends in "..."."""
     font = ImageFont.load_default(size)
     text = " ".join(text.split())
     if draw.textlength(text, font) > width:

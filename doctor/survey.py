@@ -1,4 +1,4 @@
-"""Walk through the model folders and say what every file in them is."""
+"""Walk through the model folders, recognise every file, and note problems."""
 
 import hashlib
 import os
@@ -21,28 +21,28 @@ from ..ipadapter.model_folders import (
 from ..ipadapter.peek import EncoderSizes, FileFacts, facts_of, peek
 from ..ipadapter.published import Published
 
-STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # in folders of others, whose pickles this pack does not read
+STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # examined in other folders; other pickles there are not read
 OUR_FOLDERS = (ADAPTER_FOLDER, ENCODER_FOLDER, LORA_FOLDER)
-ADAPTER_FOLDERS = (ADAPTER_FOLDER, *(other.name for other in OTHER_FOLDERS))  # those that the loaders list
+ADAPTER_FOLDERS = (ADAPTER_FOLDER, *(other.name for other in OTHER_FOLDERS))  # folders whose adapters loaders list
 ENCODER_FOLDERS = (ENCODER_FOLDER, "open_clip")
-COMFYUI_FOLDERS = (  # no other pack keeps our files there
+COMFYUI_FOLDERS = (  # ComfyUI's own folders: an adapter, encoder or LoRA in the wrong folder should be moved
     "checkpoints", "diffusion_models", "unet", "loras", "vae", "clip", "text_encoders", "style_models", "embeddings",
     "upscale_models", ADAPTER_FOLDER, *ENCODER_FOLDERS,
 )  # fmt: skip
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models", "unet")
-SAMPLE = 1 << 16  # bytes at the start, the middle and the end: they tell two files apart without reading the rest
+SAMPLE = 1 << 16  # bytes hashed at the start, the middle and the end of a file, to recognise duplicates quickly
 FINE, DOUBTFUL, BROKEN = "fine", "look at it", "broken"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file, or a face pack's folder: what it is, and what is wrong with it."""
+    """A file or a face pack's folder, with its kind, its state, and a note on its problem."""
 
     path: Path
-    folder: str  # ComfyUI's name of the model folder that it lies in
-    name: str  # below that folder
-    size: int = 0
-    kind: str = ""  # adapter, encoder, lora, face pack, checkpoint; empty for every other sort
+    folder: str  # ComfyUI's name of its model folder
+    name: str  # path below that folder
+    size: int = 0  # bytes
+    kind: str = ""  # adapter, encoder, lora, face pack, checkpoint; "" for files that the pack does not use
     title: str = ""
     state: str = FINE
     note: str = ""
@@ -51,9 +51,10 @@ class Found:
 
 
 def survey(places: Places) -> list[Found]:
-    """The files of this pack in all model folders, and whatever else lies in the folders that are ours.
+    """All files for this pack, in any model folder, and all other files in the folders of adapters and encoders.
 
-    A file that several folders reach (links, one folder in another) is listed once, in the folder it belongs in.
+    A file that several folders contain (by links, or a folder within a folder) is listed once. The pack's own folders
+    come first, so that it is listed where it belongs.
     """
     first = dict.fromkeys([*OUR_FOLDERS, *ADAPTER_FOLDERS])
     found: dict[Path, Found] = {}
@@ -68,7 +69,10 @@ def survey(places: Places) -> list[Found]:
 
 
 def examine(path: Path, folder: str, name: str) -> Found | None:
-    """What a file is; None for a file of others in a folder of others."""
+    """Recognise a file by its header; None for an unknown file outside of the folders of adapters and encoders.
+
+    `folder` is ComfyUI's name of the model folder, `name` the path below it.
+    """
     ours = folder in (ADAPTER_FOLDER, ENCODER_FOLDER)
     file = Found(path, folder, name)
     if path.is_symlink() and not path.exists():
@@ -91,7 +95,7 @@ def examine(path: Path, folder: str, name: str) -> Found | None:
 
 
 def _recognised(file: Found, facts: FileFacts) -> Found | None:
-    """The file with its title, where its tensors are those of an adapter, an encoder, a LoRA or a file to name."""
+    """The file with its title, if its tensors are those of an adapter, encoder, LoRA or OTHER_FILES; None otherwise."""
     if facts.adapter is not None:
         return _adapter(file, facts.adapter)
     if facts.encoder is not None and file.folder in (*ENCODER_FOLDERS, ADAPTER_FOLDER):
@@ -124,7 +128,9 @@ def _lora(file: Found, lora: Published, width: int) -> Found:
 
 
 def _other(file: Found, facts: FileFacts) -> Found | None:
-    """A file of another pack or of ComfyUI, with its name: right in that pack's folder, and in ours if an encoder."""
+    """A file for another pack or for ComfyUI, with its title; doubtful in the folder of adapters, and in that of
+    encoders unless it is an encoder.
+    """
     other = facts.other
     if other is None or file.folder not in (*ADAPTER_FOLDERS, ENCODER_FOLDER) or file.folder == "controlnet":
         return None
@@ -135,7 +141,7 @@ def _other(file: Found, facts: FileFacts) -> Found | None:
 
 
 def _elsewhere(file: Found, right: str) -> Found:
-    """A file in a folder that the loaders do not list. Another pack's stays where that pack has it."""
+    """A file in a folder that the loaders do not list, with a note: move it, or add its folder to the model paths."""
     if file.folder in COMFYUI_FOLDERS:
         return replace(file, state=DOUBTFUL, note=f"in the wrong folder: move it to models/{right}")
     place = file.path.parent.as_posix()
@@ -144,7 +150,7 @@ def _elsewhere(file: Found, right: str) -> Found:
 
 
 def is_sdxl(path: Path) -> bool:
-    """Whether a checkpoint has SDXL's UNet, by the layer for sizes and pooled text that only it has."""
+    """Whether a checkpoint has SDXL's UNet, by its embedding of sizes and pooled text (`label_emb`)."""
     return any(key.endswith("label_emb.0.0.weight") for key in peek(path))
 
 
@@ -153,11 +159,13 @@ def _published_lora(name: str) -> Published | None:
 
 
 def adapter_title(config: AdapterConfig) -> str:
+    """An adapter's title in reports: its variant and family."""
     family = FAMILIES[config.family].title if config.family in FAMILIES else config.family
     return f"{config.variant} adapter for {family}"
 
 
 def encoder_title(sizes: EncoderSizes) -> str:
+    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes."""
     wanted = (sizes.pooled, sizes.hidden, sizes.tokens)
     known = next((file.title for file in ENCODERS if file.sizes == wanted), None)
     return known or (
@@ -166,13 +174,13 @@ def encoder_title(sizes: EncoderSizes) -> str:
 
 
 def published_as(config: AdapterConfig) -> Published | None:
-    """The published adapter of this variant, family and encoder."""
+    """The published adapter with this variant, family and width of embeds; None if none has them."""
     same = (file for file in ADAPTERS if (file.variant, file.family) == (config.variant, config.family))
     return next((file for file in same if file.embed_dim in (None, config.embed_dim)), None)
 
 
 def with_duplicates(files: Iterable[Found]) -> list[Found]:
-    """The files, with a note on each that has the size and the sampled content of one before it."""
+    """The files, with a note on each duplicate: an earlier file has the same size and sampled content."""
     first: dict[tuple[int, str], Found] = {}
     noted = []
     files = list(files)
@@ -188,7 +196,7 @@ def with_duplicates(files: Iterable[Found]) -> list[Found]:
 
 
 def sampled(path: Path) -> str:
-    """A digest of a file's start, middle and end."""
+    """The SHA-256 of 64 KiB each at a file's start, middle and end."""
     found = hashlib.sha256()
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""Which presets would run now, which not and why, and which adapters have the files that they need.
+"""Verdicts on presets: whether each would run now, or why not; and the files that each adapter needs.
 
-The search of the loaders decides, so that a verdict says what a loader will do.
+Verdicts come from the loaders' own search (ipadapter/search.py), so they agree with the loaders.
 """
 
 from collections.abc import Sequence
@@ -22,22 +22,26 @@ from .survey import BROKEN, FINE, Found, published_as
 
 @dataclass(frozen=True)
 class Verdict:
-    """A preset for a family of models: what it would load, and why it would not."""
+    """Whether a preset runs for a family of models: the files that it would load, and those that are missing."""
 
     preset: str
     family: str
     files: tuple[Path, ...] = ()
     missing: tuple[Published, ...] = ()
-    why: str = ""  # the loader's message, where the preset does not run
-    note: str = ""  # what is missing where it runs all the same
+    why: str = ""  # the loader's message if the preset does not run
+    note: str = ""  # the loader's message about a missing LoRA, without which the preset still runs
 
     @property
     def runs(self) -> bool:
+        """Whether a loader would run the preset now."""
         return not self.why
 
 
 def verdict(name: str, family: str, folders: ModelFolders, face_roots: Sequence[Path]) -> Verdict:
-    """What a unified loader would do with a preset for a family that has it."""
+    """The verdict on a preset for a family (keys of PRESETS and of its adapters).
+
+    `face_roots` are the folders that hold models/<face pack>.
+    """
     preset, wanted = PRESETS[name], FAMILIES[family]
     adapter = preset.adapters[family]
     try:
@@ -78,7 +82,7 @@ def _with_parts(
 
 
 def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -> bool:
-    """Whether an encoder or a face pack that an adapter needs is there, under any name."""
+    """Whether an encoder (under any file name) or a face pack is installed; False for other kinds of files."""
     if file.kind == "face pack":
         try:
             return bool(find_pack(file.name, face_roots))
@@ -91,13 +95,17 @@ def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -
 
 
 def verdicts(folders: ModelFolders, face_roots: Sequence[Path]) -> list[Verdict]:
-    """One for every preset and every family that it has an adapter for."""
+    """The verdicts on all presets, for every family that each has an adapter for."""
     pairs = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in FAMILIES]
     return [verdict(name, family, folders, face_roots) for name, family in pairs]
 
 
 def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The names of the encoder and face pack that an adapter needs: those that are there, those that are missing."""
+    """The encoder and face pack that an adapter needs, as lists of installed and of missing names.
+
+    `files` are the surveyed files, `packs` the names of complete face packs. Both lists are empty for a broken file and
+    for a file that is not an adapter.
+    """
     if file.config is None or file.state == BROKEN:
         return [], []
     there, missing = [], []

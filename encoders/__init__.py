@@ -1,1 +1,1 @@
-"""From a picture to what an adapter reads of it: vision encoders, faces, and the picture work before them."""
+"""From pictures to embeds: vision encoders, face detection and recognition, and cropping and resizing before them."""

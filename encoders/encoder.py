@@ -1,4 +1,4 @@
-"""A vision encoder as an object: the size and mean colour of its pictures, how they are fitted, and what it gives."""
+"""A vision encoder as an object: its input size, mean colour, crop or stretch, and the function that encodes."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -15,19 +15,20 @@ from .pictures import shorten
 
 @dataclass(frozen=True)
 class Features:
-    """What a vision encoder gives for n pictures."""
+    """Output of a vision encoder for n pictures: pooled embeds and hidden states."""
 
-    pooled: Tensor  # (n, d): one vector for the whole picture; ComfyUI's SigLIP gives its last tokens (n, t, d) instead
-    hidden: Tensor  # (n, t, width): tokens of the penultimate layer; a class token, where there is one, comes first
+    pooled: Tensor  # (n, d): a vector per picture; ComfyUI's SigLIP gives its last tokens (n, t, d) instead
+    hidden: Tensor  # (n, t, width): tokens of the penultimate layer; the class token of a CLIP comes first
 
 
 Fit = Callable[[Tensor, int], Tensor]  # pictures or masks (n, h, w, c) and a size -> (n, size, size, c)
 
 
 def crop(images: Tensor, size: int) -> Tensor:
-    """Pictures or masks (n, h, w, c) with the short side resized to `size` (bicubic) and the long side cut centrally.
+    """Resize the short side of pictures or masks (n, h, w, c) to `size` (bicubic) and crop the long side to its middle.
 
-    Bit for bit what ComfyUI's encoders do before they round to 8 bits (comfy/clip_model.py: clip_preprocess).
+    The result, (n, size, size, c), equals bit for bit that of ComfyUI's encoders before they round to 8 bits
+    (comfy/clip_model.py: clip_preprocess).
     """
     images = shorten(images)
     height, width = images.shape[1:3]
@@ -38,7 +39,7 @@ def crop(images: Tensor, size: int) -> Tensor:
 
 
 def stretch(images: Tensor, size: int) -> Tensor:
-    """Pictures or masks (n, h, w, c) with both sides resized to `size` (bicubic), as ComfyUI does with crop=False."""
+    """Resize both sides of pictures or masks (n, h, w, c) to `size` (bicubic), as ComfyUI does with crop=False."""
     return _resize(images, size, size)
 
 
@@ -50,33 +51,36 @@ def _resize(images: Tensor, height: int, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class VisionEncoder:
-    """A vision encoder with the habits of the adapter that it works for."""
+    """A vision encoder, with the preprocessing that the adapter behind it was trained with."""
 
     size: int  # pixels: side of the square pictures that the network takes
     mean: Sequence[float]  # the colour (3) that normalises to 0, in 0..1
-    fit: Fit  # how a picture that is no such square becomes one
+    fit: Fit  # crops or stretches a picture of any shape to this square
     encode: Callable[[Tensor], Features]  # of pictures (n, h, w, 3) in 0..1 of any size; it fits them as `fit` does
-    key: Hashable = None  # equal for encoders that give equal features: part of the key under which features are stored
+    key: Hashable = None  # equal for encoders with equal features; part of the key under which features are cached
 
 
 @cache
 def black_image(size: int) -> Tensor:
-    """A black picture (1, size, size, 3): what plus adapters were trained to see where there is no reference.
+    """A black picture (1, size, size, 3), which plus adapters were trained with in place of a missing reference.
 
-    Always the same tensor, so that its content is hashed once; it occupies three numbers.
+    Every call with the same size returns the same tensor, so its content is hashed once. The tensor is expanded from
+    three numbers and needs no more memory than these.
     """
     with torch.inference_mode(False):
         return torch.zeros(1, 1, 1, 3).expand(1, size, size, 3)
 
 
 def hide_outside(images: Tensor, masks: Tensor, encoder: VisionEncoder) -> Tensor:
-    """Pictures (n, h, w, 1, 3 or 4) fitted for an encoder, (n, size, size, 3), in its mean colour where a mask is 0.
+    """Fit pictures (n, h, w, 1, 3 or 4) to an encoder, (n, size, size, 3), and fill them with its mean colour where a
+    mask is 0.
 
-    The encoder's normalised input is then the picture's times the mask. One mask (h, w) serves all pictures; masks
-    (m, h, w) belong to one picture each. A mask is fitted as the picture is.
+    The mean colour normalises to 0, so the encoder's normalised input is that of the picture times the mask. A mask
+    (h, w) or (1, h, w) applies to all pictures; of masks (n, h, w), each applies to the picture of its number. Masks
+    are cropped or stretched as the pictures are.
 
     Raises:
-        AdapterError: no pictures, no masks, or another number of masks than of pictures.
+        AdapterError: the pictures or masks are empty, or the number of masks is neither 1 nor n.
     """
     images, masks = check_images(images), check_mask(masks)
     masks = masks.unsqueeze(0) if masks.ndim == 2 else masks
@@ -87,6 +91,7 @@ def hide_outside(images: Tensor, masks: Tensor, encoder: VisionEncoder) -> Tenso
         )
     visible = encoder.fit(masks.unsqueeze(-1).to(images), encoder.size)
     background = torch.tensor(encoder.mean).to(images)
-    # Encoders round their input to 8 bits; rounded before the mask, a grey mask is off by half a step at most.
+    # Encoders round their input to 8 bits. Rounding here, before the mask, keeps the error of a grey mask below half a
+    # step.
     pixels = (encoder.fit(images, encoder.size).clamp(0, 1) * 255).round() / 255
     return pixels * visible + background * (1 - visible)

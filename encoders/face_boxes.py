@@ -1,4 +1,4 @@
-"""Faces from the boxes of other detectors."""
+"""Turn the bounding boxes of any detector into face detections."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,14 +8,17 @@ from torch import Tensor
 
 from ..ipadapter.errors import FaceError
 
-LARGEST_BOX = 2**15  # pixels from the picture's corner, and of a side
+LARGEST_BOX = 2**15  # pixels: limit for a box's distance from the picture's corner and for its sides
 
 
 def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
-    """Detections (faces, 16) per image, without points, from any detector's boxes: x, y, width, height, perhaps score.
+    """Detections (faces, 16) of every image, with NaN as their five points, from the boxes of any detector.
 
-    A box, a list of boxes of one image, or such a list per image. Raises FaceError for another number of images, and
-    for boxes that are none.
+    A box is a mapping with x, y, width and height in pixels, and optionally score (default 1). `boxes` is a single box,
+    a list of boxes of one image, or such a list for every image; `images` is the number of images.
+
+    Raises:
+        FaceError: the number of lists is not `images`, or a number of a box is missing or outside the limits.
     """
     if not isinstance(boxes, Mapping | Sequence) or isinstance(boxes, str):
         raise FaceError(f"bboxes needs boxes from a detector, and got a {type(boxes).__name__}.")
@@ -35,7 +38,7 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
 
 
 def _corners(box: Any) -> list[float]:
-    """Left, top, right, bottom and score of a box; FaceError for one that no face can lie in."""
+    """Left, top, right, bottom and score of a box; FaceError if a number is missing or outside the limits."""
     try:
         x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
         score = float(box.get("score", 1.0))

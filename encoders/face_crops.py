@@ -13,14 +13,14 @@ from .face_models import import_face_module
 from .pictures import crop_to_square, resize, sharpen
 
 DETECTOR_SIZE = 640
-MOST_PICTURES = 4  # half a crop's side in sides of its picture: a whole picture with the widest margin is 2.5
+MOST_PICTURES = 4  # limit for half a crop's side, in sides of its picture: the whole picture with most padding is 2.5
 
-# Eyes, nose and mouth corners of ArcFace's 112 x 112 training crops (arXiv:1801.07698).
+# x, y in pixels of eyes, nose and mouth corners in ArcFace's 112 x 112 training crops (arXiv:1801.07698).
 ARCFACE_POINTS = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 
-# The same points in the 512 x 512 crops of FFHQ, as facexlib cuts faces out, and the colour (RGB) outside the picture.
+# The same points in FFHQ's 512 x 512 crops, by facexlib's template, and facexlib's colour (RGB) outside the picture.
 FFHQ_POINTS = np.array(
     [
         [192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043],
@@ -31,19 +31,19 @@ FFHQ_SIZE, FFHQ_BORDER = 512, (132, 133, 135)
 
 
 def template_points(size: int, padding: float = 0.0) -> NDArray[np.float64]:
-    """Where the five points lie in a square crop, (5, 2) as x, y; `padding` is a margin on every side, in crops.
+    """Pixels x, y (5, 2) of the five points in a square crop; `padding` is a margin on every side, in crop sides.
 
-    Sizes that are whole 112s scale the training crop; others put it into 128 columns, shifted by 8, as insightface
-    does.
+    For a multiple of 112 ArcFace's points are scaled by size / 112. For other sizes they are shifted 8 pixels to the
+    right and scaled by size / 128, as insightface does (face_align.estimate_norm).
     """
     points = ARCFACE_POINTS * (size / 112) if size % 112 == 0 else (ARCFACE_POINTS + [8, 0]) * (size / 128)
     return (points - size / 2) / (1 + 2 * padding) + size / 2
 
 
 def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The least-squares turn, scale and shift from one set of points to another, (2, 3).
+    """The matrix (2, 3) of the least-squares rotation, scale and shift from points (n, 2) to other points (n, 2).
 
-    In the complex plane it is w = a z + b with a = sum(conj(z') w') / sum(|z'|^2) over centred points
+    With points as complex numbers: w = a z + b, where a = sum(conj(z') w') / sum(|z'|^2) over centred points z', w'
     (Umeyama 1991, in two dimensions and without reflection).
     """
     z, w = source[:, 0] + 1j * source[:, 1], target[:, 0] + 1j * target[:, 1]
@@ -56,7 +56,10 @@ def similarity(source: NDArray[np.floating], target: NDArray[np.floating]) -> ND
 def aligned_crop(
     picture: NDArray[np.uint8], points: NDArray[np.floating], size: int, padding: float = 0.0
 ) -> NDArray[np.uint8]:
-    """The face turned upright and scaled to a square of `size` pixels, (h, w, 3), black outside the picture."""
+    """The face of a picture (h, w, 3) rotated upright and scaled to a crop (size, size, 3), black outside the picture.
+
+    `points` (5, 2) are x, y in pixels of the picture; `padding` is the margin of `template_points`.
+    """
     matrix = similarity(points, template_points(size, padding))
     return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=0.0)
 
@@ -67,7 +70,10 @@ def ffhq_crop(
     size: int = FFHQ_SIZE,
     border: Sequence[float] = FFHQ_BORDER,
 ) -> NDArray[np.uint8]:
-    """The head with its hair turned upright and scaled to a square of `size` pixels, (h, w, 3), as in FFHQ."""
+    """The head with its hair, rotated upright and scaled to a crop (size, size, 3) as in FFHQ.
+
+    `points` (5, 2) are x, y in pixels of the picture (h, w, 3); `border` is the colour outside the picture, 0..255.
+    """
     matrix = similarity(points, FFHQ_POINTS * (size / FFHQ_SIZE))
     return import_face_module("cv2").warpAffine(picture, matrix, (size, size), borderValue=tuple(border))
 
@@ -75,9 +81,12 @@ def ffhq_crop(
 def box_crop(
     picture: NDArray[np.uint8], box: NDArray[np.floating], size: int, padding: float = 0.0
 ) -> NDArray[np.uint8]:
-    """The square around a box (left, top, right, bottom) scaled to `size` pixels, black outside the picture.
+    """The square around a box (left, top, right, bottom), scaled to a crop (size, size, 3), black outside the picture.
 
-    `padding` is the margin added on every side, in sides of the square.
+    The box is in pixels of the picture (h, w, 3); `padding` is a margin on every side, in sides of the square.
+
+    Raises:
+        FaceError: the box lies outside the picture, or is too large for it.
     """
     left, top, right, bottom = (float(edge) for edge in box)
     half = max(right - left, bottom - top) / 2 * (1 + 2 * padding)
@@ -94,7 +103,11 @@ def box_crop(
 
 
 def prepare_for_detector(images: Tensor, position: str, sharpening: float = 0.0, margin: float = 0.0) -> Tensor:
-    """Squares of the detector's size (n, 640, 640, c), cut out at a place, with a black margin in sides of the cut."""
+    """Square crops (n, 640, 640, c), the detector's size, of pictures (n, h, w, c) in 0..1.
+
+    `position` is a key of pictures.SQUARES, `margin` a black border on every side in sides of the crop, `sharpening`
+    the amount (0 to 1) of contrast-adaptive sharpening.
+    """
     square = crop_to_square(images, position)
     edge = round(square.shape[1] * margin)
     square = resize(pad(square, (0, 0, edge, edge, edge, edge)), DETECTOR_SIZE, DETECTOR_SIZE)

@@ -1,4 +1,4 @@
-"""Load a face pack (a folder of ONNX networks) through insightface, from disk only."""
+"""Load a face pack (a folder of ONNX networks) with insightface, from the disk and without downloads."""
 
 import glob
 import importlib
@@ -17,7 +17,7 @@ from .onnx_files import network_role
 logger = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
-PROVIDERS = {  # name in the user interface -> onnxruntime's names for it, the first one offered is used
+PROVIDERS = {  # name in the user interface -> onnxruntime's names; the first that onnxruntime offers is used
     "CPU": (CPU,),
     "CUDA": ("CUDAExecutionProvider",),
     "ROCM": ("MIGraphXExecutionProvider", "ROCMExecutionProvider"),  # onnxruntime 1.23 dropped the latter
@@ -33,18 +33,18 @@ PROVIDER_PACKAGES = {
     "OpenVINO": "onnxruntime-openvino",
     "CoreML": "onnxruntime",
 }
-ROLES = {"detection": "detector", "recognition": "recogniser"}  # the networks of a whole pack, and their names in text
+ROLES = {"detection": "detector", "recognition": "recogniser"}  # networks of a complete pack: role -> word in messages
 _packs = SharedFiles()
 
 
 def import_face_module(name: str) -> ModuleType:
-    """A module of insightface, onnxruntime or cv2.
+    """Import a module of insightface, onnxruntime or cv2.
 
-    A broken package (onnxruntime without its libraries, or built for another numpy) raises other errors than
-    ImportError; its own words are part of ours.
+    A broken package (onnxruntime without its libraries, or built for another numpy) may raise any exception, whose
+    message becomes part of the FaceError.
 
     Raises:
-        FaceError: the module is missing or broken, with the cause and what to install.
+        FaceError: the module is missing or broken; the message has the cause and what to install.
     """
     try:
         return importlib.import_module(name)
@@ -53,7 +53,7 @@ def import_face_module(name: str) -> ModuleType:
             f"{name} cannot be imported because the Python package {error.name!r} is missing. "
             "Install what faces need into ComfyUI's Python: pip install insightface onnxruntime"
         ) from error
-    except Exception as error:  # whatever a broken binary raises, its own words are the help
+    except Exception as error:  # a broken binary may raise any exception; its message helps the user
         raise FaceError(
             f"{name} is installed but fails to import: {type(error).__name__}: {error}. "
             "Reinstall it for this Python and this numpy: pip install --force-reinstall insightface onnxruntime"
@@ -63,7 +63,11 @@ def import_face_module(name: str) -> ModuleType:
 def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
     """onnxruntime's names for a provider of the user interface, best first.
 
-    The CPU is always the last: for operations that the provider lacks, or for all where onnxruntime does not offer it.
+    The CPU always comes last. It runs operations that the provider does not support, or all operations where
+    onnxruntime does not offer the provider.
+
+    Raises:
+        FaceError: `wished` is no key of PROVIDERS.
     """
     if wished not in PROVIDERS:
         raise FaceError(f"Unknown provider {wished!r}: expected one of {', '.join(PROVIDERS)}.")
@@ -71,9 +75,9 @@ def choose_providers(wished: str, available: Sequence[str]) -> list[str]:
 
 
 def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | None:
-    """Why faces run on the CPU although another provider was chosen; None where they run on the chosen one.
+    """The message for a user whose chosen provider is not offered, so that faces run on the CPU; None if it is offered.
 
-    `available` are the providers that onnxruntime offers, by default those of the installed one.
+    `available` are the providers that onnxruntime offers; by default, those of the installed onnxruntime.
     """
     offered = import_face_module("onnxruntime").get_available_providers() if available is None else available
     if choose_providers(wished, offered)[0] in PROVIDERS[wished]:
@@ -85,14 +89,14 @@ def fallback_note(wished: str, available: Sequence[str] | None = None) -> str | 
 
 
 def find_pack(name: str, roots: Sequence[Path]) -> Path:
-    """The folder with a pack's .onnx files: <root>/models/<name>, or the folder of that name that a zip made inside it.
+    """The folder with a pack's .onnx files: <root>/models/<name>, or <root>/models/<name>/<name> as some zips unpack.
 
-    A folder with detector and recogniser is preferred to one that lacks either; `pack_fault` says what a folder lacks.
+    A folder with detector and recogniser comes before a folder that lacks either; `pack_fault` names what it lacks.
 
     Raises:
-        FileNotFoundError: no such pack; names the folder to create, the pack's source and licence, and files that lie
-            in the wrong folder or are still packed.
-        FileNameError: a name that is more than a folder's.
+        FileNotFoundError: no such folder has .onnx files; the message names the folder to create, the pack's source
+            and licence, and files that lie in the wrong folder or are still zipped.
+        FileNameError: `name` is not the name of a single folder.
     """
     folders = [inside(root / "models", name, plain=True) for root in roots]
     candidates = [each for folder in folders for each in (folder, folder / name) if any(each.glob("*.onnx"))]
@@ -106,9 +110,9 @@ def find_pack(name: str, roots: Sequence[Path]) -> Path:
 
 
 def pack_fault(folder: Path) -> str | None:
-    """What a pack's folder lacks for FaceID and what to do about it, one sentence for users; None for a whole pack.
+    """The message for a user whose pack lacks a network that FaceID needs, and what to do; None for a complete pack.
 
-    FaceID needs a detector and a recogniser. A folder with a detector alone still crops faces.
+    FaceID needs a detector and a recogniser. A pack with a detector alone can still crop faces.
     """
     files = sorted(folder.glob("*.onnx"))
     roles = {file.name: network_role(file) for file in files}
@@ -124,8 +128,9 @@ def pack_fault(folder: Path) -> str | None:
 
 
 def misplaced(name: str, roots: Sequence[Path]) -> str:
-    """Sentences on a pack's zips that are still packed and on .onnx files outside of all packs' folders, each with what
-    to do and a blank at its end; empty where there are no such files.
+    """Sentences that say what to do with a pack's zips and with .onnx files that lie outside of every pack's folder.
+
+    A space ends each sentence, since more text follows; "" without such files.
     """
     text = ""
     for root in roots:
@@ -146,15 +151,15 @@ def _source_of(name: str) -> str:
 
 
 def load_pack(folder: Path, provider: str) -> Any:
-    """A prepared insightface FaceAnalysis with only the detection and recognition networks of a pack.
+    """A prepared insightface FaceAnalysis with the detection and recognition networks of a pack, and no others.
 
-    A provider that onnxruntime lacks becomes the CPU, with one line in the log. A pack that is still in use elsewhere
-    is not loaded twice.
+    If onnxruntime does not offer `provider`, the networks run on the CPU, and the log says so. A pack that is already
+    open is shared instead of loaded again.
 
     Raises:
         FaceError: insightface or onnxruntime does not work, a network is damaged, or the pack has no detector.
     """
-    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # a folder's own time says too little
+    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # changed files reopen the pack
     return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider, networks)
 
 
@@ -169,12 +174,12 @@ def _open_pack(folder: Path, provider: str) -> Any:
         analysis = face_analysis(
             name=str(folder.resolve()), allowed_modules=["detection", "recognition"], providers=providers
         )
-    except AssertionError as error:  # insightface's only sign of a pack without a detector
+    except AssertionError as error:  # insightface raises it for a pack without a detector
         files = ", ".join(sorted(path.name for path in folder.glob("*.onnx"))) or "no .onnx file"
         raise FaceError(
             f"The face pack {folder} has no network that insightface takes for a detector: {files}."
         ) from error
-    except Exception as error:  # onnxruntime has errors of its own for every way in which a file can be damaged
+    except Exception as error:  # onnxruntime raises many types of its own for a damaged file
         raise FaceError(
             f"A network of the face pack {folder} cannot be read: it is damaged, or none. Get the pack again. "
             f"({error!s:.200})"

@@ -1,4 +1,4 @@
-"""Tell the parts of a face apart: facexlib's parser, a BiSeNet (arXiv:1808.00897) trained on CelebAMask-HQ.
+"""Segment the parts of a face: facexlib's parser, a BiSeNet (arXiv:1808.00897) trained on CelebAMask-HQ.
 
 Parameter names are those of the published file, parsing_bisenet.pth.
 """
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..ipadapter.errors import CheckpointError
 
 CLASSES = 19
-BACKGROUND = (0, 7, 8, 9, 14, 15, 16, 18)  # background, ears, earrings, neck, necklace, clothes, hat
+BACKGROUND = (0, 7, 8, 9, 14, 15, 16, 18)  # classes: background, ears, earrings, neck, necklace, clothes, hat
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 GREY = (0.299, 0.587, 0.114)
 WIDTHS = (64, 128, 256, 512)  # of ResNet18's stages
@@ -21,7 +21,7 @@ INNER = 128  # width of the context path
 
 
 class Unit(nn.Module):
-    """Convolution, norm, ReLU."""
+    """Convolution, batch norm and ReLU: (n, into, h, w) -> (n, out, h, w)."""
 
     def __init__(self, into: int, out: int, kernel: int = 3) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Unit(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions around a shortcut; the first may halve the picture."""
+    """Two convolutions beside a shortcut (ResNet's basic block); the first convolution may halve height and width."""
 
     def __init__(self, into: int, out: int, stride: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def _stage(into: int, out: int, stride: int) -> nn.Sequential:
 
 
 class ResNet18(nn.Module):
-    """Features of a picture at an eighth, a sixteenth and a thirty-second of its size."""
+    """Pictures (n, 3, h, w) -> feature maps at 1/8, 1/16 and 1/32 of their height and width."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class ResNet18(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Features times a weight per channel."""
+    """BiSeNet's attention refinement: multiplies every channel of a feature map by a weight from the map's mean."""
 
     def __init__(self, into: int, out: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class Refinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """Features at an eighth of the picture's size: fine ones, and coarse ones that see the whole picture."""
+    """Two feature maps at 1/8 of the picture's size: ResNet's own, and coarser layers resized, with global context."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class ContextPath(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Fine and coarse features as one, the channels weighed by what they hold on the whole."""
+    """BiSeNet's fusion of fine and coarse feature maps: channels are weighted by their means over the picture."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,6 +117,8 @@ class Fusion(nn.Module):
 
 
 class Output(nn.Module):
+    """Scores of every class of parts, from a feature map: (n, into, h, w) -> (n, 19, h, w)."""
+
     def __init__(self, into: int, inner: int) -> None:
         super().__init__()
         self.conv = Unit(into, inner)
@@ -134,11 +136,15 @@ class FaceParser(nn.Module):
         self.cp = ContextPath()
         self.ffm = Fusion()
         self.conv_out = Output(2 * INNER, 2 * INNER)
-        self.conv_out16, self.conv_out32 = Output(INNER, 64), Output(INNER, 64)  # of the training, in the file
+        self.conv_out16, self.conv_out32 = Output(INNER, 64), Output(INNER, 64)  # used in training only
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Any], name: str) -> "FaceParser":
-        """The parser of a file's tensors; CheckpointError, with the file's name, where they are another network's."""
+        """A parser with the tensors of a file.
+
+        Raises:
+            CheckpointError: names or shapes of the tensors differ from facexlib's; the message has the file's `name`.
+        """
         with torch.device("meta"):
             parser = cls()
         try:
@@ -166,7 +172,7 @@ def faces_and_hair(parser: FaceParser, crops: Tensor) -> Tensor:
 
 
 def grey_faces(crops: Tensor, masks: Tensor | None, grey: bool = True) -> Tensor:
-    """Crops (n, h, w, 3) in grey, and white where a mask (n, h, w) is 0; `grey` False leaves the colours."""
+    """Turn crops (n, h, w, 3) grey (unless `grey` is False), and white where a mask (n, h, w) is 0."""
     faces = (crops * torch.tensor(GREY)).sum(-1, keepdim=True).expand_as(crops) if grey else crops
     return faces if masks is None else torch.lerp(torch.ones_like(faces), faces, masks.unsqueeze(-1))
 

@@ -1,4 +1,4 @@
-"""Find faces with insightface and turn them into what the FaceID adapters were trained on: 512 numbers and a crop."""
+"""Detect faces with insightface, and turn each into the input of FaceID adapters: a vector of 512 and a crop."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from ..ipadapter.cache import ContentCache, image_keys, serial
 from ..ipadapter.errors import FaceError
 from .face_crops import aligned_crop, box_crop, ffhq_crop
 
-DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # a face that fills the picture is found when made smaller
+DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # pixels; smaller sizes detect a face that fills the picture
 
-LOW_SCORE = 0.7  # of YuNet: cups, moons and wheels came to 0.52 to 0.67, faces in photos to 0.87 and more
+LOW_SCORE = 0.7  # YuNet's scores: 0.52 to 0.67 for cups, moons and wheels, 0.87 and more for faces in photos
 
-# What a detection is, as one row: left, top, right, bottom, score, five points x, y, and the smaller detection size
-# that it took to be found, 0 where it was found at the first.
+# A detection is a row of 16 numbers: left, top, right, bottom, score, x, y of five points, and the detection size in
+# pixels if it is smaller than the first of DETECTION_SIZES, else 0. An order maps detections (faces, 16) to sort keys.
 FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "highest score": lambda found: -found[:, 4],
     "largest": lambda found: -(found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
     "left-most": lambda found: found[:, 0] + found[:, 2],
 }
-MORE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {  # of other packs' nodes, by the names that they have there
+MORE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {  # orders of other packs' nodes, by their names there
     "left-right": FACE_ORDERS["left-most"],
     "right-left": lambda found: -(found[:, 0] + found[:, 2]),
     "top-bottom": lambda found: found[:, 1] + found[:, 3],
@@ -45,21 +45,19 @@ CROPS: dict[str, Callable[..., NDArray[np.uint8]]] = {
 
 @dataclass(frozen=True)
 class FaceChoice:
-    """Which face of a picture is meant, and what happens to pictures that have none."""
+    """Which face of a picture to use (number `index` in an `order`), and what to do with pictures without faces."""
 
     order: str = "highest score"
     index: int = 0
     missing: str = "error"
-    least_score: float = 0.0  # of the detector, 0 to 1: a face of less is none
+    least_score: float = 0.0  # 0 to 1: detections with a lower score are ignored
 
 
 @dataclass(frozen=True)
 class Faces:
-    """One face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the image each row was taken from.
+    """A face per row: embeds (n, width), crops (n, size, size, 3) in 0..1, and the number of its image in `kept`.
 
-    `found` are the detections (n, 16) of these faces.
-
-    `notes` say which of them may be no face, or a bad one.
+    `found` are the detections (n, 16) of these faces. `notes` are the warnings of `face_notes`.
     """
 
     embeds: Tensor
@@ -89,7 +87,8 @@ def _nearest_face(has_face: Sequence[bool], what: str) -> list[int]:
     return [min(present, key=lambda number: (abs(number - wanted), number)) for wanted in range(len(has_face))]
 
 
-MISSING: dict[str, Callable[[Sequence[bool], str], list[int]]] = {  # which images have one -> the image of each row
+# (whether each image has a face, word for it in messages) -> number of the image that each result row comes from.
+MISSING: dict[str, Callable[[Sequence[bool], str], list[int]]] = {
     "error": _error_for_missing,
     "skip the image": _only_faces,
     "use the neighbour's": _nearest_face,
@@ -106,10 +105,11 @@ def face_features(
     crop: str = "aligned",
     cache: ContentCache | None = None,
 ) -> Faces:
-    """The embeds and crops of one face per image, with an insightface FaceAnalysis whose settings stay as they are.
+    """Embeds and crops of a face per image, from an insightface FaceAnalysis, whose settings are not changed.
 
-    `images` are (n, h, w, 1, 3 or 4) in 0..1. `normed` embeds have length 1, as all FaceID adapters but portrait unnorm
-    and Kolors want them. `cache` stores detections and embeds by image content.
+    `images` are (n, h, w, 1, 3 or 4) in 0..1, `crop_size` is in pixels, `crop` a key of CROPS. `normed` embeds have
+    length 1, as all FaceID adapters except portrait unnorm and Kolors need. `cache` stores detections and embeds by
+    image content.
 
     Raises:
         FaceError: a face is missing and the choice is "error", no image has a face, or the pack has no recogniser.
@@ -133,7 +133,7 @@ def face_features(
 
 
 def faces_in(analysis: Any, images: Tensor, least_score: float, cache: ContentCache | None = None) -> list[Tensor]:
-    """All faces (faces, 16) of every image (n, h, w, 1, 3 or 4), as `detect` finds them, stored by image content."""
+    """The detections (faces, 16) by `detect` in every image (n, h, w, 1, 3 or 4), cached by image content."""
 
     def found(number: int, key: Hashable) -> Tensor:
         full_key = ("faces", serial(_detector(analysis)), key, least_score)
@@ -143,9 +143,12 @@ def faces_in(analysis: Any, images: Tensor, least_score: float, cache: ContentCa
 
 
 def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int, Tensor], list[int]]:
-    """The chosen face (16,) of every image that has one, by image number, and the image that each result comes from.
+    """The chosen detection (16,) of every image with faces, by image number, and the image number of each result row.
 
     `found` are the detections (faces, 16) of every image.
+
+    Raises:
+        FaceError: no images, no image has a face, or a face is missing and the choice is "error".
     """
     if not found:
         raise FaceError("The batch of images is empty: there is nothing to look for a face in.")
@@ -156,7 +159,7 @@ def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int,
         if choice.index < len(faces):
             chosen[number] = faces[key(faces).argsort(stable=True)[choice.index]]
     if not chosen:
-        choice = replace(choice, missing="error")  # nothing to fill gaps from
+        choice = replace(choice, missing="error")  # no image has a face, so there is no neighbour's either
     what = f"face number {choice.index + 1}" if choice.index else "face"
     if choice.least_score > 0:
         what += f" with a score of at least {choice.least_score:.2f}"
@@ -164,9 +167,9 @@ def select_faces(found: Sequence[Tensor], choice: FaceChoice) -> tuple[dict[int,
 
 
 def face_notes(chosen: Mapping[int, Tensor]) -> list[str]:
-    """What to look at twice: faces of a low score, and those that were found only where the picture was made smaller.
+    """Warnings for users about detections with a low score, or from a detection size smaller than the first.
 
-    `chosen` are faces (16,) by the number of their image.
+    `chosen` are detections (16,) by the number of their image.
     """
     notes = []
     for number, face in sorted(chosen.items()):
@@ -190,7 +193,10 @@ def crop_faces(
     padding: float = 0.0,
     crop: str = "aligned",
 ) -> Tensor:
-    """Crops (n, size, size, 3) in 0..1 of the chosen faces; `crop` is "aligned" or "box"."""
+    """Crops (n, size, size, 3) in 0..1 of the chosen detections (16,), by image number; `crop` is a key of CROPS.
+
+    `kept` lists the image number of each result row; `padding` is a margin on every side, in sides of the crop.
+    """
     cut = {
         number: CROPS[crop](as_bytes(images[number]), chosen[number], size, padding) for number in dict.fromkeys(kept)
     }
@@ -198,10 +204,10 @@ def crop_faces(
 
 
 def detect(analysis: Any, image: Tensor, least_score: float = 0.0) -> Tensor:
-    """All faces of one image (h, w, 1, 3 or 4) at the first detection size that shows any; (faces, 16), best first.
+    """Detections (faces, 16), best first, of an image (h, w, 1, 3 or 4) at the first detection size that has any.
 
-    The size is handed to the detector with the call. Its settings are neither needed nor touched: insightface 0.7.3
-    ignores a second prepare(), and insightface 1.0 and later ignore an assigned input_size.
+    Each call passes the size to the detector, whose settings are not changed: insightface 0.7.3 ignores a second
+    prepare(), and insightface 1.0 and later ignore an assigned input_size.
     """
     detector = _detector(analysis)
     sizes_to_try = _input_sizes(detector)
@@ -225,13 +231,13 @@ def _detector(analysis: Any) -> Any:
 
 
 def pack_name(analysis: Any) -> str:
-    """The folder that a pack's recogniser lies in, which is the pack's name; empty where it is not known."""
+    """A pack's name, read from the folder of its recogniser; "" if its file is unknown."""
     file = getattr(analysis.models.get("recognition"), "model_file", None)
     return Path(file).parent.name if file else ""
 
 
 def as_bytes(image: Tensor) -> NDArray[np.uint8]:
-    """An image (h, w, 1, 3 or 4) in 0..1 as the bytes of its file, RGB, without alpha; NaN counts as black."""
+    """Round an image (h, w, 1, 3 or 4) in 0..1 to 8-bit RGB (h, w, 3); alpha is dropped and NaN becomes 0."""
     colours = image[..., :3].expand(-1, -1, 3).detach().float().cpu().nan_to_num(0.0)
     return (colours * 255).clamp(0, 255).round().to(torch.uint8).numpy()
 
@@ -248,7 +254,7 @@ def _recogniser(analysis: Any) -> Any:
 
 
 def _embed(analysis: Any, image: Tensor, face: Tensor) -> Tensor:
-    """What the recogniser gives for a face (16,) of an image (h, w, c): (512,), not normed."""
+    """The recogniser's embeds (512,), not normed, of a detection (16,) in an image (h, w, c)."""
     return torch.from_numpy(_recogniser(analysis).get(_bgr(image), SimpleNamespace(kps=points_of(face)))).float()
 
 
@@ -261,14 +267,14 @@ def _bgr(image: Tensor) -> NDArray[np.uint8]:
 
 
 def points_of(face: Tensor) -> NDArray[np.float32]:
-    """Eyes, nose and mouth corners of a face (16,), (5, 2) as x, y; FaceError where the detector gave none."""
+    """Eyes, nose and mouth corners of a detection (16,), (5, 2) as x, y in pixels; FaceError if they are NaN."""
     if face[5:15].isnan().any():
         raise FaceError("This detector finds no eyes, nose and mouth, so faces cannot be aligned: crop by the box.")
     return face[5:15].reshape(5, 2).numpy()
 
 
 def _input_sizes(detector: Any) -> list[tuple[int, int]]:
-    """The sizes (width, height) to try: one only for a network with a fixed input."""
+    """The input sizes (width, height) to try: the network's own if it is fixed, else DETECTION_SIZES."""
     height, width = getattr(detector, "input_shape", (1, 3, "height", "width"))[2:4]
     if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
         return [(width, height)]

@@ -1,6 +1,6 @@
-"""Noised pictures: what a prompt can be contrasted with. Pictures are (n, height, width, 3), floats from 0 to 1.
+"""Noisy pictures, for the negative image prompt. Pictures are (n, height, width, 3), floats from 0 to 1.
 
-Every draw comes from a generator of its own, so that nothing else in the program sees other random numbers.
+All random numbers come from torch generators with their own seeds, so torch's global generator does not advance.
 """
 
 from collections.abc import Callable
@@ -13,17 +13,19 @@ from ..ipadapter.checks import colours_of
 from .pictures import center_crop, resize_smoothly
 
 SIZE = 224
-# The numbers below are those that pictures were made with so far (the specification's section on noise): another one
-# would be another picture.
-DISTORTION = 75.0  # pixels that an elastic distortion may move a pixel by, before its smoothing
-SMOOTHNESS = 3.5  # pixels: standard deviation of the smoothest distortion
-GRAIN = 0.75  # standard deviation of the grain on a shuffled picture at strength 1, of values from 0 to 1
-FAINTEST, SPREAD = 0.05, 0.25  # standard deviation of the noise on a contrast copy: at noise 1, and what 0 adds
+# Saved workflows depend on the numbers below: other numbers give other pictures.
+DISTORTION = 75.0  # pixels: largest displacement in an elastic distortion, before the smoothing
+SMOOTHNESS = 3.5  # pixels: largest standard deviation of the Gaussian that smooths displacements
+GRAIN = 0.75  # standard deviation of the grain on a shuffled picture at strength 1, for values in 0..1
+FAINTEST, SPREAD = 0.05, 0.25  # the noise on a contrast copy has the standard deviation FAINTEST + SPREAD * (1 - noise)
 SEEDS = 1_000_000_007
 
 
 def gaussian_blur(planes: Tensor, size: int, sigma: float) -> Tensor:
-    """Blur (n, c, h, w) with a kernel of odd size; edges are mirrored."""
+    """Blur planes (n, c, h, w) with a Gaussian kernel of odd `size` and standard deviation `sigma`, both in pixels.
+
+    Planes are padded by reflection, so their sides must be longer than size // 2.
+    """
     offsets = torch.arange(size, dtype=torch.float32, device=planes.device) - size // 2
     line = (-0.5 * (offsets / sigma).square()).softmax(0)
     kernel = torch.outer(line, line).to(planes).expand(planes.shape[1], 1, size, size)
@@ -32,16 +34,19 @@ def gaussian_blur(planes: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def blurred(images: Tensor, size: int) -> Tensor:
-    """Blur pictures with a kernel of that size in pixels (the next odd one).
+    """Blur pictures (n, h, w, c) with a Gaussian kernel of `size` pixels, plus 1 if `size` is even.
 
-    Its standard deviation is OpenCV's for a kernel of that size: 0.3 * ((size - 1) / 2 - 1) + 0.8.
+    The standard deviation is OpenCV's for a kernel of this size: 0.3 * ((size - 1) / 2 - 1) + 0.8.
     """
     size += 1 - size % 2
     return gaussian_blur(images.permute(0, 3, 1, 2), size, 0.15 * size + 0.35).permute(0, 2, 3, 1)
 
 
 def elastic(planes: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Move every pixel of (n, c, h, w) by its own smooth random amount (Simard et al., 2003); black comes in."""
+    """Elastic distortion (Simard et al., 2003) of planes (n, c, h, w): smooth random displacements of all pixels.
+
+    `sigma` is the standard deviation of the smoothing in pixels. Pixels from outside the picture are black.
+    """
     height, width = planes.shape[-2:]
 
     def shift(length: int) -> Tensor:
@@ -60,9 +65,9 @@ def elastic(planes: Tensor, sigma: float, generator: Generator) -> Tensor:
 
 
 def scrambled(images: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """The picture distorted and turned by half a circle, so that its colours stay and its content is gone."""
+    """Distort pictures (n, h, w, c) and rotate them by 180 degrees: colours stay, content becomes unrecognisable."""
     planes = elastic(images.permute(0, 3, 1, 2), sigma, generator)
-    torch.rand(2, generator=generator)  # the two flips of the reference draw a number each
+    torch.rand(2, generator=generator)  # the original code drew a number for each flip; the sequence must match
     return planes.flip(-2).flip(-1).permute(0, 2, 3, 1)
 
 
@@ -72,7 +77,7 @@ def fade(images: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def dissolve(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Pictures (n, h, w, c) in which each value is replaced by uniform noise with the probability `strength`."""
+    """Replace each value of pictures (n, h, w, c) by uniform noise with the probability `strength`."""
     replaced = torch.rand(images.shape, generator=generator) < strength
     return torch.where(replaced, torch.rand(images.shape, generator=generator), images)
 
@@ -83,7 +88,7 @@ def gaussian(images: Tensor, strength: float, generator: Generator) -> Tensor:
 
 
 def shuffle(images: Tensor, strength: float, generator: Generator) -> Tensor:
-    """Pictures (n, h, w, c) distorted, turned by half a circle, and grained by strength (0 to 1); not clamped."""
+    """Distort pictures (n, h, w, c), rotate them by 180 degrees and add grain by `strength` (0 to 1); not clamped."""
     turned = scrambled(images, SMOOTHNESS * (1 - strength), generator)
     noise = torch.randn(images.shape, generator=generator) * (strength * GRAIN)
     return turned * (1 - noise) + noise
@@ -104,7 +109,11 @@ def squared(images: Tensor) -> Tensor:
 
 
 def noisy(kind: str, strength: float, blur: int = 0, images: Tensor | None = None) -> Tensor:
-    """Noise alone, or pictures made noisy, (n, 224, 224, 3); the same input always gives the same noise."""
+    """Pictures (n, h, w, 1, 3 or 4) with noise, or noise on black without pictures: (n, 224, 224, 3) in 0..1.
+
+    `kind` is a key of NOISES, `strength` 0 to 1, `blur` a kernel size in pixels (0: no blur). The seed follows from the
+    pictures, so equal pictures get equal noise.
+    """
     base = torch.zeros(1, SIZE, SIZE, 3) if images is None else squared(images)
     generator = Generator().manual_seed(int(base.sum()) % SEEDS)
     noise = NOISES[kind](base, strength, generator).clamp(0, 1)
@@ -112,9 +121,12 @@ def noisy(kind: str, strength: float, blur: int = 0, images: Tensor | None = Non
 
 
 def contrast_copy(images: Tensor, noise: float) -> Tensor:
-    """The noised copy that the first apply nodes contrast a reference with; the smaller `noise`, the noisier.
+    """The noisy copy (n, 224, 224, 3) of a reference that the first apply nodes used as negative prompt; not clamped.
 
-    (n, 224, 224, 3), not clamped. `noise` is above 0, up to 1.
+    `noise` is above 0 and at most 1; a smaller `noise` gives a noisier copy.
+
+    Raises:
+        ValueError: `noise` is outside these limits.
     """
     if not 0 < noise <= 1:
         raise ValueError(f"noise is above 0 and at most 1; got {noise}")

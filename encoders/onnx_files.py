@@ -1,7 +1,7 @@
-"""What an ONNX network of a face pack is for, from its first input and its outputs; no network is loaded.
+"""Read the role of a face pack's ONNX network from its first input and its outputs, without loading the network.
 
-An ONNX file is a protocol buffer (onnx.proto: ModelProto.graph = 7; GraphProto.input = 11, output = 12). Everything
-else in it, the weights above all, is skipped.
+An ONNX file is a protocol buffer (onnx.proto: ModelProto.graph = 7; GraphProto.input = 11, output = 12). All other
+fields, mainly the weights, are skipped.
 """
 
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 GRAPH, INPUT, OUTPUT = 7, 11, 12
 LANDMARKS = 192  # pixels: side of the input of insightface's landmark networks
-SMALLEST_FACE, FACE_STEP = 112, 16  # pixels: recognisers take squares from 112 up, in steps of 16
-DETECTOR_OUTPUTS = 5  # detectors have six or nine outputs, scores and boxes per stride; all other networks fewer
+SMALLEST_FACE, FACE_STEP = 112, 16  # pixels: a recogniser's input is a square of 112, 128, 144...
+DETECTOR_OUTPUTS = 5  # detectors have six or nine outputs, scores and boxes per stride; other networks at most four
 
 
 def network_role(path: Path) -> str | None:
-    """ "detection", "recognition" or "other" by insightface's own rules (its model_zoo); None for a damaged file."""
+    """The role "detection", "recognition" or "other", by insightface's rules (model_zoo); None for a damaged file."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
@@ -35,7 +35,7 @@ def network_role(path: Path) -> str | None:
 
 
 def _sides(file: BinaryIO, start: int, end: int) -> list[int]:
-    """The shape of an input, 0 where it is not fixed: ValueInfoProto.type.tensor_type.shape.dim.dim_value."""
+    """The shape of an input (ValueInfoProto.type.tensor_type.shape.dim.dim_value), with 0 for a side that varies."""
     for number in (2, 1, 2):
         start, end = next(((s, e) for found, s, e in _fields(file, start, end) if found == number), (end, end))
     dims = [(s, e) for number, s, e in _fields(file, start, end) if number == 1]
@@ -43,10 +43,12 @@ def _sides(file: BinaryIO, start: int, end: int) -> list[int]:
 
 
 def _fields(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number, begin and end of every field with a length; (-number, value, value) of a whole number.
+    """The fields of a protocol buffer between two offsets in bytes.
+
+    Yields (number, start, end) for a field with a length, and (-number, value, value) for a whole number.
 
     Raises:
-        ValueError: what lies there is no protocol buffer.
+        ValueError: the bytes are not a protocol buffer.
     """
     while start < end:
         file.seek(start)

@@ -16,8 +16,8 @@ from .openclip_shapes import AUTO, architecture_of, without_values
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of OpenAI's CLIP (arXiv:2103.00020)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-OLDEST = (3, 3)  # open_clip: 2.24 gives hidden states (tokens, rows, width); releases in between were not tried
-NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # built for files without a text tower, never used
+OLDEST = (3, 3)  # of open_clip: 2.24 gives hidden states (tokens, rows, width); releases in between are untested
+NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # open_clip needs a text tower; this one is dropped
 
 
 class QuickGELU(nn.Module):
@@ -36,17 +36,17 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 
 @dataclass(frozen=True)
 class OpenClipEncoder:
-    """The towers of a file, and how pictures are prepared for them."""
+    """The towers of a file, and the preprocessing of their pictures."""
 
     visual: nn.Module
-    text: nn.Module | None  # None: the file has no text tower, or one whose tokeniser is in no checkpoint
+    text: nn.Module | None  # None: the file has no text tower, or its tokeniser would have to be downloaded
     name: str
     layout: str
     activation: str
     image_size: int  # pixels: side of the square pictures
     mean: tuple[float, ...]  # colour (3) in 0..1 that normalises to 0
     std: tuple[float, ...]
-    crop: bool  # a picture that is not square is cropped to its middle, else stretched
+    crop: bool  # True: pictures are cropped to their middle square; False: they are stretched
 
     def __str__(self) -> str:
         words = "with" if self.text is not None else "without"
@@ -58,9 +58,13 @@ class OpenClipEncoder:
 
 
 def open_clip_package() -> Any:
-    """The package open_clip, which only these encoders need; AdapterError says how to get it, or a newer one."""
+    """Import the package open_clip, which only these encoders need.
+
+    Raises:
+        AdapterError: the package is missing or too old; the message has the command that installs it.
+    """
     try:
-        import open_clip  # heavy, and not everybody has it
+        import open_clip  # here, since it is slow to import and an optional package
     except ImportError as error:
         raise AdapterError(
             "Encoders of OpenCLIP need the Python package open_clip_torch, which cannot be imported "
@@ -78,14 +82,14 @@ def open_clip_package() -> Any:
 def build_encoder(
     tensors: Tensors, architecture: str = AUTO, activation: str = AUTO, config: dict[str, Any] | None = None
 ) -> OpenClipEncoder:
-    """The encoder of a file's tensors, in their own precision.
+    """Build an encoder from a file's tensors, in the dtype of the file.
 
-    The architecture comes from `config` (the contents of an open_clip_config.json), else from its name, else from the
-    tensors' shapes. Shapes do not show the activation: with "auto" it is that of the library whose layout the file has,
-    so transformers' files of OpenAI's sizes get QuickGELU and its SigLIPs the tanh form of GELU.
+    The architecture comes from `config` (the contents of an open_clip_config.json), else from the name `architecture`,
+    else ("auto") from the tensors' shapes. Shapes do not show the activation: "auto" takes that of the library whose
+    layout the file has, so transformers' files of OpenAI's sizes get QuickGELU and its SigLIPs the tanh form of GELU.
 
     Raises:
-        AdapterError: the package is missing, no such architecture, tensors that are missing or do not fit.
+        AdapterError: open_clip is missing, the architecture is unknown, or tensors are missing or have other shapes.
     """
     open_clip = open_clip_package()
     named, layout = to_openclip(tensors)
@@ -104,7 +108,11 @@ def build_encoder(
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """The description beside a checkpoint: <its name>.json, or open_clip_config.json in the same folder."""
+    """The open_clip configuration beside a checkpoint: <its name>.json or open_clip_config.json; None without it.
+
+    Raises:
+        AdapterError: the file is not JSON.
+    """
     for file in (path.with_suffix(".json"), path.parent / "open_clip_config.json"):
         if file.is_file():
             try:
@@ -117,18 +125,18 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 
 def _has_tokeniser(text: dict[str, Any]) -> bool:
-    """Whether a text tower uses the tokeniser that open_clip contains; others would be downloaded."""
+    """Whether a text tower uses the tokeniser inside open_clip; any other tokeniser would be downloaded."""
     return not text.get("hf_tokenizer_name") and not text.get("hf_model_name")
 
 
 def _towers(open_clip: Any, model: dict[str, Any], named: Tensors, words: bool) -> tuple[Any, nn.Module | None]:
-    """Both towers, filled with their tensors. They are built without values, which takes no memory and no time."""
+    """Both towers with their tensors; they are built without values first, which saves memory and time."""
     keywords = {key: value for key, value in model.items() if key in ("embed_dim", "vision_cfg", "text_cfg")}
     quick = bool(model.get("quick_gelu"))
     with without_values():
         clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
     _fill(clip.visual, named, "visual.")
-    if any(buffer.is_meta for buffer in clip.visual.buffers()):  # constant tables, in no file: build it with values
+    if any(buffer.is_meta for buffer in clip.visual.buffers()):  # constants that no file has: build with values
         with torch.random.fork_rng(devices=[]):
             clip = open_clip.CustomTextCLIP(**keywords, quick_gelu=quick)
         _fill(clip.visual, named, "visual.")
@@ -167,7 +175,7 @@ def _fill(tower: nn.Module, named: Tensors, prefix: str) -> None:
 
 
 def _activation(model: dict[str, Any], name: str, layout: str) -> str:
-    """The activation that a file's library uses; "own" stands for the one that the architecture is built with."""
+    """The activation (a key of ACTIVATIONS) in a file's library; "own" leaves that of the architecture unchanged."""
     siglip = str(model["vision_cfg"].get("timm_pool")) == "map" and "siglip" in model["vision_cfg"]["timm_model_name"]
     if siglip:
         return "gelu_tanh" if layout == "transformers" else "gelu"
@@ -185,7 +193,7 @@ def _set_activation(tower: nn.Module, name: str) -> None:
 
 
 def _preprocessing(open_clip: Any, name: str, config: dict[str, Any] | None) -> dict[str, Any]:
-    """Mean, standard deviation and fit of the pictures, as the architecture's first published weights want them."""
+    """Mean, standard deviation, and crop or stretch: of the config, else of the first weights published for `name`."""
     if config:
         found = config.get("preprocess_cfg", {})
     else:
@@ -197,17 +205,20 @@ def _preprocessing(open_clip: Any, name: str, config: dict[str, Any] | None) -> 
 
 @dataclass(frozen=True)
 class TowerOutput:
-    """What a vision tower gives for n pictures."""
+    """Output of a vision tower for n pictures."""
 
     pooled: Tensor  # (n, d)
-    penultimate: Tensor  # (n, tokens, width), before the last norm
-    last: Tensor  # (n, tokens, width): before the last norm for CLIP, after it for SigLIP, as ComfyUI gives it
+    penultimate: Tensor  # (n, tokens, width): output of the last block but one
+    last: Tensor  # (n, tokens, width): output of the last block; for SigLIP after the final norm, as in ComfyUI
 
 
 def run_tower(visual: Any, pixels: Tensor) -> TowerOutput:
     """Pooled embeds and hidden states of normalised pixels (n, 3, size, size).
 
-    A convolutional tower has maps instead of tokens: its last two come row by row, (n, h * w, channels).
+    Feature maps of a convolutional tower are flattened row by row to tokens (n, h * w, channels).
+
+    Raises:
+        AdapterError: the tower has no list of blocks that this function knows.
     """
     hidden: list[Tensor] = []
 
@@ -227,11 +238,12 @@ def run_tower(visual: Any, pixels: Tensor) -> TowerOutput:
 
 
 def run_to_states(visual: Any, pixels: Tensor, blocks: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Pooled embeds (n, d) of normalised pixels (n, 3, size, size), and what some blocks of the tower gave, (n, tokens,
-    width) each, before any norm.
+    """Pooled embeds (n, d) of normalised pixels (n, 3, size, size), and the outputs of some blocks of the tower.
+
+    `blocks` are block numbers from 0. Each output is (n, tokens, width), without the final norm.
 
     Raises:
-        AdapterError: the tower has no such blocks.
+        AdapterError: the tower has fewer blocks.
     """
     trunk = getattr(visual, "trunk", visual)
     tower: Sequence[nn.Module] = getattr(trunk, "blocks", ())

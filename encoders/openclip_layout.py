@@ -1,4 +1,4 @@
-"""Bring the tensors of a vision encoder into OpenCLIP's names: `visual.` for pictures, `text.` for words."""
+"""Rename an encoder's tensors to OpenCLIP's names: `visual.*` for the vision tower, `text.*` for the text tower."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ from ..ipadapter.errors import AdapterError
 
 Tensors = dict[str, Tensor]
 
-# OpenCLIP writes the text tower of its plain models without a name of its own.
+# Prefixes of the text tower in files of OpenCLIP's plain models, which have no `text.` before them.
 _BARE_TEXT = ("token_embedding.", "positional_embedding", "transformer.", "ln_final.", "text_projection")
-_EVA = {  # names of EVA-CLIP's authors: those of timm, which OpenCLIP builds its tower of
+_EVA = {  # names in EVA-CLIP's own files -> names in timm, with which OpenCLIP builds this tower
     ".attn.q_bias": ".attn.q_proj.bias",
     ".attn.v_bias": ".attn.v_proj.bias",
     ".attn.inner_attn_ln.": ".attn.norm.",
@@ -29,7 +29,7 @@ _CLIP_VISION = {
     "embeddings.class_embedding": "class_embedding",
     "embeddings.patch_embedding.weight": "conv1.weight",
     "embeddings.position_embedding.weight": "positional_embedding",
-    "pre_layrnorm.": "ln_pre.",  # so it is spelt in those files
+    "pre_layrnorm.": "ln_pre.",  # spelt like this in transformers' files
     "post_layernorm.": "ln_post.",
 }
 _CLIP_TEXT = {
@@ -50,10 +50,10 @@ _SIGLIP_VISION = {
 
 
 def to_openclip(tensors: Tensors) -> tuple[Tensors, str]:
-    """The tensors under OpenCLIP's names, and the layout they came in; nothing that came in is changed.
+    """A new dict of the tensors under OpenCLIP's names, and the layout of the file (a key of LAYOUTS).
 
     Raises:
-        AdapterError: neither of the layouts that OpenCLIP and transformers write.
+        AdapterError: the names are of no layout in LAYOUTS.
     """
     for layout, (mark, convert) in LAYOUTS.items():
         if any(name.startswith(mark) for name in tensors):
@@ -70,7 +70,7 @@ def _from_openclip(tensors: Tensors) -> Tensors:
 
 
 def _from_eva(tensors: Tensors) -> Tensors:
-    """EVA-CLIP's vision tower. Its tables of rotations are constants, which timm computes."""
+    """Tensors of EVA-CLIP's vision tower, without its rotary tables (`rope`), constants that timm computes."""
     return {
         "visual.trunk." + _replaced(name, _EVA): tensor
         for name, tensor in _under(tensors, "visual.").items()
@@ -110,7 +110,7 @@ def _clip_tower(tensors: Tensors, names: dict[str, str]) -> Tensors:
 def _siglip_vision(tensors: Tensors) -> Tensors:
     joined = _join(tensors, r"(encoder\.layers\.\d+\.)self_attn", "{}attn.qkv.{}")
     renamed = _rename(joined, {**_SIGLIP_VISION, "encoder.layers.": "trunk.blocks."}, _SIGLIP_BLOCK)
-    for kind in ("weight", "bias"):  # timm keeps the query of the pooling head apart from keys and values
+    for kind in ("weight", "bias"):  # timm has q apart from k and v in the pooling head
         if (whole := renamed.pop(f"head.attention.in_proj_{kind}", None)) is not None:
             query, *rest = whole.chunk(3)
             renamed[f"trunk.attn_pool.q.{kind}"] = query
@@ -121,7 +121,7 @@ def _siglip_vision(tensors: Tensors) -> Tensors:
 
 
 def _join(tensors: Tensors, block: str, target: str) -> Tensors:
-    """Queries, keys and values of every block in one tensor, in this order, as OpenCLIP and timm keep them."""
+    """Concatenate q, k and v of every block, in this order, as in OpenCLIP and timm."""
     found = dict(tensors)
     for name in tensors:
         if match := re.fullmatch(rf"{block}\.q_proj\.(weight|bias)", name):
@@ -151,12 +151,12 @@ def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
 
 
 def has_text(names: Iterable[str]) -> bool:
-    """Whether these are also the tensors of the text tower."""
+    """Whether tensors of a text tower are among these names (OpenCLIP's)."""
     return any(name.startswith("text.") for name in names)
 
 
 LAYOUTS: dict[str, tuple[str, Callable[[Tensors], Tensors]]] = {
-    "EVA-CLIP": ("visual.blocks.0.attn.q_bias", _from_eva),  # before OpenCLIP's, whose mark it has too
+    "EVA-CLIP": ("visual.blocks.0.attn.q_bias", _from_eva),  # before OpenCLIP, whose prefix it has too
     "OpenCLIP": ("visual.", _from_openclip),
     "transformers": ("vision_model.", _from_transformers),
 }

@@ -1,4 +1,4 @@
-"""Tell an OpenCLIP architecture from the shapes of its tensors."""
+"""Recognise an OpenCLIP architecture by the shapes of its tensors."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,14 +16,17 @@ from .openclip_layout import Tensors, has_text
 
 AUTO = "auto"
 Config = dict[str, Any]
-HEAD_WIDTH = 64  # OpenCLIP's own where a configuration names none
-# Where several fit, these are the rarer ones. 378 and 384 pixels make the same patches of 14.
+HEAD_WIDTH = 64  # OpenCLIP's default for configurations without a head width
+# Names of rarer architectures, which come last where several have the same shapes. (378 and 384 pixels give the same
+# number of 14-pixel patches.)
 _RARE = ("quickgelu", "worldwide", "nllb", "i18n", "378", "roberta", "mt5", "CLIPA")
-# What fills tensors with first values, or is part of it.
+# Tensor methods that initialise weights, or are steps of it.
 _FILLS = {"uniform_", "normal_", "trunc_normal_", "erfinv_", "mul_", "add_", "clamp_", "fill_", "zero_"}
 
 
 class _Unfilled(TorchFunctionMode):
+    """Skips the initialisation of tensors on the meta device."""
+
     def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func.__name__ in _FILLS and args and torch.is_tensor(args[0]) and args[0].is_meta:
             return args[0]
@@ -32,18 +35,18 @@ class _Unfilled(TorchFunctionMode):
 
 @contextmanager
 def without_values() -> Iterator[None]:
-    """Modules made here have shapes and no values, and no time goes into first ones.
+    """In this context, modules are built on the meta device, with shapes and without values, and not initialised.
 
-    On the meta device torch goes through them in Python: 20 s until a SigLIP was told from all others.
+    Initialisation on the meta device runs in Python: with it, recognising a SigLIP took 20 s.
     """
     with torch.device("meta"), _Unfilled():
         yield
 
 
 def architectures() -> list[str]:
-    """The names of OpenCLIP's architectures, without importing it; none where it is not installed.
+    """The names of OpenCLIP's architectures, read without importing it; empty if it is not installed.
 
-    Captioning ones (CoCa) are left out: they have parts that no encoder needs.
+    Captioning models (CoCa) are left out, since they have more parts than an encoder.
     """
     package = find_spec("open_clip")
     if package is None or package.origin is None:
@@ -53,12 +56,13 @@ def architectures() -> list[str]:
 
 
 def architecture_of(open_clip: Any, named: Tensors, chosen: str = AUTO) -> tuple[str, Config]:
-    """Name and configuration of the architecture that these tensors, in OpenCLIP's names, belong to.
+    """Name and configuration of the architecture of these tensors (under OpenCLIP's names).
 
-    A plain vision transformer of no published size is built as its shapes say, with heads 64 wide.
+    `chosen` is the name of an architecture, or "auto" for recognition by shapes. A plain vision transformer of an
+    unpublished size gets a configuration from its shapes, with heads 64 wide.
 
     Raises:
-        AdapterError: an unknown name, or shapes that fit none.
+        AdapterError: the name is unknown, or no architecture has these shapes.
     """
     if chosen != AUTO:
         config = open_clip.get_model_config(chosen)
@@ -82,7 +86,7 @@ def _by_length(pair: tuple[str, Config]) -> tuple[int, str]:
 
 
 def _plain(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
-    """OpenCLIP's own vision transformers, by numbers in their configuration."""
+    """Candidates among OpenCLIP's own vision transformers, by the numbers in their configurations."""
     sizes = vision_sizes(named)
     for name in architectures():
         config = open_clip.get_model_config(name)
@@ -100,7 +104,10 @@ def _known_vision(config: Config) -> tuple[Any, ...] | None:
 
 
 def vision_sizes(named: Tensors) -> dict[str, Any]:
-    """What the tensors say of a plain vision transformer."""
+    """Sizes of a plain vision transformer, from its tensors: width, layers, patch (pixels), grid (patches), mlp.
+
+    `ln_pre` says whether a norm comes before the first block.
+    """
     conv, positions = named["visual.conv1.weight"], named["visual.positional_embedding"]
     blocks = {name.split(".")[3] for name in named if name.startswith("visual.transformer.resblocks.")}
     return {
@@ -123,7 +130,7 @@ def _embed_dim(named: Tensors) -> int:
 
 
 def _text_sizes(named: Tensors) -> tuple[int, ...]:
-    """Vocabulary, width and longest text."""
+    """Vocabulary size, width and longest text in tokens; empty without a text tower of OpenCLIP's own."""
     words, positions = named.get("text.token_embedding.weight"), named.get("text.positional_embedding")
     return (*words.shape, len(positions)) if words is not None and positions is not None else ()
 
@@ -136,7 +143,9 @@ def _text_fits(config: Config, named: Tensors) -> bool:
 
 
 def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
-    """All others, by building them without values and comparing every shape; their configurations hold no numbers."""
+    """Candidates among all other architectures, whose configurations lack sizes: each is built without values, and the
+    shapes of all its tensors are compared.
+    """
     shapes = {name.removeprefix("visual."): t.shape for name, t in named.items() if name.startswith("visual.")}
     sizes = {size for shape in shapes.values() for size in shape}
     for name in architectures():
@@ -146,7 +155,7 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
             continue
         if ("timm_model_name" in vision) != any(shape.startswith("trunk.") for shape in shapes):
             continue
-        if config["embed_dim"] not in sizes:  # every tower has a tensor as wide as what it gives
+        if config["embed_dim"] not in sizes:  # every tower has a tensor with a side of embed_dim
             continue
         if has_text(named) and _spoken_sizes(config) and not _text_fits(config, named):
             continue
@@ -156,7 +165,7 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
 
 @cache
 def visual_shapes(open_clip: Any, name: str) -> dict[str, torch.Size]:
-    """The shapes of a vision tower of OpenCLIP; kept, since other files are compared with the same towers."""
+    """The shapes of the tensors of an OpenCLIP vision tower; cached, since every further file is compared with them."""
     config, text = open_clip.get_model_config(name), {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
     with without_values():
         visual = open_clip.CustomTextCLIP(config["embed_dim"], config["vision_cfg"], text).visual

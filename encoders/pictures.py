@@ -13,7 +13,7 @@ FILTERS: dict[str, Image.Resampling] = {
     name: Image.Resampling[name] for name in ("LANCZOS", "BICUBIC", "HAMMING", "BILINEAR", "BOX", "NEAREST")
 }
 
-# Where a square of side `side` is cut out of (height, width): its upper and left edge.
+# (height - side, width - side) -> upper and left edge of the square crop of that side.
 Corner = Callable[[int, int], tuple[int, int]]
 SQUARES: dict[str, Corner] = {
     "top": lambda spare_y, spare_x: (0, spare_x // 2),
@@ -23,11 +23,11 @@ SQUARES: dict[str, Corner] = {
     "center": lambda spare_y, spare_x: (spare_y // 2, spare_x // 2),
 }
 PAD = "pad"
-LONG = 32  # long side over short side from which a picture is cut before it is resized; real ones are below
+LONG = 32  # ratio of long side to short side above which a picture is cropped before it is resized; photos are below
 
 
 def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
-    """The largest square at one of SQUARES, (n, side, side, c)."""
+    """The largest square crop (n, side, side, c) of pictures (n, h, w, c); `position` is a key of SQUARES."""
     height, width = images.shape[1:3]
     side = min(height, width)
     y, x = SQUARES[position](height - side, width - side)
@@ -35,15 +35,18 @@ def crop_to_square(images: Tensor, position: str = "center") -> Tensor:
 
 
 def center_crop(images: Tensor, height: int, width: int) -> Tensor:
-    """The middle of pictures or masks (n, h, w[, c]); half a pixel goes to the even side, as torchvision has it."""
+    """The middle `height` x `width` pixels of pictures or masks (n, h, w[, c]).
+
+    The upper and left margins are half of the difference, rounded half to even as in torchvision.
+    """
     y, x = round((images.shape[1] - height) / 2), round((images.shape[2] - width) / 2)
     return images[:, y : y + height, x : x + width]
 
 
 def shorten(images: Tensor) -> Tensor:
-    """Pictures or masks (n, h, w[, c]); of those over 32 times as long as wide, the middle that is 32 times as long.
+    """Crop the long side of pictures or masks (n, h, w[, c]) to at most 32 times the short side, at the middle.
 
-    Resizing the short side of a longer one would make thousands of pixels of every pixel, only to cut them off again.
+    Resizing the short side of a longer strip would make thousands of pixels that the square crop then cuts off.
     """
     height, width = images.shape[1:3]
     short = min(height, width)
@@ -51,7 +54,7 @@ def shorten(images: Tensor) -> Tensor:
 
 
 def pad_to_square(images: Tensor) -> Tensor:
-    """The whole picture in the middle of a black square, exactly square for odd differences too."""
+    """Pad pictures (n, h, w, c) with black to squares (n, side, side, c), where `side` is their long side."""
     height, width = images.shape[1:3]
     side = max(height, width)
     left, top = (side - width) // 2, (side - height) // 2
@@ -59,7 +62,10 @@ def pad_to_square(images: Tensor) -> Tensor:
 
 
 def resize(images: Tensor, height: int, width: int, filter: str = "LANCZOS") -> Tensor:
-    """Pictures at another size with one of Pillow's filters, in floats throughout, on the device they came from."""
+    """Resize pictures (n, h, w, c) with one of Pillow's filters, in floats and without rounding to 8 bits.
+
+    The result, (n, height, width, c), is on the pictures' device.
+    """
 
     def plane(values: np.ndarray) -> np.ndarray:
         return np.asarray(Image.fromarray(values, "F").resize((width, height), FILTERS[filter]))
@@ -70,16 +76,16 @@ def resize(images: Tensor, height: int, width: int, filter: str = "LANCZOS") -> 
 
 
 def resize_smoothly(images: Tensor, height: int, width: int) -> Tensor:
-    """Pictures or masks (n, h, w[, c]) at another size: bicubic, with a low-pass when they shrink; not clamped."""
+    """Resize pictures or masks (n, h, w[, c]): bicubic, with a low-pass filter when they shrink; not clamped."""
     planes = (images.unsqueeze(-1) if images.ndim == 3 else images).float().movedim(-1, 1)
     resized = interpolate(planes, (height, width), mode="bicubic", antialias=True, align_corners=False)
     return resized.movedim(1, -1).reshape(len(images), height, width, *images.shape[3:])
 
 
 def sharpen(images: Tensor, amount: float) -> Tensor:
-    """Contrast-adaptive sharpening (AMD FidelityFX CAS): strong where neighbours are alike, gentle at edges.
+    """Contrast-adaptive sharpening (AMD FidelityFX CAS): strong where neighbours are similar, weak at edges.
 
-    `amount` is 0 to 1; outside the picture everything counts as black.
+    Pictures are (n, h, w, c), `amount` is 0 to 1; pixels outside the picture count as black.
     """
     planes = pad(images.float().permute(0, 3, 1, 2), (1, 1, 1, 1))
     height, width = images.shape[1:3]
@@ -88,7 +94,8 @@ def sharpen(images: Tensor, amount: float) -> Tensor:
     sides = [around[place] for place in ((0, 1), (1, 0), (1, 2), (2, 1))]
     cross = [*sides, middle]
     corners = [around[place] for place in ((0, 0), (0, 2), (2, 0), (2, 2))]
-    # Pair by pair: to stack the nine first would copy the picture as often, and takes several times as long.
+    # Minimum and maximum pair by pair: stacking the nine neighbours would copy the picture nine times, and takes
+    # several times as long.
     lowest = reduce(torch.minimum, cross).clamp(min=0) + reduce(torch.minimum, corners).clamp(min=0)
     highest = reduce(torch.maximum, cross).clamp(max=1) + reduce(torch.maximum, corners).clamp(max=1)
     headroom = (torch.minimum(lowest, 2 - highest) / highest).sqrt()
@@ -98,10 +105,13 @@ def sharpen(images: Tensor, amount: float) -> Tensor:
 
 
 def prepare_for_encoder(images: Tensor, size: int, filter: str, position: str, sharpening: float = 0.0) -> Tensor:
-    """Square pictures of the encoder's size, (n, size, size, c): cropped at a place, or padded."""
+    """Square pictures (n, size, size, c) of pictures (n, h, w, c), cropped at a `position` of SQUARES or padded.
+
+    `filter` is the name of one of Pillow's filters, `sharpening` the amount (0 to 1) of contrast-adaptive sharpening.
+    """
     if position == PAD and max(images.shape[1:3]) > LONG * min(images.shape[1:3]):
         height, width = (max(1, round(side * size / max(images.shape[1:3]))) for side in images.shape[1:3])
-        images = resize(images, height, width, filter)  # first, since the square would be thousands of times as large
+        images = resize(images, height, width, filter)  # before padding: the square of a long strip would be huge
     square = pad_to_square(images) if position == PAD else crop_to_square(images, position)
     resized = resize(square, size, size, filter)
     return sharpen(resized, sharpening) if sharpening > 0 else resized

@@ -1,4 +1,4 @@
-"""How near pictures come to references and to a prompt: CLIP-I and CLIP-T (IP-Adapter, arXiv:2308.06721, section 4)."""
+"""Measure pictures against references and a prompt: CLIP-I and CLIP-T (IP-Adapter, arXiv:2308.06721, section 4)."""
 
 import csv
 import io
@@ -13,14 +13,18 @@ from ..ipadapter.errors import EncoderMismatchError
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's scores; None is not measured."""
+    """The scores of a picture, -1 to 1; None if not measured."""
 
     clip_i: float | None = None
     clip_t: float | None = None
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:
-    """Cosines (n, m) of pooled embeds (n, d) and (m, d); EncoderMismatchError for anything else."""
+    """Cosines (n, m) of pooled embeds (n, d) and (m, d).
+
+    Raises:
+        EncoderMismatchError: the embeds are not pooled, or their widths differ.
+    """
     for embeds in (one, other):
         if embeds.ndim != 2:
             raise EncoderMismatchError(
@@ -35,14 +39,19 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def score(pictures: Tensor, references: Tensor | None = None, prompt: Tensor | None = None) -> list[Score]:
-    """CLIP-I, the mean cosine with all references (m, d), and CLIP-T, that with the prompt (1, d), of every picture."""
+    """Scores of pictures, by pooled embeds (n, d): CLIP-I, the mean cosine with references (m, d), and CLIP-T, the
+    cosine with the prompt (1, d).
+
+    Raises:
+        EncoderMismatchError: embeds are not pooled, or their widths differ.
+    """
     near = [None] * len(pictures) if references is None else similarity(pictures, references).mean(1).tolist()
     told = [None] * len(pictures) if prompt is None else similarity(pictures, prompt).mean(1).tolist()
     return [Score(*pair) for pair in zip(near, told, strict=True)]
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """The mean over pictures, of what was measured."""
+    """The means of CLIP-I and CLIP-T over the pictures that have them."""
 
     def mean(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]
@@ -52,7 +61,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
 
 
 def table(names: Sequence[dict[str, object]], scores: Sequence[Score]) -> str:
-    """CSV with one row per picture: what names it, then its scores; empty cells were not measured."""
+    """CSV with a row per picture: the columns that name it, then its scores; a score that is None is an empty cell."""
     text = io.StringIO()
     columns = [*(names[0] if names else ()), "CLIP-I", "CLIP-T"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -67,11 +76,12 @@ def _cell(value: float | None) -> str:
 
 
 def knee(scores: Sequence[Score]) -> int | None:
-    """The number of the point where more of one measure begins to cost more of the other than it brings.
+    """The index of the curve's knee: the best compromise between CLIP-I and CLIP-T, beyond which either costs more of
+    the other than it gains.
 
-    Both measures are stretched to 0..1 over the curve; the knee is the point farthest above the line from all of one
-    to all of the other (Satopaa et al. 2011, "Finding a Kneedle in a Haystack"). None where no point lies above it,
-    or a measure does not change at all.
+    Both scores are scaled to 0..1 over the curve; the knee is the point farthest above the line x + y = 1 (Satopaa et
+    al. 2011, "Finding a Kneedle in a Haystack"). None if no point lies above the line, a score is constant or not
+    measured, or there are fewer than three points.
     """
     points = [(s.clip_i, s.clip_t) for s in scores if s.clip_i is not None and s.clip_t is not None]
     if len(points) != len(scores) or len(points) < 3:
@@ -84,4 +94,4 @@ def knee(scores: Sequence[Score]) -> int | None:
         stretched.append([(value - low) / (high - low) for value in values])
     above = [x + y - 1 for x, y in zip(*stretched, strict=True)]
     best = max(range(len(above)), key=above.__getitem__)
-    return best if above[best] > 1e-6 else None  # ends lie on the line but for rounding
+    return best if above[best] > 1e-6 else None  # the ends lie on the line, up to rounding

@@ -1,6 +1,6 @@
-"""SigLIP's pooling head: one vector per picture from its tokens, which ComfyUI's vision model leaves out.
+"""SigLIP's pooling head, which turns the tokens of a picture into a vector, and which ComfyUI's vision model lacks.
 
-Its tensors lie in the vision model's own file, vision_model.head.* (google/siglip-so400m-patch14-384).
+Its tensors are vision_model.head.* in the file of the vision model (google/siglip-so400m-patch14-384).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ..ipadapter.errors import CheckpointError
 
 PREFIX = "vision_model.head."
 PROBE = PREFIX + "probe"
-HEADS = 16  # attention heads of so400m, the only SigLIP that adapters were trained with
+HEADS = 16  # attention heads of so400m, the only SigLIP with published adapters
 EPS = 1e-6
 _NAMES = (
     "probe", "attention.in_proj_weight", "attention.in_proj_bias", "attention.out_proj.weight",
@@ -23,11 +23,11 @@ _NAMES = (
     "mlp.fc1.weight", "mlp.fc1.bias", "mlp.fc2.weight", "mlp.fc2.bias",
 )  # fmt: skip
 KEYS = tuple(PREFIX + name for name in _NAMES)
-NORM = "vision_model.post_layernorm.weight"  # of the model itself: equal in a loaded model and in its file
+NORM = "vision_model.post_layernorm.weight"  # in the loaded model and in its file, so it identifies the file
 
 
 def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
-    """The tensors of a vision model's file under these keys; keys that the file lacks are left out."""
+    """Read the tensors with these keys from a vision model's file; keys that the file lacks are left out."""
     if path.suffix.lower() in (".safetensors", ".sft"):
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in keys if key in file.keys()}  # noqa: SIM118  # no mapping
@@ -36,12 +36,10 @@ def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
 
 
 def pool(tokens: Tensor, head: Mapping[str, Tensor]) -> Tensor:
-    """Tokens (n, t, width) after the last norm -> (n, width); in float32.
-
-    `head` holds the tensors of KEYS.
+    """Pool tokens (n, t, width), taken after the final norm, to (n, width) in float32; `head` has the tensors of KEYS.
 
     Raises:
-        CheckpointError: one of them is missing.
+        CheckpointError: `head` lacks a tensor of KEYS.
     """
     if missing := [key for key in KEYS if key not in head]:
         raise CheckpointError(f"the vision file's pooling head has no {', '.join(missing)}")

@@ -1,4 +1,4 @@
-"""Take what words say out of a picture's embeds (InstantStyle, arXiv:2404.02733, "subtracting content features")."""
+"""Remove what words name from image embeds (InstantStyle, arXiv:2404.02733, "subtracting content features")."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ PAIRS = (
 
 
 def phrases(text: str) -> list[str]:
-    """The phrases of a text, parted by commas or lines; AdapterError when there are none."""
+    """Split a text into its phrases at commas and line ends; AdapterError for a text without phrases."""
     found = [part.strip() for part in text.replace("\n", ",").split(",") if part.strip()]
     if not found:
         raise AdapterError("There are no words to subtract. Write what should not come along, such as: a cat, sofa")
@@ -23,14 +23,14 @@ def phrases(text: str) -> list[str]:
 
 
 def subtract(embeds: Tensor, words: Tensor, strength: float) -> Tensor:
-    """Embeds minus the words' direction, `strength` times as long as the embeds themselves."""
+    """Embeds (n, d) minus the mean direction of words (m, d), scaled to `strength` times the length of the embeds."""
     direction = F.normalize(words.mean(0, keepdim=True), dim=-1)
     return embeds - strength * embeds.norm(dim=-1, keepdim=True) * direction
 
 
 def project_out(embeds: Tensor, words: Tensor, strength: float) -> Tensor:
-    """Embeds minus `strength` times what they have along the words; at 1 nothing along any of them is left."""
-    along = torch.linalg.lstsq(words.T, embeds.T).solution  # (words, n): the embeds' shadow on what the words span
+    """Embeds (n, d) minus `strength` times their projection on the span of words (m, d); at 1 they are orthogonal."""
+    along = torch.linalg.lstsq(words.T, embeds.T).solution  # (m, n): coefficients of the projection on the words' span
     return embeds - strength * (words.T @ along).T
 
 
@@ -38,10 +38,13 @@ METHODS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"subtract": sub
 
 
 def without_text(embeds: Tensor, words: Tensor, strength: float, method: str = "subtract") -> Tensor:
-    """Pooled embeds (n, d) without what word embeds (m, d) of the same space say; lengths of words do not matter.
+    """Pooled embeds (n, d) with the content of word embeds (m, d) removed by a `method` of METHODS.
+
+    Both embeds come from the towers of the same encoder. The words are normalised, so their lengths have no effect.
 
     Raises:
-        EncoderMismatchError: hidden states, or embeds of another width than the words'.
+        EncoderMismatchError: the embeds are hidden states, or their width is not that of the words.
+        AdapterError: a word's embeds are all 0.
     """
     if embeds.ndim != 2:
         raise EncoderMismatchError(

@@ -1,6 +1,7 @@
-"""Cut a reference into tiles, each with the mask of the region where it acts.
+"""Cut a reference into tiles, each with the mask of its region in the picture.
 
-Pictures are (n, height, width, channels), masks (m, height, width); a mask is as large as the picture that was cut.
+Pictures are (n, height, width, channels), masks (m, height, width); a mask has the size of the resized picture that
+the tiles are cut from.
 """
 
 from collections.abc import Iterator
@@ -16,25 +17,26 @@ from .pictures import center_crop, resize, resize_smoothly, sharpen, shorten
 
 SIDE = 256
 LONGEST = 4 * SIDE
-NEARLY_SQUARE = (0.75, 1.33)  # height / width between which a picture is cut square
+NEARLY_SQUARE = (0.75, 1.33)  # height / width between which a picture is cropped to a square
 
 LEGACY_SIDE = 224
-LEGACY_LEFTOVER = 56  # a remainder of this many pixels is worth a tile of its own
+LEGACY_LEFTOVER = 56  # pixels: a remainder of this length or more gets another tile
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a reference and the region where it acts."""
+    """A part of a reference, and the mask of its region."""
 
     images: Tensor  # (n, side, side, c)
-    mask: Tensor  # (m, height, width), as large as the picture that was cut
+    mask: Tensor  # (m, height, width) of the picture that the tile is cut from
 
 
 def cut_reference(images: Tensor, mask: Tensor | None = None, sharpening: float = 0.0) -> list[Tile]:
-    """Tiles of 256 x 256, row by row: four of a nearly square picture, else one row or column along its long side.
+    """Cut pictures (n, h, w, c) into tiles of 256 x 256 pixels, row by row.
 
-    Tiles overlap where the side is no multiple of 256. The picture is resized first, and cut in the middle where it
-    is longer than four times its short side.
+    A nearly square picture gives four tiles; others give a single row or column along their long side. The picture is
+    resized first (`fit_reference`). Tiles overlap if the resized side is not a multiple of 256. `mask` is (h, w) or
+    (m, h, w) of any size, `sharpening` 0 to 1.
     """
     pictures, masks = fit_reference(images, mask)
     if sharpening > 0:
@@ -48,7 +50,10 @@ def cut_reference(images: Tensor, mask: Tensor | None = None, sharpening: float 
 
 
 def fit_reference(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Picture and mask at the size that is cut: 512 x 512, or 256 by at most 1024."""
+    """Resize pictures and mask for tiles: 512 x 512 pixels, or 256 by at most 1024, cropped to their middle.
+
+    Without a mask the result's mask is 1 everywhere, (1, height, width).
+    """
     if mask is not None:
         masks = mask.reshape(-1, *mask.shape[-2:])
         same = masks.shape[1:] == images.shape[1:3]
@@ -68,28 +73,32 @@ def fit_reference(images: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def starts(length: int) -> list[int]:
-    """Where tiles begin that share a length evenly, overlapping where they must."""
+    """First pixels of the fewest tiles that cover a length, evenly spaced, so that they overlap if necessary."""
     tiles = ceil(length / SIDE)
     step = SIDE - (tiles * SIDE - length) / (tiles - 1) if tiles > 1 else 0
     return [int(tile * step) for tile in range(tiles)]
 
 
 def window(masks: Tensor, y: int, x: int, side: int, value: float = 1.0) -> Tensor:
-    """Masks times `value` inside a square, 0 outside."""
+    """Masks (m, h, w) times `value` inside the square at (y, x), 0 outside."""
     inside = torch.zeros_like(masks)
     inside[:, y : y + side, x : x + side] = value * masks[:, y : y + side, x : x + side]
     return inside
 
 
 def cut_legacy(images: Tensor, short_side_tiles: int, tile_weight: float) -> list[Tile]:
-    """Tiles of 224 x 224 of the first picture, so many along its short side, as the first tiled node cut them.
+    """Cut the first picture into tiles of 224 x 224 pixels, `short_side_tiles` along its short side, as the first tiled
+    node did.
 
-    Where both sides have several tiles, a coarse pass of full weight with one tile along the short side comes first;
-    only then `tile_weight` is the value of the masks.
+    If both sides have several tiles, coarse tiles with masks of 1, a single tile along the short side, come first, and
+    the masks of the fine tiles are `tile_weight`. Otherwise all masks are 1.
+
+    Raises:
+        AdapterError: `short_side_tiles` is below 1.
     """
     if short_side_tiles < 1:
         raise AdapterError(f"short_side_tiles is {short_side_tiles}; a reference is cut into at least one tile.")
-    images = shorten(images)  # which also bounds how many tiles there are
+    images = shorten(images)  # which also limits the number of tiles
     fine = list(legacy_pass(images[:1, ..., :3], short_side_tiles))
     several = all(len({place[axis] for place, _, _ in fine}) > 1 for axis in (0, 1))
     coarse = list(legacy_pass(images[:1, ..., :3], 1)) if several else []
@@ -98,7 +107,7 @@ def cut_legacy(images: Tensor, short_side_tiles: int, tile_weight: float) -> lis
 
 
 def legacy_pass(image: Tensor, short_side_tiles: int) -> Iterator[tuple[tuple[int, int], Tensor, Tensor]]:
-    """Place (y, x), pixels, and a mask of ones as large as the resized picture, for each tile row by row."""
+    """Yield (y, x), pixels (1, 224, 224, c), and a mask of ones for the resized picture, of each tile row by row."""
     short = short_side_tiles * LEGACY_SIDE
     scale = short / min(image.shape[1:3])
     size = [max(round(side * scale), short) for side in image.shape[1:3]]
@@ -109,7 +118,9 @@ def legacy_pass(image: Tensor, short_side_tiles: int) -> Iterator[tuple[tuple[in
 
 
 def legacy_starts(length: int) -> list[int]:
-    """Tiles side by side: a small remainder is left at both ends, a large one gets a tile that overlaps the last."""
+    """First pixels of tiles side by side: a remainder below 56 pixels is split between both ends and not covered; a
+    larger remainder gets another tile, which overlaps the last.
+    """
     tiles, rest = divmod(length, LEGACY_SIDE)
     if rest >= LEGACY_LEFTOVER:
         return [*(tile * LEGACY_SIDE for tile in range(tiles)), length - LEGACY_SIDE]

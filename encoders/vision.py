@@ -1,4 +1,4 @@
-"""Encode pictures with a vision encoder: in chunks, stored by content, and in tiles."""
+"""Encode pictures with a vision encoder: in chunks, cached by content, and in tiles."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from .encoder import Features, VisionEncoder
 def encode_images(
     encoder: VisionEncoder, images: Tensor, chunk: int = 0, cache: ContentCache | None = None
 ) -> Features:
-    """Features of pictures (n, h, w, 1, 3 or 4), at most `chunk` encoded at once (0: all); alpha is ignored.
+    """Features of pictures (n, h, w, 1, 3 or 4) in 0..1, encoded in batches of `chunk` (0: all); alpha is ignored.
 
-    A picture that occurs twice is encoded once. With a cache, a chunk's features are stored under the encoder's key and
-    the pictures' content: per chunk and not per picture, because rows of a batch may differ in the last bit from rows
-    encoded alone, and a result must not depend on what ran before. The features are shared: never change them.
+    Equal pictures are encoded once. With a cache, the features of a chunk are stored under the encoder's key and the
+    pictures' content. They are stored per chunk and not per picture, because rows of a batch may differ in the last bit
+    from rows encoded alone, and the result must not depend on earlier runs. Never change the features: they are shared.
 
     Raises:
-        AdapterError: no pictures, or colours that are NaN or infinite.
+        AdapterError: the batch is empty, or colours are NaN or infinite.
     """
     colours = check_images(images)
     keys = image_keys(images)
-    first: dict[bytes, int] = {}  # content -> the first row that has it
+    first: dict[bytes, int] = {}  # content -> its first row
     for row, key in enumerate(keys):
         first.setdefault(key, row)
     unique = list(first)
@@ -47,12 +47,12 @@ def encode_images(
 
 
 def _join(parts: Sequence[Tensor], rows: list[int]) -> Tensor:
-    """Some rows of all parts; a single whole part comes back as it is, so that its content is hashed once."""
+    """Some rows of the concatenated parts. For all rows of a single part it is that same tensor, hashed once."""
     return _take(parts[0] if len(parts) == 1 else torch.cat(list(parts)), rows)
 
 
 def _take(x: Tensor, rows: list[int]) -> Tensor:
-    """Rows of a tensor; neighbours are not copied."""
+    """Rows of a tensor; consecutive rows are a view and not copied."""
     if rows == list(range(len(x))):
         return x
     neighbours = rows == list(range(rows[0], rows[-1] + 1))
@@ -60,13 +60,13 @@ def _take(x: Tensor, rows: list[int]) -> Tensor:
 
 
 def encode_tiled(embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: int, ratio: float) -> Tensor:
-    """Embeds of pictures mixed with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
+    """Mix the embeds of pictures with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
 
     `embeds_of` encodes pictures to pooled embeds (n, d) or tokens (n, t, width). A single picture gives two rows,
-    whole * ratio and parts, which later count as two references: an oddity with which pictures were made, so it stays.
+    whole * ratio and parts, which count as two references; saved workflows depend on this.
 
     Raises:
-        AdapterError: no pictures, or pictures with fewer pixels than tiles along a side.
+        AdapterError: the batch is empty, or a side of the pictures has fewer pixels than tiles.
     """
     whole = embeds_of(images)
     if tiles < 2:
@@ -76,7 +76,7 @@ def encode_tiled(embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: i
 
 
 def cut_tiles(images: Tensor, tiles: int) -> Tensor:
-    """Pictures (n, h, w, c) cut into tiles x tiles parts, row by row: (n * tiles**2, h // tiles, w // tiles, c)."""
+    """Cut pictures (n, h, w, c) into tiles x tiles parts, row by row: (n * tiles**2, h // tiles, w // tiles, c)."""
     height, width = images.shape[1] // tiles, images.shape[2] // tiles
     if not height or not width:
         raise AdapterError(
@@ -88,12 +88,12 @@ def cut_tiles(images: Tensor, tiles: int) -> Tensor:
 
 
 def merge_tiles(embeds: Tensor, tiles: int) -> Tensor:
-    """Embeds of n * tiles * tiles parts merged to those of n pictures, in the same shape: (n, d) or (n, t, width).
+    """Merge the embeds of n * tiles * tiles parts to those of n pictures, (n, d) or (n, t, width).
 
-    The tokens of a part are a square grid, perhaps after tokens of the whole part (CLIP's class token, DINO's registers
-    too; SigLIP has none): the grids of all parts form one picture, which is shrunk to one grid, and the other tokens
-    are averaged. Pooled embeds are averaged as well, unless their width is a square number (1024 of ViT-H): those are
-    shrunk as if they were a grid, which has no meaning and stays because pictures were made with it.
+    The tokens of a part are a square grid of patches, in CLIP after a class token and in DINO also after registers.
+    The grids of all parts are joined to the grid of the picture, which is averaged to the size of a part's grid. Class
+    tokens and registers are averaged over parts, and so are pooled embeds. Pooled embeds whose width is a square number
+    (1024 of ViT-H) are averaged as if they were a grid; that has no meaning, but saved workflows depend on it.
     """
     parts = embeds.unflatten(0, (-1, tiles * tiles))
     if embeds.ndim == 2:

@@ -1,7 +1,7 @@
-"""The one table of published adapters, LoRAs, vision encoders and face packs.
+"""The catalogue of published adapters, LoRAs, vision encoders and face packs.
 
-Loaders, messages, the doctor, the download and the tables of docs/model_files.md read it. Names, repositories and
-licences are those of the model cards and READMEs.
+It is used by loaders, messages, the doctor, downloads and the tables of docs/model_files.md. Names, repositories and
+licences come from the model cards and READMEs.
 """
 
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ def _adapter(
     name: str, source: Source, path: str, family: str, variant: str, preset: str, patterns: str, encoder: str = VIT_H,
     face_pack: str = "", good_at: str = "", embed_dim: int | None = None, only_by_name: bool = False,
 ) -> Published:  # fmt: skip
-    """`path`: the folder in the repository, or the whole path where the file has another name there."""
+    """`path` is a folder in the repository, or the complete path if the file has another name there."""
     whole = path if path.endswith((".bin", ".safetensors")) else path + name
     found = tuple(pattern + ANY for pattern in patterns.split())
     return Published(
@@ -74,7 +74,7 @@ def _face(name: str, family: str, variant: str, preset: str, patterns: str, enco
 def _pulid(
     name: str, source: Source, family: str, variant: str, patterns: str, only_by_name: bool = False
 ) -> Published:
-    """Its folder is that of the packs which had PuLID first."""
+    """A PuLID file; its folder is that of earlier PuLID packs."""
     file = _adapter(
         name, source, "", family, variant, "", patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
     )
@@ -106,7 +106,7 @@ XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESET
 
 
 def _with_hashes(*files: Published) -> tuple[Published, ...]:
-    """The files with the SHA-256 and the size that are known of them."""
+    """The files with their SHA-256 and size in bytes from hashes.py, if listed there."""
     unknown = (None, None)
     known = ((file, HASHES.get(f"{file.source.repository}/{file.path}", unknown)) for file in files)
     return tuple(replace(file, sha256=sha256, size=size) for file, (sha256, size) in known)
@@ -218,7 +218,7 @@ ENCODERS = _with_hashes(
     ),
 )  # fmt: skip
 
-TOWERS = (  # encoders with the text tower that belongs to them, for IPAdapter OpenCLIP Loader
+TOWERS = (  # encoders with their text towers, for IPAdapter OpenCLIP Loader
     Published(
         "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors", "both towers", LAION_H, "open_clip_model.safetensors",
         title="OpenCLIP ViT-H/14 with its text tower",
@@ -241,12 +241,12 @@ BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
 
 @dataclass(frozen=True)
 class Recognised:
-    """A published file that loaders and doctor name, and that is not run."""
+    """A published file that the pack recognises but does not support, or not fully."""
 
     name: str
     source: Source
     title: str
-    why: str  # it is not run, or where it is
+    why: str  # why it is not supported, or the node that loads it
 
 
 RECOGNISED = (
@@ -267,18 +267,18 @@ RECOGNISED = (
 
 
 def encoder_title(takes: str, width: int) -> str | None:
-    """Name of the published vision encoder whose pooled or hidden embeds are that wide."""
+    """The title of the published vision encoder whose pooled or hidden (`takes`) embeds have this width, or None."""
     fits = (e for e in ENCODERS if takes in e.gives and e.sizes and width == e.sizes[takes == "hidden"])
     return next((file.title for file in fits), None)
 
 
 def needs(file: Published) -> list[Published]:
-    """An adapter and the files that it needs: its encoder, its face pack and the LoRA that was published for it."""
+    """An adapter and the files that it needs: its encoder, its face pack and its LoRA."""
     loras = [lora for lora in LORAS if file.preset and (lora.preset, lora.family) == (file.preset, file.family)]
     others = [BY_NAME[name] for name in (file.encoder, file.face_pack) if name]
     return [file, *others, *loras]
 
 
 def at(repository: str, path: str) -> Published | None:
-    """The file of a repository, where this table has it."""
+    """The catalogue's entry for a path in a repository, or None."""
     return next((file for file in CATALOG if (file.source.repository, file.path) == (repository, path)), None)

@@ -1,4 +1,4 @@
-"""Read an adapter's checkpoint, in any layout that was ever published, into a config and its groups of tensors."""
+"""Read an adapter's checkpoint, in any published layout, into a config and its two groups of tensors."""
 
 import logging
 import pickle
@@ -25,7 +25,7 @@ from .sites import KeyNumber
 __all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
 log = logging.getLogger(__name__)
 
-# Prefixes of the two groups: published files, Kolors and training checkpoints.
+# Prefix of a key -> its group. The names of published files come first, then those of Kolors and training checkpoints.
 GROUPS = {
     "image_proj": "image_proj",
     "image_proj_model": "image_proj",
@@ -41,22 +41,27 @@ UNDERSTOOD = (
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Tensors and metadata of a .safetensors file, or of a pickle that holds only tensors."""
+    """Read the tensors and metadata of a .safetensors file, or of a pickle that holds only tensors ({} as metadata).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CheckpointError: the file is damaged, or its pickle holds more than tensors.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No adapter file at {path}.")
     try:
         if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, framework="pt") as file:
-                # Copied, because a mapped file that somebody writes over later would end the whole program.
+                # Copied, since overwriting a memory-mapped file would crash the process.
                 return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
-    except pickle.UnpicklingError:  # torch's message advises to run the code in the file, so it is not passed on
+    except pickle.UnpicklingError:  # torch's message is dropped: it advises to run the file's code
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or holds more than tensors, which could be a program and is "
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
-    except Exception as error:  # for a damaged file torch's readers raise errors of many kinds: IndexError, OSError...
+    except Exception as error:  # torch raises many types for a damaged file: IndexError, OSError...
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
@@ -68,11 +73,11 @@ def read_checkpoint(
     metadata: Mapping[str, str] | None = None,
     shortcut: bool | None = None,
 ) -> Checkpoint:
-    """Read what a state dict is from its shapes, and check every tensor of it.
+    """Recognise the adapter in a state dict by the shapes of its tensors, and check every tensor.
 
-    `name` is the file's name, for messages and labels. FaceID Plus and its V2 have the same tensors: `shortcut`
-    (True: V2) decides where it is given, then the file's metadata, then its name; the choice is logged.
-    Raises CheckpointError with the file's name, what it holds and which layouts are understood.
+    `name` is the file's name, for messages and for variants with equal tensors. FaceID Plus and its V2 have the same
+    tensors: `shortcut` decides (True: V2), or if it is None the file's metadata, then its name; the choice is logged.
+    Raises CheckpointError with the file's name, its content and the layouts that can be read.
     """
     try:
         groups = _split(state_dict)
@@ -122,7 +127,11 @@ def _flat(state_dict: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """The two groups, without their prefixes, of a nested or flat state dict; it may lie one level deeper."""
+    """The two groups of a nested or flat state dict, without their prefixes; all keys may have one more prefix.
+
+    Raises:
+        CheckpointError: a group is missing, or a tensor is not of floats or has NaN or infinite values.
+    """
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(f"it holds a {type(state_dict).__name__} instead of named tensors")
 
@@ -155,7 +164,7 @@ def _describe(flat: Mapping[str, Tensor]) -> str:
 
 
 def _looks_like(state_dict: Any) -> str:
-    """A sentence that names another sort of file and the node that loads it; empty where the tensors do not tell."""
+    """A sentence for users: the sort of file and the node that loads it; "" for files that are not in OTHER_FILES."""
     other = other_file(key for key, _ in _flat(state_dict)) if isinstance(state_dict, Mapping) else None
     if other is None:
         return ""
@@ -163,7 +172,11 @@ def _looks_like(state_dict: Any) -> str:
 
 
 def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[dict[KeyNumber, int], int]:
-    """Channels of every key number in rising order, and the width of the tokens that the layers read."""
+    """Channels by key number, in rising order, and the width of the image tokens.
+
+    Raises:
+        CheckpointError: numbers have gaps, or keys and values of a layer differ in shape.
+    """
     known = mechanism.layer(LayerSizes(1, 1, 1, 1, 1), nn, device="meta").state_dict()
     found: dict[KeyNumber, dict[str, torch.Size]] = {}
     for key, tensor in layers.items():
@@ -188,7 +201,7 @@ def _read_layers(layers: Mapping[str, Tensor], mechanism: Mechanism) -> tuple[di
 
 
 def _check_projection(projection: Projection, context_dim: int, mechanism: Mechanism) -> None:
-    # Kolors FaceID Plus gives tokens as wide as the text encoder's, which the UNet's text projection halves.
+    # The tokens of Kolors FaceID Plus are as wide as its text encoder's; the UNet's text projection halves the width.
     wide = projection.kind == "face plus" and projection.token_dim == 2 * context_dim
     if projection.token_dim != context_dim and not wide:
         raise CheckpointError(f"its projection gives tokens {projection.token_dim} wide, its layers read {context_dim}")
@@ -201,7 +214,7 @@ def _check_projection(projection: Projection, context_dim: int, mechanism: Mecha
 
 
 def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
-    """The first part that a file's LoRA lacks, or "" for a complete LoRA or none. Without it the adapter works."""
+    """The first incomplete part of a file's LoRA; "" for a complete LoRA or none. Adapters work without their LoRA."""
     if not lora:
         return ""
     for number in range(2 * layers):
@@ -213,7 +226,7 @@ def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
 
 
 def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes of all tensors with those of a network of this config."""
+    """Compare names and shapes of all tensors with a network of this config; CheckpointError for a difference."""
     network = AdapterNetwork(config, device="meta")
     for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
         expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
@@ -227,13 +240,13 @@ def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layer
 def _tell_shortcut(
     state_dict: Mapping[str, Any], projection: Projection, context_dim: int, name: str, metadata: Mapping[str, str]
 ) -> bool:
-    """Whether a FaceID Plus is V2: both have the same tensors. False for every other kind."""
+    """Whether a FaceID Plus is V2, by metadata or name, since both have the same tensors; False for other kinds."""
     if projection.kind != "face plus":
         return False
     if projection.token_dim != context_dim:
-        return True  # Kolors FaceID Plus was only published with the shortcut
+        return True  # Kolors FaceID Plus is published with the shortcut only
     texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
-    if "faceidplusv2" in state_dict:  # the mark that other loaders put on what they read
+    if "faceidplusv2" in state_dict:  # a key that other packs' loaders add
         log.info("%s: FaceID Plus %s, as its loader says", name, "V2" if state_dict["faceidplusv2"] else "V1")
         return bool(state_dict["faceidplusv2"])
     for source, text in texts.items():

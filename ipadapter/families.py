@@ -1,7 +1,7 @@
-"""Families of diffusion models: a table of all that differs between them, as plain data.
+"""Families of diffusion models and the differences between them, as plain data.
 
-A model's family follows from its structure and from the width of the text that its blocks read, never from its name.
-`weight_schedules` reads this module too, so it imports no torch.
+The family of a model follows from its structure and the width of its text embeds, never from its name.
+`weight_schedules` imports this module, so it imports no torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,53 +10,53 @@ from typing import Literal
 
 from .sites import FLUX_BLOCKS, JOINT_BLOCKS, UNET, Block, Structure
 
-Level = tuple[str, int, int, int]  # part of the UNet, level (0 is the finest), transformers, cross-attentions in each
+Level = tuple[str, int, int, int]  # part of the UNet, level (0: finest), transformers, cross-attentions per transformer
 Place = tuple[str, int, int, int]  # part, level, number of the transformer in that level, position in the transformer
 
 
 @dataclass(frozen=True)
 class Roles:
-    """What layers are known to carry; `composition` also says how much of the weight each of its layers gets."""
+    """The layers that carry style, and those that carry composition with a gain (0 to 1) of the weight for each."""
 
     style: frozenset[int]
     composition: Mapping[int, float]
 
     def gain(self, layer: int) -> float:
-        """How much of a weight a layer gets as a composition layer, 0 to 1."""
+        """The factor, 0 to 1, on the weight of a composition layer; 0 for other layers."""
         return self.composition.get(layer, 0.0)
 
     def word(self, layer: int) -> str:
-        """`style`, `composition` or ""."""
+        """The role of a layer: `style`, `composition` or ""."""
         return "style" if layer in self.style else "composition" if layer in self.composition else ""
 
 
 @dataclass(frozen=True)
 class FaceHabits:
-    """What the FaceID adapters of a family were trained with."""
+    """The face crops and embeds that a family's FaceID adapters were trained with."""
 
-    side: int = 224  # pixels of the square picture of a face
-    crop: Literal["aligned", "box"] = "aligned"  # turned upright by its landmarks, or the square around the box
-    normed: bool = True  # whether the recogniser's vector is brought to length 1
-    negative: Literal["picture", "zeros"] = "picture"  # the hidden states that the negative prompt sees
+    side: int = 224  # pixels: side of the square crop of a face
+    crop: Literal["aligned", "box"] = "aligned"  # rotated upright by five points, or the square around the box
+    normed: bool = True  # whether the recogniser's embeds are scaled to length 1
+    negative: Literal["picture", "zeros"] = "picture"  # negative hidden states: of the negative picture, or 0
 
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """A family: what it is called, the width of the text its layers read, where its layers are, what they carry."""
+    """A family of models: its names, the width of its text embeds, the blocks of its layers, and their roles."""
 
     name: str
     title: str
     text_width: int
-    blocks: tuple[Block, ...]  # every layer of the full model, in the order in which it runs
-    levels: tuple[Level, ...]  # every cross-attention of the full model, in the order in which checkpoints number them
+    blocks: tuple[Block, ...]  # all layers of the full model, in the order of execution
+    levels: tuple[Level, ...]  # all cross-attentions of the full model, in the order of their key numbers
     roles: Roles | None
     face: FaceHabits = field(default_factory=FaceHabits)
-    presets: tuple[str, ...] = ()  # the families whose published adapters run on it, its own first
+    presets: tuple[str, ...] = ()  # families whose published adapters run on it, its own first
     structure: Structure = UNET
 
     @property
     def places(self) -> tuple[Place, ...]:
-        """Every cross-attention of the full model, in checkpoint order."""
+        """The places of all cross-attentions of the full model, in the order of their key numbers."""
         return tuple(
             (part, level, transformer, position)
             for part, level, count, depth in self.levels
@@ -65,9 +65,9 @@ class Family:
         )
 
 
-# Roles of SDXL's layers: InstantStyle (arXiv:2404.02733), confirmed by B-LoRA (arXiv:2403.14572). SD1.5's: every layer
-# was tried in the same way. There, the layer before the composition layer carries a part of the layout too: a quarter
-# was the least weight with a visible effect.
+# Roles of SDXL's layers: InstantStyle (arXiv:2404.02733), confirmed by B-LoRA (arXiv:2403.14572). Roles of SD1.5's
+# layers come from the same experiment with each layer. The layer before its composition layer carries a part of the
+# layout too; its gain of a quarter is the smallest with a visible effect.
 SD15 = Family(
     "sd15", "SD1.5", 768,
     (*(("input", number) for number in (1, 2, 4, 5, 7, 8)), ("middle", 0),
@@ -77,7 +77,7 @@ SD15 = Family(
     Roles(frozenset({0, 1, 2, 3, 9, 10, 11, 12, 13, 14, 15}), {4: 0.25, 5: 1.0}),
     presets=("sd15",),
 )  # fmt: skip
-SD2 = Family("sd2", "SD2", 1024, SD15.blocks, SD15.levels, SD15.roles)  # no adapter was published
+SD2 = Family("sd2", "SD2", 1024, SD15.blocks, SD15.levels, SD15.roles)  # without published adapters
 SDXL = Family(
     "sdxl", "SDXL", 2048,
     (*(("input", number) for number in (4, 5, 7, 8)), ("middle", 0), *(("output", number) for number in range(6))),
@@ -91,7 +91,7 @@ KOLORS = Family(
     FaceHabits(side=336, crop="box", normed=False, negative="zeros"),
     presets=("kolors", "sdxl"),
 )  # fmt: skip
-# Transformers: every block is a layer. Which blocks carry style or composition was published for none of them.
+# In transformers every block is a layer. There is no publication on the roles of their blocks.
 FLUX = Family(
     "flux", "Flux", 4096,
     (*(("double", number) for number in range(19)), *(("single", number) for number in range(38))),
@@ -104,19 +104,19 @@ SD35 = Family(
 FAMILIES: dict[str, Family] = {family.name: family for family in (SD15, SD2, SDXL, KOLORS, FLUX, SD35)}
 LAYOUTS: dict[str, tuple[Block, ...]] = {
     family.title: family.blocks for family in (SD15, SDXL, FLUX, SD35)
-}  # of distinct models
+}  # of families with different blocks
 
 
 def face_habits(name: str) -> FaceHabits:
-    """What the FaceID adapters of a family were trained with; as SD1.5's for an unknown family."""
+    """The FaceHabits of a family, by its name; those of SD1.5 for an unknown name."""
     return FAMILIES[name].face if name in FAMILIES else FaceHabits()
 
 
-OTHER_UNETS = {1280: "SDXL's refiner", 1024: "SD2 or Stable Video Diffusion"}  # no adapter was published for them
+OTHER_UNETS = {1280: "SDXL's refiner", 1024: "SD2 or Stable Video Diffusion"}  # without published adapters
 
 
 def title_of(text_width: int, structure: Structure | None = UNET) -> str:
-    """What a person calls a model or adapter whose layers read text of this width."""
+    """The title, for messages, of the model whose text embeds have this width; "another family" if unknown."""
     if structure is UNET and text_width in OTHER_UNETS:
         return OTHER_UNETS[text_width]
     family = family_of_model(text_width, False, structure)
@@ -124,8 +124,9 @@ def title_of(text_width: int, structure: Structure | None = UNET) -> str:
 
 
 def family_of_model(text_width: int, has_text_projection: bool, structure: Structure | None = UNET) -> Family | None:
-    """The family of a model, by its structure and, of a UNet, the width of the text it reads; Kolors has SDXL's UNet
-    with a text projection before it.
+    """The family of a model by its structure, and for a UNet also by the width of its text embeds; None if unknown.
+
+    Kolors has SDXL's UNet, and a text projection before it.
     """
     fits = [
         family
@@ -138,20 +139,20 @@ def family_of_model(text_width: int, has_text_projection: bool, structure: Struc
 
 
 def family_of_blocks(blocks: Sequence[Block]) -> Family | None:
-    """The family whose full model has its layers at just these blocks; the first one of those that share a layout."""
+    """The first family whose full model has exactly these blocks, or None; SDXL and Kolors have the same blocks."""
     return next((family for family in FAMILIES.values() if family.blocks == tuple(blocks)), None)
 
 
 def roles_of_blocks(blocks: Sequence[Block]) -> Roles | None:
-    """What the layers at these blocks carry; None for anything but a full model of a known family."""
+    """The roles of the layers at these blocks; None unless they are all blocks of a known family with roles."""
     family = family_of_blocks(blocks)
     return family.roles if family is not None else None
 
 
 def full_places(widths: Sequence[int]) -> tuple[Place, ...]:
-    """The places of the full UNet whose cross-attentions have these widths in checkpoint order; empty for other widths.
+    """The places of the full UNet whose cross-attentions have these widths, in the order of key numbers; () if unknown.
 
-    Widths grow from level to level, so their ranks are the levels, for every base width of the model.
+    Widths grow with the level, so the rank of a width is its level, whatever the UNet's base width.
     """
     ranks = sorted(set(widths))
     levels = [ranks.index(width) for width in widths]

@@ -1,4 +1,4 @@
-"""The LoRA halves inside a FaceID checkpoint, under names that a LoRA loader reads.
+"""Rename the LoRA matrices (down and up halves) inside a FaceID checkpoint to names that a LoRA loader reads.
 
 A FaceID checkpoint holds `{i}.to_{q,k,v,out}_lora.{down,up}.weight` for every attention of the UNet, self-attentions at
 even i and cross-attentions at odd i, in the order down blocks, up blocks, middle. An attention computes
@@ -20,9 +20,12 @@ BLOCK = re.compile(r"(?:(input|output)_blocks\.(\d+)|middle_block)\..*transforme
 
 
 def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Tensor]:
-    """The halves as `diffusion_model.<module of the UNet>.lora_{down,up}.weight`, as ComfyUI names its modules.
+    """The halves under the keys `diffusion_model.<module>.lora_{down,up}.weight`, with ComfyUI's names of modules.
 
-    Raises ModelMismatchError when the halves were made for another UNet: other layers, or other widths.
+    Halves are (rank, width) for down and (width, rank) for up. Halves of layers that a pruned UNet lacks are left out.
+
+    Raises:
+        ModelMismatchError: a key is not that of a half, or the UNet has other layers or widths.
     """
     modules = _modules_by_number(lora, unet)
     named: dict[str, Tensor] = {}
@@ -44,7 +47,7 @@ def lora_state_dict(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Te
 
 
 def _modules_by_number(lora: Mapping[str, Tensor], unet: nn.Module) -> dict[int, str]:
-    """The name of the attention of every number in the checkpoint."""
+    """The name of the UNet's attention module for every number in the checkpoint."""
     attentions = find_sites(unet)
     matches = {key: match for key in lora if (match := KEY.fullmatch(key))}
     channels = {int(m[1]): len(lora[key]) for key, m in matches.items() if m.group(2, 3) == ("to_q", "up")}

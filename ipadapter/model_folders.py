@@ -1,6 +1,6 @@
-"""The model folders that adapters, encoders and LoRAs are searched in, and the files that lie in them.
+"""List the files of adapters, encoders and LoRAs in the model folders.
 
-Loaders, doctor and terminal list files with this module alone, so all three see the same files.
+Loaders, doctor and terminal list files with this module only, so that they agree.
 """
 
 import os
@@ -12,17 +12,17 @@ from pathlib import Path
 from .published import FOLDERS
 
 ADAPTERS, ENCODERS, LORAS = FOLDERS["adapter"], FOLDERS["encoder"], FOLDERS["lora"]
-SUFFIXES = (".safetensors", ".sft", ".bin", ".ckpt", ".pt", ".pt2", ".pth", ".pkl")  # those that ComfyUI lists
+SUFFIXES = (".safetensors", ".sft", ".bin", ".ckpt", ".pt", ".pt2", ".pth", ".pkl")  # suffixes that ComfyUI lists
 Places = Mapping[str, Sequence[Path]]  # folders on the disk, by ComfyUI's name of a model folder
 
 
 @dataclass(frozen=True)
 class OtherFolder:
-    """A model folder in which another pack or ComfyUI-Manager keeps adapters."""
+    """A model folder of another pack or ComfyUI-Manager with adapters in it."""
 
-    name: str  # by which that pack registers it with ComfyUI
-    path: str  # below ComfyUI's models, also where that pack is not installed
-    file_names: str = ""  # regular expression of an adapter's name, where other models lie in the folder too
+    name: str  # ComfyUI's name of the folder, under which the other pack registers it
+    path: str  # below ComfyUI's models; searched even if the other pack is not installed
+    file_names: str = ""  # regular expression of adapters' file names, for a folder with other models too
 
 
 OTHER_FOLDERS = (
@@ -36,7 +36,7 @@ OTHER_FOLDERS = (
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model folder of ComfyUI's: the places on the disk that it stands for, and the files by their listed names."""
+    """A model folder of ComfyUI: its folders on the disk, and its files by the names in lists."""
 
     places: Sequence[Path]
     files: Mapping[str, Path]
@@ -46,7 +46,7 @@ ModelFolders = Mapping[str, ModelFolder]  # by ComfyUI's name of the folder
 
 
 def with_other_folders(places: Places, models: Path) -> dict[str, list[Path]]:
-    """The places, with those of OTHER_FOLDERS that are on the disk below ComfyUI's `models`."""
+    """A copy of `places`, with the OTHER_FOLDERS that exist below ComfyUI's `models`."""
     found = {name: list(folders) for name, folders in places.items()}
     for other in OTHER_FOLDERS:
         named = found.get(other.name, [])
@@ -56,10 +56,10 @@ def with_other_folders(places: Places, models: Path) -> dict[str, list[Path]]:
 
 
 def model_folder(places: Places, folder: str) -> ModelFolder:
-    """The files of a model folder; of two files of a name the first counts, as in ComfyUI.
+    """The files of a model folder by name; of two files with the same name the first is listed, as in ComfyUI.
 
-    A file of OTHER_FOLDERS is an adapter file too, under that folder's path and its own name:
-    `xlabs/ipadapters/ip_adapter.safetensors`. Folders, pipes, links to no file and macOS' `._` files are left out.
+    The folder of adapters also lists the files of OTHER_FOLDERS, with the other folder's path in their names:
+    `xlabs/ipadapters/ip_adapter.safetensors`. Folders, pipes, broken links and macOS' `._` files are left out.
     """
     files: dict[str, Path] = {}
     for path, name in walk(places.get(folder, ())):
@@ -72,17 +72,17 @@ def model_folder(places: Places, folder: str) -> ModelFolder:
 
 
 def model_folders(places: Places) -> dict[str, ModelFolder]:
-    """The three folders that presets are searched in."""
+    """The folders of adapters, encoders and LoRAs, in which presets find their files."""
     return {folder: model_folder(places, folder) for folder in (ADAPTERS, ENCODERS, LORAS)}
 
 
 def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Paths, and names below their place, of model files: through subfolders and links, each real folder once."""
+    """Yield (path, name below its folder) of all model files, through subfolders and links, each folder once."""
     for place in places:
         entered: set[str] = set()
         for folder, inner, files in os.walk(place, followlinks=True):
             if (real := os.path.realpath(folder)) in entered:
-                inner.clear()  # a link that leads back
+                inner.clear()  # a link to a folder that was entered before
                 continue
             entered.add(real)
             inner[:] = sorted(name for name in inner if name != ".git")

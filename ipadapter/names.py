@@ -1,4 +1,4 @@
-"""Names of files: those that come from outside are checked here, and published names are read here."""
+"""Check file names from users and files, and read variants from published file names."""
 
 import re
 from pathlib import Path, PurePath
@@ -7,16 +7,18 @@ import torch
 
 from .errors import FileNameError
 
-LONGEST_PART, LONGEST = 255, 1000  # bytes that file systems take
+LONGEST_PART, LONGEST = 255, 1000  # bytes: limits of file systems for a part of a path, and for a path
 _DRIVE = re.compile(r"[A-Za-z]:")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def inside(folder: Path, name: str, plain: bool = False) -> Path:
-    """Where a name lies below a folder; `plain` names lie in the folder itself.
+    """The path of a name below a folder; a `plain` name must lie directly in it.
 
-    FileNameError for absolute names, names that lead out of the folder, and those that no file can have. Links below
-    the folder are the owner's own and are followed.
+    Links below the folder are followed, since its owner created them.
+
+    Raises:
+        FileNameError: the name is absolute, leads out of the folder, or cannot be the name of a file.
     """
     parts = re.split(r"[/\\]", name) if isinstance(name, str) else []
     quoted = f"{name!r:.80}"
@@ -30,27 +32,28 @@ def inside(folder: Path, name: str, plain: bool = False) -> Path:
             f"{quoted} cannot be a file's name: at most {LONGEST_PART} bytes a part, and no control characters. Choose "
             f"another name inside {folder}."
         )
-    return folder.joinpath(*parts)  # on every system, though the name may come from another one
+    return folder.joinpath(*parts)  # both / and \ separate parts, whatever the system
 
 
-# File names that many repositories use, so that the folder alone says what the file is.
+# File names that many repositories use, so that only the folder's name identifies the file.
 SHARED_NAMES = {"ip adapter", "model", "pytorch model", "diffusion pytorch model"}
 
 
 def words_of(name: str) -> str:
-    """A name in small letters with one space between its words, whatever stood there: dots, dashes, folders."""
+    """A name in lower case, with a space in place of every run of characters other than letters and digits."""
     return " ".join(re.findall(r"[a-z0-9]+", name.lower()))
 
 
 def name_with_folder(path: Path) -> str:
-    """A file's name, with its folder's before it where many files have that name: `instantid/ip-adapter.bin`."""
+    """A file's name, for SHARED_NAMES with the folder's name before it: `instantid/ip-adapter.bin`."""
     return f"{path.parent.name}/{path.name}" if words_of(path.stem) in SHARED_NAMES else path.name
 
 
 def variant_by_name(variant: str, family: str, dtype: torch.dtype, name: str) -> str:
-    """The published variant, where files with other purposes have the tensors of `variant` and only names tell.
+    """The published variant of a file with the tensors of `variant`: by its name, if several variants have them.
 
-    InstantID's tensors are those of FaceID portrait unnorm for SDXL; it is published in 32 bits, the other in 16.
+    InstantID and FaceID portrait unnorm for SDXL have equal tensors; InstantID is published in float32, the other in
+    float16.
     """
     words, own = words_of(name), words_of(PurePath(name.replace("\\", "/")).stem)
     match variant:

@@ -1,7 +1,7 @@
-"""Name the files that lie beside adapters and are none: by a key that only they have.
+"""Recognise other sorts of model files in the adapters' folders, by a tensor key that only this sort has.
 
-PuLID's layouts: guozinan/PuLID (`pulid_v1.bin`, `pulid_v1.1.safetensors`, `pulid_flux_v0.9.x.safetensors`) and
-huchenlei/ipadapter_pulid, which has the keys of an IP-Adapter.
+Layouts of PuLID come from guozinan/PuLID (`pulid_v1.bin`, `pulid_v1.1.safetensors`, `pulid_flux_v0.9.x.safetensors`)
+and huchenlei/ipadapter_pulid, which has the keys of an IP-Adapter.
 """
 
 import re
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class OtherFile:
-    """A sort of file: the key that tells it, what it is, and who loads it."""
+    """A sort of file: its tensor key, its title, and the node that loads it."""
 
-    key: str  # regular expression, searched in the names of the tensors
+    key: str  # regular expression, searched in the keys of the tensors
     title: str
     loader: str = ""
-    encoder: bool = False  # a vision encoder, which is right in models/clip_vision
+    encoder: bool = False  # True: a vision encoder, which belongs in models/clip_vision
 
 
 CONTROLNETS, CHECKPOINTS = "a ControlNet loader", "a loader of diffusion models"
-# The first line that fits counts, so parts of a model stand before whole models.
+# The first match counts, so parts of a model come before whole models.
 OTHER_FILES = (
     OtherFile(r"^(pulid_encoder|pulid_ca)\.", "PuLID for Flux", "a PuLID Flux loader"),
     OtherFile(r"^(id_adapter|image_proj)\.id_embedding_mapping\.", "PuLID v1.1 for SDXL", "a PuLID loader"),
@@ -58,6 +58,6 @@ OTHER_FILES = (
 
 
 def other_file(keys: Iterable[str]) -> OtherFile | None:
-    """What a file is that is no adapter of ours, by the names of its tensors; None where no name tells."""
+    """The sort of a file that is not an adapter, by the keys of its tensors; None if no key matches."""
     keys = list(keys)
     return next((each for each in OTHER_FILES if any(re.search(each.key, key) for key in keys)), None)

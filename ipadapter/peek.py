@@ -1,4 +1,4 @@
-"""Tell what a model file is by its header: names, shapes and types of its tensors, without reading their values."""
+"""Recognise a model file by its header: names, shapes and dtypes of its tensors, without reading their values."""
 
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ TYPES = {  # safetensors' names
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 CLIP_POSITIONS = "vision_model.embeddings.position_embedding.weight"
-OPENCLIP_POSITIONS = "visual.positional_embedding"  # the text tower's are called positional_embedding
-BARE_POSITIONS = "positional_embedding"  # those of an OpenCLIP vision tower alone, beside its conv1.weight
+OPENCLIP_POSITIONS = "visual.positional_embedding"  # the key of the text tower is positional_embedding
+BARE_POSITIONS = "positional_embedding"  # in a file with OpenCLIP's vision tower alone, which has conv1.weight too
 
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """A CLIP vision encoder: width of its pooled embeds, width of its hidden states, tokens per picture."""
+    """Sizes of a vision encoder: width of its pooled embeds, width of its hidden states, tokens per picture."""
 
     pooled: int
     hidden: int
     tokens: int
 
     def gives(self, config: AdapterConfig) -> bool:
-        """Whether its embeds have the width that an adapter takes."""
+        """Whether its embeds, of the kind that an adapter takes, have the adapter's width."""
         return config.embed_dim == {"pooled": self.pooled, "hidden": self.hidden, None: None}[config.takes]
 
 
 def peek(path: Path) -> dict[str, Any]:
-    """The file's state dict with tensors that have shapes and types and no values.
+    """The file's state dict with tensors on the meta device, which have shapes and dtypes without values.
 
-    Empty for a damaged file, another format, and for anything but a file: a pipe would be waited for.
+    Empty for a damaged file, another format, and paths that are not regular files (opening a pipe would block).
     """
     if not path.is_file():
         return {}
@@ -52,7 +52,7 @@ def peek(path: Path) -> dict[str, Any]:
                 return {key: _shape_and_type(file.get_slice(key)) for key in file.keys()}
         found = _peek_pickle(path)
         return found if isinstance(found, dict) else {}
-    except Exception:  # torch's readers raise whatever a damaged file leads them to: IndexError, AssertionError...
+    except Exception:  # torch raises many types for a damaged file: IndexError, AssertionError...
         return {}
 
 
@@ -61,7 +61,7 @@ def _shape_and_type(part: Any) -> Tensor:
 
 
 def _peek_pickle(path: Path) -> Any:
-    """A pickle of tensors. Mapped, so that the values stay on the disk with PyTorch before 2.6, too."""
+    """Load a pickle of tensors to the meta device. mmap=True leaves values on the disk with PyTorch before 2.6 too."""
     try:
         return torch.load(path, map_location="meta", weights_only=True, mmap=True)
     except RuntimeError:  # files in the format before PyTorch 1.6 cannot be mapped
@@ -70,14 +70,17 @@ def _peek_pickle(path: Path) -> Any:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file is: at most one of an adapter, a vision encoder, a LoRA's width and another pack's file."""
+    """The content of a file, by its header; at most one of adapter, encoder, lora_width and other is set.
 
-    tensors: int  # 0: damaged, or no model file
+    Files of unknown content have none of them.
+    """
+
+    tensors: int  # their number; 0 for a damaged file and for other formats
     adapter: AdapterConfig | None = None
     encoder: EncoderSizes | None = None
     lora_width: int | None = None
     other: OtherFile | None = None
-    fault: str = ""  # of a file with an adapter's groups that cannot be used: the loader's own words
+    fault: str = ""  # the loader's message, for a file with an adapter's keys that cannot be used
 
     def __str__(self) -> str:
         if self.adapter is not None:
@@ -92,7 +95,7 @@ _known: dict[tuple[Hashable, ...], FileFacts] = {}
 
 
 def facts_of(path: Path) -> FileFacts:
-    """What a file is. The same unchanged file is opened once."""
+    """The content of a file; results are cached by path, size and time of the file."""
     try:
         key = fingerprint(path)
     except OSError:
@@ -119,27 +122,27 @@ def _read(path: Path) -> FileFacts:
 
 
 def peek_adapter(path: Path) -> AdapterConfig | None:
-    """What adapter a file is; None where it is none."""
+    """The config of the adapter in a file, or None."""
     return facts_of(path).adapter
 
 
 def peek_encoder(path: Path) -> EncoderSizes | None:
-    """What vision encoder a file is; None where it is none, or one that ComfyUI's own loader does not read."""
+    """The sizes of the vision encoder in a file; None for other files, and encoders that ComfyUI cannot load."""
     return facts_of(path).encoder
 
 
 def peek_lora_width(path: Path) -> int | None:
-    """Width of the text that a LoRA's cross-attentions read, 768 for SD1.5 say; None where it changes none."""
+    """The width of the text embeds in a LoRA's cross-attentions, 768 for SD1.5; None without such a LoRA."""
     return facts_of(path).lora_width
 
 
 def describe(name: str, path: Path) -> str:
-    """A file's listed name and what is in it, for messages that list candidates."""
+    """A file's listed name and its content in brackets, for messages that list candidates."""
     return f"{name} ({facts_of(path)})"
 
 
 def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
-    """With the names of transformers, of OpenCLIP's two towers, or of its vision tower alone."""
+    """Sizes of an encoder with keys of transformers, of OpenCLIP's two towers or its vision tower alone; else None."""
     shapes = {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, Tensor)}
     if table := shapes.get(CLIP_POSITIONS):
         if projection := shapes.get("visual_projection.weight"):
@@ -162,7 +165,7 @@ def _lora_width(tensors: Mapping[str, Any]) -> int | None:
 
 
 def _keys(tensors: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names of tensors, of those in groups with the group's name before theirs."""
+    """The keys of all tensors; keys of nested groups have the group's key before them, with a dot."""
     for key, value in tensors.items():
         if isinstance(value, Mapping):
             yield from _keys(value, f"{prefix}{key}.")

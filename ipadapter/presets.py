@@ -12,7 +12,7 @@ from .published import Published
 
 @dataclass(frozen=True)
 class Preset:
-    """An adapter for each model family that has one, the LoRA and the face pack that belong to it."""
+    """Adapters and their LoRAs by model family, and the face pack that they need."""
 
     adapters: Mapping[str, Published]
     loras: Mapping[str, Published]
@@ -44,27 +44,27 @@ PRESETS: dict[str, Preset] = {**GENERAL, **FACES, **COMMUNITY}
 
 
 def presets_of(family: Family) -> list[str]:
-    """The presets that have an adapter for a family of models."""
+    """The names of the presets whose adapters run on a family of models."""
     return [name for name, preset in PRESETS.items() if any(runs in preset.adapters for runs in family.presets)]
 
 
 def encoders_for(config: AdapterConfig) -> list[Published]:
-    """The published encoders whose embeds an adapter takes."""
+    """The published encoders whose embeds have the kind and width that an adapter takes."""
     fits = (file for file in catalog.ENCODERS if config.takes in file.gives and file.sizes)
     return [file for file in fits if file.sizes and EncoderSizes(*file.sizes).gives(config)]
 
 
 def encoder_fits(sizes: EncoderSizes, config: AdapterConfig) -> bool:
-    """Whether an adapter can be run with an encoder of these sizes.
+    """Whether an adapter runs with an encoder of these sizes.
 
-    All three sizes of a published encoder that gives such embeds; where no published encoder does, the width alone.
+    They must be the sizes of one of `encoders_for` the adapter. If there is no such encoder, the width must fit.
     """
     published = [EncoderSizes(*file.sizes) for file in encoders_for(config) if file.sizes]
     return sizes in published if published else sizes.gives(config)
 
 
 def same_tensors(file: Published) -> list[Published]:
-    """The other published adapters that only their names tell from this one."""
+    """The other published adapters with the same variant, family and embeds, so that only their names differ."""
 
     def sizes(each: Published) -> tuple[str, str, int | None]:
         return each.variant, each.family, each.embed_dim

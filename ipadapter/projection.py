@@ -1,6 +1,6 @@
-"""From embeds to image tokens: one small network per kind of adapter (IP-Adapter, arXiv:2308.06721, section 3.2).
+"""Project embeds to image tokens: a network for each kind of adapter (IP-Adapter, arXiv:2308.06721, section 3.2).
 
-Parameter names are those of the published files, so a file's `image_proj` group is the network's state dict.
+Parameter names are those of published files, so a file's `image_proj` group is the state dict of its network.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from .resampler import PerceiverResampler, ResamplerSizes
 
 
 class ImageProjection(nn.Module):
-    """Pooled embeds (b, embed) -> (b, tokens, context): the standard adapters."""
+    """The projection of standard adapters: pooled embeds (b, embed) -> image tokens (b, tokens, context)."""
 
     def __init__(self, embed_dim: int, tokens: int, context_dim: int, operations: Any = nn, **where: Any) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class ImageProjection(nn.Module):
 
 
 class TokenProjection(nn.Module):
-    """Every encoder token becomes an image token, (b, n, embed) -> (b, n, context): the full face adapter."""
+    """The projection of the full face adapter, token by token: (b, n, embed) -> (b, n, context)."""
 
     def __init__(self, embed_dim: int, hidden: int, context_dim: int, operations: Any = nn, **where: Any) -> None:
         super().__init__()
@@ -41,7 +41,10 @@ class TokenProjection(nn.Module):
 
 
 class FaceProjection(nn.Module):
-    """A recogniser's face (b, face) -> (b, tokens, context); several faces (b, n, face) -> (b, n * tokens, context)."""
+    """The projection of FaceID: a face vector (b, face) -> image tokens (b, tokens, context).
+
+    Several faces (b, n, face) give the tokens of all, (b, n * tokens, context).
+    """
 
     def __init__(
         self,
@@ -67,14 +70,19 @@ class FaceProjection(nn.Module):
 
 
 class FacePlusProjection(FaceProjection):
-    """Face tokens refined by the encoder tokens of the face picture: FaceID Plus, V2 and Kolors FaceID Plus."""
+    """The projection of FaceID Plus, its V2 and Kolors FaceID Plus: a resampler refines the tokens of the face vector
+    by the encoder tokens of the face's crop.
+    """
 
     def __init__(self, *sizes: int, resampler: ResamplerSizes, operations: Any = nn, **where: Any) -> None:
         super().__init__(*sizes, operations=operations, **where)
         self.perceiver_resampler = PerceiverResampler(resampler, operations, **where)
 
     def forward(self, face: Tensor, embeds: Tensor, face_weight: float = 1.0, shortcut: bool = False) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # takes both inputs
-        """Face (b, face), embeds (b, n, embed) -> (b, tokens, out); V2's shortcut adds face_weight x refinement."""
+        """Face vector (b, face) and hidden states (b, n, embed) of its crop -> image tokens (b, tokens, out).
+
+        The result is the refined tokens; with V2's `shortcut`, the face's tokens plus `face_weight` times the refined.
+        """
         tokens = super().forward(face)
         refined = self.perceiver_resampler(embeds, tokens)
         return torch.add(tokens, refined, alpha=face_weight) if shortcut else refined

@@ -1,4 +1,4 @@
-"""The record of a published file: where it is, what its tensors are, what it needs. Plain data, without torch."""
+"""The record of a published file: its address, its tensors' sizes, the files that it needs. It imports no torch."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal["adapter", "lora", "encoder", "both towers", "face pack"]
-FOLDERS: dict[Kind, str] = {  # ComfyUI's name of the model folder a kind of file belongs in
+FOLDERS: dict[Kind, str] = {  # kind of file -> ComfyUI's name of its model folder
     "adapter": "ipadapter", "lora": "loras", "encoder": "clip_vision", "both towers": "open_clip",
     "face pack": "insightface",
 }  # fmt: skip
@@ -14,15 +14,15 @@ FOLDERS: dict[Kind, str] = {  # ComfyUI's name of the model folder a kind of fil
 
 @dataclass(frozen=True)
 class Source:
-    """Where files are published: a repository of huggingface.co, or the address of a release that is none."""
+    """Where files are published: a repository of huggingface.co, or a release at another `address`."""
 
     repository: str
     licence: str
-    address: str = ""  # what file names follow, where it is no repository
+    address: str = ""  # start of the files' URLs, for a release outside of huggingface.co
 
     @property
     def page(self) -> str:
-        """What a person opens in a browser, without the scheme."""
+        """The source's web page, without https://."""
         release = self.address.removeprefix("https://").rstrip("/").replace("/download/", "/tag/")
         return release or f"huggingface.co/{self.repository}"
 
@@ -32,45 +32,45 @@ class Source:
 
 @dataclass(frozen=True)
 class Published:
-    """A published file: its source, the names it has on disks, what its tensors are, what it needs.
+    """A published file: its source, its usual names on disks, its tensors' sizes, the files that it needs.
 
-    `sha256` and `size` (bytes) come from hashes.py and stand only where they are known. A download is compared with
-    them; without them, with what the hub says of the file.
+    `sha256` and `size` (bytes) come from hashes.py, or are None. A download is compared with them, or else with the
+    hub's hash and size of the file.
     """
 
-    name: str  # of the file on disk; of the folder for a face pack
+    name: str  # of the file on the disk; for a face pack, of its folder
     kind: Kind
     source: Source
-    path: str = ""  # in the repository or release; empty where a person has to download the file
-    family: str = ""  # of the model it is for: a key of families.FAMILIES
+    path: str = ""  # in the repository or release; "" for files that users must download by hand
+    family: str = ""  # of its models: a key of families.FAMILIES
     variant: str = ""  # of an adapter: one of mechanisms.VARIANTS
-    embed_dim: int | None = None  # where two adapters of a family are of one variant
-    preset: str = ""  # of the unified loaders
-    encoder: str = ""  # the file of the vision encoder it takes
+    embed_dim: int | None = None  # set if a family has two adapters of the same variant
+    preset: str = ""  # name in the unified loaders
+    encoder: str = ""  # name of its vision encoder's entry
     face_pack: str = ""
-    patterns: tuple[str, ...] = ()  # regular expressions of its usual names, its published one first
-    title: str = ""  # what a person calls it
+    patterns: tuple[str, ...] = ()  # regular expressions of its usual names, the published name first
+    title: str = ""  # its name in messages
     good_at: str = ""
-    sizes: tuple[int, int, int] | None = None  # of an encoder: width of pooled, of hidden embeds, tokens per picture
-    gives: tuple[str, ...] = ()  # of an encoder: which of its embeds the published adapters take
+    sizes: tuple[int, int, int] | None = None  # of an encoder: width of pooled and of hidden embeds, tokens per picture
+    gives: tuple[str, ...] = ()  # of an encoder: the embeds that published adapters take, "pooled" and "hidden"
     sha256: str | None = None
     size: int | None = None
-    where: str = ""  # ComfyUI's name of its model folder, where that is not the one of its kind
-    only_by_name: bool = False  # an adapter that is used more has the same tensors
+    where: str = ""  # ComfyUI's name of its model folder, if it differs from FOLDERS
+    only_by_name: bool = False  # True: a more common adapter has equal tensors, so only names identify this file
 
     @property
     def folder(self) -> str:
-        """ComfyUI's name of the folder it belongs in."""
+        """ComfyUI's name of its model folder."""
         return self.where or FOLDERS[self.kind]
 
     @property
     def pickled(self) -> bool:
-        """Whether it is published as a pickle only, which is read without executing what is in it."""
+        """Whether it is published as a pickle (.bin) only; pickles are read without executing their code."""
         return self.path.endswith(".bin")
 
     @property
     def url(self) -> str:
-        """Where its bytes are, on the hub's own host; empty where there is no address to fetch it from."""
+        """The URL of its content, on huggingface.co or in the release; "" without a `path`."""
         if not self.path:
             return ""
         return self.source.address + self.path if self.source.address else (
@@ -79,7 +79,7 @@ class Published:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What a download needs to know of it: the fields of model_files' Wanted. Only for files that have a path."""
+        """The fields of model_files.remote.Wanted, for its download; the file must have a `path`."""
         zipped = self.kind == "face pack"
         return {
             "name": self.name, "repository": self.source.repository, "path": self.path, "sha256": self.sha256,
@@ -88,7 +88,7 @@ class Published:
         }  # fmt: skip
 
     def matches(self, files: Sequence[str]) -> list[str]:
-        """The files that are it by their names, best first: the first pattern with a match counts."""
+        """The file names among `files` that match the first of its patterns with any match."""
         for pattern in self.patterns:
             if found := [file for file in files if re.search(pattern, file, re.IGNORECASE)]:
                 return found

@@ -1,7 +1,7 @@
-"""PuLID's encoders: image tokens of a person, from a face vector and hidden states of a vision encoder.
+"""PuLID's encoders: from ids (face vectors) and hidden states of a vision encoder to image tokens of a person.
 
-PuLID (arXiv:2404.16022), ToTheBeginning/PuLID, pulid/encoders.py and encoders_transformer.py. Parameter names are those
-of the published files.
+Source: PuLID (arXiv:2404.16022), ToTheBeginning/PuLID, pulid/encoders.py and encoders_transformer.py. Parameter names
+are those of the published files.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from .resampler import PerceiverAttention, ResamplerSizes, feed_forward
 
-STATES = 5  # hidden states of the vision encoder that both encoders read
-OWN_TOKENS = 5  # tokens that the id alone gives
-SLOPE = 0.01  # of the leaky ReLU
+STATES = 5  # number of hidden states of the vision encoder that both encoders read
+OWN_TOKENS = 5  # number of tokens from the id without hidden states
+SLOPE = 0.01  # negative slope of the leaky ReLU
 
 
 def perceptron(into: int, hidden: int, out: int, operations: Any = nn, **where: Any) -> nn.Sequential:
@@ -41,7 +41,7 @@ class IDEncoder(nn.Module):
             setattr(self, f"mapping_patch_{i}", perceptron(state_dim, hidden, out, operations, **where))
 
     def forward(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
-        """Tokens of n pictures: five of the id, then one of each hidden state."""
+        """Tokens (b, 10, out) of b pictures: five from the id, then one from each hidden state."""
         tokens = [self.body(ids).unflatten(-1, (OWN_TOKENS, -1))]
         for i, state in enumerate(states):
             whole, patches = getattr(self, f"mapping_{i}"), getattr(self, f"mapping_patch_{i}")
@@ -49,8 +49,9 @@ class IDEncoder(nn.Module):
         return torch.cat(tokens, dim=1)
 
     def side_by_side(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
-        """Several pictures of a person as one row of tokens, (1, 10 + 5 (b - 1), out): all of the first, and those of
-        the id alone of every further one.
+        """The tokens of b pictures of a person side by side, (1, 10 + 5 (b - 1), out).
+
+        They are the ten tokens of the first picture, and the five id tokens of each further picture.
         """
         first, *further = self(ids, states)
         return torch.cat((first, *(tokens[:OWN_TOKENS] for tokens in further))).unsqueeze(0)
@@ -59,8 +60,8 @@ class IDEncoder(nn.Module):
 class IDFormer(nn.Module):
     """PuLID v1.1 and PuLID for Flux: ids (b, id) and five hidden states (b, n, width) -> (b, tokens, out).
 
-    Each fifth of the layers sees one hidden state. The tokens of the id are part of what every layer sees, as they came
-    in, and of the latents, which are refined.
+    The layers are five groups, and each group attends to a hidden state of its own. Every layer also attends to the
+    unchanged tokens of the id. The same tokens are part of the latents, which the layers refine.
     """
 
     def __init__(
@@ -78,7 +79,10 @@ class IDFormer(nn.Module):
             self.layers.append(nn.ModuleList((attention, feed_forward(sizes.dim, sizes.inner, operations, **where))))
 
     def forward(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
-        """Tokens of rows; ids (b, pictures, id) with states (b, pictures * n, width) are several pictures a row."""
+        """Tokens (b, tokens, out) of ids (b, id) and hidden states (b, n, width).
+
+        For several pictures a row, ids are (b, pictures, id) and hidden states (b, pictures * n, width).
+        """
         own = self.id_embedding_mapping(ids).reshape(len(ids), -1, self.latents.shape[-1])
         latents = torch.cat((self.latents.to(own).expand(len(ids), -1, -1), own), dim=1)
         each = len(self.layers) // STATES
@@ -91,5 +95,5 @@ class IDFormer(nn.Module):
         return latents[:, : self.latents.shape[1]] @ self.proj_out.to(latents)
 
     def side_by_side(self, ids: Tensor, states: Sequence[Tensor]) -> Tensor:
-        """Several pictures of a person as one row of tokens, (1, tokens, out), which sees all of them."""
+        """Tokens (1, tokens, out) of several pictures of a person, with attention to the hidden states of all."""
         return self(ids.unsqueeze(0), [state.flatten(0, 1).unsqueeze(0) for state in states])

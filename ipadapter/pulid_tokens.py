@@ -1,4 +1,4 @@
-"""PuLID's tokens of several pictures as those of one person, and the tokens that attention may fall on instead."""
+"""Combine PuLID's tokens of several pictures of a person, and append tokens of zeros, which have no identity."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,18 +9,19 @@ from .adapter import AdapterNetwork
 
 
 def by_norm(tokens: Tensor) -> Tensor:
-    """The mean of pictures, each weighed by the length of all its tokens."""
+    """The mean (1, t, width) over pictures (pictures, t, width), weighted by the norm of each picture's tokens."""
     lengths = tokens.flatten(1).norm(dim=1)
     return ((lengths / lengths.sum()).view(-1, 1, 1) * tokens).sum(0, keepdim=True)
 
 
 def longest(tokens: Tensor) -> Tensor:
-    """Of every token the one that is longest among the pictures."""
+    """For each token number, the token of largest norm among pictures: (pictures, t, width) -> (1, t, width)."""
     chosen = tokens.norm(dim=-1, keepdim=True).argmax(0, keepdim=True)
     return tokens.gather(0, chosen.expand(1, -1, tokens.shape[-1]))
 
 
-# Tokens (pictures, t, width) to (1, t, width); a name that is missing here stands for all pictures side by side.
+# Name -> function from tokens (pictures, t, width) to (1, t, width). With SIDE_BY_SIDE, which is not listed here, the
+# network joins the pictures itself.
 FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda tokens: tokens.mean(0, keepdim=True),
     "max": lambda tokens: tokens.amax(0, keepdim=True),
@@ -34,11 +35,11 @@ COMBINE = (*FUSIONS, SIDE_BY_SIDE)
 def person_tokens(
     network: AdapterNetwork, ids: Tensor, states: Sequence[Tensor], combine: str, noise: float = 0.0, zeros: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Tokens (1, t, width) for the positive rows and for the negative: the encoder's answer to zeros.
+    """Tokens (1, t, width) of a person for positive rows, and for negative rows the tokens of ids and states of zeros.
 
-    ids are (pictures, id), states five times (pictures, n, width). `zeros` more tokens hold zeros, so that a query may
-    attend to none of the person. `noise` times numbers of 0..1, the same ones in every run, stands in place of all
-    zeros.
+    `ids` are (pictures, id), `states` five tensors (pictures, n, width), `combine` is a name in COMBINE. `zeros` tokens
+    of zeros are appended, so that queries may attend to them in place of the person. With `noise` above 0, `noise`
+    times random numbers in 0..1, equal in every run, replace all zeros.
     """
     generator = torch.Generator().manual_seed(0)
 

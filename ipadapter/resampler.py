@@ -1,6 +1,6 @@
-"""A fixed number of image tokens from any number of encoder tokens, by cross-attention.
+"""Resample any number of encoder tokens to a fixed number of image tokens, by cross-attention.
 
-The Perceiver resampler (arXiv:2103.03206, arXiv:2204.14198) in the form that the plus adapters were published with.
+This is the Perceiver resampler (arXiv:2103.03206, arXiv:2204.14198) with the layers of the published plus adapters.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HEAD_DIM = 64  # of every published adapter; the number of heads follows from th
 
 @dataclass(frozen=True)
 class ResamplerSizes:
-    """Widths of a resampler: encoder tokens, inside, result, and the inner width of its feed-forward layers."""
+    """Sizes of a resampler: width of encoder tokens, latents, image tokens and inside feed-forwards; heads; layers."""
 
     embed_dim: int
     dim: int
@@ -26,7 +26,7 @@ class ResamplerSizes:
 
 
 class PerceiverAttention(nn.Module):
-    """Latents (b, t, dim) attend to encoder tokens (b, n, dim) and to themselves."""
+    """Attention of latents (b, t, dim) to encoder tokens (b, n, dim) and to themselves -> (b, t, dim)."""
 
     def __init__(self, dim: int, heads: int, operations: Any = nn, **where: Any) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class PerceiverAttention(nn.Module):
 
 
 def feed_forward(dim: int, inner: int, operations: Any = nn, **where: Any) -> nn.Sequential:
-    """Norm, widen, GELU, narrow: (..., dim) -> (..., dim)."""
+    """A feed-forward layer (..., dim) -> (..., dim): norm, linear to `inner`, GELU, linear back to `dim`."""
     return nn.Sequential(
         operations.LayerNorm(dim, **where),
         operations.Linear(dim, inner, bias=False, **where),
@@ -56,7 +56,7 @@ def feed_forward(dim: int, inner: int, operations: Any = nn, **where: Any) -> nn
 
 
 class PerceiverResampler(nn.Module):
-    """Encoder tokens (b, n, embed) and starting latents (b, t, dim) -> (b, t, out)."""
+    """Encoder tokens (b, n, embed) and initial latents (b, t, dim) -> image tokens (b, t, out)."""
 
     def __init__(self, sizes: ResamplerSizes, operations: Any = nn, **where: Any) -> None:
         super().__init__()
@@ -69,6 +69,7 @@ class PerceiverResampler(nn.Module):
             self.layers.append(nn.ModuleList((attention, feed_forward(sizes.dim, sizes.inner, operations, **where))))
 
     def resample(self, x: Tensor, latents: Tensor) -> Tensor:
+        """Encoder tokens (b, n, embed) and initial latents (b, t, dim) -> image tokens (b, t, out)."""
         x = self.proj_in(x)
         for attention, feed in self.layers:  # pyright: ignore[reportGeneralTypeIssues]  # a pair, see above
             latents = attention(x, latents) + latents
@@ -80,7 +81,7 @@ class PerceiverResampler(nn.Module):
 
 
 class Resampler(PerceiverResampler):
-    """The plus adapters' resampler, whose starting latents are learned: (b, n, embed) -> (b, tokens, out)."""
+    """The resampler of plus adapters, with learned initial latents: (b, n, embed) -> (b, tokens, out)."""
 
     def __init__(self, tokens: int, sizes: ResamplerSizes, operations: Any = nn, **where: Any) -> None:
         super().__init__(sizes, operations, **where)

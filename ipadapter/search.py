@@ -1,4 +1,4 @@
-"""Find the files that belong together: an adapter for a preset and a model, the encoder it takes, its LoRA."""
+"""Find the files for a preset and a model in the model folders: the adapter, its vision encoder, its LoRA."""
 
 import logging
 from collections.abc import Mapping
@@ -17,9 +17,13 @@ log = logging.getLogger(__name__)
 
 
 def find_adapter(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
-    """The adapter of a preset for a model family: by its name, else the only file whose tensors are such an adapter.
+    """The path of a preset's adapter for a model family.
 
-    Raises ValueError for a family that has none, FileNotFoundError with the folders and files that were searched.
+    A file with a usual name of the adapter is chosen, or else the only file whose tensors are this adapter's.
+
+    Raises:
+        ValueError: the preset has no adapter for this family.
+        FileNotFoundError: no file fits, or several without the usual name do; with the folders and files searched.
     """
     if (wanted := _of_family(preset.adapters, family)) is None:
         others = " and ".join(FAMILIES[name].title for name in preset.adapters)
@@ -38,7 +42,7 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
                 f"No file in {_places(folder)} is called {wanted.name}, and several could be it: "
                 f"{', '.join(fitting)}. Rename the right one."
             )
-    damaged = [name for name in named if peek_adapter(folder.files[name]) is None]  # the loader says what is wrong
+    damaged = [name for name in named if peek_adapter(folder.files[name]) is None]  # the loader explains the damage
     if not (candidates := [*fitting, *damaged]):
         raise FileNotFoundError(
             f"No adapter for the preset {preset_name} and {family.title} models: expected {wanted.name} in "
@@ -49,10 +53,11 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
 
 
 def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders) -> Path:
-    """The vision encoder whose embeds an adapter takes, by its sizes; published names decide among several.
+    """The path of a vision encoder with the sizes that an adapter needs; files with published names come first.
 
-    Raises FileNotFoundError where none has these sizes: with the same widths and another number of tokens a picture
-    comes out that the adapter was not trained for.
+    Raises:
+        FileNotFoundError: no encoder has these sizes. Encoders with the same width and another number of tokens are
+            refused too, since the adapter was not trained with them.
     """
     named, folder = encoders_for(config), folders[ENCODERS]
     files = folder.files
@@ -73,7 +78,12 @@ def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders
 
 
 def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
-    """The LoRA file of a preset, for an adapter whose own file holds none."""
+    """The path of a preset's LoRA file, for an adapter file without a LoRA.
+
+    Raises:
+        ValueError: the preset has no LoRA for this family.
+        FileNotFoundError: no file has a usual name of the LoRA and the family's text width.
+    """
     if (wanted := _of_family(preset.loras, family)) is None:
         raise ValueError(f"The preset {preset_name} has no LoRA for {family.title}. Set lora_strength to 0.")
     folder = folders[LORAS]
@@ -87,12 +97,12 @@ def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFo
 
 
 def _of_family(files: Mapping[str, Published], family: Family) -> Published | None:
-    """The file for a family, or for a family whose adapters run on its models too."""
+    """The file for the first of `family.presets` (families whose adapters run on its models) that has one, or None."""
     return next((files[name] for name in family.presets if name in files), None)
 
 
 def _is_wanted(path: Path, wanted: Published, family: Family) -> bool:
-    """Whether a file's tensors are those of a published adapter, for the family that the model is of."""
+    """Whether a file's tensors are a published adapter's, with the token width or family of the model."""
     config = peek_adapter(path)
     if config is None or config.variant != wanted.variant or wanted.embed_dim not in (None, config.embed_dim):
         return False
@@ -101,7 +111,7 @@ def _is_wanted(path: Path, wanted: Published, family: Family) -> bool:
 
 
 def _named_otherwise(name: str, wanted: Published) -> bool:
-    """Whether a file is called like another published adapter with the same tensors, and so is not the wanted one."""
+    """Whether a file has a usual name of another published adapter with the same tensors."""
     return any(each.matches([name]) for each in same_tensors(wanted))
 
 

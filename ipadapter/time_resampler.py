@@ -1,6 +1,6 @@
-"""Image tokens at a timestep: the resampler of InstantX's adapter for SD3.5, whose tokens differ from step to step.
+"""The resampler of InstantX's adapter for SD3.5, whose image tokens depend on the timestep.
 
-As in InstantX/SD3.5-Large-IP-Adapter, models/resampler.py; diffusers' IPAdapterTimeImageProjection is the same.
+Source: InstantX/SD3.5-Large-IP-Adapter, models/resampler.py; equal to diffusers' IPAdapterTimeImageProjection.
 """
 
 import math
@@ -14,7 +14,7 @@ from .resampler import HEAD_DIM, PerceiverAttention, ResamplerSizes, feed_forwar
 
 
 class TimeEmbedding(nn.Module):
-    """Timesteps (b,) in 0..1000 -> (b, dim): sinusoids, cosines first, and two linear layers."""
+    """Timesteps (b,) in 0..1000 -> (b, dim): cosines, then sines, through two linear layers."""
 
     def __init__(self, sinusoids: int, dim: int, operations: Any = nn, **where: Any) -> None:
         super().__init__()
@@ -30,7 +30,10 @@ class TimeEmbedding(nn.Module):
 
 
 class TimeAttention(PerceiverAttention):
-    """Latents (b, t, dim), shifted and scaled by the time after their norm, attend to features and to themselves."""
+    """Attention of latents (b, t, dim) to encoder tokens (b, n, dim) and to themselves -> (b, t, dim).
+
+    After their norm, latents are scaled by 1 + `scale` and shifted by `shift`, (b, 1, dim) each, which depend on time.
+    """
 
     def forward(self, x: Tensor, latents: Tensor, shift: Tensor, scale: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]  # takes the time too
         latents = self.norm2(latents) * (1 + scale) + shift
@@ -41,8 +44,9 @@ class TimeAttention(PerceiverAttention):
 
 
 class TimeResampler(nn.Module):
-    """Encoder tokens (b, n, embed) at timesteps (b,) -> image tokens (b, tokens, out) and the embedding of the time
-    (b, dim), which the blocks' norms take too.
+    """Encoder tokens (b, n, embed) and timesteps (b,) -> image tokens (b, tokens, out) and time embedding (b, dim).
+
+    The adapter's norms in the model's blocks use the time embedding too.
     """
 
     def __init__(self, tokens: int, sizes: ResamplerSizes, sinusoids: int, operations: Any = nn, **where: Any) -> None:

@@ -1,1 +1,1 @@
-"""Model files on the disk: fetched whole or not at all, and never outside the folder that they belong in."""
+"""Downloads of model files: a file gets its name when it is complete and checked, and lands in its own folder only."""

@@ -1,5 +1,5 @@
-"""What can go wrong with a download: messages for the person at the screen."""
+"""The error of downloads, with a message for users."""
 
 
 class DownloadError(ValueError):
-    """A file could not be fetched: the message says which, why and what to do. There is no file of its name then."""
+    """A file was not fetched, and does not exist under its name; the message has the file, the cause and what to do."""

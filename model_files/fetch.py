@@ -1,4 +1,4 @@
-"""Fetch a file: into a part that has no model's name, checked there, and only then under its own name."""
+"""Download a file to a temporary part, check the part, and rename it to the file's own name."""
 
 import errno
 import hashlib
@@ -14,15 +14,19 @@ from .names import check_repository, check_suffix, target
 from .remote import Remote, Wanted, explained, look_up
 from .transfer import transfer
 
-PARTS = ".atelier-parts"  # beside the models, so that the last step is a rename; its files have no model's suffix
+PARTS = ".atelier-parts"  # a folder beside the models, on the same disk for the rename; its files have the suffix .part
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-Watch = Callable[[int, int | None], None]  # bytes on the disk, bytes in all; an error that it raises stops the download
+Watch = Callable[[int, int | None], None]  # (bytes on the disk, bytes in all); an exception in it stops the download
 
 
 def fetch(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
-    """The path of a model file in `folder`, fetched if it is not there yet.
+    """Download a model file to `folder`, unless it exists there, and return its path.
 
-    A download that was stopped is continued. Raises DownloadError, and then there is no file of that name.
+    An interrupted download is continued. `watch` gets the progress in bytes.
+
+    Raises:
+        DownloadError: the name, repository or format is refused, the download fails, or its content is wrong. The file
+            does not exist then, unless another file had its name before.
     """
     if not wanted.address:
         check_repository(wanted.repository, wanted.path)
@@ -33,7 +37,13 @@ def fetch(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
 
 
 def download(wanted: Wanted, path: Path, check: Callable[[Path], None], watch: Watch | None = None) -> Path:
-    """Fetch to a safe path; `check` reads the whole file before it gets its name, and raises DownloadError."""
+    """Download to a `path` that `names.target` has checked, unless the published file exists there.
+
+    `check` gets the complete part before it is renamed, and raises DownloadError for wrong content.
+
+    Raises:
+        DownloadError: as in `fetch`, or the disk is full.
+    """
     remote = look_up(wanted)
     try:
         part = _part(path, remote)
@@ -71,7 +81,7 @@ def _part(path: Path, remote: Remote) -> Path:
 
 
 def _locked(part: Path) -> Any:
-    from filelock import FileLock, Timeout  # comes with huggingface_hub and torch
+    from filelock import FileLock, Timeout  # a dependency of huggingface_hub and torch
 
     lock = FileLock(part.with_suffix(".lock"))
     try:
@@ -100,7 +110,7 @@ def _transfer(wanted: Wanted, remote: Remote, part: Path, watch: Watch) -> None:
 
 
 def _check(part: Path, wanted: Wanted, remote: Remote, check: Callable[[Path], None]) -> None:
-    """Compare the content with its hash and format; a wrong part is removed, so that it is not continued."""
+    """Check the hash and the format of a complete part; a wrong part is deleted, so that it is not continued."""
     try:
         if remote.digest is not None:
             check_digest(part, wanted.name, remote.digest)

@@ -1,4 +1,4 @@
-"""Where a file may land: one plain name inside one folder, whatever a repository or a person calls it."""
+"""Check the names of downloads: a file lands under a plain name, directly in its folder."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,18 @@ from .errors import DownloadError
 
 SUFFIXES = (".safetensors", ".bin")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()\-]{0,149}")
-_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # devices, whatever their suffix
+_WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices, with any suffix
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
 _IN_REPOSITORY = re.compile(r"[\w+()\- ][\w.+()\- ]*(/[\w+()\- ][\w.+()\- ]*){0,9}")
 
 
 def target(folder: Path, name: str) -> Path:
-    """The path of a file or folder of that name in a folder; DownloadError for a name that is more than a name."""
+    """The path of a file or folder directly in `folder`.
+
+    Raises:
+        DownloadError: the name has characters other than letters, digits, spaces and . _ + - ( ), is a device of
+            Windows, or is a link in the folder.
+    """
     if not _PLAIN.fullmatch(name) or name.endswith((" ", ".")) or _WINDOWS.fullmatch(name):
         raise DownloadError(
             f"{_short(name)} is no file name that can be used: letters, digits, spaces and . _ + - ( ) only, "
@@ -26,7 +31,11 @@ def target(folder: Path, name: str) -> Path:
 
 
 def check_repository(repository: str, path: str) -> None:
-    """DownloadError for anything but owner/name and a plain path to a model file in it."""
+    """Check that a repository is owner/name and `path` a plain path in it.
+
+    Raises:
+        DownloadError: either has another form.
+    """
     if not _REPOSITORY.fullmatch(repository) or ".." in repository:
         raise DownloadError(f"{_short(repository)} is no repository: expected owner/name, such as h94/IP-Adapter.")
     if not _IN_REPOSITORY.fullmatch(path) or ".." in path:
@@ -34,7 +43,7 @@ def check_repository(repository: str, path: str) -> None:
 
 
 def check_suffix(name: str, pickle_allowed: bool) -> None:
-    """DownloadError for a format that is not fetched."""
+    """Check that a name ends in .safetensors, or in .bin where pickles are allowed; DownloadError otherwise."""
     if name.endswith(".safetensors") or (pickle_allowed and name.endswith(".bin")):
         return
     raise DownloadError(

@@ -1,4 +1,4 @@
-"""Face packs are zip files of networks: fetched like any file, and unpacked into their own folder only."""
+"""Download face packs, which are zip files of ONNX networks, and unpack them into their own folder."""
 
 import os
 import shutil
@@ -14,13 +14,16 @@ from .names import target
 from .remote import Wanted
 
 NETWORK = ".onnx"
-MOST_FILES, MOST_BYTES = 32, 4 << 30  # a pack has five networks and a few hundred MB
+MOST_FILES, MOST_BYTES = 32, 4 << 30  # limits for an unpacked pack; published packs have five networks, under 1 GB
 
 
 def fetch_pack(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
-    """The folder of a face pack in `folder` (insightface's models), fetched and unpacked if it is not there yet.
+    """Download and unpack a face pack into `folder` (insightface's models), unless it exists, and return its folder.
 
-    Only networks are taken out of the zip. Raises DownloadError, and then there is no folder of that name.
+    Only the .onnx files of the zip are unpacked.
+
+    Raises:
+        DownloadError: as in `fetch`; the pack's folder is not created then.
     """
     pack = target(folder, wanted.name)
     if pack.is_dir() and any(pack.rglob(f"*{NETWORK}")):
@@ -42,17 +45,21 @@ def fetch_pack(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path
 
 
 def fetch_any(wanted: Wanted, folder: Path, watch: Watch | None = None) -> Path:
-    """The path of a model file, or of the folder of a face pack, fetched into `folder` if it is not there yet."""
+    """Download a model file (`fetch`) or a face pack (`fetch_pack`) into `folder`, and return its path."""
     return (fetch_pack if wanted.zipped else fetch)(wanted, folder, watch)
 
 
 def check_zip(path: Path) -> None:
-    """DownloadError unless a file is a whole zip that holds networks."""
+    """Check that a file is a complete zip with networks in it.
+
+    Raises:
+        DownloadError: it is damaged, or `_networks` refuses it.
+    """
     try:
         with zipfile.ZipFile(path) as files:
             for member in _networks(files).values():
                 with files.open(member) as network:
-                    while network.read(BLOCK):  # its checksum is compared at the end
+                    while network.read(BLOCK):  # zipfile compares the checksum at the end
                         pass
     except DownloadError:
         raise
@@ -61,7 +68,11 @@ def check_zip(path: Path) -> None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """The networks of a zip, in a new folder that appears when all of them are there."""
+    """Unpack the networks of a zip to a temporary folder, and rename it to `folder` when all are complete.
+
+    Raises:
+        DownloadError: a network has another size than the zip's directory lists.
+    """
     part = _unpacked(archive)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
@@ -79,13 +90,13 @@ def _unpacked(archive: Path) -> Path:
 
 
 def _networks(files: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The networks by their names without folders; DownloadError for a zip that is not what a face pack looks like."""
+    """The .onnx files of a zip, by name without folders; DownloadError for none, too many, too large or equal names."""
     found: dict[str, zipfile.ZipInfo] = {}
     for member in files.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/")).name
         if member.is_dir() or not name.lower().endswith(NETWORK):
             continue
-        if stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG):  # no link, no device
+        if stat.S_IFMT(member.external_attr >> 16) in (0, stat.S_IFREG):  # skips links and devices
             if name in found:
                 raise DownloadError(f"The face pack holds two files called {name}.")
             found[name] = member

@@ -1,4 +1,4 @@
-"""Ask the hub what a file is before it is fetched: huggingface_hub's own protocol, endpoint and token."""
+"""Request a file's address, size and hash from the hub, before its download, by huggingface_hub's own protocol."""
 
 import os
 import re
@@ -15,20 +15,20 @@ DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{40}")  # the hub's ETag: SHA-256 of 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to fetch: from a repository of the hub, or from an `address` that is none."""
+    """A file to download, from a repository of the hub or from an `address` outside of it."""
 
-    name: str  # on disk
+    name: str  # on the disk
     repository: str
     path: str
     address: str = ""
     sha256: str | None = None
     size: int | None = None
     pickle_allowed: bool = False
-    zipped: bool = False  # a face pack, which becomes a folder
+    zipped: bool = False  # a face pack, which is unpacked to a folder
 
     @property
     def page(self) -> str:
-        """Where a person sees it, without the scheme."""
+        """The file's address for people, without https://."""
         return self.address.partition("://")[2] or f"{self.repository}/{self.path}"
 
     def __str__(self) -> str:
@@ -37,36 +37,40 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Remote:
-    """Where the bytes of a file are, how many, and what they must add up to, as far as the server says."""
+    """The address of a file's content, its size in bytes and its hash; None if the server sends neither."""
 
     url: str
     size: int | None = None
     digest: str | None = None
-    headers: dict[str, str] = field(default_factory=dict, repr=False)  # the token is in them
+    headers: dict[str, str] = field(default_factory=dict, repr=False)  # repr would show the token
 
     @property
     def identity(self) -> str:
-        """What tells two contents apart, so that half a file is never continued with another one."""
+        """A text that differs for files of different content, so a part is not continued with another file's bytes."""
         return f"{self.digest or self.url} {self.size}"
 
 
 def look_up(wanted: Wanted) -> Remote:
-    """What the server says of a file; DownloadError when it is gated, missing, or nobody answers."""
+    """Request a file's address, size and hash from the server.
+
+    Raises:
+        DownloadError: the file is gated or missing, or the server does not answer like a hub.
+    """
     if wanted.address:
         return Remote(wanted.address, wanted.size, wanted.sha256)
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # here: importing it takes a while
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url  # here, since it is slow to import
     from huggingface_hub.utils import build_hf_headers
 
     page = hf_hub_url(wanted.repository, wanted.path, endpoint=os.environ.get("HF_ENDPOINT") or None)
     with explained(wanted):
-        found = get_hf_file_metadata(page)  # with the person's token, if there is one
+        found = get_hf_file_metadata(page)  # with the user's token, if any
     if found.commit_hash is None:
         raise DownloadError(
             f"{urlsplit(page).netloc} does not answer like a model hub, so {wanted} cannot be fetched. If HF_ENDPOINT "
             "is set, check it; a proxy or a login page of your network may be in the way."
         )
     same_host = urlsplit(found.location).netloc == urlsplit(page).netloc
-    headers = build_hf_headers() if same_host else build_hf_headers(token=False)  # no token for anybody else
+    headers = build_hf_headers() if same_host else build_hf_headers(token=False)  # no token for other hosts
     etag = (found.etag or "").lower()
     known = wanted.sha256 or (etag if DIGEST.fullmatch(etag) else None)
     return Remote(found.location, found.size, known, headers)
@@ -74,11 +78,11 @@ def look_up(wanted: Wanted) -> Remote:
 
 @contextmanager
 def explained(wanted: Wanted) -> Iterator[None]:
-    """Turn the hub's and the network's errors into ours; errors of this computer's disk pass."""
+    """Turn errors of the hub and the network into DownloadError; errors of the local disk pass unchanged."""
     from huggingface_hub import errors as hub
 
-    # In this order: the library calls a gated repository not found, too. No message of the library is passed on:
-    # they may hold signed addresses.
+    # GatedRepoError comes first, since it is a subclass of RepositoryNotFoundError. The library's messages are not
+    # repeated, since they may contain signed addresses.
     try:
         yield
     except hub.GatedRepoError as error:
@@ -97,7 +101,7 @@ def explained(wanted: Wanted) -> Iterator[None]:
         raise DownloadError(f"{wanted} cannot be fetched: HF_HUB_OFFLINE is set, and forbids it.") from error
     except connection_errors() as error:
         if getattr(error, "errno", None) is not None and not isinstance(error, ConnectionError | TimeoutError):
-            raise  # this computer's disk
+            raise  # an error of the local disk
         status = getattr(getattr(error, "response", None), "status_code", None)
         said = f"the server said {status}" if status else f"{type(error).__name__} on the way"
         raise DownloadError(

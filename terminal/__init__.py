@@ -1,1 +1,1 @@
-"""Doctor and download without a running ComfyUI: python atelier.py doctor | fetch. ComfyUI never imports it."""
+"""The commands doctor, fetch and host of atelier.py, which need no running ComfyUI. ComfyUI never imports them."""

@@ -1,4 +1,4 @@
-"""python -m terminal doctor|fetch|host ...; atelier.py calls it."""
+"""The command line `python -m terminal doctor|fetch|host ...`, which atelier.py runs."""
 
 import argparse
 import importlib.util
@@ -11,7 +11,7 @@ from .folders import FACES, model_places
 
 
 def load_pack() -> None:
-    """Make the folder around this one importable as `pack`, whatever it is called."""
+    """Import the pack's folder (the parent of this folder, under any name) as the module `pack`."""
     spec = importlib.util.spec_from_file_location("pack", Path(__file__).parents[1] / "__init__.py")
     assert spec and spec.loader
     sys.modules["pack"] = importlib.util.module_from_spec(spec)
@@ -19,6 +19,7 @@ def load_pack() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The parser of the command line's arguments."""
     arguments = argparse.ArgumentParser(prog="atelier.py")
     arguments.add_argument("task", choices=["doctor", "fetch", "host"])
     arguments.add_argument("what", nargs="*", help="of fetch: a preset, or owner/name and the path of a file there")
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def doctor(options: argparse.Namespace) -> None:
+    """Print the doctor's report as text or JSON, and draw it into the file `--picture`."""
     from pack.doctor.report import as_json, as_text, examine_all
     from pack.doctor.sheet import draw_report
 
@@ -43,6 +45,7 @@ def doctor(options: argparse.Namespace) -> None:
 
 
 def host(options: argparse.Namespace) -> None:
+    """Print the check of a ComfyUI's sources; exit status 1 if a need without a substitute is not met."""
     from pack.doctor.host import check_host, report
 
     checked = check_host(options.comfyui_path)
@@ -52,6 +55,7 @@ def host(options: argparse.Namespace) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
+    """Download the files of a preset, or a file of a repository, and print their paths; SystemExit with the error."""
     from pack.model_files.errors import DownloadError
 
     places = model_places(options.comfyui_path, options.extra_model_paths_config)
@@ -69,6 +73,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the task that the arguments name (by default, those of the process)."""
     options = parser().parse_args(arguments)
     load_pack()
     {"doctor": doctor, "fetch": fetch, "host": host}[options.task](options)

@@ -1,4 +1,4 @@
-"""Fetch a preset's files, or one file of a repository, with a line of progress on the terminal."""
+"""Download a preset's files, or a file of a repository, with a line of progress in the terminal."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,14 @@ Places = Mapping[str, Sequence[Path]]
 
 
 def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
-    """The files of a preset, after those that it misses were fetched. Its name may be shortened."""
+    """Download the missing files of a preset, and return the paths of all its files.
+
+    `name` may be shortened (`_preset`); `family` may be None for a preset with a single family.
+
+    Raises:
+        SystemExit: the preset or family is unknown or ambiguous, or the preset still cannot run.
+        DownloadError: a download fails.
+    """
     from pack.doctor.verdicts import verdict
     from pack.ipadapter.model_folders import model_folders
     from pack.ipadapter.presets import PRESETS
@@ -30,7 +37,12 @@ def fetch_preset(name: str, family: str | None, places: Places) -> list[Path]:
 
 
 def fetch_file(repository: str, path: str, folder: str, places: Places) -> Path:
-    """One file of a repository; one that this pack knows gets its own name and folder."""
+    """Download a file of a repository to the model folder `folder`; a file of the catalogue goes to its own folder.
+
+    Raises:
+        SystemExit: the model folder is unknown.
+        DownloadError: the download fails.
+    """
     from pack.ipadapter.catalog import at
 
     if known := at(repository, path):
@@ -58,7 +70,7 @@ def _fetch(request: Mapping[str, object], folder: str, places: Places) -> Path:
 
 
 def _preset(name: str, known: Sequence[str]) -> str:
-    """The preset of a name, whatever its capitals; the beginning of a name is enough where one preset has it."""
+    """The preset with this name or beginning of a name, in any case; SystemExit if several or none have it."""
     if name in known:
         return name
     wanted = name.casefold()

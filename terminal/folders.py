@@ -1,4 +1,4 @@
-"""The model folders of a ComfyUI that does not run: its own list, and extra_model_paths.yaml by its own code."""
+"""Read the model folders of a ComfyUI that does not run, with ComfyUI's own modules."""
 
 import logging
 import sys
@@ -10,12 +10,13 @@ FACES = "insightface"
 
 
 def model_places(comfyui: Path, extra: Sequence[Path] = ()) -> dict[str, list[Path]]:
-    """The places of every model folder, by ComfyUI's name of it, with the folders in which other packs keep adapters.
+    """The paths of every model folder, by ComfyUI's name of the folder, with the folders of other packs for adapters.
 
-    `extra` are further files of model paths. The pack has to be importable as `pack`.
+    They come from the folder `comfyui`, its extra_model_paths.yaml, and further such files in `extra`. The pack must be
+    importable as `pack` (load_pack).
     """
     sys.path.insert(0, str(comfyui))
-    arguments, sys.argv = sys.argv, sys.argv[:1]  # ComfyUI's modules look at the command line
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # ComfyUI's modules parse the command line
     try:
         import folder_paths
         from utils.extra_config import load_extra_path_config
