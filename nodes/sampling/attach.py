@@ -73,7 +73,12 @@ def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
-    """A clone of a model that also attends to these image prompts, at every site that they reach."""
+    """A clone of a model that also attends to these image prompts, at every site that they reach.
+
+    Raises:
+        ModelMismatchError: no adapter can act in the model.
+        AdapterError: ComfyUI or another pack's module lacks what the patches need.
+    """
     refuse_changed_host(structure_of(model.get_model_object("diffusion_model")).name)
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)

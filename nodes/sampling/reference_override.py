@@ -115,7 +115,7 @@ class Override:
 
 def of_four_axes(mask: Tensor, like: Tensor) -> Tensor:
     """A model's own attention mask (rows, keys), (b, rows, keys) or (b, heads, rows, keys) as (b or 1, heads or 1,
-    rows, keys), to be added to the logits; a mask of booleans becomes 0 and minus infinity.
+    rows, keys), to be added to the logits; a mask of booleans becomes 0 and LOG_OF_ZERO.
     """
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, LOG_OF_ZERO)
