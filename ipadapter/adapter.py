@@ -149,7 +149,7 @@ class AdapterNetwork(nn.Module):
         return cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
 
     def keys_values(self, tokens: Tensor, key_number: KeyNumber, heads: int = 1, time: Tensor | None = None) -> Pair:
-        """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention or block with a key number.
+        """Keys and values (b, t, channels) of tokens (b, t, context), for the site with a key number.
 
         Adapters for transformers norm the keys of each of `heads` heads; some need the embedding of the timestep,
         `time` (b, dim).

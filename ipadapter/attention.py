@@ -105,7 +105,7 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(groups, tokens, channels) -> (groups, heads, tokens, channels / heads), contiguous, as attention kernels need."""
+    """(groups, tokens, channels) -> (groups, heads, tokens, channels / heads), contiguous for attention kernels."""
     return x.view(*x.shape[:-1], heads, -1).transpose(1, 2).contiguous()
 
 

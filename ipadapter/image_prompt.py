@@ -55,8 +55,9 @@ class Rows:
         return self.window if self.window is not None else tuple(range(self.frames))
 
     def pick_frames(self, x: Tensor) -> Tensor:
-        """The entries of x (frames of the batch, ...) for the frames of this call, (frames, ...); if x is too short, its
-        last entry is repeated.
+        """The entries of x (frames of the batch, ...) for the frames of this call, (frames, ...).
+
+        If x is too short, its last entry is repeated.
         """
         return x[torch.tensor([min(frame, len(x) - 1) for frame in self.indices], device=x.device)]
 
