@@ -56,7 +56,9 @@ class BlockRun(Protocol):
         ...
 
     def images(self, mechanism: Mechanism, text: int = 0) -> Iterable[ImageTokens]:
-        """The image prompts of a mechanism that act in this block, for a sequence that begins with `text` text tokens."""
+        """The image prompts of a mechanism that act in this block, for a sequence that begins with `text` tokens of
+        text.
+        """
         ...
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
@@ -66,7 +68,7 @@ class BlockRun(Protocol):
         ...
 
     def show(self, before: Tensor, after: Tensor) -> None:
-        """Report the sum of image prompts, `after` - `before`, (rows, n, channels), to the observer, if there is one."""
+        """Report what image prompts added, `after` - `before`, (rows, n, channels), to the observer, if any."""
         ...
 
 
