@@ -65,9 +65,7 @@ class Hooks:
         *args: object,
         **kwargs: object,
     ) -> Tensor:
-        """Wrap a sampling run: note the guider's conditionings and the canvas that their areas refer to, in latent
-        pixels.
-        """
+        """Wrap a sampling run: note the guider's conditionings and the canvas (latent pixels) of their areas."""
         self.plans.earlier.clear()
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
             reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]

@@ -80,9 +80,7 @@ class ReferenceWeights(Rider):
         self.biases = Biases()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
-        """Compute the sampling positions that the settings need when a node runs. While sampling, each call into the
-        noise schedule would wait for the GPU.
-        """
+        """Compute sampling positions when a node runs: while sampling, `percent_to_sigma` would wait for the GPU."""
         position = position_of(model_sampling, applying=True)
         for setting in self.settings:
             if setting.depends_on_sigma:
