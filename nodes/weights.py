@@ -1,4 +1,4 @@
-"""Weights and images per frame, for animations: the node that computes them, and nodes that convert and combine them."""
+"""Weights and images per frame, for animations: a node that computes them, and nodes that convert or combine them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

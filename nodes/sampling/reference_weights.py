@@ -76,7 +76,7 @@ class ReferenceWeights(Rider):
 
     def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
         self.settings = tuple(settings)
-        self.given = self.heeded = 0  # most references in a call of this run, and most that the model joins to a call
+        self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
         self.biases = Biases()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
