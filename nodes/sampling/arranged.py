@@ -79,7 +79,8 @@ def mask_of_rows(
 ) -> Tensor:
     """A mask (m, height, width), resized to a grid of tokens and multiplied by the factors of chunks and of frames.
 
-    The result is (rows, rows * columns of the grid, 1), or (1, ...) if all rows have the same mask.
+    The result is (rows, rows * columns of the grid, 1): (1, ...) if all rows have the same mask, (..., 1, 1) without a
+    mask.
     """
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)
