@@ -1,4 +1,4 @@
-"""An adapter's network: a projection to image tokens, and keys and values of those tokens for every site."""
+"""An adapter's network: the projection to image tokens, and the layers of keys and values of every site."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 
 class AdapterNetwork(nn.Module):
-    """Its state dict is the published file: `image_proj.*` and `ip_adapter.<number>.to_{k,v}_ip.weight`.
+    """The network of an adapter, with the published keys: `image_proj.*`, `ip_adapter.<number>.to_{k,v}_ip.weight`.
 
-    `operations` offers Linear and LayerNorm: torch.nn, or a host's that cast weights to the input's type and device.
+    `operations` has Linear and LayerNorm: torch.nn, or the host's, which cast weights to the input's dtype and device.
     """
 
     def __init__(self, config: AdapterConfig, operations: Any = nn, device: torch.device | str | None = None) -> None:
@@ -70,9 +70,9 @@ class AdapterNetwork(nn.Module):
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, operations: Any = nn) -> AdapterNetwork:
-        """The network over a checkpoint's own tensors, in their type, without a copy of them.
+        """The network of a checkpoint, with the checkpoint's own tensors in their dtypes, not copies.
 
-        In plain torch all parts must compute in one type: `.to(device, dtype)` converts a file of several.
+        With torch.nn as `operations`, all weights need one dtype: `.to(device, dtype)` converts files of several.
         """
         adapter = cls(checkpoint.config, operations, device="meta")
         groups = {"image_proj": checkpoint.image_proj, "ip_adapter": checkpoint.ip_adapter}
@@ -89,8 +89,9 @@ class AdapterNetwork(nn.Module):
     ) -> Tensor:
         """Image tokens (b, tokens, token_dim) of embeds (b, embed) or (b, n, embed) and face vectors (b, face).
 
-        Face vectors may be (b, n, face): several faces of one picture. `face_weight` weighs V2's refinement;
-        `shortcut` overrides whether it is V2. Raises EncoderMismatchError where embeds have another width.
+        Face vectors may be (b, n, face) for several faces of a picture. `face_weight` multiplies the refinement of
+        FaceID Plus V2; `shortcut` overrides whether the adapter is V2. Raises EncoderMismatchError for embeds of
+        another width.
         """
         kind = self.config.projection.kind
         if self.config.of_identity:
@@ -103,7 +104,7 @@ class AdapterNetwork(nn.Module):
             return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
         embeds = checked_embeds(self.config, embeds)
         if self.config.timed:
-            return embeds  # `tokens_at` projects them at every step
+            return embeds  # a time resampler projects them at every step, in `tokens_at`
         if kind != "face plus":
             return self.image_proj(embeds)
         face = checked_face(self.config, face).to(embeds)
@@ -122,8 +123,8 @@ class AdapterNetwork(nn.Module):
         """PuLID's image tokens (b, tokens, token_dim) of ids (b, id), a face vector and pooled embeds side by side, and
         five hidden states (b, n, width).
 
-        Pictures `side_by_side` become one row, as the encoder's authors do it. Raises EncoderMismatchError for inputs
-        of other widths.
+        With `side_by_side`, the pictures become a single row, as in the authors' code. Raises EncoderMismatchError for
+        inputs of other widths.
         """
         widths = (ids.shape[-1], *(state.shape[-1] for state in states))
         if widths != (self.config.face_dim, *[self.config.projection.state_dim] * STATES):
@@ -136,21 +137,22 @@ class AdapterNetwork(nn.Module):
         return encoder.side_by_side(ids, states) if side_by_side else encoder(ids, states)
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
-        """Image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep in 0..1000, and the embedding of
-        that time (b, dim), which `keys_values` takes: for adapters whose tokens depend on the step.
+        """For adapters with a time resampler: image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep
+        in 0..1000, and the embedding of the timestep (b, dim), an input of `keys_values`.
         """
         embeds = checked_embeds(self.config, embeds)
         times = torch.full((len(embeds),), timestep, dtype=torch.float32, device=embeds.device)
         return self.image_proj(embeds, times)
 
     def layer(self, key_number: KeyNumber) -> nn.ModuleDict:
-        """The modules of one cross-attention or block."""
+        """The adapter's modules of the cross-attention or block with a key number."""
         return cast(nn.ModuleDict, self.ip_adapter[str(key_number)])
 
     def keys_values(self, tokens: Tensor, key_number: KeyNumber, heads: int = 1, time: Tensor | None = None) -> Pair:
-        """Keys and values (b, t, channels) of tokens (b, t, context) for the cross-attention or block with this number.
+        """Keys and values (b, t, channels) of tokens (b, t, context), for the site with a key number.
 
-        Adapters for transformers norm keys by `heads`; some take the embedding of the time, (b, dim).
+        Adapters for transformers norm the keys of each of `heads` heads; some need the embedding of the timestep,
+        `time` (b, dim).
         """
         if tokens.shape[-1] != self.config.context_dim:
             raise ModelMismatchError(
@@ -167,7 +169,7 @@ class AdapterNetwork(nn.Module):
 
 
 def checked_embeds(config: AdapterConfig, embeds: Tensor | None) -> Tensor:
-    """Embeds (n, d) or (n, tokens, d) as an adapter takes them; EncoderMismatchError for any other."""
+    """Embeds (n, d) or (n, tokens, d), checked; EncoderMismatchError if the adapter takes others."""
     width, takes = config.embed_dim, config.takes
     wanted = f"{takes} embeds {width} wide, of shape {'(n, d)' if takes == 'pooled' else '(n, tokens, d)'}"
     if embeds is None:
@@ -181,7 +183,7 @@ def checked_embeds(config: AdapterConfig, embeds: Tensor | None) -> Tensor:
 
 
 def checked_face(config: AdapterConfig, face: Tensor | None) -> Tensor:
-    """Face vectors (n, d) or (n, faces, d) as an adapter takes them; AdapterError for any other."""
+    """Face vectors (n, d) or (n, faces, d), checked; AdapterError if the adapter takes others."""
     width = config.face_dim
     if face is None:
         raise AdapterError(f"{config.variant} needs a face vector {width} wide, and got none.")
@@ -194,5 +196,5 @@ def checked_face(config: AdapterConfig, face: Tensor | None) -> Tensor:
 
 
 def encoder_for(takes: str | None, width: int | None) -> str:
-    """Name of the vision encoder that gives embeds of this sort and width."""
+    """The name of the vision encoder whose embeds have this kind ("pooled", "hidden") and width, for messages."""
     return encoder_title(takes or "", width or 0) or f"a vision encoder whose {takes} embeds are {width} wide"

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ContentCache:
-    """A store of at most `max_bytes` of tensors; the values used longest ago go first. Threads may share it."""
+    """A thread-safe store of at most `max_bytes` of tensors, which drops the least recently used values first."""
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
@@ -25,9 +25,9 @@ class ContentCache:
         self._lock = threading.Lock()
 
     def get_or_make(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value under a key, made now if there is none; a value larger than the bound is returned and not stored.
+        """The value of a key, computed by `make` if it is missing. A value above the bound is returned but not stored.
 
-        Values are shared, so no caller may change one. An exception of `make` is raised and not stored.
+        Values are shared, so callers must not change them. An exception of `make` is raised and not stored.
         """
         with self._lock:
             if key in self._entries:
@@ -35,11 +35,11 @@ class ContentCache:
                 self._entries.move_to_end(key)
                 return self._entries[key][0]
             self.misses += 1
-        value = make()  # without the lock: encoding takes seconds, and may ask this cache for something else
+        value = make()  # without the lock, because encoding takes seconds and may use this cache itself
         size = tensor_bytes(value)
         with self._lock:
             if key in self._entries:
-                return self._entries[key][0]  # another thread was faster: all threads share its value
+                return self._entries[key][0]  # another thread has stored it in the meantime: all share its value
             if size <= self.max_bytes:
                 self._entries[key] = (value, size)
                 self.bytes += size
@@ -71,19 +71,19 @@ def tensor_bytes(value: Any) -> int:
 
 
 class LiveTensors:
-    """What was computed from tensors that are still alive, so that the same unchanged tensor is not read again.
+    """Results computed from tensors that are still alive, so that an unchanged tensor is not read again.
 
-    ComfyUI hands over the same tensor at every run until a node before ours changes. A tensor that was changed in place
-    counts as another one: its version counter says so. Tensors made in inference mode, as nearly all in ComfyUI are,
-    have no such counter, so sums of their bits are compared: all values are read, in a twentieth of a digest's time.
-    Writing into a counted tensor's memory past torch (through numpy, say) is not noticed.
+    ComfyUI passes the same tensor in every run until a node before ours changes. Changes in place are detected by the
+    tensor's version counter. Tensors made in inference mode, as nearly all in ComfyUI are, have no such counter: for
+    them, sums of their bits are compared, which reads all values in a twentieth of the time of a digest. For tensors
+    with a counter, writes that bypass torch (through numpy, for example) are not detected.
     """
 
     def __init__(self) -> None:
         self._known: MutableMapping[Tensor, tuple[Hashable, dict[str, Any]]] = WeakIdKeyDictionary()
 
     def get_or_make(self, tensor: Tensor, name: str, make: Callable[[], T]) -> T:
-        """The value that is kept for a tensor under a name, made now if there is none; it must not hold the tensor."""
+        """The value of a tensor under a name, computed by `make` if it is missing; it must not refer to the tensor."""
         if type(tensor) is not Tensor or tensor.layout != torch.strided or not tensor.numel() or tensor.is_meta:
             return make()
         state = _state(tensor)
@@ -100,7 +100,7 @@ LIVE = LiveTensors()
 
 
 def _state(tensor: Tensor) -> Hashable:
-    """Equal as long as a live tensor is the same view of the same, unchanged memory."""
+    """A key that stays equal as long as a live tensor is the same view of the same, unchanged memory."""
     content = _bit_sums(tensor) if tensor.is_inference() else tensor._version
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), content
 
@@ -108,25 +108,25 @@ def _state(tensor: Tensor) -> Hashable:
 def _bit_sums(tensor: Tensor, columns: int = 512) -> bytes:
     """Sums of a tensor's memory as 64-bit numbers, over the rows and over the columns of a table 512 numbers wide.
 
-    A sum over all would not notice that a picture was mirrored in place.
+    A single sum would stay equal if a picture were mirrored in place.
     """
     data = tensor.detach().contiguous().view(-1).view(torch.uint8)
     if len(data) % 8 or data.data_ptr() % 8:
-        data = torch.nn.functional.pad(data, (0, -len(data) % 8))  # a copy, which begins where 64-bit numbers may
+        data = torch.nn.functional.pad(data, (0, -len(data) % 8))  # the copy is aligned for 64-bit numbers
     words = data.view(torch.int64)
     table, rest = words[: len(words) // columns * columns].view(-1, columns), words[len(words) // columns * columns :]
     return hashlib.blake2b(torch.cat((table.sum(0), table.sum(1), rest)).cpu().numpy().data).digest()
 
 
 def digest(tensor: Tensor) -> bytes:
-    """A digest of a tensor's values, shape and type: equal for equal tensors, whatever their device or layout."""
+    """A digest of a tensor's values, shape and dtype: equal for equal tensors on any device and in any layout."""
     found = hashlib.blake2b(f"{tensor.dtype} {tuple(tensor.shape)}".encode(), digest_size=20)
     found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.digest()
 
 
 def content_key(tensor: Tensor) -> bytes:
-    """The digest of a tensor, computed once while the tensor lives and does not change."""
+    """The digest of a tensor, computed once while the tensor is alive and unchanged."""
     return LIVE.get_or_make(tensor, "digest", lambda: digest(tensor))
 
 
@@ -141,7 +141,7 @@ _serials_lock = threading.Lock()
 
 
 def serial(obj: object) -> int:
-    """A number for a live object that no other object ever gets, unlike id(); the object is not kept alive by it."""
+    """A number for a live object that, unlike id(), is never used for another object. It holds no strong reference."""
     with _serials_lock:
         if obj not in _serials:
             _serials[obj] = next(_numbers)

@@ -1,7 +1,7 @@
-"""Checks of pictures, masks, embeds and weights: a bad value is refused by its input's name.
+"""Checks of pictures, masks, embeds and weights; errors name the input with the bad value.
 
-Without them such a value would silently draw a wrong picture. A tensor that was scanned is not scanned again while it
-lives and stays the same.
+Without these checks, such a value would silently give a wrong picture. A tensor is scanned once, and again only after
+it has changed.
 """
 
 import math
@@ -15,20 +15,20 @@ from torch import Tensor
 from .cache import LIVE
 from .errors import AdapterError
 
-# Far above real values: masks go from 0 to 1, published embeds stay below 1,000, and widgets end at 5. Half
-# precision ends at 65,504.
+# Limits far above real values: masks are 0 to 1, published embeds are below 1,000, and widgets allow at most 5. The
+# largest number in half precision is 65,504.
 LARGEST_MASK, LARGEST_EMBED, LARGEST_WEIGHT = 16.0, 1e5, 1e3
 NO_NUMBERS = "holds values that are not numbers (NaN or infinite)"
 
 
 def extremes(x: Tensor) -> tuple[float, float]:
-    """The least and the greatest value of a tensor; NaN where any value is NaN."""
+    """The smallest and the largest value of a tensor; both NaN if any value is NaN."""
     low, high = torch.aminmax(x.detach().float() if x.element_size() == 1 else x.detach())
     return float(low), float(high)
 
 
 def is_finite(x: Tensor) -> bool:
-    """Whether every value of a tensor is a finite number; true for a tensor without values."""
+    """Whether every value of a tensor is a finite number; True for an empty tensor."""
     return not x.numel() or all(map(math.isfinite, extremes(x)))
 
 
@@ -49,7 +49,7 @@ def check_pictures(images: Any, name: str = "image") -> Tensor:
         raise AdapterError(f"{name}: expected images of shape (images, height, width, 3 or 4 colours), got {shape}.")
     if 0 in shape:
         raise AdapterError(f"{name}: expected at least one image with at least one pixel, got a batch of {shape}.")
-    colours = images[..., :3]  # alpha may hold anything: no encoder sees it
+    colours = images[..., :3]  # alpha is not checked, because no encoder reads it
     if not LIVE.get_or_make(images, "finite colours", lambda: is_finite(colours)):
         bad = next(number for number, image in enumerate(colours, 1) if not is_finite(image))
         raise AdapterError(
@@ -65,10 +65,10 @@ def colours_of(images: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor) -> Tensor:
-    """Pictures as encoders take them, (n, h, w, 3) in float32, of grey, RGB or RGBA ones.
+    """Grey, RGB or RGBA pictures (n, h, w, 1, 3 or 4) as encoders take them, (n, h, w, 3) in float32.
 
     Raises:
-        AdapterError: any other shape, and what `check_pictures` refuses.
+        AdapterError: any other shape, and values that `check_pictures` refuses.
     """
     if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[-1] not in (1, 3, 4)):
         raise AdapterError(
@@ -99,7 +99,7 @@ def check_embeds(embeds: Any, name: str, pairs: bool = False) -> Tensor:
     """Embeds (n, width) or (n, tokens, width), or `pairs` (2, n, ...) of such; 8-bit floats become float32.
 
     Raises:
-        AdapterError: anything else, and values that are NaN, infinite or too large to be embeds.
+        AdapterError: any other value, and numbers that are NaN, infinite or too large for embeds.
     """
     if not isinstance(embeds, Tensor):
         raise AdapterError(f"{name}: expected embeds from an IPAdapter Encoder, got a {type(embeds).__name__}.")
@@ -124,7 +124,7 @@ def check_weight(weight: Any, name: str = "weight") -> float:
         raise AdapterError(f"{name} needs a number, and got a {type(weight).__name__}.")
     try:
         value = float(weight)
-    except OverflowError:  # whole numbers have no end
+    except OverflowError:  # an integer too large for a float
         value = math.inf
     if not abs(value) <= LARGEST_WEIGHT:  # NaN too
         raise AdapterError(f"{name} is {value}: expected a number from -{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}.")
@@ -132,7 +132,7 @@ def check_weight(weight: Any, name: str = "weight") -> float:
 
 
 def check_weights(weights: Any, name: str = "weight") -> float | list[float]:
-    """A weight, or a list of one per frame."""
+    """A single weight, or a list with one weight per frame, as floats; AdapterError as of `check_weight`."""
     if isinstance(weights, Sequence) and not isinstance(weights, str):
         if not weights:
             raise AdapterError(f"{name} is an empty list: it needs one number, or one per frame.")
@@ -141,7 +141,7 @@ def check_weights(weights: Any, name: str = "weight") -> float | list[float]:
 
 
 def check_tensors(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with a NaN or infinite value, None without one; meta tensors have no values."""
+    """The name of the first tensor with a NaN or infinite value; None if there is none. Meta tensors have no values."""
     return next((key for key, tensor in tensors.items() if not tensor.is_meta and not is_finite(tensor)), None)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint is: its sizes, and what follows from them."""
+"""A checkpoint: its tensors, its sizes, and the properties that follow from its sizes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from .sites import KeyNumber
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """A checkpoint's sizes, and how its adapter is used."""
+    """The sizes of a checkpoint, and how its adapter is used."""
 
     variant: str  # its published name, of mechanisms.VARIANTS; presets choose their files by it
     family: str  # a key of families.FAMILIES, or "unknown (N wide)"
@@ -21,36 +21,36 @@ class AdapterConfig:
     context_dim: int  # width of the tokens that to_k_ip and to_v_ip read
     key_numbers: tuple[KeyNumber, ...]  # in rising order
     channels: tuple[int, ...]  # width of keys and values of each key number
-    has_lora: bool  # with all its halves
+    has_lora: bool  # whether the file has a complete LoRA: both matrices of every layer
     shortcut: bool  # FaceID Plus V2: the refinement is added to the face tokens instead of replacing them
-    mechanism: Mechanism = CROSS_ATTENTION  # how its attention joins the model's
-    head_dim: int = 0  # width of a head, where the adapter norms heads itself
-    model_width: int = 0  # of the model's picture tokens, where the adapter has queries of its own
-    lora_fault: str = ""  # what is wrong with the LoRA in the file, where it cannot be used
+    mechanism: Mechanism = CROSS_ATTENTION  # how the adapter's attention joins the model's
+    head_dim: int = 0  # width of a head, for adapters that norm heads themselves; else 0
+    model_width: int = 0  # width of the model's picture tokens, for adapters with queries of their own; else 0
+    lora_fault: str = ""  # why the LoRA in the file cannot be used; empty if it can, or if there is none
 
     @property
     def tokens(self) -> int:
-        """Tokens per image; 0: as many as the encoder gives."""
+        """Tokens per image; 0 if there are as many as the encoder's."""
         return self.projection.tokens
 
     @property
     def token_dim(self) -> int:
-        """Width of the projected tokens; twice context_dim where the UNet's own text projection comes in between."""
+        """Width of the projected tokens; twice `context_dim` if the UNet's own text projection is applied to them."""
         return self.projection.token_dim
 
     @property
     def embed_dim(self) -> int | None:
-        """Width of the vision encoder's embeds; None where no vision encoder is used."""
+        """Width of the vision encoder's embeds; None if the adapter uses no vision encoder."""
         return self.projection.embed_dim
 
     @property
     def face_dim(self) -> int | None:
-        """Width of the recogniser's face vector; None where no face is used."""
+        """Width of the recogniser's face vector; None if the adapter uses no face."""
         return self.projection.face_dim
 
     @property
     def takes(self) -> Literal["pooled", "hidden"] | None:
-        """What it uses of the vision encoder: pooled embeds, or the penultimate layer's hidden states."""
+        """Which output of the vision encoder it uses: pooled embeds, or the penultimate layer's hidden states."""
         if self.embed_dim is None:
             return None
         return "pooled" if self.projection.kind in ("standard", "wide") else "hidden"
@@ -62,17 +62,17 @@ class AdapterConfig:
 
     @property
     def stretches(self) -> bool:
-        """Whether training stretched pictures that are not square, rather than cut them."""
+        """Whether pictures that are not square were stretched in training; otherwise they were cropped."""
         return self.mechanism.stretches
 
     @property
     def nothing(self) -> Literal["zeros", "black"]:
-        """What the negative rows see by default: embeds of zeros, or those of a black picture."""
+        """The default embeds of negative rows: zeros, or the embeds of a black picture."""
         return self.mechanism.no_picture or ("zeros" if self.takes == "pooled" else "black")
 
     @property
     def of_identity(self) -> bool:
-        """Whether it is a PuLID, whose encoder reads a face vector and hidden states together."""
+        """Whether the adapter is a PuLID, whose encoder reads a face vector and hidden states together."""
         return self.projection.state_dim > 0
 
     @property
@@ -81,13 +81,13 @@ class AdapterConfig:
 
     @property
     def raw_face(self) -> bool:
-        """Whether the face vector keeps its own length (portrait unnorm); all other adapters take it at length 1."""
+        """Whether the adapter takes the face vector without normalising it to length 1 (portrait unnorm)."""
         return self.projection.kind == "face resampler"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file's groups of tensors under their published names, without the group's prefix."""
+    """The groups of tensors of a file, under their published names without the group's prefix."""
 
     name: str
     config: AdapterConfig

@@ -1,16 +1,16 @@
-"""What can go wrong because of a file, a model or an image: messages for the person at the screen."""
+"""The errors for users: a file, a model, a picture or a value that cannot be used."""
 
 
 class AdapterError(ValueError):
-    """Something the user gave does not fit; the message says what was expected, what was found and what to do."""
+    """An input of the user cannot be used. The message says what was expected, what was found and what to do."""
 
 
 class CheckpointError(AdapterError):
-    """A file is no image prompt adapter that this package understands."""
+    """The file is not an image prompt adapter that this package can read."""
 
 
 class EncoderMismatchError(AdapterError):
-    """The vision encoder or its embeds do not have the width that the adapter was trained with."""
+    """The vision encoder or its embeds have another width or kind than those that the adapter was trained with."""
 
 
 class ModelMismatchError(AdapterError):
@@ -18,8 +18,8 @@ class ModelMismatchError(AdapterError):
 
 
 class FaceError(AdapterError):
-    """No usable face: none in the picture, none given, or of the wrong recogniser."""
+    """No usable face: the picture has no face, face models are not connected, or the recogniser is the wrong one."""
 
 
 class FileNameError(AdapterError):
-    """A name that no file inside its folder can have."""
+    """The name of a file leads out of its folder, or is no valid file name."""

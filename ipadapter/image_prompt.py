@@ -1,7 +1,7 @@
 """An image prompt: the keys and values of a reference image for every site of a model, and how strongly they act.
 
-A prompt is made before sampling and never changed. `arrange` gives what a site needs from it, in the order of the rows
-of a model call.
+A prompt is made before sampling and never changed. `arrange` puts its keys and values of a site into the order of a
+model call's rows.
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ class KeysValues(NamedTuple):
     negative: Pair
 
     def pick(self, images: Sequence[int] | None) -> "KeysValues":
-        """Those of some images, or of all for None; an image beyond the last is the last."""
+        """The keys and values of some images, all for None; an index beyond the last image means the last."""
         if images is None:
             return self
         (k, v), (no_k, no_v) = self.positive, self.negative
@@ -41,63 +41,64 @@ class KeysValues(NamedTuple):
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a model call: chunks of frames, where each chunk sees the positive or the negative tokens."""
+    """The rows of a model call: one chunk of `frames` rows per branch, which gets the positive or negative tokens."""
 
     branches: tuple[str, ...]
     frames: int
-    window: tuple[int, ...] | None = None  # which of all frames these are, where a context window is sampled
-    areas: tuple[Area | None, ...] = ()  # the part of the canvas a chunk covers, where a conditioning has an area
+    window: tuple[int, ...] | None = None  # numbers of these frames in the whole batch, in a context window
+    areas: tuple[Area | None, ...] = ()  # the part of the canvas that each chunk covers; empty: all of it
     canvas: tuple[int, int] | None = None  # latent height and width that areas refer to
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The number of every frame of this call in the whole batch."""
+        """The number of every frame of this call, counted in the whole batch from 0."""
         return self.window if self.window is not None else tuple(range(self.frames))
 
     def pick_frames(self, x: Tensor) -> Tensor:
-        """One entry per frame of this call from one per frame of the batch: a short batch repeats its last entry, a
-        long one is cut.
+        """The entries of x (frames of the batch, ...) for the frames of this call, (frames, ...).
+
+        If x is too short, its last entry is repeated.
         """
         return x[torch.tensor([min(frame, len(x) - 1) for frame in self.indices], device=x.device)]
 
 
 def pick_images(x: Tensor, images: Sequence[int]) -> Tensor:
-    """Some entries of x (images, ...); an entry beyond the last is the last."""
+    """Some entries of x (images, ...); an index beyond the last image means the last."""
     return x[[min(image, len(x) - 1) for image in images]]
 
 
 class Source(ABC):
-    """Gives a prompt's keys and values site by site: stored, or computed while sampling."""
+    """The source of a prompt's keys and values, site by site: stored, or computed while sampling."""
 
-    images: int  # reference images, or frames of them where the prompt is per frame
-    timed: bool = False  # whether keys and values differ from moment to moment of sampling
-    models: tuple[object, ...] = ()  # what the host loads while sampling, where keys and values are computed on the way
+    images: int  # number of reference images; if the prompt is per frame, number of frames with an image
+    timed: bool = False  # whether keys and values depend on sigma
+    models: tuple[object, ...] = ()  # model patchers that the host loads for sampling, to compute keys and values then
 
     @abstractmethod
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         """Keys and values of a site: of all images, or of the image that each frame sees.
 
-        `sigma` is the moment of sampling; None where the source is not timed.
+        `images` are the numbers of the images, None for all. `sigma` is None if the source is not timed.
         """
 
     def layer(self, site: SiteNumber) -> nn.Module | None:
-        """The adapter's modules of a site, for adapters with queries of their own."""
+        """The adapter's modules of a site, for adapters with queries of their own; None for others."""
         return None
 
     def norms(self, site: SiteNumber) -> Pair | None:
-        """The weights of the adapter's own norms of a site's queries and keys, (head width,) each."""
+        """The weights of the adapter's own norms of a site's queries and keys, (head width,) each; None without."""
         return None
 
     def forget(self) -> None:  # noqa: B027  (most sources hold no such thing)
-        """Drop what was computed while sampling: the run is over."""
+        """Drop tensors that were computed while sampling; called at the end of a run."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImagePrompt:
     """A reference image as a prompt: its keys and values, its weights, its range of sampling, its region.
 
-    `start_at` and `end_at` are sampling percents. `mask` is (m, height, width), one per frame or one for all. `rule`
-    makes of its attention what is added to the text's.
+    `start_at` and `end_at` are sampling percents, 0 to 1. `mask` is (m, height, width), one per frame or one for all.
+    `rule` turns the image attention into the term that is added to the text attention.
     """
 
     source: Source
@@ -112,40 +113,40 @@ class ImagePrompt:
 
     @property
     def layers(self) -> int:
-        """How many of a model's layers it has weights for: the first, and of a transformer perhaps not all."""
+        """For how many layers the prompt has weights; of a transformer perhaps only for the first ones."""
         return len(self.first_weights)
 
     @cached_property
     def first_weights(self) -> tuple[float, ...]:
-        """The weight of every layer at the start of sampling; at every moment, where the weights are constant."""
+        """The weight of every layer at the start of sampling; constant weights have this value at every step."""
         return self.weights.at(0.0)
 
     @cached_property
     def depends_on_sigma(self) -> bool:
-        """Whether anything about this prompt changes while sampling."""
+        """Whether the prompt's range, weights, or keys and values depend on sigma."""
         if self.weights.constant and not any(self.first_weights):
-            return False  # it never acts
+            return False  # all weights are 0 in all steps
         return self.source.timed or not self.weights.constant or self.start_at > 0 or self.end_at < 1
 
     def reaches(self, layer: Layer) -> bool:
-        """Whether it ever acts in a layer."""
+        """Whether the prompt has a weight other than 0 in a layer at some step."""
         return layer < self.layers and (not self.weights.constant or self.first_weights[layer] != 0)
 
     def images_of(self, rows: Rows) -> list[int] | None:
-        """The image that every frame of a model call sees, or None where all frames see all images."""
+        """The number of the image for every frame of a model call; None if all frames get all images."""
         return [min(frame, self.source.images - 1) for frame in rows.indices] if self.per_frame else None
 
     @property
     def rows_differ(self) -> bool:
-        """Whether every row needs its own K/V, rather than every chunk."""
+        """Whether keys and values differ between the rows of a chunk."""
         return self.per_frame or bool(self.weights.frames)
 
 
 def arrange(prompt: ImagePrompt, pair: KeysValues, layer: Layer, rows: Rows, heads: int, weight: float) -> Pair:
-    """K and V of a site, `pair` as its source gives them, scaled by weight, in the order of a model call's rows.
+    """Keys and values of a site (`pair`, from the prompt's source), scaled by `weight`, in the order of a call's rows.
 
-    Each is (chunks, heads, tokens, channels / heads), or (rows, ...) where every row has its own; the tokens are
-    those of all images.
+    Each is (chunks, heads, tokens, channels / heads), or (rows, ...) if `rows_differ`. The tokens of all images of a
+    row are joined.
     """
     pushed = layer in prompt.weights.swapped
     of_branch = {POSITIVE: pair.positive, NEGATIVE: pair.positive if pushed else pair.negative}
@@ -155,7 +156,7 @@ def arrange(prompt: ImagePrompt, pair: KeysValues, layer: Layer, rows: Rows, hea
 
 
 def branch_factors(prompt: ImagePrompt, layer: Layer, rows: Rows) -> tuple[float, ...] | None:
-    """The factor of every chunk, None where all are 1: on a swapped layer that of positive rows is 0."""
+    """The factor of every chunk, None if all are 1. In a swapped layer, positive chunks have the factor 0."""
     if layer not in prompt.weights.swapped or POSITIVE not in rows.branches:
         return None
     return tuple(0.0 if branch == POSITIVE else 1.0 for branch in rows.branches)

@@ -1,7 +1,7 @@
-"""Which of a checkpoint's weights belong to which site of a model.
+"""Match the key numbers of a checkpoint to the sites of a model.
 
-Two orders of a UNet exist and are kept apart by name. *Execution order* is input, middle, output blocks. *Checkpoint
-order* is input, output, middle: the n-th cross-attention in it owns the key number 2n + 1.
+The cross-attentions of a UNet have two orders. *Execution order* is input, middle, output blocks. *Checkpoint order* is
+input, output, middle blocks: its n-th cross-attention, from 0, has the key number 2n + 1.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +12,10 @@ from .sites import KeyNumber, Site
 
 
 def match_blocks(sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tuple[KeyNumber, ...]:
-    """The key number for every block of a transformer, where checkpoint and model both count in execution order.
+    """The key number for every block of a transformer, whose checkpoints count in execution order.
 
-    `channels` are those of each key number. ModelMismatchError where the count or width of blocks differs, as in
-    pruned models.
+    `channels` is the width of each key number's weights. ModelMismatchError if the number or width of blocks differs,
+    as in pruned models.
     """
     numbers, found = sorted(channels), [site.channels for site in sites]
     if [channels[number] for number in numbers] != found:
@@ -33,17 +33,17 @@ def _widths(widths: Iterable[int]) -> str:
 
 
 def checkpoint_order(sites: Sequence[Site]) -> list[Site]:
-    """Sites as checkpoints number them: input, output, middle blocks."""
+    """Sites in checkpoint order: input, output, middle blocks."""
     rank = {"input": 0, "output": 1, "middle": 2}
     return sorted(sites, key=lambda site: rank[site.block[0]])  # stable: execution order within
 
 
 def match_keys(sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tuple[KeyNumber, ...]:
-    """The key number for every cross-attention of a UNet; `channels` are those of each key number.
+    """The key number for every cross-attention of a UNet; `channels` is the width of each key number's weights.
 
-    A UNet with as many cross-attentions as the adapter is matched in checkpoint order. A pruned one (SSD-1B, Vega,
-    KOALA) keeps the first ones of every level, and is matched by level against the full UNet the adapter was made for.
-    Raises ModelMismatchError where neither works.
+    A UNet with as many cross-attentions as the adapter is matched in checkpoint order. A pruned UNet (SSD-1B, Vega,
+    KOALA) has the first cross-attentions of every level, and is matched by level with the full UNet that the adapter
+    was made for. Raises ModelMismatchError if neither match is possible.
     """
     places = _places(sites)
     if len(sites) == len(channels):
@@ -65,7 +65,7 @@ def match_keys(sites: Sequence[Site], channels: Mapping[KeyNumber, int]) -> tupl
 
 
 def _places(sites: Sequence[Site]) -> dict[Site, Place]:
-    """Part, level by width, number of the transformer in that level, position in the transformer."""
+    """For every site: part, level (by width), number of the transformer in the level, position in the transformer."""
     levels = sorted({site.channels for site in sites})
     transformers: dict[tuple[str, int], list[int]] = {}
     for site in sites:

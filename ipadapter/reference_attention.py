@@ -1,9 +1,10 @@
-"""Self-attention of a picture that looks at references, which the model itself has run on.
+"""Self-attention of a picture with the keys and values of riding references.
 
-A reference is keys and values of the same attention, made from its own noised latent. `share` is its part of the
-attention of a row, 0 to 1. Swap takes that part from what the attention gave the picture (at share 1: Visual Style
-Prompting, arXiv:2402.12974). Compete puts all keys into one softmax, where queries choose. Both let the picture's
-queries take the mean and deviation of the reference's (AdaIN, as in StyleAligned, arXiv:2312.02133).
+A reference has keys and values of the same attention, from the model's run on its noised latent. `share`, 0 to 1, is
+its part of a row's attention. *Swap* mixes outputs: share times the attention to the reference, the rest of the
+picture's own (at share 1: Visual Style Prompting, arXiv:2402.12974). *Compete* puts the keys of picture and references
+into one softmax. With both, the picture's queries can take mean and deviation of the reference's (AdaIN, as in
+StyleAligned, arXiv:2312.02133).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from .weighed_attention import LOG_OF_ZERO, is_number
 
-Share = float | Tensor  # of all rows and tokens, or (1 or rows, 1 or tokens, 1)
+Share = float | Tensor  # a number for all rows and tokens, or (1 or rows, 1 or tokens, 1)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (rows, tokens, channels) -> (rows, tokens, channels)
 SMALL = 1e-5  # added to a deviation before the division by it
 
@@ -30,10 +31,10 @@ class Moments(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """What one attention sees of one reference: keys and values (1 or rows, tokens, channels), and its share.
+    """A reference in one attention: keys and values (1 or rows, tokens, channels), and its share.
 
-    `images` pictures stand behind each other in the tokens. `match` is how far queries go towards the moments of the
-    reference's; `queries` and `keys` are those moments, which are read where `match` is not 0.
+    The tokens are those of `images` pictures, joined in order. `match`, 0 to 1, is how far the picture's queries and
+    keys go towards the moments `queries` and `keys` of the reference, which are not read if `match` is 0.
     """
 
     k: Tensor
@@ -47,13 +48,13 @@ class Seen:
 
 
 def moments(x: Tensor) -> Moments:
-    """Mean and deviation of x (rows, tokens, channels) over its tokens."""
+    """Mean and standard deviation of x (rows, tokens, channels) over its tokens."""
     x = x.float()
     return Moments(x.mean(-2, keepdim=True), x.std(-2, keepdim=True, unbiased=False))
 
 
 def matched(x: Tensor, towards: Sequence[tuple[float, Moments]]) -> Tensor:
-    """x (rows, tokens, channels) on its way to other moments: to each so far, on average over all of them."""
+    """x (rows, tokens, channels), moved towards the moments of references: by each one's `match`, averaged over all."""
     own, plain = moments(x), x.float()
     normed = (plain - own.mean) / (own.deviation + SMALL)
     steps = [match * (normed * of.deviation + of.mean - plain) for match, of in towards]
@@ -63,10 +64,10 @@ def matched(x: Tensor, towards: Sequence[tuple[float, Moments]]) -> Tensor:
 def look(
     own: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, seen: Sequence[Seen], attend: Attend
 ) -> Tensor:
-    """What a picture's rows get from self-attention once they look at references, (rows, tokens, channels).
+    """The output of a self-attention with references, (rows, tokens, channels).
 
-    `own` gives what the attention is without references; it is called only where some of it is left. `attend` is the
-    host's attention. References of both methods share one total.
+    `own` computes the attention without references; it is called only if the shares leave a part for it. `attend` is
+    the host's attention. Shares of references with either method count towards one total.
     """
     total = sum(one.share for one in seen)
     over = total.clamp(min=1.0) if isinstance(total, Tensor) else max(1.0, total)
@@ -91,9 +92,9 @@ def compete(
     heads: int,
     references: Sequence[tuple[Share, Seen]],
 ) -> Tensor:
-    """Attention over the keys of the picture and of references, whose weights are their shares.
+    """Attention over the keys of the picture and of references, weighed by their shares.
 
-    Rows without a share get `own`, which another node's patch may have made.
+    Rows in which all shares are 0 get `own`, which may be the output of another pack's patch.
     """
     total = sum(share for share, _ in references)
     if towards := [(one.match, one.keys) for _, one in references if one.keys]:
@@ -114,11 +115,11 @@ def _times(share: Share, out: Tensor) -> Tensor:
 
 
 def _of_rows(x: Tensor, like: Tensor) -> Tensor:
-    """Keys or values for every row: one picture's serve all of them."""
+    """Keys or values for every row; a single entry is expanded to all rows."""
     return x.expand(len(like), -1, -1)
 
 
 def _column(weight: Share, keys: Tensor) -> Tensor:
-    """The weight of every row on some keys, (1 or rows, 1 or tokens, keys), in float32."""
+    """A weight as a column for each of some keys, (1 or rows, 1 or tokens, keys), in float32."""
     weight = weight if isinstance(weight, Tensor) else torch.full((1, 1, 1), weight, device=keys.device)
     return weight.float().expand(-1, -1, keys.shape[1])

@@ -1,4 +1,4 @@
-"""Where text, picture and references are among the tokens of a model that takes reference pictures of its own.
+"""The order of tokens in edit models: where text, picture and references are in the sequence.
 
 Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2 and Mage-Flow join all tokens in one sequence: text, picture, and the
 references in the order in which the conditioning names them.
@@ -14,8 +14,8 @@ from .errors import ModelMismatchError
 from .sites import FLUX_BLOCKS, KREA_BLOCKS, QWEN_BLOCKS, known_structure_of
 
 SUPPORTED = "Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2, Mage-Flow"
-JOINED = (FLUX_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)  # structures whose models may join references to the picture
-ORDERED_OTHERWISE = {  # classes of ComfyUI that take reference pictures in other ways
+JOINED = (FLUX_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)  # structures of models that may append references to the picture
+ORDERED_OTHERWISE = {  # ComfyUI's classes of models with reference pictures in another order
     "JoyImageTransformer3DModel", "OmniGen2Transformer2DModel", "BooguTransformer2DModel", "HiDreamO1Transformer",
     "HiDreamImageTransformer2DModel", "WanModel",
 }  # fmt: skip
@@ -23,8 +23,8 @@ ORDERED_OTHERWISE = {  # classes of ComfyUI that take reference pictures in othe
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the tokens are in the keys of a joint attention: `text` and `picture` say how many, `sizes` those of every
-    reference behind them.
+    """The order of the keys in a joint attention: `text` tokens, `picture` tokens, then `sizes[i]` tokens of each
+    reference.
     """
 
     text: int
@@ -33,7 +33,7 @@ class Layout:
 
     @property
     def head(self) -> int:
-        """How many tokens stand before the references."""
+        """The number of tokens before the references."""
         return self.text + self.picture
 
     @property
@@ -42,24 +42,24 @@ class Layout:
 
     @property
     def references(self) -> tuple[slice, ...]:
-        """The keys of every reference."""
+        """The slice of every reference among the keys."""
         ends = accumulate(self.sizes, initial=self.head)
         return tuple(slice(begin, end) for begin, end in pairwise(ends))
 
 
 def layout_of(keys: int, rows: int, picture: int, sizes: Sequence[int]) -> Layout | None:
-    """The layout of an attention with this many keys and rows; None if the tokens cannot be those.
+    """The layout of an attention with this many keys and rows; None if the numbers do not fit picture and references.
 
-    Counted from the end of the keys, because the text may have any length. ComfyUI's Flux KV Cache leaves out the rows
-    of references, but not their keys.
+    Tokens are counted from the end of the keys, because the text may have any length. ComfyUI's Flux KV Cache leaves
+    out the rows of references, but not their keys.
     """
     layout = Layout(keys - picture - sum(sizes), picture, tuple(sizes))
     return layout if layout.text >= 0 and rows in (keys, layout.head) else None
 
 
 def check_takes_references(model: Any) -> None:
-    """ModelMismatchError for a diffusion model whose own reference pictures cannot be weighed."""
-    model = getattr(model, "_orig_mod", model)  # of a model that torch.compile wrapped
+    """ModelMismatchError if the diffusion model takes no reference pictures, or takes them in an unknown order."""
+    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the model
     name = type(model).__name__
     bases = {base.__name__ for base in type(model).__mro__}
     if bases & ORDERED_OTHERWISE or getattr(model, "siglip_embedder", None) is not None:  # which Z-Image Omni has
@@ -75,22 +75,22 @@ def check_takes_references(model: Any) -> None:
 
 
 def heeds_references(model: Any, conds: Mapping[str, Any]) -> bool:
-    """Whether a model joins the references of a call to the picture: Krea 2 does so with a reference method only."""
+    """Whether a model appends the references of a call to the picture; Krea 2 does so only with a reference method."""
     if known_structure_of(model) is not KREA_BLOCKS:
         return True
     return conds.get("ref_latents_method", model.default_ref_method) is not None
 
 
 def token_counts(model: Any, shape: Sequence[int]) -> tuple[int, int, int]:
-    """Frames, rows and columns of the tokens that a latent of this shape (b, c, h, w) or (b, c, t, h, w) becomes."""
+    """Frames, rows and columns of tokens for a latent of shape (b, c, h, w) or (b, c, t, h, w)."""
     patch = getattr(model, "patch_size", None) or model.patch
     frames = shape[2] if len(shape) == 5 and known_structure_of(model) is QWEN_BLOCKS else 1  # Krea 2 has them as rows
     return frames, -(-shape[-2] // patch), -(-shape[-1] // patch)
 
 
 def layer_number(model: Any, options: Mapping[str, Any]) -> int | None:
-    """The layer that an attention belongs to, by its transformer options; None outside of the blocks."""
+    """The layer of an attention, from its transformer options; None outside of the model's blocks."""
     if "block_index" not in options:
-        return None  # Krea 2's text runs through attentions of its own
+        return None  # attentions of Krea 2 for the text alone
     double = getattr(model, "double_blocks", ()) if options.get("block_type") == "single" else ()
     return options["block_index"] + len(double)

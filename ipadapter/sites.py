@@ -1,7 +1,7 @@
-"""Sites: where in a model image prompts act. In a UNet these are its cross-attentions, in a diffusion transformer its
-blocks. What kind of model it is, its structure, says how they are found.
+"""Sites: the cross-attentions of a UNet, or the blocks of a diffusion transformer, in which image prompts act.
 
-Imports no torch, and of the pack only its errors, because `weight_schedules` reads this module too.
+The structure of a model, its kinds of blocks, decides how its sites are listed. This module imports no torch, and of
+the pack only its errors, because `weight_schedules` imports it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ class Site:
 
     layer: Layer
     block: Block
-    position: int  # in its transformer
-    depth: int  # sites of its transformer
+    position: int  # number in its transformer, from 0
+    depth: int  # number of sites in its transformer
     heads: int
     channels: int
     context_dim: int  # width of the text that it reads
-    patch: int = 1  # latent pixels along the side of a token, where that is the same everywhere
+    patch: int = 1  # latent pixels along the side of a token, in transformers; 1 in UNets, where levels differ
     along_frames: bool = False  # whether a video model has a second cross-attention at this address, along its frames
-    preferred_attention: Any = None  # by name, which a checkpoint asks of ComfyUI 0.32 and later
+    preferred_attention: Any = None  # attention backend that a checkpoint names, for ComfyUI 0.32 and later
 
     @property
     def address(self) -> Address:
@@ -38,21 +38,21 @@ class Site:
 
     @property
     def path(self) -> str:
-        """The path of its block in the model."""
+        """The path of its block in the diffusion model."""
         part, number = self.block
         return "middle_block" if part == "middle" else f"{part}_blocks.{number}"
 
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """What blocks a model has, whatever its weights are.
+    """The kinds of blocks of a model, independent of its weights.
 
-    `parts` are in execution order, each with ComfyUI's word for a block of it. `marks` are the attributes by which a
-    diffusion model is recognised. `sites` gives every site of such a model in execution order. A structure that no
-    adapter was published for has no sites, only `blocks`: the attribute with the blocks of its single part.
+    `parts` are in execution order, each with ComfyUI's name for a block of it. `marks` are the attributes by which a
+    diffusion model is recognised. `sites` lists every site of such a model in execution order. A structure without
+    published adapters has no sites, only `blocks`: the name of the attribute with the blocks of its single part.
     """
 
-    name: str  # by which doctor/host_needs.py says what a changed ComfyUI would draw wrong
+    name: str  # key in doctor/host_needs.py, which lists what the patches need of ComfyUI
     parts: Mapping[str, str]
     marks: tuple[str, ...]
     sites: Callable[[Any], tuple[Site, ...]] | None = None
@@ -82,7 +82,7 @@ def _transformers(unet: Any) -> Iterator[tuple[Block, Any]]:
 
 
 def _outermost_transformers(module: Any) -> Iterator[Any]:
-    """A block's transformers. The modules inside a transformer, most of a UNet, are not searched."""
+    """The transformers of a block. Modules inside of a transformer, which are most of a UNet's, are not searched."""
     if hasattr(module, "transformer_blocks"):
         yield module
     else:
@@ -109,7 +109,7 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
 
 
 def _sizes(module: Any, *names: str) -> list[Any]:
-    """Attributes of a model's module; ModelMismatchError for a module of a class that has other attributes."""
+    """The values of some attributes of a module; ModelMismatchError if it lacks any of them."""
     missing = [name for name in names if not hasattr(module, name)]
     if missing:
         raise ModelMismatchError(
@@ -160,7 +160,7 @@ JOINT_BLOCKS = Structure(
     ("joint_blocks", "context_embedder"),
     find_joint_blocks,
 )
-# Qwen-Image and Mage-Flow, and Krea 2: models that take reference pictures of their own.
+# Edit models, which take reference pictures themselves: Qwen-Image and Mage-Flow, and Krea 2.
 QWEN_BLOCKS = Structure(
     "qwen",
     {"block": "double_block"},
@@ -172,7 +172,7 @@ STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)
 
 
 def known_structure_of(model: Any) -> Structure | None:
-    """The structure of a diffusion model, whether or not adapters can act in it; None for a model with any other."""
+    """The structure of a diffusion model, also if no adapter can act in it; None if it is unknown."""
     return next((structure for structure in STRUCTURES if structure.fits(model)), None)
 
 
@@ -188,20 +188,20 @@ def structure_of(model: Any) -> Structure:
 
 
 def structure_of_blocks(blocks: Sequence[Block]) -> Structure | None:
-    """The structure of a model that has its layers at these blocks."""
+    """The structure whose parts these blocks belong to; None if there is none."""
     return next((structure for structure in STRUCTURES if blocks and blocks[0][0] in structure.parts), None)
 
 
 def find_sites(model: Any) -> tuple[Site, ...]:
-    """Every site of a diffusion model, in execution order; ModelMismatchError for one where no adapter could act."""
+    """Every site of a diffusion model, in execution order; ModelMismatchError if no adapter can act in it."""
     sites = structure_of(model).sites
-    assert sites is not None  # structure_of refuses models without
+    assert sites is not None  # structure_of refuses structures without sites
     return sites(model)
 
 
 def find_layers(model: Any) -> tuple[Block, ...]:
-    """Every layer of a diffusion model, in execution order, whether or not adapters can act in it; ModelMismatchError
-    for a model of unknown structure.
+    """Every layer of a diffusion model, in execution order, also if no adapter can act in it; ModelMismatchError if the
+    structure is unknown.
     """
     return (known_structure_of(model) or structure_of(model)).layers(model)
 

@@ -1,4 +1,4 @@
-"""The choices of IPAdapter Reference: what to take from a picture, as one table of adapters, layers, weight and steps.
+"""The choices of IPAdapter Reference: for each, the presets, layers, weight and sampling range, as a table.
 
 The node, its help and docs/reference.md read this table. Which layers carry style and composition is from InstantStyle,
 arXiv:2404.02733 (see families.py). The weight of anime adapters is what their users recommend.
@@ -11,7 +11,7 @@ from . import catalog
 from .families import Family
 from .presets import PRESETS
 
-WHOLE_PICTURE = (  # presets that see the whole picture, closest first; a family of models has some of them
+WHOLE_PICTURE = (  # presets for the whole picture, closest likeness first; no family of models has all of them
     catalog.PLUS, catalog.STANDARD, catalog.VIT_G_PRESET, catalog.LIGHT, "Kolors", catalog.INSTANTX_PRESET,
     catalog.XLABS_V2_PRESET, catalog.XLABS_PRESET, catalog.SD35_PRESET,
 )  # fmt: skip
@@ -22,10 +22,10 @@ ANIME_WEIGHT, ANIME_END = 0.45, 0.6
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to take something from a picture.
+    """Presets and settings for a choice.
 
-    `layers` is a weight type, or layers by name as IPAdapter Weight Schedule reads them. `weight` is the weight at
-    strength 1. `end_at` is the part of sampling at which the reference stops to act at the latest.
+    `layers` is a weight type, or a name of layers in IPAdapter Weight Schedule. `weight` is the weight at strength 1.
+    `end_at` is the sampling percent, 0 to 1, at which the reference stops acting at the latest.
     """
 
     presets: tuple[str, ...]  # of the unified loaders, best first
@@ -35,15 +35,15 @@ class Recipe:
 
     @property
     def needs_roles(self) -> bool:
-        """Whether it can act only where the layers of style and composition are known."""
+        """Whether it needs a family of models whose layers of style and composition are known."""
         return self.layers != ALL_LAYERS
 
 
 @dataclass(frozen=True)
 class Take:
-    """A choice: what comes along from the picture, and the recipes for it, best first.
+    """A choice: the properties that are taken from the picture (`meaning`), and the recipes for it, best first.
 
-    A second picture gives the layout where `second_gives_layout`; otherwise both pictures act alike.
+    If `second_gives_layout`, a second picture gives the layout; otherwise both pictures act alike.
     """
 
     meaning: str
@@ -81,10 +81,10 @@ TAKES: Mapping[str, Take] = {
 
 
 def recipes_for(take: str, family: Family, anime: bool) -> list[tuple[str, Recipe]]:
-    """The presets that can serve a choice on a family of models, each with its recipe, best first.
+    """The presets for a choice on a family of models, each with its recipe, best first.
 
-    `anime`: the model is an anime model of SDXL, for which an adapter of its own comes first. Empty where no adapter
-    was published, or where the recipe needs layers whose roles nobody has published.
+    `anime`: the model is an anime model of SDXL, so the adapter for those comes first. The list is empty if no adapter
+    was published for the family, or if the recipe needs roles of layers that are not published.
     """
     usable = [recipe for recipe in TAKES[take].recipes if family.roles is not None or not recipe.needs_roles]
     if anime and family.name == "sdxl":

@@ -1,8 +1,8 @@
-"""Attention in which references weigh more or less: softmax(q kᵀ / √D + log w) v.
+"""Attention with weights for the keys of references: softmax(q kᵀ / √D + log w) v.
 
-A key of weight w counts as if it were there w times: with weight 0 it is not there, and with weight 1 the attention is
-the model's own. If a reference has a share m of a row's attention at weight 1, it has w m / (1 - m + w m) at weight w.
-OminiControl (arXiv:2411.15098) puts the same logarithm on its one condition image.
+A key of weight w counts like w equal keys: weight 0 removes it, and weight 1 is the model's own attention. A reference
+that has a share m of a row's attention at weight 1 has w m / (1 - m + w m) at weight w. OminiControl
+(arXiv:2411.15098) adds the same logarithm for its single condition image.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .sequences import Layout
 
-# Stands for log 0: e to this power is 0 in every float format. Minus infinity would become NaN in attentions that go
-# through the keys in parts, where a whole part has it.
+# In place of log 0: e to this power is 0 in every float format. Attentions that process the keys in parts give NaN if
+# a whole part has a bias of minus infinity.
 LOG_OF_ZERO = -1e4
 
 Weight = float | Tensor  # of all rows, or (rows of the batch or 1, tokens or 1, 1)
@@ -23,8 +23,8 @@ Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # q, k, v, b
 
 @dataclass(frozen=True)
 class Heard:
-    """How much a reference is heard: by the rows of text and picture, with a tensor (rows or 1, text + picture, 1); and
-    by the rows of other references, with a tensor (rows or 1, 1, 1).
+    """The weights of a reference's keys: `head` for rows of text and picture, a number or (rows or 1, text + picture,
+    1); `others` for rows of other references, a number or (rows or 1, 1, 1).
     """
 
     head: Weight
@@ -33,19 +33,19 @@ class Heard:
 
 @dataclass(frozen=True)
 class Group:
-    """Neighbouring rows that give the keys of every reference one weight each, or weights by the same tensor."""
+    """A slice of an attention's rows, and for every reference the weight of its keys in these rows."""
 
     rows: slice
     weights: tuple[Weight, ...]
 
     @property
     def deaf(self) -> tuple[int, ...]:
-        """The references that none of these rows hears, counted from 0."""
+        """The numbers, from 0, of the references whose keys have weight 0 in all of these rows."""
         return tuple(r for r, weight in enumerate(self.weights) if is_number(weight, 0.0))
 
     @property
     def natural(self) -> bool:
-        """Whether all references that these rows hear have the weight 1."""
+        """Whether every reference has the weight 0 or 1, so that the model's own attention can be used."""
         return all(is_number(weight, 1.0) or is_number(weight, 0.0) for weight in self.weights)
 
 
@@ -54,12 +54,12 @@ def is_number(weight: Weight, number: float) -> bool:
 
 
 def groups_of(layout: Layout, rows: int, heard: Sequence[Heard]) -> list[Group]:
-    """The rows of an attention by what they hear: those of text and picture, then those of each reference.
+    """The rows of an attention in groups of equal weights: text and picture, then each reference.
 
-    Rows of the picture give the keys of a reference its weight, rows of the text and of other references the mean of
-    its weight over the picture, and its own rows give 1. If one of these kept hearing a reference of weight 0, its rows
-    would carry the reference to the picture's in the next block. `rows` are fewer than the keys where a cache has the
-    keys of references and leaves out their rows.
+    In rows of the picture, the keys of a reference have its weight; in rows of the text and of other references, the
+    mean of its weight over the picture; in its own rows, 1. Rows of text that attended to a reference of weight 0 would
+    pass it on to the picture in the next block. `rows` is smaller than the number of keys if a cache holds the keys of
+    references and their rows are left out.
     """
     head = Group(slice(0, layout.head), tuple(one.head for one in heard))
     of_references = [
@@ -70,8 +70,8 @@ def groups_of(layout: Layout, rows: int, heard: Sequence[Heard]) -> list[Group]:
 
 
 def log_bias(layout: Layout, group: Group, like: Tensor) -> Tensor:
-    """The logarithms of the weights that a group's rows give the keys they hear, (rows or 1, 1, tokens or 1, keys), in
-    the type and on the device of `like`.
+    """The logarithms of the weights of a group's keys, (rows or 1, 1, tokens or 1, keys), without keys of weight 0, in
+    the dtype and on the device of `like`.
     """
     sized = enumerate(zip(group.weights, layout.sizes, strict=True))
     logs = [(_log(weight).to(like), size) for r, (weight, size) in sized if r not in group.deaf]
@@ -97,11 +97,11 @@ def weighed_attention(
     mask: Tensor | None = None,
     bias_of: Callable[[Layout, Group, Tensor], Tensor] = log_bias,
 ) -> list[Tensor]:
-    """What every group of rows gets, as `plain` and `biased` give it.
+    """The output of the attention for every group of rows, computed by `plain` or `biased`.
 
     q, k, v are (b, heads, tokens, width); `mask`, which the model adds to the logits, is (b or 1, heads or 1, rows or
-    1, keys). Keys that a group does not hear are left out, so that `plain`, the model's own attention, serves the group
-    unless weights other than 0 and 1 are left. These become a bias, which not every attention takes: `biased` must.
+    1, keys). Keys of weight 0 are left out. If all others have weight 1, `plain`, the model's own attention, computes
+    the group. Other weights become a bias, which `biased` must support.
     """
     outs = []
     for group in groups:
@@ -117,7 +117,7 @@ def weighed_attention(
 
 
 def heard_keys(x: Tensor, axis: int, layout: Layout, group: Group) -> Tensor:
-    """The entries of x for keys that a group hears; `axis` is that of the keys."""
+    """The entries of x for keys whose weight in a group is not 0; `axis` is the axis of the keys."""
     deaf = group.deaf
     if not deaf:
         return x

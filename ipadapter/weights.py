@@ -1,32 +1,33 @@
-"""The interface of an image prompt's weights, which a schedule on a model's layers has. Imports nothing of the pack."""
+"""The interface of an image prompt's weights: a schedule, applied to a model's layers. Imports no other module of ours.
+"""
 
 from typing import Protocol
 
 
 class Weights(Protocol):
-    """How strong in every layer, at every moment, in every frame: a schedule on a model's layers."""
+    """The weight of an image prompt in every layer, at every sampling percent, in every frame."""
 
     @property
     def constant(self) -> bool:
-        """Whether `at` gives the same at every percent."""
+        """Whether `at` returns the same weights at every percent."""
         ...
 
     @property
     def swapped(self) -> frozenset[int]:
-        """Layers where only the negative rows get the image, which pushes the result away from it."""
+        """Layers in which only the negative rows get the image, which pushes the result away from it."""
         ...
 
     @property
     def frames(self) -> tuple[float, ...]:
-        """One weight per frame of the batch, which multiplies those of the layers; empty for all alike."""
+        """One weight per frame of the batch, which multiplies those of the layers; empty if all are 1."""
         ...
 
     def at(self, percent: float) -> tuple[float, ...]:
-        """The weight of every layer at a sampling percent: 0 is the first step, 1 the end."""
+        """The weight of every layer at a sampling percent, from 0 (the first step) to 1 (the end)."""
         ...
 
     def largest(self, left: float, right: float) -> tuple[float, ...]:
-        """A bound of every layer's absolute weight from one sampling percent to another: the largest weight itself
-        where at most a single curve changes between them.
+        """An upper bound of every layer's absolute weight between two sampling percents. If at most one curve changes
+        between them, the bound is the largest absolute weight itself.
         """
         ...

@@ -1,4 +1,4 @@
-"""What the apply nodes share."""
+"""The base classes and the output of the apply nodes."""
 
 from typing import ClassVar
 
@@ -35,9 +35,9 @@ class ApplyNode(AcceptsRenamed):
 
 
 class AppliedOutput(io.NodeOutput):
-    """The outputs of an apply node: the model, and whatever else the node has.
+    """The outputs of an apply node: the model, and further outputs of the node.
 
-    `applied` also holds the face crops, which `apply_ipadapter` of the old packs returned for every node.
+    `applied` also holds the face crops, for `apply_ipadapter`, which returns them for every node.
     """
 
     def __init__(self, applied: Applied, *more: Tensor) -> None:

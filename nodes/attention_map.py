@@ -1,4 +1,4 @@
-"""Maps of where in a picture its references acted."""
+"""Maps of the regions of a picture in which references acted."""
 
 import torch
 from comfy_api.latest import io, ui
@@ -104,7 +104,7 @@ class IPAdapterAttentionMap(AtelierNode):
 
 
 def overlay(image: Tensor, mask: Tensor, opacity: float) -> Tensor:
-    """A map (frames, h, w) in colours over pictures (n, h, w, 3); frames beyond the pictures are left out."""
+    """A map (frames, h, w) in colours, drawn over pictures (n, h, w, 3); frames beyond the pictures are left out."""
     pictures = image[: len(mask), ..., :3].cpu()
     colours = torch.from_numpy(colours_of(mask[: len(pictures)].numpy(), 1.0)).float() / 255.0
     return pictures.lerp(colours, opacity)

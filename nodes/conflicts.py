@@ -1,6 +1,6 @@
 """Warn of another pack with the same node ids: of two classes with one id, ComfyUI silently uses the later one.
 
-A variable of ComfyUI's environment leaves nodes of ours out, so that the other pack's are used.
+An environment variable of ComfyUI leaves out nodes of ours, so that the other pack's are used.
 """
 
 import logging
@@ -18,7 +18,7 @@ WITHOUT = "ATELIER_WITHOUT_NODES"  # in ComfyUI's environment: node ids that are
 
 
 def without_unwanted(nodes: Sequence[type[io.ComfyNode]]) -> list[type[io.ComfyNode]]:
-    """The nodes but those whose ids the environment names; `*` in a name stands for any letters."""
+    """The nodes, except those whose ids the environment variable lists; `*` in an id stands for any letters."""
     unwanted = [name.strip() for name in os.environ.get(WITHOUT, "").split(",")]
     ids = ((node, node.GET_SCHEMA().node_id) for node in nodes)
     return [node for node, id in ids if not any(fnmatchcase(id, name) for name in unwanted)]
@@ -28,7 +28,7 @@ def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
     """Log one warning, once every pack is loaded, that names each pack with nodes of our ids."""
     earlier = other_packs(ours)
     app = getattr(getattr(PromptServer, "instance", None), "app", None)
-    if app is None:  # a graph run without a server: nobody loads packs after this one
+    if app is None:  # without a server: no pack is loaded after this one
         _warn(earlier, {})
         return
 

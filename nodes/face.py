@@ -96,7 +96,7 @@ class FaceInputs(ApplyNode):
 
 
 def with_faces(applied: Applied, image: Tensor) -> AppliedOutput:
-    """The model and the face crops that were used; the references themselves for an adapter that needs no face."""
+    """The model and the face crops that were used; for an adapter without faces, the references."""
     return AppliedOutput(applied, image if applied.faces is None else applied.faces)
 
 

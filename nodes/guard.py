@@ -1,8 +1,7 @@
-"""Check what comes into a node before the node runs. ComfyUI checks values that were typed into a widget, but not what
-arrives through a link.
+"""Check the inputs of a node before it runs. ComfyUI checks the values of widgets, but not those of links.
 
-KINDS is the only list of kinds of inputs: for each, how a value is read, and whether a value that cannot be read is an
-error or a leftover of an older form of the node.
+KINDS lists every kind of input: how a value is read, and whether a value that cannot be read is an error or a leftover
+of an older form of the node.
 """
 
 import logging
@@ -30,7 +29,7 @@ log = logging.getLogger(__name__)
 
 PER_FRAME = ("weight", "weight_style", "image_weight", "weights_1", "weights_2", "frame_weights")  # may be lists
 
-# Inputs whose lists once had other names, of which old workflows and other packs send some.
+# Inputs whose options had other names in earlier releases, which old workflows and other packs still send.
 RENAMED: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
     "weight_type": (current_name, tuple(WEIGHT_TYPES)),
     "interpolation": (current_filter, tuple(FILTERS)),
@@ -38,7 +37,7 @@ RENAMED: dict[str, tuple[Callable[[str], str], tuple[str, ...]]] = {
 
 
 def choice(item: io.Combo.Input, value: object) -> str:
-    """An option of the list; a name that the option had in an earlier release becomes the present one."""
+    """An option of the list; an option's name in an earlier release becomes the present name."""
     options = list(item.options or ())
     if isinstance(value, str):
         if value in options:
@@ -74,7 +73,7 @@ def text(item: io.String.Input, value: object) -> str:
 
 
 def saved_float(item: UncheckedFloat, value: object) -> object:
-    """The number. A true or false stays: in an earlier form of the node a switch stood here, which the node reads."""
+    """The number. True and false stay, because an earlier form of the node had a switch here, which the node reads."""
     if isinstance(value, bool):
         return value
     return check_weight(value if wrong_number(item, value) else float(value), item.id)  # pyright: ignore[reportArgumentType]
@@ -96,7 +95,7 @@ def appended_number(item: io.Float.Input, value: object) -> float:
 
 
 def not_a_flag(item: io.Input, value: object) -> object:
-    """Any value but true and false, which Python would take for 1 and 0."""
+    """The value; AdapterError for true and false, which Python would treat as 1 and 0."""
     if isinstance(value, bool):
         raise AdapterError(f"{item.id} needs a number, and got {value}.")
     return value
@@ -108,10 +107,10 @@ def unchanged(item: io.Input, value: object) -> object:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a value of one kind of input is read.
+    """How the values of one kind of input are read.
 
-    `read` takes the input and the value; it gives the value that a node can work with, or raises AdapterError. Where a
-    kind is `tolerant`, a value that cannot be read is a leftover: the node runs as if it had never been set.
+    `read(input, value)` returns the value for the node, or raises AdapterError. If a kind is `tolerant`, a value that
+    cannot be read is a leftover, and the node runs with the default.
     """
 
     read: Callable[[Any, object], object]
@@ -130,7 +129,7 @@ KINDS: dict[type[io.Input], Kind] = {
     io.Image.Input: Kind(lambda item, value: check_pictures(value, item.id)),
     io.Mask.Input: Kind(lambda item, value: check_mask(value, item.id)),
     inputs.EmbedsType.Input: Kind(lambda item, value: check_embeds(value, item.id, pairs=True)),
-    # Read by the code that uses them, which knows more about them than a type.
+    # Checked by the code that uses them, because a type does not say enough.
     io.Boolean.Input: Kind(unchanged),
     io.Model.Input: Kind(unchanged),
     io.ClipVision.Input: Kind(unchanged),
@@ -154,9 +153,9 @@ KINDS: dict[type[io.Input], Kind] = {
 
 
 def checked(schema: io.Schema, values: Mapping[str, object]) -> dict[str, Any]:
-    """The inputs of a node as the node can work with them, without those that are None: they are not connected.
+    """The inputs of a node, read by their kinds, without those that are None, which are not connected.
 
-    Values whose names are not in the schema stay as they are. Raises AdapterError for the first that cannot be used.
+    Values whose names are not in the schema stay unchanged. AdapterError for the first value that cannot be used.
     """
     items = {item.id: item for item in schema.inputs}
     given = {id: value for id, value in values.items() if value is not None}
@@ -180,7 +179,7 @@ def checked(schema: io.Schema, values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def say_leftovers(schema: io.Schema, values: Mapping[str, object]) -> None:
-    """Say in the log and on the node that the values of its appended widgets are left over and were not used."""
+    """Note in the log and on the node that the values of its appended widgets are leftovers and were not used."""
     found = ", ".join(f"{id} = {value!r}" for id, value in values.items())
     note = f"Left over from another version of this node and not used: {found}. Choose values of the list to use them."
     if any(isinstance(value, str) and ":" in value for value in values.values()):  # FaceID's of 9 April 2024

@@ -1,4 +1,4 @@
-"""Refuse what a ComfyUI that has changed would draw wrong."""
+"""Refuse to run in a ComfyUI whose code has changed so that pictures would be wrong."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ..ipadapter.errors import AdapterError
 
 
 def refuse_changed_host(structure: str) -> None:
-    """AdapterError where ComfyUI lacks what image prompts in models of a structure (of ipadapter/sites.py) rely on."""
+    """AdapterError if ComfyUI lacks a function or hook that image prompts need in models of a structure (its name)."""
     checked = check_host(Path(str(folder_paths.__file__)).parent)
     if gaps := checked.refused(structure):
         raise AdapterError(

@@ -1,4 +1,4 @@
-"""InstantID (arXiv:2401.07519) for SDXL: both halves in one node, by the node ids of its existing graphs."""
+"""InstantID (arXiv:2401.07519) for SDXL: adapter and ControlNet in one node, with the node ids of existing graphs."""
 
 from comfy_api.latest import io
 from torch import Tensor

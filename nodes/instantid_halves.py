@@ -1,4 +1,4 @@
-"""One half of InstantID at a time: in the model's cross-attentions, and in the ControlNet."""
+"""The two halves of InstantID as separate nodes: the model's cross-attentions, and the ControlNet."""
 
 from comfy_api.latest import io
 from torch import Tensor

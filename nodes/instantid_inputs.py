@@ -1,4 +1,4 @@
-"""The inputs and outputs that InstantID's nodes share, and what they ask for."""
+"""The inputs and outputs that InstantID's nodes share, and the requests that are made from them."""
 
 from comfy_api.latest import io
 from torch import Tensor

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..ipadapter.errors import AdapterError
 from .guard import checked
 
-LONGEST = 1500  # characters of an error message; longer ones quote somebody's data, and are cut in the middle
+LONGEST = 1500  # characters of an error message; longer messages, which quote data, are cut in the middle
 
 
 class AtelierNode(io.ComfyNode):
@@ -21,7 +21,7 @@ class AtelierNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, *values: object, **inputs: object) -> io.NodeOutput:
-        """Run the node; values without a keyword stand in the order of the schema's inputs.
+        """Check the inputs and run the node; positional values are in the order of the schema's inputs.
 
         Raises:
             AdapterError: an input cannot be used, or has no value.
@@ -46,12 +46,12 @@ class AtelierNode(io.ComfyNode):
 
     @classmethod
     def run(cls, *values: Any, **inputs: Any) -> io.NodeOutput:
-        """What the node does, with inputs that were checked."""
+        """Compute the node's outputs from checked inputs."""
         raise NotImplementedError
 
 
 def named(schema: io.Schema, values: Sequence[object], inputs: Mapping[str, object], *more: str) -> dict[str, object]:
-    """All values of a call by name; values without a keyword stand in the order of the schema's inputs.
+    """All values of a call by name; positional values are in the order of the schema's inputs.
 
     Raises TypeError for too many values, and for a name that neither the schema nor `more` has.
     """

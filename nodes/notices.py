@@ -1,4 +1,4 @@
-"""Notes for the user, written on the node that runs though it did not fail."""
+"""Notes for the user, shown on the running node, which continues."""
 
 import logging
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def say_notes(notes: Sequence[str]) -> None:
-    """Notes on the node that is being executed, one a line, and in the log."""
+    """Show notes on the node that is being executed, one per line, and write them to the log."""
     for note in notes:
         log.warning(note)
     if notes:
@@ -19,7 +19,7 @@ def say_notes(notes: Sequence[str]) -> None:
 
 
 def say_on_node(text: str) -> None:
-    """Show a line under the node that is being executed; without a server or a running node, show none."""
+    """Show a line under the node that is being executed; does nothing without a server or a running node."""
     context = get_executing_context()
     server = getattr(PromptServer, "instance", None)
     if context is not None and server is not None:

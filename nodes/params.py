@@ -1,4 +1,4 @@
-"""Several regions in one go: each with its reference, mask and strength, as one list for IPAdapter from Params."""
+"""Several regions, each with its reference, mask and strength, as a list for IPAdapter from Params."""
 
 import node_helpers
 from comfy_api.latest import io

@@ -1,4 +1,4 @@
-"""PuLID for Flux, under the ids and inputs of the packs that had it first."""
+"""PuLID for Flux, with the node ids and inputs of the first packs for it."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ ALIGNED = ("head", "aligned")  # crops by PulidFluxOptions' mode: as PuLID's aut
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What Pulid Flux Options hand on."""
+    """The output of Pulid Flux Options."""
 
     order: str
     index: int
@@ -191,7 +191,7 @@ class ApplyPulidFlux(AtelierNode):
 
 
 def checked_options(options: object) -> FaceOptions:
-    """The options of our own node; AdapterError for what another pack calls OPTIONS."""
+    """The options, if they come from our node; AdapterError for another pack's OPTIONS."""
     if not isinstance(options, FaceOptions):
         raise AdapterError(f"options needs what Pulid Flux Options gives, and got a {type(options).__name__}.")
     return options

@@ -1,4 +1,4 @@
-"""The one node: a model, a picture, and what to take from it."""
+"""IPAdapter Reference: a model, a picture, and a choice of what to take from the picture."""
 
 from collections.abc import Hashable
 
@@ -136,7 +136,7 @@ def schedule_of(recipe: Recipe, strength: float, steps: StepCurve, more: Schedul
 
 
 def report_of(take: str, chosen: Chosen, strength: float, start_at: float, end_at: float) -> str:
-    """What the node says of itself: the files, and how it understood the choice."""
+    """The node's report: the files that it uses, and the layers, weight and range of the choice."""
     kind = TAKES[take]
     recipe = chosen.recipe
     layers = "all layers" if recipe.layers == "linear" else f"layers: {recipe.layers}"

@@ -1,4 +1,4 @@
-"""A reference for models without an adapter: the model runs on the reference too, and the picture looks at it."""
+"""References for UNets without an adapter: the model runs on the reference, and self-attentions attend to it."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""How much an edit model heeds the reference pictures that it takes itself."""
+"""The weights of the reference pictures that an edit model takes itself."""
 
 from comfy_api.latest import io
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What an IPADAPTER_PARAMS socket carries: a dict of lists, one entry per region, which other packs make too."""
+"""The values of IPADAPTER_PARAMS sockets, ours and other packs': a dict of lists, with one entry per region."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ def joined(params: Sequence[object]) -> Params:
 
 
 def checked_params(params: object) -> Params:
-    """What the socket carries; AdapterError unless it is a dict with a list for every field, all of one length."""
+    """The socket's value; AdapterError unless it is a dict with a list for every field, all of equal length."""
     lists: list[object] = [params.get(name) for name in Region._fields] if isinstance(params, Mapping) else []
     lengths = {len(found) if isinstance(found, list) else None for found in lists}
     if not isinstance(params, Mapping) or None in lengths or len(lengths) != 1:

@@ -73,13 +73,13 @@ def colour_regions(
 
 
 def region_masks(regions: Tensor) -> list[Tensor]:
-    """All regions, and the first few one by one: black where there are fewer."""
+    """All regions as a batch, then the first NAMED regions singly; black masks if there are fewer."""
     black = torch.zeros_like(regions[:1])
     return [regions, *(regions[n : n + 1] if n < len(regions) else black for n in range(NAMED))]
 
 
 def regions_output(regions: Tensor, cls: type[io.ComfyNode]) -> io.NodeOutput:
-    """All regions, the first few one by one, and a picture of them in the node."""
+    """The outputs of `region_masks`, with a picture of the regions in the node."""
     return io.NodeOutput(*region_masks(regions), ui=ui.PreviewImage(to_image(draw_regions(regions)), cls=cls))
 
 

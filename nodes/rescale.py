@@ -1,4 +1,4 @@
-"""One knob for a whole chain of adapters."""
+"""Multiply the weights of all image prompts on a model, for a whole chain of adapters."""
 
 from comfy_api.latest import io
 

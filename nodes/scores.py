@@ -72,7 +72,7 @@ PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP
 
 
 def series_of(scores: Sequence[Score]) -> Series:
-    """One point per picture; where one measure is missing, the other over the picture's number."""
+    """One point per picture: x is CLIP-T, or the picture's number from 1 without a prompt; y is CLIP-I, 0 without."""
     points = [(s.clip_t if s.clip_t is not None else n + 1.0, s.clip_i or 0.0) for n, s in enumerate(scores)]
     return Series("pictures", points, [str(number + 1) for number in range(len(scores))], joined=False)
 

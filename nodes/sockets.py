@@ -1,4 +1,4 @@
-"""Python types of what sockets carry, for the parameters of `run`. The types of the sockets are in inputs.py."""
+"""Python types of the values of sockets, for the parameters of `run`. The sockets' own types are in inputs.py."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from .loading.adapters import LoadedAdapter
 
 Adapter = LoadedAdapter | Mapping[str, object]  # ours, a unified loader's dict, or another pack's state dict
-FaceModels = object  # insightface's FaceAnalysis, of a package that need not be installed
-Weight = float | Sequence[float]  # one for all frames, or one per frame
+FaceModels = object  # insightface's FaceAnalysis; the package need not be installed
+Weight = float | Sequence[float]  # one weight for all frames, or a list with one per frame
 Conditioning = list[list[object]]  # [text tokens (b, t, context), settings] per entry
 Latent = Mapping[str, Tensor]
-Canvas = Tensor | Latent  # whatever has a size in pixels
+Canvas = Tensor | Latent  # pictures, masks or latents, of which only the size in pixels is read
 
 __all__ = ["VAE", "Adapter", "Canvas", "ClipVision", "Conditioning", "FaceModels", "Latent", "Model", "Weight"]

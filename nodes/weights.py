@@ -1,4 +1,4 @@
-"""Weights and images by frame, for animations: one node that makes them, and helpers around it."""
+"""Weights and images per frame, for animations: a node that computes them, and nodes that convert or combine them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -40,7 +40,7 @@ def timeline_outputs() -> list[io.Output]:
 
 
 def check_size(image: Tensor, made: Timeline) -> None:
-    """Refuse references (n, height, width, 3) that would be repeated until the computer has no memory left.
+    """Refuse references (n, height, width, 3) whose repetition for all frames would need too much memory.
 
     Raises:
         ValueError: the references of all frames would take more than MOST_GIB.

@@ -1,6 +1,6 @@
-"""Every way in which an adapter's attention joins a model's.
+"""The mechanisms: the ways in which an adapter's attention joins a model's.
 
-To add one, write its file here and put its object into MECHANISMS.
+To add a mechanism, write its file in this folder and add its object to MECHANISMS.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from .pulid import OwnQueries
 __all__ = ["CROSS_ATTENTION", "MECHANISMS", "BlockRun", "LayerSizes", "Mechanism", "Normed"]
 
 CROSS_ATTENTION = CrossAttention()
-# In the order in which they are tried on a file. A UNet's comes last, because it takes every file.
+# In the order in which `fits` is called for a file. CROSS_ATTENTION comes last, because it fits every file.
 MECHANISMS: tuple[Mechanism, ...] = (
     JointAttention(), OwnQueries(), BlockOutput(), AttentionOutput(), CROSS_ATTENTION
 )  # fmt: skip
@@ -25,12 +25,12 @@ VARIANTS: tuple[str, ...] = tuple(variant for mechanism in MECHANISMS for varian
 
 
 def mechanism_of(layers: Mapping[str, Tensor]) -> Mechanism:
-    """The mechanism of a checkpoint, by the names of its layers' tensors."""
+    """The mechanism of a checkpoint, recognised by the names of its layers' tensors."""
     return next(mechanism for mechanism in MECHANISMS if mechanism.fits(layers))
 
 
 def published_names(flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A flat state dict in any known layout as image_proj.* and ip_adapter.<key number>.*; other keys stay."""
+    """A flat state dict of any known layout with keys `image_proj.*` and `ip_adapter.<key number>.*`; others stay."""
     named = dict(flat)
     for mechanism in MECHANISMS:
         named = mechanism.published(named)

@@ -1,6 +1,6 @@
-"""InstantX' adapter for Flux: image prompts are added to the output of a block's attention.
+"""InstantX' adapter for Flux: the attention to image tokens is added to the output of a block's attention.
 
-InstantX/FLUX.1-dev-IP-Adapter.
+Published as InstantX/FLUX.1-dev-IP-Adapter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .mechanism import BlockRun, Mechanism
 if TYPE_CHECKING:
     from ..config import AdapterConfig
 
-KEY_EPS = 1e-5  # keys are divided by their root mean square, without a weight
+KEY_EPS = 1e-5  # epsilon of the norm of keys: root mean square, without a weight
 
 
 class AttentionOutput(Mechanism):
@@ -33,25 +33,25 @@ class AttentionOutput(Mechanism):
     stretches = True
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
-        """By key numbers without a gap: a UNet's are odd."""
+        """Whether the key numbers have no gap; those of UNets are odd."""
         return {"0.to_k_ip.weight", "1.to_k_ip.weight"} <= layers.keys()
 
     def label(self, config: AdapterConfig) -> str:
         return self.variants[0]
 
     def read_projection(self, projection: Projection) -> Projection:
-        """FaceID's network, but over a vision encoder's pooled embeds."""
+        """The projection has the layers of FaceID's, but its input is a vision encoder's pooled embeds."""
         if projection.kind != "face":
             return projection
         return replace(projection, kind="wide", embed_dim=projection.face_dim, face_dim=None)
 
     def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
-        """Only keys are normed: the authors' line for values is commented out."""
+        """Keys are normed, values are not: in the authors' code, the line that norms values is commented out."""
         k, v = super().keys_values(layer, tokens, heads, time)
         return unit_heads(k.unflatten(-1, (heads, -1)), KEY_EPS).flatten(-2), v
 
     def in_attention(self, run: BlockRun, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """In a single block the text's tokens get image prompts too."""
+        """Add image prompts to the picture's tokens and, in a single block, to the text's tokens too."""
         text = run.text
         if run.site.block[0] == "single":
             added = add_image_tokens(out, run.queries, run.images(self, text), run.attend)

@@ -1,6 +1,6 @@
-"""XLabs' adapters for Flux: image prompts are added to what a double block gave for the picture.
+"""XLabs' adapters for Flux: the attention to image tokens is added to a double block's output for the picture.
 
-XLabs-AI/flux-ip-adapter, v1 and v2.
+Published as XLabs-AI/flux-ip-adapter, v1 and v2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class BlockOutput(Mechanism):
     variants = ("XLabs Flux", "XLabs Flux v2")
     parts = ("double",)
     made_for = FLUX.name
-    no_picture = "black"  # as in its training, which encodes a black picture
+    no_picture = "black"  # the training code encodes a black picture
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.to_k_ip.bias" in layers

@@ -22,7 +22,7 @@ PULID_ENCODER = re.compile(r"^id_adapter\.")
 
 
 class CrossAttention(Mechanism):
-    """The paper's. `attention.decoupled_attention` is its formula, which a UNet's patch calls."""
+    """The mechanism of the paper. A UNet's patch calls its formula, `attention.decoupled_attention`."""
 
     name = "cross-attention"
     variants = (
@@ -34,22 +34,22 @@ class CrossAttention(Mechanism):
     site = "cross-attention"
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
-        """Always: it is tried last, and its messages say what is wrong with a file that is no adapter."""
+        """Always True: it comes last, and later checks say what is wrong with a file that is no adapter."""
         return True
 
     def published_name(self, key: str) -> str:
-        """PuLID's own names for SDXL."""
+        """Renames the keys of PuLID for SDXL."""
         return PULID_ENCODER.sub("image_proj.", PULID_LAYER.sub(r"ip_adapter.\1.to_\2_ip.", key))
 
     def numbers(self, count: int) -> tuple[KeyNumber, ...]:
-        """Odd: even numbers are those of self-attentions."""
+        """Odd numbers, because the even ones belong to self-attentions."""
         return tuple(range(1, 2 * count, 2))
 
     def match(self, sites: Sequence[Site], config: AdapterConfig) -> tuple[KeyNumber | None, ...]:
         return match_keys(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
 
     def family(self, projection: Projection, context_dim: int) -> str:
-        """By the width of the text; Kolors has SDXL's, and wider projections."""
+        """The family by the width of the text. Kolors has the width of SDXL, but wider projections."""
         if context_dim == KOLORS.text_width:
             wide_resampler = projection.resampler is not None and projection.resampler.dim == context_dim
             if (projection.kind == "plus" and wide_resampler) or projection.token_dim == 2 * context_dim:

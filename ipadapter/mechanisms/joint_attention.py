@@ -1,7 +1,7 @@
-"""InstantX' adapter for SD3.5: the picture attends to itself and to the image tokens once more, with norms of the
-adapter's own.
+"""InstantX' adapter for SD3.5: a second attention of the picture to itself and to the image tokens, with the adapter's
+own norms, is added to a block's attention.
 
-InstantX/SD3.5-Large-IP-Adapter, also under the names that diffusers gave it.
+Published as InstantX/SD3.5-Large-IP-Adapter; files with diffusers' names of its layers are read too.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .mechanism import BlockRun, LayerSizes, Mechanism, Normed, linears
 if TYPE_CHECKING:
     from ..config import AdapterConfig
 
-EPS = 1e-6  # of every norm in SD3.5's joint attention, the model's and the adapter's
-SAFE_WEIGHT = 1e-3  # a norm's weight nearer to 0 cannot be divided out
+EPS = 1e-6  # epsilon of every norm in SD3.5's joint attention, the model's and the adapter's
+SAFE_WEIGHT = 1e-3  # norms with an absolute weight below this cannot be divided out
 LAYER = re.compile(r"(image_proj\.layers\.\d+\.)(.+)")
 DIFFUSERS = {  # diffusers' names of the time resampler's modules (its loaders/transformer_sd3.py): the published names
     "ln0.": "0.norm1.",
@@ -46,7 +46,7 @@ class JointAttention(Mechanism):
     made_for = SD35.name
     timed = joins = stretches = True
     scalings = ("V only",)
-    no_picture = "zeros"  # as published: hidden states of zeros
+    no_picture = "zeros"  # the published code uses hidden states of zeros
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.norm_ip.linear.weight" in layers
@@ -72,7 +72,7 @@ class JointAttention(Mechanism):
         return modules
 
     def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
-        """Tokens are normed, scaled and shifted by the time; keys are normed again."""
+        """Tokens are normed, then scaled and shifted by the embedding of the timestep; keys are normed once more."""
         if time is None:
             raise ValueError("keys and values of SD3.5's adapter depend on the timestep, and none was given")
         linear = cast(nn.ModuleDict, layer["norm_ip"])["linear"]
@@ -95,7 +95,7 @@ class JointAttention(Mechanism):
 
 
 class HeadNorm(nn.Module):
-    """Divide every head (..., head width) by its root mean square and scale it; in float32, as published."""
+    """Divide every head (..., head width) by its root mean square, then scale it; in float32, as published."""
 
     def __init__(self, width: int, **where: Any) -> None:
         super().__init__()
@@ -106,24 +106,24 @@ class HeadNorm(nn.Module):
 
 
 def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
-    """x, normed with the model's weight, as if it had been normed with the adapter's, both (head width,).
+    """Replace the weight of a norm: x was normed with the model's weight, the result has the adapter's, (head width,).
 
-    Both norms divide by the same root mean square, so only the weights differ. A model's weight of nearly 0 cannot be
-    divided out; `can_renorm` says so.
+    Both norms divide by the same root mean square, so only the weights differ. The model's weight must not be close to
+    0, see `can_renorm`.
     """
     return (x.float() * (adapter_weight.float() / model_weight.to(x.device, torch.float32))).to(x)
 
 
 def can_renorm(model_weight: Tensor) -> bool:
-    """Whether a norm's weight can be divided out of the norm's output."""
-    return bool((model_weight.float().abs() >= SAFE_WEIGHT).all())  # float32, because 8-bit types do not compare
+    """Whether the weight of a norm, (head width,), can be divided out of its output: no value is close to 0."""
+    return bool((model_weight.float().abs() >= SAFE_WEIGHT).all())  # float32, because torch cannot compare 8-bit floats
 
 
 def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: Attend) -> Tensor:
     """Attention of the picture to itself and to the image tokens, (rows, n, channels).
 
-    q, k, v (rows, heads, n, width) are the picture's, with the adapter's norms; image holds its K and V, (groups,
-    heads, tokens, width).
+    q, k, v (rows, heads, n, width) are the picture's, q and k with the adapter's norms; `image` has the keys and values
+    of the image tokens, (groups, heads, tokens, width).
     """
     rows, heads, n, width = q.shape
     keys, values = (
@@ -136,8 +136,10 @@ def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: 
 def add_joint_tokens(
     out: Tensor, q: Normed, k: Normed, v: Tensor, images: Iterable[ImageTokens], attend: Attend
 ) -> Tensor:
-    """`out` (rows, n, channels) plus what every image prompt gives a picture with normed queries q and keys k, and
-    values v.
+    """`out` (rows, n, channels) plus the joint attention of every image prompt, times its gain and mask.
+
+    q and k are the picture's queries and keys with the weights of the model's norms; v are its values, (rows, heads, n,
+    head width).
     """
     for image in images:
         assert image.norms is not None

@@ -1,7 +1,7 @@
-"""A mechanism: how an adapter's attention joins the model's, and all that follows from it.
+"""The base class of mechanisms: how an adapter's attention joins the model's, and the layout of its files.
 
-The base class describes an adapter for a diffusion transformer with one linear layer for keys and one for values per
-block. A mechanism overrides what differs.
+The base class describes an adapter for a diffusion transformer with a linear layer for keys and one for values in each
+block. Subclasses override the methods in which they differ.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ..sites import Block, KeyNumber, Site
 if TYPE_CHECKING:
     from ..config import AdapterConfig
 
-Normed = tuple[Tensor, Tensor]  # a tensor (rows, heads, n, head width), and the weight that it was normed with
+Normed = tuple[Tensor, Tensor]  # a normed tensor (rows, heads, n, head width), and the norm's weight (head width,)
 
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """Widths of an adapter's modules for one site."""
+    """The widths of an adapter's modules for one site."""
 
-    context: int  # of the tokens that they read
-    channels: int  # of keys and values
-    head: int  # of a head, where the adapter norms heads itself; else 0
-    time: int  # of the time's embedding, where the projection is a resampler; else 0
-    model: int  # of the model's picture tokens, where the adapter has queries of its own; else 0
+    context: int  # width of the image tokens
+    channels: int  # width of keys and values
+    head: int  # width of a head, if the adapter norms heads itself; else 0
+    time: int  # width of the timestep's embedding, if the projection is a time resampler; else 0
+    model: int  # width of the model's picture tokens, if the adapter has queries of its own; else 0
 
 
 class BlockRun(Protocol):
-    """One run of a transformer's block inside a model call, as a mechanism sees it."""
+    """One run of a transformer's block in a model call: the values and functions that mechanisms use."""
 
     site: Site
 
     @property
     def text(self) -> int:
-        """How many tokens of text come before those of the picture in q, k, v and the attention's output."""
+        """The number of text tokens before the picture's in q, k, v and the attention's output."""
         ...
 
     @property
@@ -56,34 +56,36 @@ class BlockRun(Protocol):
         ...
 
     def images(self, mechanism: Mechanism, text: int = 0) -> Iterable[ImageTokens]:
-        """The image prompts of a mechanism that act in this block, for a sequence that begins with `text` tokens."""
+        """The image prompts of a mechanism that act in this block, for a sequence that begins with `text` tokens of
+        text.
+        """
         ...
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
-        """Queries and keys of the picture, given as (rows, heads, n, head width), with the weights of their norms, by
-        which both can be divided.
+        """The picture's queries and keys, (rows, heads, n, head width), each with the weight of its norm, which can be
+        divided out.
         """
         ...
 
     def show(self, before: Tensor, after: Tensor) -> None:
-        """Let an observer see what image prompts added, `after` less `before`, (rows, n, channels) each."""
+        """Report what image prompts added, `after` - `before`, (rows, n, channels), to the observer, if any."""
         ...
 
 
 class Mechanism(ABC):
-    """How an adapter's attention joins the model's. It has no state: all adapters share the object in MECHANISMS."""
+    """How an adapter's attention joins the model's. A mechanism has no state: all adapters share it (MECHANISMS)."""
 
     name: str
-    variants: tuple[str, ...]  # what `label` can give
+    variants: tuple[str, ...]  # the values that `label` can return
     parts: tuple[str, ...]  # the parts of a model (sites.Structure) that adapters have weights for
-    made_for: str | None = None  # the family (families.FAMILIES) of its adapters; None: by the width of the text
-    site = "block"  # what messages call a site
-    timed = False  # whether its layers read the time, which only a time resampler gives
-    reads_attention = True  # whether it needs the queries of a block's attention, or changes its output
+    made_for: str | None = None  # the family (families.FAMILIES) of its adapters; None: it depends on the text's width
+    site = "block"  # the word for a site in messages
+    timed = False  # whether its layers read the embedding of the timestep, which only a time resampler has
+    reads_attention = True  # whether it reads the queries of a block's attention, or changes the attention's output
     joins = False  # whether image tokens share an attention with the picture's own, so that values carry no weight
-    stretches = False  # whether training stretched pictures that are not square, rather than cut them
+    stretches = False  # whether pictures that are not square were stretched in training; otherwise cropped
     scalings: tuple[str, ...] = tuple(SCALINGS)
-    no_picture: Literal["zeros", "black"] | None = None  # what stands for no picture; None: zeros for pooled embeds
+    no_picture: Literal["zeros", "black"] | None = None  # default negative; None: zeros for pooled embeds, else black
 
     @abstractmethod
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
@@ -91,22 +93,22 @@ class Mechanism(ABC):
 
     @abstractmethod
     def label(self, config: AdapterConfig) -> str:
-        """The variant that the shapes of an adapter say, one of `variants`; `names.variant_by_name` refines it."""
+        """The variant of an adapter by its sizes, one of `variants`; `names.variant_by_name` refines it."""
 
     def published_name(self, key: str) -> str:
-        """A key of another layout of the file as `image_proj.*` or `ip_adapter.<key number>.*`; any other key stays."""
+        """A key of another layout, renamed to `image_proj.*` or `ip_adapter.<key number>.*`; other keys stay."""
         return key
 
     def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A flat state dict of another layout of the file with the names that `published_name` gives."""
+        """A flat state dict of another layout, with its keys renamed by `published_name`."""
         return {self.published_name(key): tensor for key, tensor in flat.items()}
 
     def read_projection(self, projection: Projection) -> Projection:
-        """A projection as read from its tensors, with what the mechanism adds to that."""
+        """A projection as read from its tensors, corrected where the tensors do not determine it."""
         return projection
 
     def family(self, projection: Projection, context_dim: int) -> str:
-        """The family of models that an adapter was made for."""
+        """The family of models that an adapter was made for: a key of `families.FAMILIES`, or "unknown (N wide)"."""
         assert self.made_for is not None
         return self.made_for
 
@@ -115,11 +117,11 @@ class Mechanism(ABC):
         return tuple(range(count))
 
     def head_width(self, layers: Mapping[str, Tensor]) -> int:
-        """Width of a head, where the adapter norms heads itself; else 0."""
+        """Width of a head, if the adapter norms heads itself; else 0."""
         return 0
 
     def model_width(self, layers: Mapping[str, Tensor]) -> int:
-        """Width of the model's picture tokens, where the adapter has queries of its own; else 0."""
+        """Width of the model's picture tokens, if the adapter has queries of its own; else 0."""
         return 0
 
     def acts_in(self, block: Block) -> bool:
@@ -127,25 +129,26 @@ class Mechanism(ABC):
         return True
 
     def match(self, sites: Sequence[Site], config: AdapterConfig) -> tuple[KeyNumber | None, ...]:
-        """The key number for every site in `parts`, None where the adapter does not act; ModelMismatchError where they
-        do not line up.
+        """The key number for every site in `parts`, None for sites in which the adapter does not act.
+
+        ModelMismatchError if checkpoint and model do not fit.
         """
         return match_blocks(sites, dict(zip(config.key_numbers, config.channels, strict=True)))
 
     def heads(self, channels: int, site: Site) -> int:
-        """Heads of the attention to keys and values of so many channels."""
+        """The number of heads for keys and values of this many channels in a site."""
         return site.heads
 
     def layer(self, sizes: LayerSizes, operations: Any, **where: Any) -> nn.ModuleDict:
-        """The modules of one site, named as published."""
+        """The adapter's modules of one site, with their published names."""
         return linears(sizes, operations, **where)
 
     def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
-        """Keys and values (b, t, channels) of tokens (b, t, context); `time` is the embedding of the time, (b, dim)."""
+        """Keys and values (b, t, channels) of tokens (b, t, context); `time` is the timestep's embedding, (b, dim)."""
         return layer["to_k_ip"](tokens), layer["to_v_ip"](tokens)
 
     def norms(self, layer: nn.ModuleDict) -> Pair | None:
-        """The weights of the adapter's own norms of queries and keys, (head width,) each."""
+        """The weights of the adapter's own norms of queries and keys, (head width,) each; None without such norms."""
         return None
 
     def in_attention(self, run: BlockRun, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -156,11 +159,11 @@ class Mechanism(ABC):
         return out
 
     def after_block(self, run: BlockRun, img: Tensor) -> Tensor:
-        """What a block gave for the picture, `img` (rows, n, channels), with image prompts."""
+        """The output of a block for the picture, `img` (rows, n, channels), with image prompts."""
         return img
 
 
 def linears(sizes: LayerSizes, operations: Any, bias: bool = False, **where: Any) -> nn.ModuleDict:
-    """The linear layers of keys and of values."""
+    """The linear layers `to_k_ip` and `to_v_ip`, from `sizes.context` to `sizes.channels`."""
     parts = ("to_k_ip", "to_v_ip")
     return nn.ModuleDict({part: operations.Linear(sizes.context, sizes.channels, bias=bias, **where) for part in parts})

@@ -1,6 +1,6 @@
-"""PuLID for Flux: behind some blocks, the picture attends to the identity's tokens with queries of the adapter's own.
+"""PuLID for Flux: after some blocks, the picture attends to the identity's tokens with the adapter's own queries.
 
-guozinan/PuLID, pulid_flux_v0.9.0 and v0.9.1.
+Published as guozinan/PuLID, pulid_flux_v0.9.0 and v0.9.1.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from .mechanism import BlockRun, LayerSizes, Mechanism, linears
 if TYPE_CHECKING:
     from ..config import AdapterConfig
 
-HEAD = 128  # width of a head; published ones have 16 of them
-EVERY = {"double": 2, "single": 4}  # which blocks it acts behind: the first, and each second or fourth from there
+HEAD = 128  # width of a head; published files have 16 heads
+EVERY = {"double": 2, "single": 4}  # it acts after the first block of a part, and every second or fourth from there
 GROUPS = {"pulid_encoder.": "image_proj.", "pulid_ca.": "ip_adapter."}
 KEYS_VALUES = re.compile(r"(ip_adapter\.\d+\.)to_kv\.weight")
 
@@ -43,7 +43,7 @@ class OwnQueries(Mechanism):
         return self.variants[0]
 
     def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published files hold keys and values in one matrix, keys first; here they are two views of it."""
+        """Published files have one matrix for keys and values, keys first; it is split into two views."""
         named: dict[str, Tensor] = {}
         for key, tensor in flat.items():
             for old, new in GROUPS.items():
@@ -89,7 +89,7 @@ class OwnQueries(Mechanism):
         return super().keys_values(layer, layer["norm1"](tokens), heads, time)
 
     def after_block(self, run: BlockRun, img: Tensor) -> Tensor:
-        """All prompts read the block's own output, so their order does not matter."""
+        """Every prompt attends with the block's own output, not that of the prompt before, so order does not matter."""
         text = run.text if run.site.block[0] == "single" else 0
         picture = out = img[:, text:]
         for image in run.images(self):

@@ -1,1 +1,1 @@
-"""Computed once, when a node runs: references become embeds, tokens, keys and values, and a patched model."""
+"""From references to embeds, tokens, keys and values, and a patched model: computed once, when a node runs."""

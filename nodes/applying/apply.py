@@ -1,6 +1,6 @@
-"""From a request to a patched model: encode, project, keys and values, weights, attach.
+"""From a request to a patched model: encode, project, compute keys and values, compute weights, attach.
 
-Every apply node is a call of `apply_adapter`.
+Every apply node calls `apply_adapter`.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class Strength:
 
 @dataclass(frozen=True)
 class Request:
-    """One application of an adapter: what to follow, and how strongly."""
+    """One application of an adapter: the reference to follow, and its strength."""
 
     reference: Reference
     strength: Strength
@@ -66,7 +66,14 @@ def apply_adapter(
     clip_vision: HostEncoder = None,
     insightface: FaceAnalysis = None,
 ) -> Applied:
-    """A clone of a model that follows references. Everything that cannot work is refused here, before sampling."""
+    """A clone of a model that follows references. All inputs are checked here, before sampling.
+
+    Raises:
+        ModelMismatchError: the adapter was made for other models.
+        EncoderMismatchError: the adapter was trained with another vision encoder.
+        FaceError: the adapter needs a face, and no usable face was detected.
+        AdapterError: any other input that cannot be used.
+    """
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
     note_black_masks([request.strength.mask for request in requests])
@@ -81,10 +88,10 @@ def apply_adapter(
 
 
 def with_face_weight(reference: Reference, strength: Strength) -> Reference:
-    """Where a node has no weight for FaceID Plus V2's CLIP features, they get twice the node's weight."""
+    """The reference with a weight for FaceID Plus V2's CLIP features: if the node has none, twice the node's weight."""
     if reference.face_weight is not None:
         return reference
-    weight = strength.weight if isinstance(strength.weight, int | float) else 1.0  # frame weights act later
+    weight = strength.weight if isinstance(strength.weight, int | float) else 1.0  # frame weights act in the attention
     return replace(reference, face_weight=2 * weight)
 
 
@@ -96,7 +103,7 @@ def image_prompt(
     reference: Reference,
     strength: Strength,
 ) -> ImagePrompt:
-    """The image prompt of encoded references, with a weight for every layer and step."""
+    """The image prompt of encoded references, with weights for the layers of a model with these sites."""
     return prompt_of(
         adapter, sites, strength, lambda: source_of(model, adapter, sites, embeds, reference), reference.per_frame
     )
@@ -110,7 +117,7 @@ def prompt_of(
     per_frame: bool = False,
     rule: Rule | None = None,
 ) -> ImagePrompt:
-    """The image prompt of a source, which is made when the strength is found to be right."""
+    """The image prompt of a source. `make_source` is called only after the strength has been checked."""
     if strength.start_at > strength.end_at:
         raise ValueError(
             f"start_at ({strength.start_at}) lies after end_at ({strength.end_at}), so the reference would never "
@@ -137,15 +144,14 @@ def prompt_of(
 
 
 def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
-    """How strong in every layer, step and frame of a model with these blocks: the node's own weights times its
-    schedule.
+    """The weight in every layer, step and frame, for a model with these layers: the node's weights times its schedule.
     """
     own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
     return checked_product(own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks)))
 
 
 def checked_product(weights: Weights) -> Weights:
-    """Weights that are no larger than a weight may be when all is multiplied; AdapterError for larger ones."""
+    """The weights, if the products of layers, schedule and frames stay within the limit; AdapterError otherwise."""
     frames = max(map(abs, weights.frames), default=1.0)
     largest = peak(weights, LARGEST_WEIGHT / max(frames, 1.0)) * frames
     check_weight(largest, "The product of weight, layers, schedule and frames")
@@ -153,11 +159,10 @@ def checked_product(weights: Weights) -> Weights:
 
 
 def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) -> float:
-    """The largest absolute weight of any layer between two sampling percents, or a number up to `limit` that no weight
-    exceeds.
+    """The largest absolute weight of any layer between two sampling percents, or an upper bound of it up to `limit`.
 
-    Exact for one curve. Of several curves that change at once, each counts with its largest weight within a thousandth
-    of the range, so that their product is never taken for less than it is.
+    Exact for a single curve. If several curves change at once, the largest values of each within a thousandth of the
+    range are multiplied, so that the product is never underestimated.
     """
     bound = max(weights.largest(left, right), default=0.0)
     if bound <= limit or right - left < 1e-3:
@@ -167,7 +172,8 @@ def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) 
 
 
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
-    """One weight per layer, by a weight type or a layer text; with a text, layers that the type pushes away stay so."""
+    """One weight per layer, by a layer text or else a weight type. Swapped layers of the type stay swapped with a text.
+    """
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
@@ -177,8 +183,8 @@ def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
 
 
 def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]:
-    """The sites of a model that an adapter can have weights for; ModelMismatchError where it was made for another
-    family than the model's.
+    """The sites of a model that an adapter can have weights for; ModelMismatchError if the adapter was made for another
+    family of models.
     """
     config, width = adapter.config, sites[0].context_dim
     fitting = tuple(site for site in sites if site.block[0] in config.mechanism.parts)
@@ -196,7 +202,7 @@ def sites_for(adapter: LoadedAdapter, sites: Sequence[Site]) -> tuple[Site, ...]
 
 
 def checked_mask(mask: Tensor | None) -> Tensor | None:
-    """A mask as (m, height, width), None where it is white everywhere and so has no effect."""
+    """A mask as (m, height, width); None if it is white everywhere. AdapterError as of `check_mask`."""
     if mask is None:
         return None
     mask = check_mask(mask, "attn_mask")
@@ -207,7 +213,7 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
 
 
 def note_black_masks(masks: Sequence[Tensor | None]) -> None:
-    """Say how many references act nowhere because their mask is black everywhere."""
+    """Show a note with the number of references that act nowhere, because their mask is black everywhere."""
     black = sum(mask is not None and not mask.any() for mask in masks)
     if black:
         which = "attn_mask is" if len(masks) == 1 else f"attn_mask of {black} of {len(masks)} references is"
@@ -220,7 +226,7 @@ def note_black_masks(masks: Sequence[Tensor | None]) -> None:
 
 
 def checked_strength(strength: Strength) -> Strength:
-    """A strength whose choices exist and whose numbers are numbers; AdapterError for any other."""
+    """The strength with its choices, numbers and mask checked; AdapterError for a value that cannot be used."""
     if strength.scaling not in SCALINGS:
         raise AdapterError(f"embeds_scaling cannot be {strength.scaling!r:.80}; choose one of: {', '.join(SCALINGS)}.")
     singles = ("weight_composition", "boost", "start_at", "end_at")

@@ -1,4 +1,4 @@
-"""Let a ControlNet see a face: the conditionings' half of InstantID."""
+"""Add a ControlNet that reads a face's tokens to conditionings: the second half of InstantID."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,20 +23,20 @@ def with_face_control(
     active: tuple[float, float],
     mask: Tensor | None = None,
 ) -> list[ConditioningList]:
-    """Conditionings with one more ControlNet in their chain, which sees a face's tokens in place of the text.
+    """Conditionings with one more ControlNet in their chain, whose cross-attentions read a face's tokens, not the text.
 
-    Entries that had the same chain share the new ControlNet, so that both branches stay in one model call.
+    Entries with the same chain share the new ControlNet, so that ComfyUI can join both branches in one model call.
 
     Args:
         net: a CONTROL_NET for SDXL.
-        picture: where eyes, nose and mouth are, (n, h, w, 3).
+        picture: drawings of eyes, nose and mouth, (n, h, w, 3).
         tokens: those of the positive and of the negative branch, (1, t, 2048) each.
         active: sampling percents at which the ControlNet begins and ends to act.
-        mask: where it acts, (m, h, w); everywhere without one.
+        mask: the region in which it acts, (m, h, w); None for the whole picture.
 
     Raises:
-        AdapterError: `net` is no ControlNet.
-        ModelMismatchError: it was made for another family of models.
+        AdapterError: `net` is not a ControlNet.
+        ModelMismatchError: `net` was made for another family of models.
     """
     check_control_net(net)
     if not strength:
@@ -56,7 +56,8 @@ def with_face_control(
 
 
 def check_control_net(net: object) -> None:
-    """Refuse what is no ControlNet for SDXL, as far as its network tells."""
+    """AdapterError if `net` is not a ControlNet, ModelMismatchError if its network has another text width than SDXL's.
+    """
     if not isinstance(net, ControlBase):
         raise AdapterError(
             f"control_net needs a ControlNet from Load ControlNet Model, and got a {type(net).__name__}."

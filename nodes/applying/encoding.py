@@ -25,7 +25,7 @@ from .caches import FACES, FEATURES
 
 @dataclass(frozen=True)
 class Reference:
-    """What to follow: pictures (n, h, w, 1, 3 or 4) or ready embeds, and how several of them become one prompt."""
+    """Pictures (n, h, w, 1, 3 or 4) or ready embeds to follow, and how several of them become one prompt."""
 
     images: Tensor | None = None
     composition: Tensor | None = None
@@ -42,7 +42,7 @@ class Reference:
     shortcut: bool | None = None  # whether FaceID Plus is V2; None leaves it to the file
     kolors_weight: float = 1.0
     face: FaceChoice = field(default_factory=FaceChoice)
-    face_noise: float = 0.0  # how much noise the negative rows see in place of a face of zeros
+    face_noise: float = 0.0  # factor of the noise that replaces the zeros of the negative face vectors
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Embeds:
 
 
 def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
-    """The embeds that an adapter takes of a reference, combined as asked."""
+    """The embeds of a reference in the form that the adapter takes, combined as the reference's settings say."""
     config = pipeline.adapter.config
     if reference.combine not in COMBINE:
         raise AdapterError(f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}.")
@@ -82,7 +82,7 @@ def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
 
 
 class Encoder:
-    """A pipeline's CLIP_VISION as its adapter uses it: pictures to the kind of embeds that the adapter takes."""
+    """A pipeline's CLIP_VISION: encodes pictures to the kind of embeds that the pipeline's adapter takes."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         config = pipeline.adapter.config
@@ -97,15 +97,15 @@ class Encoder:
         self.vision = vision_encoder(pipeline.clip_vision, config.stretches)
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
-        """Embeds (n, d) or (n, t, width) of pictures (n, h, w, 1, 3 or 4); never change them, they are stored."""
+        """Embeds (n, d) or (n, t, width) of pictures (n, h, w, 1, 3 or 4). They are cached: do not change them."""
         features = encode_images(self.vision, images, chunk, FEATURES)
         if not self.takes_pooled:
             return features.hidden
-        # ComfyUI's SigLIP has no pooling head and gives its last tokens instead.
+        # ComfyUI's SigLIP has no pooling head: `pooled` has the tokens after its last norm.
         return features.pooled if features.pooled.ndim == 2 else siglip_pooled(self.clip_vision, features.pooled)
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
-        """Embeds of pictures and of their tiles, mixed as the reference asks."""
+        """Embeds of pictures, mixed with those of their tiles by the reference's `tile_ratio`."""
         chunk = reference.encode_batch_size
         return encode_tiled(lambda parts: self(parts, chunk), images, reference.tiles, reference.tile_ratio)
 
@@ -113,8 +113,8 @@ class Encoder:
 def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionEncoder:
     """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder`.
 
-    `stretches`: the adapter was trained with stretched pictures. Else the encoder's own fit counts: ComfyUI's crop, and
-    the OpenCLIP loader's do what their `crop` says.
+    `stretches`: the adapter was trained with stretched pictures. Otherwise ComfyUI's encoders crop, and those of the
+    OpenCLIP loader crop or stretch by the loader's `crop`.
 
     Raises:
         EncoderMismatchError: an encoder whose pictures have no fixed size (SigLIP 2 NaFlex).
@@ -137,7 +137,7 @@ def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionE
 
 
 def negative_embeds(pipeline: Pipeline, reference: Reference, positive: Tensor) -> Tensor:
-    """Embeds for the negative prompt: of a negative picture, of a noised copy, else of no picture."""
+    """Embeds for the negative rows: of the negative picture, of a noised copy, or else the adapter's default."""
     negative = reference.negative
     if negative is None and reference.noise > 0:
         negative = contrast_copy(_images(reference), reference.noise)
@@ -147,7 +147,7 @@ def negative_embeds(pipeline: Pipeline, reference: Reference, positive: Tensor) 
 
 
 def no_embeds(pipeline: Pipeline, positive: Tensor) -> Tensor:
-    """Embeds of no picture, as the adapter was trained: zeros, or those of a black picture."""
+    """The adapter's default embeds of negative rows, from its training: zeros, or those of a black picture."""
     if pipeline.adapter.config.nothing == "zeros":
         return torch.zeros_like(positive[:1])
     encoder = Encoder(pipeline)
@@ -161,7 +161,7 @@ def _images(reference: Reference) -> Tensor:
 
 
 def _given_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
-    """Ready embeds; those of before March 2024 hold positive and negative in one tensor (2, images, ...)."""
+    """Ready embeds. Files from before March 2024 have positive and negative embeds in one tensor (2, images, ...)."""
     positive = check_embeds(reference.embeds, "embeds", pairs=True)
     negative = None if reference.negative_embeds is None else check_embeds(reference.negative_embeds, "neg_embed")
     single = 2 if pipeline.adapter.config.takes == "pooled" else 3
@@ -195,7 +195,7 @@ def _face_embeds(pipeline: Pipeline, reference: Reference) -> Embeds:
 
 
 def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
-    """The face of every reference picture, as the adapter was trained with it."""
+    """The face of every reference picture, cropped as in the adapter's training; FaceError without a usable face."""
     config = pipeline.adapter.config
     habits = face_habits(config.family)
     faces = face_features(
@@ -212,9 +212,9 @@ def find_faces(pipeline: Pipeline, reference: Reference) -> Faces:
 
 
 def with_face_noise(embeds: Embeds, amount: float) -> Embeds:
-    """The same embeds with `amount` times noise out of 0..1 as the negative face vectors, one for every vector.
+    """The embeds with `amount` times uniform noise in 0..1 as negative face vectors, one for every face vector.
 
-    The seed is the sum of the face vectors, so that a graph gives the same picture again.
+    The seed is the sum of the face vectors, so that every run of a graph gives the same picture.
     """
     assert embeds.face is not None
     generator = torch.Generator().manual_seed(int(embeds.face.sum()) % 1_000_000_007)

@@ -24,8 +24,8 @@ from .control import ConditioningList, check_control_net, with_face_control
 from .encoding import Reference, encode_reference
 from .keys_values import as_many, tokens_of_embeds
 
-USUAL_SIDES = (768, 1536)  # pixels of the long side of pictures that SDXL is sampled at
-LONG_SIDE = 1280  # to which InstantID's authors bring every picture
+USUAL_SIDES = (768, 1536)  # least and greatest long side, in pixels, of pictures that SDXL is sampled at
+LONG_SIDE = 1280  # long side, in pixels, to which InstantID's authors resize every picture
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
 Size = tuple[int, int]  # height and width in pixels
@@ -33,15 +33,15 @@ Size = tuple[int, int]  # height and width in pixels
 
 @dataclass(frozen=True)
 class FaceControlRequest:
-    """What the ControlNet's half of InstantID needs beside the face's tokens.
+    """The settings of InstantID's ControlNet.
 
-    `image_kps` (n, h, w, c) is a photo or a drawing of eyes, nose and mouth; None: the reference's first picture.
+    `image_kps` (n, h, w, c) is a photo or a drawing of eyes, nose and mouth; None for the reference's first picture.
     """
 
     net: object
     strength: float
     image_kps: Tensor | None = None
-    canvas: Size | None = None  # on which a photo's points are drawn
+    canvas: Size | None = None  # size of the drawing of a photo's points
     masks_text: bool = True  # whether a mask limits the whole positive text, or the face alone
 
 
@@ -54,9 +54,9 @@ def apply_instantid(
     strength: Strength,
     control: FaceControlRequest,
 ) -> tuple[ModelPatcher, ConditioningList, ConditioningList]:
-    """A clone of a model that follows a face, and positive and negative conditionings with its ControlNet.
+    """A clone of a model that follows a face, and positive and negative conditionings with InstantID's ControlNet.
 
-    Range and mask of `strength` are also the ControlNet's. Errors are those of apply_identity and of with_face_control.
+    Range and mask of `strength` also apply to the ControlNet. Errors are those of apply_identity and with_face_control.
     """
     check_control_net(control.net)
     followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
@@ -76,9 +76,9 @@ def apply_control(
     tokens: FaceTokens,
     strength: Strength,
 ) -> tuple[ConditioningList, ConditioningList]:
-    """Positive and negative conditionings with a ControlNet that sees a face and a drawing of its points.
+    """Positive and negative conditionings with a ControlNet for a face's tokens and a drawing of its points.
 
-    A mask limits the positive conditioning, or else the ControlNet's outputs.
+    A mask limits the positive conditioning (`masks_text`), or otherwise the ControlNet's outputs.
     """
     active = (strength.start_at, strength.end_at)
     mask = strength.mask if strength.mask is None or strength.mask.ndim == 3 else strength.mask.unsqueeze(0)
@@ -99,8 +99,8 @@ def apply_identity(
 
     Raises:
         AdapterError: `instantid` is another adapter.
-        ModelMismatchError: the model is no SDXL.
-        FaceError: no face, no detector, or a face pack whose vectors mean other faces.
+        ModelMismatchError: the model is not of the SDXL family.
+        FaceError: no face, no detector, or a face pack with another recogniser.
     """
     pipeline = identity_pipeline(instantid, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
@@ -126,7 +126,7 @@ def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
 
 
 def check_pack(analysis: FaceAnalysis) -> None:
-    """Refuse a face pack whose recogniser is known to be another one; say so where its name is not known."""
+    """FaceError for a face pack that is known to have another recogniser; a note for a pack of unknown name."""
     name = FACE_PACK if analysis is None else pack_name(analysis)
     if name != FACE_PACK and any(pack.name == name for pack in FACE_PACKS):
         raise FaceError(
@@ -146,12 +146,12 @@ def side_by_side(tokens: FaceTokens) -> FaceTokens:
 
 
 def as_face_embeds(tokens: FaceTokens) -> dict[str, Tensor]:
-    """What a FACE_EMBEDS socket carries."""
+    """The tokens as the dict of a FACE_EMBEDS socket."""
     return {"cond": tokens[POSITIVE], "uncond": tokens[NEGATIVE]}
 
 
 def read_face_embeds(value: object) -> FaceTokens:
-    """The tokens of a FACE_EMBEDS socket; AdapterError for anything else."""
+    """The tokens of a FACE_EMBEDS socket; AdapterError for any other value."""
     parts = {POSITIVE: "cond", NEGATIVE: "uncond"}
     found = {branch: value.get(part) for branch, part in parts.items()} if isinstance(value, Mapping) else {}
     tokens = {branch: x for branch, x in found.items() if isinstance(x, Tensor) and x.ndim == 3}
@@ -163,10 +163,10 @@ def read_face_embeds(value: object) -> FaceTokens:
 def draw_faces(
     insightface: object, images: Tensor, choice: FaceChoice, everybody: bool = False, canvas: Size | None = None
 ) -> Tensor:
-    """Where eyes, nose and mouth are in pictures (n, h, w, c): drawings (n, height, width, 3).
+    """Drawings (n, height, width, 3) of eyes, nose and mouth in pictures (n, h, w, c).
 
-    Of each picture the chosen face is drawn, or every face; without a canvas in the size of the pictures. Raises
-    FaceError where a picture has no face and `choice` does not leave it out.
+    The chosen face of each picture is drawn, or every face. Without a canvas, drawings have the size of the pictures.
+    Raises FaceError for a picture without a face, unless `choice` leaves such pictures out.
     """
     found = faces_in(insightface, images, choice.least_score, FACES)
     chosen, kept = select_faces(found, choice)
@@ -182,8 +182,8 @@ def draw_faces(
 def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canvas: Size | None = None) -> Tensor:
     """The picture for the ControlNet (1, height, width, 3): the face of a photo (1, h, w, c) drawn on a canvas.
 
-    A picture without a face is taken for a drawing, and comes back unchanged. Without a canvas, a photo of a size that
-    SDXL is not sampled at is drawn with a long side of 1280 pixels, since a drawing's widths are in pixels.
+    A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
+    SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels.
     """
     if not any(len(faces) for faces in faces_in(insightface, photo, choice.least_score, FACES)):
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
@@ -192,7 +192,7 @@ def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canv
 
 
 def usual_canvas(size: Size) -> Size:
-    """A size that SDXL is sampled at, of the shape of a picture; height and width."""
+    """A size (height, width) that SDXL is sampled at, with the aspect ratio of a picture."""
     longest = max(size)
     if USUAL_SIDES[0] <= longest <= USUAL_SIDES[1]:
         return size

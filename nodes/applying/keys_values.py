@@ -1,4 +1,4 @@
-"""Keys and values of encoded references for every site of a model, computed when a node runs and kept by content."""
+"""Keys and values of encoded references for every site of a model, computed when a node runs and cached by content."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,13 @@ from .caches import KEYS_VALUES, TOKENS
 from .encoding import Embeds, Reference
 from .sources import Computed, SiteWeights, Stored, StoredBeside, Timed, TokensOf, own_norms
 
-# Bytes of K/V that one prompt may keep; long frame batches above it compute them while sampling, one site at a time.
+# Bytes of keys and values that one prompt may store; larger batches of frames compute them while sampling, per site.
 BUDGET = 256 * 2**20
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Image tokens (images, tokens, context) of the reference, of its negative, and of a composition reference where
-    there is one.
-    """
+    """Image tokens (images, tokens, context) of a reference, of its negative, and of its composition picture."""
 
     positive: Tensor
     negative: Tensor
@@ -42,7 +40,9 @@ def source_of(
     embeds: Embeds,
     reference: Reference,
 ) -> Source:
-    """K/V of a reference for every site: computed now, or prepared where they can only be computed while sampling."""
+    """The source of a reference's keys and values: computed for every site now, or a source that computes them while
+    sampling.
+    """
     weights = site_weights(adapter, sites)  # first: it refuses models that the adapter was not made for
     tokens = tokens_of_embeds(model, adapter, embeds, reference)
     return source_of_tokens(model, adapter, sites, weights, tokens, reference.per_frame)
@@ -56,10 +56,10 @@ def source_of_tokens(
     tokens: Tokens,
     per_frame: bool,
 ) -> Source:
-    """As `source_of`, from image tokens."""
+    """Like `source_of`, but from image tokens."""
     dtype = storage_type(model)
     roles = roles_of_blocks(layer_blocks(sites)) if tokens.composition is not None else None
-    of_composition = tuple(roles.composition) if roles else ()  # the layers that see the composition reference
+    of_composition = tuple(roles.composition) if roles else ()  # layers that attend to the composition picture
 
     def tokens_of(site: SiteNumber) -> Pair:
         composed = tokens.composition if sites[site].layer in of_composition else None
@@ -89,18 +89,18 @@ def source_of_tokens(
 
 
 def site_weights(adapter: LoadedAdapter, sites: Sequence[Site]) -> dict[SiteNumber, SiteWeights]:
-    """The adapter's weights for every site that it acts in; ModelMismatchError where they do not line up."""
+    """The adapter's weights for every site in which it acts; ModelMismatchError if adapter and model do not fit."""
     numbers = adapter.config.mechanism.match(sites, adapter.config)
     return {i: SiteWeights(number, sites[i].heads) for i, number in enumerate(numbers) if number is not None}
 
 
 def tokens_of_embeds(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
-    """Tokens of positive, negative and composition embeds; they are cached by content, so that a changed weight
-    projects none again.
+    """Tokens of positive, negative and composition embeds, cached by content, so that a changed weight needs no new
+    projection.
     """
     shortcut = adapter.config.shortcut if reference.shortcut is None else reference.shortcut
     key: tuple = (serial(adapter), embeds.key, shortcut, reference.face_weight if shortcut else None)
-    if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection comes in between
+    if adapter.config.token_dim != adapter.config.context_dim:  # the model's own text projection must be applied
         key += (serial(model.model), reference.kolors_weight)
     return TOKENS.get_or_make(key, lambda: _projected(model, adapter, embeds, reference))
 
@@ -124,8 +124,8 @@ def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, refe
 
 
 def _to_context(model: ModelPatcher, adapter: LoadedAdapter, tokens: Tensor, kolors_weight: float) -> Tensor:
-    """Kolors FaceID gives tokens as wide as its text encoder's; the model's own text projection brings them to the
-    UNet's width.
+    """Tokens of Kolors FaceID, which are as wide as the text encoder's output, after the model's own text projection:
+    in the UNet's text width.
     """
     if adapter.config.timed or tokens.shape[-1] == adapter.config.context_dim:
         return tokens
@@ -153,10 +153,11 @@ def _compute(
 
 
 def as_many(positive: Tensor, negative: Tensor, joins: bool) -> Pair:
-    """Positive and negative tokens of equally many images, because ComfyUI samples both prompts in one call.
+    """Positive and negative tokens with an equal number of images, because ComfyUI samples both in one call.
 
-    Fewer negative images repeat the last. For more, each side is repeated as a whole, which changes no attention to
-    image tokens alone; where the picture's own tokens share the attention (`joins`), the further ones are left out.
+    If there are fewer negative images, the last is repeated. If there are more, each side is repeated as a whole, which
+    does not change an attention to image tokens alone; in an attention shared with the picture's own tokens (`joins`),
+    it would, so the additional negative images are left out.
     """
     if joins and len(negative) > len(positive):
         say_notes(
@@ -177,13 +178,13 @@ def _bytes(adapter: LoadedAdapter, tokens: Tokens, dtype: torch.dtype) -> int:
 
 
 def storage_type(model: ModelPatcher) -> torch.dtype:
-    """The type that the model computes in; 8-bit and packed weights compute in another."""
+    """The dtype that the model computes in, which differs from that of 8-bit and packed weights."""
     dtype = getattr(model.model, "get_dtype_inference", model.model.get_dtype)()
     dtype = getattr(model.model, "manual_cast_dtype", None) or dtype
     return dtype if dtype in (torch.float16, torch.bfloat16, torch.float32) else torch.float16
 
 
 def to_main_memory(x: Tensor) -> Tensor:
-    """A copy in main memory that is no inference tensor, so that samplers which need gradients work too."""
+    """A copy in main memory that is not an inference tensor, because samplers with gradients cannot use those."""
     with torch.inference_mode(False):
         return x.detach().clone().cpu()

@@ -1,4 +1,4 @@
-"""From pictures of a person to a model that follows the person by PuLID."""
+"""From pictures of a person to a model that follows the person, with PuLID (arXiv:2404.16022)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,9 +30,9 @@ from .apply import Strength, checked_strength, prompt_of, sites_for
 from .caches import FACES, FEATURES, TOKENS
 from .keys_values import Tokens, site_weights, source_of_tokens, to_main_memory
 
-LONGEST_SIDE = 1024  # pixels, to which larger pictures are shrunk before faces are detected
+LONGEST_SIDE = 1024  # pixels; larger pictures are shrunk before face detection
 FACE_PACK = "antelopev2"
-BLOCKS = (3, 7, 11, 15, 19)  # of the EVA tower, whose outputs the encoder reads
+BLOCKS = (3, 7, 11, 15, 19)  # blocks of the EVA tower whose outputs PuLID's encoder reads
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Seen:
-    """What PuLID's encoder reads of n pictures: ids (n, id), five hidden states (n, tokens, width) each."""
+    """The inputs of PuLID's encoder for n pictures: ids (n, id), and five hidden states, (n, tokens, width) each."""
 
     ids: Tensor
     states: tuple[Tensor, ...]
@@ -70,9 +70,9 @@ def apply_pulid(
     strength: Strength,
     projection: str = "none",
 ) -> ModelPatcher:
-    """A clone of a model that follows a person. Whatever cannot work is refused here, before sampling.
+    """A clone of a model that follows a person. All inputs are checked here, before sampling.
 
-    `projection` is a key of RULES, which only PuLID for SDXL has more than one of.
+    `projection` is a key of RULES; only PuLID for SDXL has several.
     """
     pipeline = open_pipeline(pulid, eva_clip, face_analysis)
 
@@ -90,7 +90,7 @@ def follow_person(
     strength: Strength,
     projection: str,
 ) -> ModelPatcher:
-    """As `apply_pulid`; the person is seen when model and adapter are found to fit."""
+    """Like `apply_pulid`, but the person's pictures are encoded only after model and adapter have been checked."""
     if not adapter.config.of_identity:
         raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
     sites = sites_for(adapter, sites_of(model))
@@ -103,10 +103,10 @@ def follow_person(
 
 
 def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Person) -> Seen:
-    """What the face recogniser and the vision encoder see of a person's pictures.
+    """The outputs of the face recogniser and of the vision encoder for a person's pictures.
 
-    Raises FaceError where no picture has a face, EncoderMismatchError for another vision encoder than the OpenCLIP
-    loader's or Load Eva Clip's.
+    Raises FaceError if no picture has a face, EncoderMismatchError if the vision encoder comes from another loader than
+    the OpenCLIP loader or Load Eva Clip.
     """
     if not isinstance(eva_clip, OpenClipVision):
         raise EncoderMismatchError(
@@ -128,7 +128,7 @@ def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Perso
 
 
 def check_pack(face_analysis: FaceAnalysis) -> None:
-    """Refuse a face pack that is known to be another one; note a pack whose name is unknown."""
+    """FaceError for a face pack that is known to have another recogniser; a note for a pack of unknown name."""
     recogniser = getattr(face_analysis, "models", {}).get("recognition")
     name = Path(getattr(recogniser, "model_file", "")).parent.name
     if name == FACE_PACK:
@@ -149,7 +149,7 @@ def shrunk(images: Tensor) -> Tensor:
 
 
 def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
-    """Masks (n, 512, 512) of face and hair in the crops; None, with a note, where no parser is on the disk."""
+    """Masks (n, 512, 512) of face and hair in the crops; None, with a note, if no face parser is on the disk."""
     if person.face_mask is not None:
         count, height, width = images.shape[:3]
         masks = check_mask(person.face_mask, "face_mask")
@@ -172,7 +172,7 @@ def _eva_features(eva_clip: OpenClipVision, crops: Tensor) -> tuple[Tensor, ...]
 
 
 def _tokens(adapter: LoadedAdapter, seen: Seen, person: Person) -> Tokens:
-    """Tokens for positive and negative rows; a changed weight or mask encodes none again."""
+    """Tokens for positive and negative rows, cached by content, so that a changed weight needs no new encoding."""
     settings = (person.combine, person.noise, person.zeros)
     key = (serial(adapter), content_key(seen.ids), *map(content_key, seen.states), *settings)
 

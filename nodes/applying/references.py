@@ -12,7 +12,7 @@ from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..sampling.attach import layers_of, weigh_reference
 from .apply import checked_mask, checked_product
 
-MOMENTS = 1000  # of sampling, at which a schedule's weights are compared with 0
+MOMENTS = 1000  # number of sampling percents at which a schedule's weights are compared with 0
 
 
 def weigh_references(
@@ -24,11 +24,10 @@ def weigh_references(
     mask: Tensor | None = None,
     schedule: Schedule | None = None,
 ) -> ModelPatcher:
-    """A clone of an edit model in which a reference picture of its own, or all of them for number 0, are heard with a
-    weight.
+    """A clone of an edit model with a weight for the reference picture of a number from 1, or for all with number 0.
 
     Raises:
-        ModelMismatchError: the model takes no reference pictures, or ComfyUI does not say where they are.
+        ModelMismatchError: the model takes no reference pictures, or takes them in an unknown order.
         AdapterError: a weight below 0, or an empty range.
     """
     check_takes_references(model.get_model_object("diffusion_model"))

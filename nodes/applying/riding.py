@@ -1,4 +1,4 @@
-"""From the inputs of IPAdapter Reference Attention to a model with a riding reference, or to what is wrong in them."""
+"""From the inputs of IPAdapter Reference Attention, which are checked here, to a model with a riding reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
 
 
 def late_layers(unet: HostModel, sites: Sequence[Site]) -> list[int]:
-    """The layers on a UNet's way out whose grid has at least half as many rows as the latent.
+    """The layers in a UNet's output blocks whose grid has at least half as many rows as the latent.
 
     Of SDXL and Kolors these are layers 8-10, where Visual Style Prompting and StyleKeeper act (arXiv:2402.12974,
     arXiv:2510.06827); of SD1.5 and SD2 layers 10-15.
@@ -45,7 +45,7 @@ LAYERS = {"late": late_layers, "all": every_layer}
 
 @dataclass(frozen=True)
 class Looks:
-    """How a picture looks at a reference, as the node's inputs say it; see RidingReference."""
+    """The inputs of IPAdapter Reference Attention, see RidingReference."""
 
     weight: float = 1.0
     layers: str = "late"
@@ -60,11 +60,11 @@ class Looks:
 
 
 def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) -> ModelPatcher:
-    """A clone of a model whose self-attention looks at one more reference; what can be wrong is said here.
+    """A clone of a model whose self-attentions attend to one more reference.
 
     Raises:
         ModelMismatchError: the model is not a UNet for pictures.
-        AdapterError: the latent is not of this model, or a number is no share of the attention.
+        AdapterError: the latent has another format than the model's, or a share is not a number from 0 to 1.
     """
     unet = model.get_model_object("diffusion_model")
     sites = sites_of_pictures(unet)
@@ -107,7 +107,7 @@ def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
 
 
 def shares(looks: Looks, unet: HostModel, sites: Sequence[Site]) -> Weights:
-    """The share of a reference in every layer: the weight in the chosen layers, or times what a schedule says."""
+    """The share of a reference in every layer: the weight, in the chosen layers or times a schedule."""
     weight, blocks = checked_share(looks.weight, "weight"), layer_blocks(sites)
     if looks.schedule is None:
         chosen = LAYERS[looks.layers](unet, sites)
@@ -127,14 +127,14 @@ def shares(looks: Looks, unet: HostModel, sites: Sequence[Site]) -> Weights:
 
 
 def checked_share(value: float, name: str) -> float:
-    """A number from 0 to 1."""
+    """The number, if it is from 0 to 1; AdapterError otherwise, which calls it `name`."""
     if not 0 <= check_weight(value, name) <= 1:
         raise AdapterError(f"{name} is {value:g}: it is a share of the attention, 0 is none and 1 is all of it.")
     return float(value)
 
 
 def checked_latent(latent: Options, channels: int) -> Tensor:
-    """The latents of pictures (images, channels, height, width) in a LATENT."""
+    """The latents (images, channels, height, width) in a LATENT; AdapterError for other values and other channels."""
     samples = latent.get("samples") if isinstance(latent, Mapping) else None
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
         raise AdapterError("latent needs the latent of a picture, from VAE Encode with this model's VAE.")
@@ -156,7 +156,7 @@ def checked_latent(latent: Options, channels: int) -> Tensor:
 
 
 def checked_text(text: Conds, width: int) -> Text:
-    """The first entry of a CONDITIONING, as samplers have it."""
+    """The first entry of a CONDITIONING in the form of samplers' conds; AdapterError for text of another width."""
     if not text or not isinstance(text[0][0], Tensor):
         raise AdapterError("text is an empty conditioning. Connect a CLIP Text Encode, or leave it open.")
     if text[0][0].shape[-1] != width:

@@ -47,6 +47,6 @@ def score_pictures(
     """
     if not references and not prompt.strip():
         raise AdapterError("There is nothing to compare with: connect references, write the prompt, or both.")
-    words = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # before pictures are encoded: it may raise
+    words = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # first, because it may raise
     pictures = picture_embeds(clip_vision, images)
     return score(pictures, picture_embeds(clip_vision, references) if references else None, words)

@@ -1,4 +1,4 @@
-"""The sources of a prompt's keys and values: stored when a node ran, or computed while sampling."""
+"""The sources of a prompt's keys and values: stored when a node runs, or computed while sampling."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ TIMESTEPS = 1000  # an SD3 timestep is sigma times this
 
 
 class SiteWeights(NamedTuple):
-    """Which of an adapter's weights belong to a site, and the site's heads, by which some adapters norm keys."""
+    """The key number of an adapter's weights for a site, and the site's number of heads, which some adapters' norms
+    need.
+    """
 
     key_number: KeyNumber
     heads: int
@@ -28,7 +30,9 @@ TokensOf = Callable[[SiteNumber], Pair]  # tokens (images, tokens, context) for 
 
 @dataclass(eq=False)
 class Stored(Source):
-    """Keys and values of every site, computed when a node ran; `own_norms` are the adapter's, where it has some."""
+    """Keys and values of every site, computed when a node runs; `own_norms` has the weights of the adapter's norms, if
+    it has any.
+    """
 
     pairs: Mapping[SiteNumber, KeysValues]
     own_norms: Mapping[SiteNumber, Pair | None]
@@ -45,7 +49,7 @@ class Stored(Source):
 
 @dataclass(eq=False)
 class StoredBeside(Stored):
-    """Stored keys and values of an adapter with queries of its own, whose layers are loaded while sampling."""
+    """Stored keys and values of an adapter with queries of its own, whose layers are loaded for sampling."""
 
     adapter: LoadedAdapter
     weights: Mapping[SiteNumber, SiteWeights]
@@ -60,7 +64,7 @@ class StoredBeside(Stored):
 
 @dataclass(eq=False)
 class Computed(Source):
-    """Keys and values of just the frames of a model call, computed in the site that needs them: for long batches."""
+    """Keys and values for long batches, computed while sampling in each site, for the frames of the model call only."""
 
     adapter: LoadedAdapter
     weights: Mapping[SiteNumber, SiteWeights]
@@ -84,7 +88,7 @@ class Computed(Source):
 
 
 class Moment(NamedTuple):
-    """Tokens of all images at a moment of sampling, negative ones last, and the embedding of the time."""
+    """Tokens of all images at a sigma, positive ones first, and the embedding of its timestep."""
 
     sigma: float
     tokens: Tensor
@@ -93,7 +97,7 @@ class Moment(NamedTuple):
 
 @dataclass(eq=False)
 class Timed(Source):
-    """Keys and values that depend on the moment of sampling, of which only the latest moment's tokens are held.
+    """Keys and values that depend on sigma. Only the tokens of the latest sigma are stored.
 
     `positive` and `negative` are the encoder's hidden states, (images, tokens, width).
     """
@@ -128,7 +132,7 @@ class Timed(Source):
         self._moment = None
 
     def _at(self, sigma: float) -> Moment:
-        moment = self._moment  # read once: ComfyUI may sample on several devices in threads
+        moment = self._moment  # read once, because ComfyUI may sample on several devices in threads
         if moment is None or moment.sigma != sigma:
             seen = torch.cat((self.positive, self.negative)).to(self.adapter.patcher.load_device, self.dtype)
             moment = self._moment = Moment(sigma, *self.adapter.network.tokens_at(seen, sigma * TIMESTEPS))
@@ -136,5 +140,5 @@ class Timed(Source):
 
 
 def own_norms(adapter: LoadedAdapter, weights: SiteWeights) -> Pair | None:
-    """The weights of the adapter's norms of queries and keys in a site, where its mechanism has some."""
+    """The weights of the adapter's norms of queries and keys in a site, (head width,) each; None without such norms."""
     return adapter.config.mechanism.norms(adapter.network.layer(weights.key_number))

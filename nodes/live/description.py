@@ -14,12 +14,12 @@ from . import limits
 
 
 class DescriptionError(ValueError):
-    """A request that the page of this pack would not make."""
+    """A request that cannot come from this pack's page."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """A node with the values of its inputs, which may be described nodes or the bytes of a picture file."""
+    """A node with the values of its inputs; a value may be another described node, or the bytes of a picture file."""
 
     node: str
     inputs: Mapping[str, Any] = field(default_factory=dict)  # Values, each as its input's schema allows
@@ -31,14 +31,14 @@ Value = Described | bytes | str | Number  # of an input
 
 
 class Reader:
-    """Reads one description; `schemas` are the inputs of the nodes that a description may contain."""
+    """Reads a description; `schemas` has the inputs of every node that a description may contain."""
 
     def __init__(self, schemas: Mapping[str, Mapping[str, io.Input]]) -> None:
         self.schemas = schemas
         self.parts = 0
 
     def node(self, data: object, depth: int = 0) -> Described:
-        """The node that plain data describes; DescriptionError for other data, and for more nodes than the limits."""
+        """The node that parsed JSON describes; DescriptionError for other data, and for data above the limits."""
         if not isinstance(data, dict) or not isinstance(data.get("node"), str):
             raise DescriptionError('Expected an object with "node", "inputs" and perhaps "output".')
         self.parts += 1

@@ -38,7 +38,7 @@ def executed(node: type[io.ComfyNode]) -> Callable[..., Outputs]:
 
 
 def _latent(width: int, height: int) -> Outputs:
-    """An empty latent as ComfyUI makes it: its sides are whole cells of 8 pixels."""
+    """An empty latent as ComfyUI makes it, whose sides are multiples of 8 pixels."""
     return [{"samples": torch.zeros(1, 4, height // 8, width // 8)}]
 
 
@@ -54,7 +54,7 @@ MAKERS: dict[str, Callable[..., Outputs]] = {  # node id -> its outputs, from it
     "IPAdapterMaskComposite": executed(IPAdapterMaskComposite),
     "IPAdapterSplitCanvas": lambda **inputs: region_masks(split_regions(**inputs)),
     "IPAdapterRegionsByColour": lambda **inputs: region_masks(colour_regions(**inputs)),
-    **dict.fromkeys(LATENTS, _latent),  # canvases whose size the page knows
+    **dict.fromkeys(LATENTS, _latent),  # ComfyUI's own nodes with a size, as canvas
     **dict.fromkeys(IMAGES, _image),
 }
 OURS: tuple[type[io.ComfyNode], ...] = (
@@ -86,7 +86,7 @@ def _value(value: Value) -> object:
 
 
 def open_picture(data: bytes) -> torch.Tensor:
-    """A base64 picture file as IMAGE, as LoadImage reads it; ValueError for anything else, before it is unpacked."""
+    """A base64 picture file as IMAGE, like LoadImage's; ValueError for other data, before pixels are decoded."""
     try:
         with Image.open(streams.BytesIO(base64.b64decode(data, validate=True)), formats=FORMATS) as file:
             if math.prod(file.size) > limits.PICTURE_PIXELS:
@@ -99,8 +99,8 @@ def open_picture(data: bytes) -> torch.Tensor:
 
 
 def shrunk(described: Described, factor: float) -> Described:
-    """The description with every length in pixels multiplied; a length stays at least one pixel."""
-    if described.node in LATENTS:  # whole cells first, or a small one would have another shape
+    """The description with every length in pixels multiplied by `factor`; the least length is one pixel."""
+    if described.node in LATENTS:  # rounded to multiples of 8 first, so that the shrunk canvas has the same shape
         described = Described("EmptyImage", {name: value // 8 * 8 for name, value in described.inputs.items()})
     inputs: dict[str, Any] = {}
     for name, value in described.inputs.items():
@@ -126,7 +126,7 @@ def most_regions(described: Described) -> int:
 
 
 def make_small(described: Described) -> torch.Tensor:
-    """Masks as the node makes them; on large canvases and for many regions, all lengths shrunk alike."""
+    """The node's masks; for large canvases and many regions, with all lengths multiplied by the same factor."""
     side = min(limits.LONGEST, int(math.sqrt(limits.MASK_FLOATS / most_regions(described))))
     factor = min(1.0, side / longest_side(described))
     if factor == 1.0:
@@ -135,15 +135,15 @@ def make_small(described: Described) -> torch.Tensor:
         masks = make(shrunk(described, factor))
     except TooManyRegions as error:
         raise ValueError("Too many regions to be drawn here. They are seen when the graph has run.") from error
-    check_memory(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # as the run will
+    check_memory(len(masks), *(round(side / factor) for side in masks.shape[1:]))  # in full size, as in a run
     return masks
 
 
 def draw(data: Mapping[str, Any]) -> Image.Image:
-    """The picture that a request asks for.
+    """The picture for a request.
 
     Raises:
-        DescriptionError: a request that the page would not make.
+        DescriptionError: a request that cannot come from the page.
         ValueError: the node refuses a value.
     """
     described = Reader(schemas()).node(data.get("draw"))

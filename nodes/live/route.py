@@ -20,14 +20,14 @@ PATH = "/ipadapter_atelier/draw"
 
 
 class Drawings:
-    """Draws one request at a time, in a thread of its own, and caches the latest drawings."""
+    """Draws one request at a time, in its own thread, and caches the latest drawings."""
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, "atelier-drawings")
         self._kept: OrderedDict[bytes, bytes] = OrderedDict()
 
     async def png(self, body: bytes) -> bytes:
-        """The drawing that a request's body asks for; raises as `draw`."""
+        """The drawing for the body of a request, as a PNG file; raises the errors of `draw`."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, self._draw, body)
 
     def _draw(self, body: bytes) -> bytes:
@@ -53,7 +53,7 @@ def _read(body: bytes) -> dict[str, Any]:
 
 
 async def _body(request: web.Request) -> bytes:
-    """The body, read no further than it may go."""
+    """The body of a request, which is not read beyond the limit."""
     body = bytearray()
     async for chunk in request.content.iter_chunked(1 << 16):
         body += chunk
@@ -63,7 +63,7 @@ async def _body(request: web.Request) -> bytes:
 
 
 def add_route() -> None:
-    """Add the route to ComfyUI's server, once; a graph that is run without a server has none."""
+    """Add the route to ComfyUI's server, once; does nothing if there is no server."""
     server = getattr(PromptServer, "instance", None)
     if server is None or any(getattr(route, "path", None) == PATH for route in server.routes):
         return
@@ -75,6 +75,6 @@ def add_route() -> None:
             png = await drawings.png(await _body(request))
         except DescriptionError as error:
             return web.json_response({"message": str(error)}, status=400)
-        except ValueError as error:  # about a value that somebody typed; the node shows the message
+        except ValueError as error:  # about a value that the user typed; the node shows the message
             return web.json_response({"message": str(error)})
         return web.Response(body=png, content_type="image/png")

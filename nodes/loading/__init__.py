@@ -1,1 +1,1 @@
-"""Files become objects: adapters, encoders, face packs, presets, the demo's models."""
+"""From files to objects: adapters, encoders, face packs, presets, the demo's models."""

@@ -1,4 +1,4 @@
-"""Load an adapter once, and read the values that other packs put on the same sockets."""
+"""Load adapters, shared between nodes, and read the IPADAPTER values of other packs' loaders."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ from ..notices import say_on_node
 
 @dataclass(frozen=True, eq=False)
 class LoadedAdapter:
-    """An adapter whose weights ComfyUI manages: on the device while they are needed, free to leave afterwards.
+    """An adapter whose weights ComfyUI loads to the device when needed, and may unload afterwards.
 
-    The checkpoint itself is not held: where ComfyUI moves the network's weights, it would be a second copy of them.
+    There is no reference to the checkpoint, because its tensors would be a second copy once ComfyUI moves the weights.
     """
 
     name: str
@@ -42,14 +42,14 @@ class LoadedAdapter:
         return getattr(self.patcher, "is_dynamic", lambda: False)()
 
     def to_device(self) -> comfy.model_patcher.ModelPatcher:
-        """Load the weights where they compute, under ComfyUI's memory management."""
+        """Load the weights to the device that computes, under ComfyUI's memory management."""
         comfy.model_management.load_models_gpu([self.patcher])
         return self.patcher
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The parts on an IPADAPTER socket, from any pack's loader: the adapter, maybe an encoder and a face detector."""
+    """The parts of an IPADAPTER value, from any pack's loader: the adapter, perhaps an encoder and a face detector."""
 
     adapter: LoadedAdapter
     clip_vision: HostEncoder = None
@@ -61,7 +61,7 @@ _state_dicts: WeakValueDictionary[int, LoadedAdapter] = WeakValueDictionary()
 
 
 def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
-    """The adapter of a file; an adapter that is still in use is shared."""
+    """The adapter of a file; an adapter that is still in use is shared. CheckpointError for another kind of file."""
 
     def open_it() -> LoadedAdapter:
         state_dict, metadata = read_file(path)
@@ -74,9 +74,9 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 
 
 def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: FaceAnalysis = None) -> Pipeline:
-    """Read what is on an IPADAPTER socket: our adapter, a state dict, or a unified loader's dict, from any pack.
+    """Read an IPADAPTER value: our adapter, or another pack's state dict or unified loader's dict.
 
-    An encoder or detector connected to the node itself goes before the loader's.
+    An encoder or detector connected to the node itself replaces the loader's.
     """
     if isinstance(value, LoadedAdapter):
         return Pipeline(value, clip_vision, insightface)

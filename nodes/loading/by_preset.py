@@ -1,4 +1,4 @@
-"""Load by preset: the adapter that fits the model, the encoder that fits the adapter, and what faces need."""
+"""Load by preset: the adapter for the model, the encoder for the adapter, and LoRA and face models for FaceID."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from .face_lora import apply_face_lora
 from .face_packs import load_face_models
 from .search import find_adapter, find_encoder, find_lora
 
-Bundle = dict[str, dict[str, Any]]  # what unified loaders of any pack put on an IPADAPTER socket
+Bundle = dict[str, dict[str, Any]]  # the IPADAPTER value of unified loaders, ours and other packs'
 PRESETS_OWN = "the preset's own"  # the face pack that the adapter was trained with
 _encoders = SharedFiles()
 
 
 @dataclass(frozen=True)
 class FaceSettings:
-    """What only FaceID presets use."""
+    """The settings that only FaceID presets use."""
 
     lora_strength: float = 0.0
     provider: str = "CPU"
@@ -42,7 +42,7 @@ class FaceSettings:
 def load_preset(
     model: ModelPatcher, name: str, presets: Mapping[str, Preset], upstream: Socket, faces: FaceSettings
 ) -> tuple[ModelPatcher, Bundle]:
-    """A model (with the preset's LoRA) and the pipeline of a preset: only what its adapter uses is loaded."""
+    """A model (with the preset's LoRA) and the pipeline of a preset; only files that its adapter uses are loaded."""
     preset = presets[name]
     family = model_family(model)
     path = find_adapter(name, preset, family)
@@ -79,8 +79,8 @@ def model_family(model: ModelPatcher) -> Family:
 
 
 def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:
-    """What messages call a model, and the anime family of SDXL that it seems to be, by its file or its prediction."""
-    init = getattr(model, "cached_patcher_init", None)  # function and arguments with which ComfyUI loads it again
+    """A model's name for messages, and its anime family of SDXL by file name or prediction type; None if it is none."""
+    init = getattr(model, "cached_patcher_init", None)  # the function and arguments with which ComfyUI reloads it
     for path in (Path(each) for each in (init[1] if init else ()) if isinstance(each, str)):
         if path.is_file():
             return path.name, anime_base_of_file(path)
@@ -89,7 +89,7 @@ def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:
 
 
 def upstream_parts(upstream: Socket) -> Bundle:
-    """Copies of the encoder and detector that a unified loader before this one brought."""
+    """Copies of the encoder's and detector's entries in the IPADAPTER value of an earlier unified loader."""
     if upstream is None:
         return {"clipvision": {"file": None, "model": None}, "insightface": {"provider": None, "model": None}}
     if not isinstance(upstream, Mapping) or "ipadapter" not in upstream:
@@ -102,7 +102,7 @@ def upstream_parts(upstream: Socket) -> Bundle:
 
 
 def load_encoder(path: Path) -> HostEncoder:
-    """The CLIP_VISION of a file; one that is still in use somewhere is shared."""
+    """The CLIP_VISION of a file; an encoder that is still in use is shared."""
 
     def open_it() -> HostEncoder:
         loaded = comfy.clip_vision.load(str(path))
@@ -116,9 +116,9 @@ def load_encoder(path: Path) -> HostEncoder:
 def with_lora(
     model: ModelPatcher, adapter: LoadedAdapter, name: str, preset: Preset, family: Family, strength: float
 ) -> ModelPatcher:
-    """A clone with the LoRA inside the adapter's file, which is always the right one, else with the separate file."""
+    """A clone with the LoRA of the adapter's own file, which always fits, or else with the separate LoRA file."""
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
     weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    # None comes out only where no model goes in.
+    # The host's function returns None only for a model of None.
     return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]  # pyright: ignore[reportReturnType]

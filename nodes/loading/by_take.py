@@ -1,4 +1,4 @@
-"""Choose the adapter for what a person wants to take from a picture, among the files that are there."""
+"""Choose the adapter for a choice of IPAdapter Reference, among the files on the disk."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ LORA_STRENGTH = 0.6  # the default of the unified loader for FaceID
 
 @dataclass(frozen=True)
 class Chosen:
-    """The model (with the LoRA of a FaceID preset), its adapter with encoder and face models, how the adapter is to
-    act, and the names of the files.
+    """The model (with the LoRA of a FaceID preset), the adapter with its encoder and face models, the recipe of layers
+    and weight, and the names of the files.
     """
 
     model: ModelPatcher
@@ -32,7 +32,7 @@ class Chosen:
 
 
 def choose(model: ModelPatcher, take: str) -> Chosen:
-    """The best adapter for a choice of ipadapter/takes.py that is complete on the disk.
+    """The best adapter for a choice of ipadapter/takes.py, among those whose files are all on the disk.
 
     Raises:
         ModelMismatchError: a model for which no adapter was published.
@@ -59,7 +59,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
 
 
 def _of_demo(model: ModelPatcher, take: str) -> Chosen:
-    """The same with the files that come with the pack."""
+    """Like `choose`, for the demo's model and the adapters that come with the pack."""
     recipe = next((recipe for recipe in TAKES[take].recipes if recipe.presets is WHOLE_PICTURE), None)
     if recipe is None:
         raise AdapterError(f"The demo's models draw no faces, so {take!r} is not possible with them.")

@@ -28,7 +28,7 @@ from ...ipadapter.names import inside
 
 FOLDER = Path(__file__).parents[2] / "demo_models"
 ADAPTERS = {"standard": "ip-adapter_demo.safetensors", "plus": "ip-adapter-plus_demo.safetensors"}
-# What is asked of ComfyUI's VAE class before its network is replaced by ours: the smallest that it builds.
+# The smallest network that ComfyUI's VAE class can build, before it is replaced by ours.
 _SMALLEST = {
     "embed_dim": 1,
     "ddconfig": {
@@ -56,14 +56,14 @@ class DemoConfig(supported_models.SD15):
         return model_base.ModelType.V_PREDICTION
 
     def inpaint_model(self) -> bool:
-        return False  # what more than 4 channels usually mean
+        return False  # ComfyUI takes models with more than 4 channels for inpainting models
 
 
-unrandom = torch.random.fork_rng(devices=[])  # networks are made with random weights before theirs are read
+unrandom = torch.random.fork_rng(devices=[])  # constructors draw random weights, which must not change the global RNG
 
 
 def read(name: str, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of one of the demo's files whose names begin so, without that beginning, in 32 bits."""
+    """The tensors of one of the demo's files whose names begin with `prefix`, without the prefix, in float32."""
     with came_with_the_pack(FOLDER / name) as path, safe_open(path, "pt") as file:
         names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118 (no mapping)
         return {name.removeprefix(prefix): file.get_tensor(name).float().clone() for name in names}
@@ -71,7 +71,7 @@ def read(name: str, prefix: str = "") -> dict[str, Tensor]:
 
 @contextmanager
 def came_with_the_pack(path: Path) -> Iterator[Path]:
-    """AdapterError, which says what to do, where a file of the demo is missing or damaged."""
+    """A context that raises AdapterError, with advice, if a file of the demo is missing or damaged."""
     try:
         if not path.is_file():
             raise AdapterError(
@@ -85,7 +85,7 @@ def came_with_the_pack(path: Path) -> Iterator[Path]:
 
 
 def tensors_of(network: nn.Module, name: str, prefix: str = "") -> dict[str, Tensor]:
-    """The tensors of a network in one of the demo's files; AdapterError where the file holds others than its own."""
+    """The tensors of a network from one of the demo's files; AdapterError if the file has other tensors."""
     tensors = read(name, prefix)
     found, expected = ({key: t.shape for key, t in part.items()} for part in (tensors, network.state_dict()))
     if wrong := [key for key in {**expected, **found} if found.get(key) != expected.get(key)]:
@@ -109,7 +109,7 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
 
 @unrandom
 def load_words() -> WordEmbedding:
-    """The words' vectors, which were trained with the UNet and lie in its file."""
+    """The vectors of the demo's words, which were trained with the UNet and are in its file."""
     embedding = WordEmbedding()
     embedding.load_state_dict(tensors_of(embedding, "unet.safetensors", "words."))
     return embedding.train(False).requires_grad_(False)
@@ -118,7 +118,7 @@ def load_words() -> WordEmbedding:
 @unrandom
 def load_vision() -> comfy.clip_vision.ClipVisionModel:
     """The vision encoder as a CLIP_VISION."""
-    with tempfile.TemporaryDirectory() as folder:  # ComfyUI 0.16 takes a file only
+    with tempfile.TemporaryDirectory() as folder:  # ComfyUI 0.16 can load an encoder from a file only
         file = Path(folder) / "config.json"
         file.write_text(json.dumps(VISION))
         vision = comfy.clip_vision.ClipVisionModel(str(file))
@@ -136,7 +136,7 @@ def load_reference(name: str) -> Tensor:
 
 
 class DemoTexts:
-    """What an encoder's text tower is to other encoders: ten words in the vision encoder's space."""
+    """The text tower of the demo's encoder: embeds of ten words, in the space of the vision encoder's embeds."""
 
     def __init__(self) -> None:
         tensors = read("texts.safetensors")

@@ -1,7 +1,7 @@
-"""Fetch the files that a preset misses, or one file of a repository, into ComfyUI's model folders.
+"""Download the missing files of a preset, or one file of a repository, into ComfyUI's model folders.
 
-A workflow chooses among the files of `ipadapter/catalog.py`. Any other file is fetched only where whoever runs the
-server allows it by a variable of its environment, which no workflow can set.
+A workflow chooses among the files of `ipadapter/catalog.py`. Other files are downloaded only if the operator of the
+server allows it by an environment variable, which no workflow can set.
 """
 
 import os
@@ -32,7 +32,7 @@ EVERY = 0.5  # seconds between two lines of progress on the node
 
 
 def family_of(preset: str, family: str) -> str:
-    """The family that a preset is fetched for: the only one that it has, else the chosen one."""
+    """The family whose files of a preset are downloaded: the preset's only family, or else the chosen one."""
     known = list(PRESETS[preset].adapters)
     if family in known or len(known) == 1:
         return family if family in known else known[0]
@@ -41,18 +41,18 @@ def family_of(preset: str, family: str) -> str:
 
 
 def look_at(preset: str, family: str) -> Verdict:
-    """What a unified loader would use for a preset, and what it misses."""
+    """The files that a unified loader would use for a preset, and those that are missing."""
     return verdict(preset, family, model_folders(model_places()), face_roots())
 
 
 def order_of(file: Published) -> Order:
-    """A published file, and where it goes."""
+    """A published file, and the folder for it."""
     folder = face_roots()[-1] / "models" if file.folder == FOLDER else first_place(file.folder)
     return Wanted(**file.request), folder
 
 
 def order_from(repository: str, path: str, folder: str) -> Order:
-    """A file of a repository. One in the catalog gets its own name and folder.
+    """A file of a repository, and the folder for it; a file in the catalog has its name and folder from there.
 
     Raises:
         DownloadError: any other file, unless the server's environment allows it.
@@ -70,12 +70,12 @@ def order_from(repository: str, path: str, folder: str) -> Order:
 
 
 def first_place(folder: str) -> Path:
-    """Where ComfyUI puts new files of a model folder."""
+    """The path in which ComfyUI puts new files of a model folder: the first of the folder's paths."""
     return Path(folder_paths.get_folder_paths(folder)[0])
 
 
 def fetch_all(orders: Sequence[Order]) -> list[Path]:
-    """The paths of files that are there now: progress and interruption as of any node, one file after another."""
+    """Download files one after another, with the node's progress and interruption; returns their paths."""
     paths = []
     for number, (wanted, folder) in enumerate(orders, start=1):
         folder.mkdir(parents=True, exist_ok=True)

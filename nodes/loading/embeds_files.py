@@ -9,14 +9,14 @@ from ...ipadapter.embeds_file import SUFFIX, SUFFIXES, save_embeds
 from ...ipadapter.errors import FileNameError
 from ...ipadapter.names import inside
 
-Index = tuple[list[str], dict[str, float]]  # files by their path below a folder; when each folder below changed
+Index = tuple[list[str], dict[str, float]]  # the files' paths below a folder, and the time of change of each subfolder
 _INDEX: dict[str, Index] = {}
 OUTPUT_MARK = " [output]"  # ComfyUI's own mark of a listed file that lies in the output folder
-NONE_SAVED = "no embeds saved yet"  # stands in the list, which would be empty and could not be queued
+NONE_SAVED = "no embeds saved yet"  # the only option without files: a graph with an empty list could not be queued
 
 
 def saved_embeds() -> list[str]:
-    """Every embeds file, those of the input folder first; folders are walked again only when one of them changed."""
+    """Every embeds file, those of the input folder first. Folders are read again only after one of them has changed."""
     inputs = _files_below(folder_paths.get_input_directory())
     outputs = _files_below(folder_paths.get_output_directory())
     return inputs + [name + OUTPUT_MARK for name in outputs] or [NONE_SAVED]
@@ -26,8 +26,8 @@ def embeds_path(name: str) -> Path:
     """The file of a listed name.
 
     Raises:
-        FileNameError: the name leads out of its folder, or is none of an embeds file.
-        FileNotFoundError: there is no such file (any more).
+        FileNameError: the name leads out of its folder, or is not the name of an embeds file.
+        FileNotFoundError: the file does not exist, or no longer.
     """
     if name == NONE_SAVED:
         raise FileNotFoundError(
@@ -44,7 +44,7 @@ def embeds_path(name: str) -> Path:
 
 
 def save_numbered(embeds: Tensor, prefix: str) -> str:
-    """Save under the next free number and give the name that a loader lists it under."""
+    """Save embeds under the next free number; returns the name of the file in a loader's list."""
     root = Path(folder_paths.get_output_directory())
     check_prefix(prefix)
     folder, name, number, _, _ = folder_paths.get_save_image_path(prefix, str(root))
@@ -54,7 +54,7 @@ def save_numbered(embeds: Tensor, prefix: str) -> str:
 
 
 def check_prefix(prefix: str) -> None:
-    """FileNameError for the beginning of a name that no file in the output folder can have."""
+    """FileNameError if no file in the output folder can have a name that begins with `prefix`."""
     root = Path(folder_paths.get_output_directory())
     inside(root, prefix)
     inside(root, numbered(prefix, 1))

@@ -11,7 +11,7 @@ from .adapters import open_pipeline
 
 
 def apply_face_lora(model: ModelPatcher, ipadapter: Socket, strength: float) -> ModelPatcher:
-    """A clone of a model with the LoRA that an adapter's checkpoint holds; the text encoder has no part in it."""
+    """A clone of a model with the LoRA of an adapter's checkpoint, which has no weights for the text encoder."""
     adapter = open_pipeline(ipadapter).adapter
     if fault := adapter.config.lora_fault:
         raise AdapterError(
@@ -24,5 +24,5 @@ def apply_face_lora(model: ModelPatcher, ipadapter: Socket, strength: float) -> 
             "files do. Portrait and Kolors adapters need none; for others load the *_lora file that belongs to them."
         )
     named = lora_state_dict(adapter.lora, model.get_model_object("diffusion_model"))
-    # None comes out only where no model goes in.
+    # The host's function returns None only for a model of None.
     return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]  # pyright: ignore[reportReturnType]

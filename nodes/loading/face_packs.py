@@ -16,7 +16,7 @@ KNOWN_PACKS = tuple(dict.fromkeys(file.face_pack for file in ADAPTERS if file.fa
 
 
 def face_roots() -> list[Path]:
-    """Folders that hold models/<pack>: those of the user's extra model paths, then ComfyUI's own."""
+    """The folders that contain models/<pack>: those of the user's extra model paths, then ComfyUI's own."""
     named = folder_paths.folder_names_and_paths.get(FOLDER, ((), set()))[0]
     return list(dict.fromkeys([*(Path(folder) for folder in named), Path(folder_paths.models_dir) / FOLDER]))
 
@@ -29,13 +29,13 @@ def pack_names() -> list[str]:
 
 def fingerprint_of_packs() -> Hashable:
     """A value that changes when a network of any pack is added, removed or replaced."""
-    depths = ("models/[!.]*/*.onnx", "models/[!.]*/*/*.onnx")  # some zips have a folder of their own inside
+    depths = ("models/[!.]*/*.onnx", "models/[!.]*/*/*.onnx")  # the zips of some packs contain a folder
     files = (file for root in face_roots() for depth in depths for file in sorted(root.glob(depth)))
-    return tuple(fingerprint(file) for file in files if file.is_file())  # a broken link is no file
+    return tuple(fingerprint(file) for file in files if file.is_file())  # leaves out broken links
 
 
 def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> FaceAnalysis:
-    """The insightface FaceAnalysis of a pack by name; where its provider is missing, the node says so."""
+    """The insightface FaceAnalysis of a pack by name; shows a note on the node if the provider is missing."""
     faces = load_pack(find_pack(model_name, face_roots()), provider)
     if note := fallback_note(provider):
         say_on_node(note)

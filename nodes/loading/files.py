@@ -1,4 +1,4 @@
-"""The model folders that this pack offers to ComfyUI, and the adapter files in them."""
+"""The model folders that this pack registers in ComfyUI, and the adapter files in them."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from .places import model_places
 
 
 def register_folder(name: str) -> None:
-    """Offer `models/<name>` to ComfyUI, beside any folder that the user's extra model paths already name."""
+    """Register `models/<name>` in ComfyUI, in addition to the folders of the user's extra model paths."""
     default = str(Path(folder_paths.models_dir) / name)
     folders, extensions = folder_paths.folder_names_and_paths.get(name, ([], set()))
     present = folders if default in folders else [*folders, default]
@@ -22,7 +22,7 @@ def register_adapter_folder() -> None:
 
 
 def adapter_files() -> list[str]:
-    """The names of every adapter file, those in the folders of other packs with that folder before them."""
+    """The names of all adapter files; names from folders of other packs begin with the folder's name."""
     return sorted(_folder().files)
 
 
@@ -30,7 +30,7 @@ def adapter_path(name: str) -> Path:
     """The path of a listed adapter file; FileNotFoundError names the folders that were searched."""
     folder = _folder()
     for place in folder.places:
-        inside(place, name)  # names that lead out are refused by name
+        inside(place, name)  # raises for names that lead out of the folder
     for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
         if path := folder.files.get(listed):
             return path
@@ -38,7 +38,7 @@ def adapter_path(name: str) -> Path:
 
 
 def model_file(folder: str, name: str) -> Path | None:
-    """The file of that name in any of the places of a model folder; no folders, pipes or links to no file."""
+    """The path of a regular file in any path of a model folder; None if there is no such file."""
     paths = (inside(Path(place), name) for place in folder_paths.get_folder_paths(folder))
     return next((path for path in paths if path.is_file()), None)
 

@@ -7,7 +7,7 @@ from ...ipadapter.model_folders import ADAPTERS, model_folder
 from .places import model_places
 
 FOLDER = "instantid"
-FACE_PACK = BY_NAME["instantid-ip-adapter.bin"].face_pack  # whose recogniser InstantID was trained with
+FACE_PACK = BY_NAME["instantid-ip-adapter.bin"].face_pack  # the pack of the recogniser in InstantID's training
 
 
 def instantid_files() -> dict[str, Path]:
@@ -19,7 +19,7 @@ def instantid_files() -> dict[str, Path]:
 
 
 def instantid_path(name: str) -> Path:
-    """The path of a listed file; FileNotFoundError says where it is searched and where it is had."""
+    """The path of a listed file; FileNotFoundError names the folders and the repository of the file."""
     files = instantid_files()
     for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
         if path := files.get(listed):

@@ -28,7 +28,7 @@ from .files import model_file
 
 FOLDERS = ("clip_vision", "open_clip")
 PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
-    "auto": comfy.model_management.text_encoder_dtype,  # what ComfyUI takes for its own encoders
+    "auto": comfy.model_management.text_encoder_dtype,  # ComfyUI's choice for its own encoders
     "fp16": lambda device: torch.float16,
     "bf16": lambda device: torch.bfloat16,
     "fp32": lambda device: torch.float32,
@@ -37,14 +37,14 @@ FITS: dict[str, bool | None] = {"auto": None, "crop": True, "stretch": False}
 
 
 def encoder_files() -> list[str]:
-    """Every file in both folders; one that lies in both is the one in models/clip_vision."""
+    """The files of both folders; of two files with one name, that in models/clip_vision."""
     known = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
     found = [name for folder in known for name in folder_paths.get_filename_list(folder)]
     return [name for name in dict.fromkeys(found) if not Path(name).name.startswith("._")]
 
 
 def encoder_path(name: str) -> Path:
-    """Where a file of either folder lies."""
+    """The path of a listed file of either folder."""
     for folder in filter(folder_paths.folder_names_and_paths.get, FOLDERS):
         if path := model_file(folder, name):
             return path
@@ -56,21 +56,21 @@ def load_openclip(path: Path, architecture: str, activation: str, precision: str
     try:
         encoder = build_encoder(read_encoder(path), architecture, activation, read_config(path))
     except CheckpointError:
-        raise  # it names the file
+        raise  # its message names the file already
     except AdapterError as error:
         raise AdapterError(f"{path.name}: {error}") from error
     return OpenClipVision(encoder, PRECISIONS[precision], FITS[fit])
 
 
 def read_encoder(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a file, also of one that a training run wrote, which lie in its state_dict."""
+    """The tensors of a file by name; a training run's checkpoint has them under `state_dict`."""
     found: Any = read_file(path)[0]
     inner = found.get("state_dict", found) if isinstance(found, dict) else {}
     return {str(key): value for key, value in inner.items() if isinstance(value, Tensor)}
 
 
 class OpenClipVision:
-    """The part of ComfyUI's ClipVisionModel that nodes use, run by OpenCLIP's towers; `text` is None without one."""
+    """An OpenCLIP encoder with the methods of ComfyUI's ClipVisionModel; `text` is None without a text tower."""
 
     def __init__(
         self, encoder: OpenClipEncoder, precision: Callable[[torch.device], torch.dtype], crop: bool | None = None
@@ -85,9 +85,9 @@ class OpenClipVision:
         self.text = None if encoder.text is None else OpenClipText(encoder.text, self.load_device, self.dtype)
 
     def encode_image(self, image: Tensor, crop: bool | None = None) -> comfy.clip_vision.Output:
-        """Embeds and hidden states of pictures (n, h, w, 3); `crop` None means the fit chosen in the loader.
+        """Embeds and hidden states of pictures (n, h, w, 3); with `crop` None, the fit chosen in the loader.
 
-        Unlike ComfyUI's own, a SigLIP has its pooling head: image_embeds are (n, width) and not one vector per token.
+        Unlike ComfyUI's, a SigLIP has its pooling head here: image_embeds are (n, width), not one vector per token.
         """
         comfy.model_management.load_model_gpu(self.patcher)
         fit = self.crop if crop is None else crop
@@ -107,9 +107,9 @@ class OpenClipVision:
 
 
     def encode_states(self, pictures: Tensor, blocks: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Pooled embeds (n, d) of pictures (n, size, size, 3), and what some blocks gave, (n, tokens, width) each.
+        """Pooled embeds (n, d) of pictures (n, size, size, 3), and the outputs of some blocks, (n, tokens, width) each.
 
-        The pictures are neither rounded to 8 bits nor cut to 0..1, which ComfyUI's own preparation does.
+        The pictures are neither rounded to 8 bits nor clamped to 0..1, unlike in ComfyUI's own preprocessing.
         """
         comfy.model_management.load_model_gpu(self.patcher)
         mean, std = torch.tensor(self.image_mean), torch.tensor(self.image_std)
@@ -124,14 +124,14 @@ class OpenClipText:
 
     def __init__(self, text: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         self.model: Any = with_comfy_ops(text, dtype)
-        # The tower asks a weight which precision to calculate in; weights are only kept in theirs.
+        # The tower reads its dtype of computation from a weight, but here weights are only stored in their dtype.
         self.model.transformer.get_cast_dtype = lambda: torch.float32
         self.patcher = _managed(self.model, device)
         self.load_device = device
         self.tokens = open_clip_package().SimpleTokenizer(context_length=self.model.context_length)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embeds (n, d) of texts, in the space of the encoder's pooled embeds; neither is normed."""
+        """Embeds (n, d) of texts, in the space of the encoder's pooled embeds; neither is normalised."""
         comfy.model_management.load_model_gpu(self.patcher)
         tokens = self.tokens(list(texts)).to(self.load_device)
         with torch.no_grad():
@@ -144,7 +144,7 @@ def _managed(model: nn.Module, device: torch.device) -> comfy.model_patcher.Mode
 
 
 class Attention(nn.Module):
-    """torch's MultiheadAttention as OpenCLIP calls it, of layers that ComfyUI can keep elsewhere and cast."""
+    """torch's MultiheadAttention with OpenCLIP's arguments, made of layers that ComfyUI can offload and cast."""
 
     def __init__(self, original: nn.MultiheadAttention, dtype: torch.dtype) -> None:
         super().__init__()
@@ -162,9 +162,10 @@ class Attention(nn.Module):
 
 
 def with_comfy_ops(tower: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The tower with the layers that ComfyUI knows, kept in `dtype`, so that it can leave them out of the GPU's memory
-    and casts them where they are used. It calculates in 32 bits, like ComfyUI's own encoders; what else the tower has
-    (class tokens, positions, the projection) is small and kept in 32 bits. The tower itself is changed.
+    """Replace the tower's layers, in place, by ComfyUI's, stored in `dtype`, which ComfyUI can offload and cast.
+
+    The tower computes in float32, like ComfyUI's own encoders. Its other parameters (class tokens, positions, the
+    projection) are small and stay in float32.
     """
     for module in list(tower.modules()):
         for name, child in list(module.named_children()):
@@ -188,7 +189,7 @@ def _replacement(child: nn.Module) -> Callable[[Any, torch.dtype], nn.Module] | 
     return {nn.Linear: _linear, nn.Conv2d: _conv, nn.Embedding: _embedding}.get(kind)
 
 
-# Those that norm the last axis and differ only in precision; a subclass with another name may do anything.
+# LayerNorms over the last axis that differ only in precision; subclasses with other names may compute anything.
 LAYER_NORMS = (
     "torch.nn.modules.normalization.LayerNorm", "open_clip.transformer.LayerNorm",
     "open_clip.transformer.LayerNormFp32", "timm.layers.norm.LayerNorm",

@@ -1,4 +1,4 @@
-"""The places on the disk of ComfyUI's model folders: its own and those of extra_model_paths.yaml."""
+"""The paths of ComfyUI's model folders: its own and those of extra_model_paths.yaml."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ NO_MODELS = ("custom_nodes", "configs", "classifiers")
 
 
 def model_places() -> dict[str, list[Path]]:
-    """The places of every model folder by ComfyUI's name, with the folders in which other packs keep adapters."""
+    """The paths of every model folder by ComfyUI's name, and of the folders in which other packs store adapters."""
     known = {name: entry[0] for name, entry in folder_paths.folder_names_and_paths.items() if name not in NO_MODELS}
     places = {name: [Path(place) for place in folders] for name, folders in known.items()}
     return with_other_folders(places, Path(folder_paths.models_dir)) | {FOLDER: face_roots()}
 
 
 def forget_files() -> None:
-    """Make ComfyUI read its folders again the next time that it lists files."""
+    """Clear ComfyUI's cache of file names, so that it reads the folders again."""
     folder_paths.filename_list_cache.clear()

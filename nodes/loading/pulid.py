@@ -16,11 +16,11 @@ from .adapters import LoadedAdapter, load_adapter
 from .openclip import OpenClipVision, load_openclip
 from .places import model_places
 
-FOLDERS = PULID, PARSERS = "pulid", "facexlib"  # of other packs, which need not be installed
+FOLDERS = PULID, PARSERS = "pulid", "facexlib"  # model folders of other packs, which need not be installed
 PARSER = "parsing_bisenet.pth"
 EVA_FOLDERS = ("clip_vision", "open_clip", "text_encoders")  # ComfyUI counts models/clip to the last
 EVA_FILE = "EVA02_CLIP_L_336_psz14_s6B.pt"
-EVA_SHAPES = {  # by which the encoder is told, with the names of its authors or of timm
+EVA_SHAPES = {  # shapes by which the encoder is recognised, with its authors' names or timm's
     r"visual\.(trunk\.)?pos_embed": (1, 577, 1024),
     r"visual\.(trunk\.)?head\.weight": (768, 1024),
     r"visual\.(trunk\.)?blocks\.23\.attn\.q_proj\.weight": (1024, 1024),
@@ -42,7 +42,7 @@ def pulid_path(name: str) -> Path:
     """The path of a listed file."""
     folder = _folder(PULID)
     for place in folder.places:
-        inside(place, name)  # names that lead out are refused by name
+        inside(place, name)  # raises for names that lead out of the folder
     if path := folder.files.get(name):
         return path
     raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
@@ -66,7 +66,10 @@ def load_pulid(name: str, flux: bool) -> LoadedAdapter:
 
 
 def find_eva() -> Path:
-    """The EVA02-CLIP L 336 encoder in any folder of encoders, told by its tensors; files called like it come first."""
+    """The path of the EVA02-CLIP L 336 encoder in any folder of encoders, recognised by its tensors.
+
+    Files with its name are read first.
+    """
     paths = [path for folder in EVA_FOLDERS for path in _folder(folder).files.values()]
     paths.sort(key=lambda path: re.search("eva", str(path), re.IGNORECASE) is None)
     found = next((path for path in paths if is_eva(peek(path))), None)
@@ -89,13 +92,13 @@ def is_eva(tensors: Mapping[str, Any]) -> bool:
 
 
 def load_eva() -> OpenClipVision:
-    """The EVA02-CLIP L 336 encoder; one that is still in use is shared."""
+    """The EVA02-CLIP L 336 encoder; an encoder that is still in use is shared."""
     path = find_eva()
     return _files.get_or_open(path, lambda: load_openclip(path, "auto", "auto", "auto", "auto"))
 
 
 def find_parser() -> FaceParser | None:
-    """facexlib's face parser, where its file is in models/facexlib."""
+    """facexlib's face parser; None if its file is not in models/facexlib."""
     path = next((path for path in _folder(PARSERS).files.values() if path.name == PARSER), None)
     if path is None:
         return None
@@ -103,7 +106,7 @@ def find_parser() -> FaceParser | None:
 
 
 def fingerprint_of_eva() -> Hashable:
-    """Changes when the encoder is added, removed or replaced."""
+    """A value that changes when the encoder's file is added, removed or replaced."""
     try:
         return fingerprint(find_eva())
     except FileNotFoundError:

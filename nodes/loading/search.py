@@ -28,7 +28,7 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
 
 
 def fingerprint_of_preset(preset: Preset) -> Hashable:
-    """Changes when a file that the search for a preset may choose is added, removed or replaced."""
+    """A value that changes when a file that a preset may use is added, removed or replaced."""
     paths = [path for folder in folders(ADAPTERS, ENCODERS).values() for path in folder.files.values()]
     if preset.loras:
         loras = folders(LORAS)[LORAS].files  # hundreds of them: only those with the name of one of the preset's
@@ -37,6 +37,6 @@ def fingerprint_of_preset(preset: Preset) -> Hashable:
 
 
 def folders(*names: str) -> ModelFolders:
-    """ComfyUI's model folders of those names, as the disk is now."""
+    """The files that are now in ComfyUI's model folders of these names."""
     places = model_places()
     return {name: model_folder(places, name) for name in names}

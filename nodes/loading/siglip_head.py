@@ -13,14 +13,14 @@ from ..host_types import HostEncoder
 from .search import ENCODERS, folders
 
 _heads: WeakKeyDictionary[HostEncoder, dict[str, Tensor]] = WeakKeyDictionary()
-ROUNDING = 2**-7  # of a file in bfloat16 whose model was loaded in another type
+ROUNDING = 2**-7  # relative rounding error of bfloat16, for a model that was loaded in another dtype than the file's
 
 
 def siglip_pooled(clip_vision: HostEncoder, tokens: Tensor) -> Tensor:
     """Pooled embeds (n, width) of a SigLIP's tokens (n, t, width) after its last norm.
 
     Raises:
-        EncoderMismatchError: no file in models/clip_vision has that model's weights and its pooling head.
+        EncoderMismatchError: no file in models/clip_vision has this model's weights and its pooling head.
     """
     if clip_vision not in _heads:
         _heads[clip_vision] = _find(clip_vision, tokens.shape[-1])
@@ -45,7 +45,7 @@ def _find(clip_vision: HostEncoder, width: int) -> dict[str, Tensor]:
 
 
 def _is_of(path: Path, own: Tensor) -> bool:
-    """Whether a file holds the weights of a loaded model, by comparing their last norm."""
+    """Whether a file has the weights of a loaded model: compares the weights of the last norm."""
     shapes = peek(path)
     if NORM not in shapes or shapes[NORM].shape != own.shape:
         return False

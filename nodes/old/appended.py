@@ -1,10 +1,10 @@
 """Compatibility only: widgets that were added behind those of published workflows.
 
-A workflow saves the values of a node's widgets by position. Real ones have values left over at the end, of widgets that
-the node no longer has; ComfyUI puts those values on the widgets that were added since. So ComfyUI's own checks are
-switched off for these widgets, and `nodes/guard.py` reads them: where any of them holds a value that it cannot have,
-the node runs as if none of them had been set. `validate_inputs` of a node also has to name its AppendedWhole and
-AppendedNumber inputs, or ComfyUI compares their values with the limits.
+A workflow saves the values of a node's widgets by position. Published workflows have more values at the end, of widgets
+that the node no longer has; ComfyUI assigns them to the widgets that were added since. So ComfyUI's own checks are
+switched off for these widgets, and `nodes/guard.py` reads them: if any of them has an invalid value, the node runs with
+the defaults of all of them. `validate_inputs` of a node must also name its AppendedWhole and AppendedNumber inputs, or
+ComfyUI compares their values with the limits.
 """
 
 from comfy_api.latest import io
@@ -17,7 +17,7 @@ class Unchecked(str):
         return False
 
     def __ne__(self, other: object) -> bool:
-        return str.__ne__(self, other)  # ComfyUI compares in this way before it connects a link
+        return str.__ne__(self, other)  # ComfyUI uses != to check the type of a link
 
     __hash__ = str.__hash__
 

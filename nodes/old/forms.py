@@ -1,7 +1,7 @@
-"""Compatibility only: older forms of nodes, which real workflows contain under ids of ours and which cannot run.
+"""Compatibility only: older forms of nodes, which published workflows contain under our ids and which cannot run.
 
-ComfyUI would only list the missing inputs; the node names the older form and its replacement. Of a socket that a node
-no longer has, a prompt contains only the link, so `validate_inputs` names those sockets.
+ComfyUI's own message would only list the missing inputs; ours names the older form and its replacement. A prompt still
+has the links of sockets that the node no longer has, so `validate_inputs` has parameters for those sockets.
 """
 
 import math
@@ -15,7 +15,7 @@ from server import PromptServer  # type: ignore[import-not-found]
 from ..notices import say_on_node
 from .appended import Unchecked
 
-UNLINKED = "not linked"  # default of a socket in `validate_inputs`: ComfyUI hands None for every link
+UNLINKED = "not linked"  # default of a socket in `validate_inputs`: ComfyUI passes None for every link
 
 FIRST_ENCODER = (
     "this is the encoder of October 2023 to March 2024, which took image_1 to image_4 without an adapter. Add a new "
@@ -42,7 +42,7 @@ class UncheckedFloat(io.Float.Input):
 
 
 def without_flag(value: float | bool) -> float:
-    """The number. For the true or false of a switch that stood here in an earlier form: 0.0, and a line on the node."""
+    """The number. For true or false, of a switch that an earlier form had here: 0.0, and a note on the node."""
     if isinstance(value, bool):
         say_on_node(f"Not used: {value}, left over from a switch of an earlier form of this node.")
         return 0.0
@@ -50,7 +50,7 @@ def without_flag(value: float | bool) -> float:
 
 
 def wrong_number(item: io.Float.Input, value: object) -> str | None:
-    """Why the value cannot be a number within the limits of the input, in place of ComfyUI's own check; else None."""
+    """An error if the value is not a number within the input's limits, in place of ComfyUI's check; None if it is."""
     low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
     try:
         number = float(value)  # pyright: ignore[reportArgumentType] - TypeError for others
@@ -64,7 +64,7 @@ def wrong_number(item: io.Float.Input, value: object) -> str | None:
 def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapping[str, str]) -> str | None:
     """An error for the first link whose type neither its socket nor `more` allows; None if all links fit.
 
-    A node whose `validate_inputs` has the parameter `input_types` replaces ComfyUI's own check of types.
+    If `validate_inputs` of a node has the parameter `input_types`, ComfyUI does not check the types of links itself.
     """
     sections = node.INPUT_TYPES()
     types = {name: spec[0] for part in ("required", "optional") for name, spec in sections.get(part, {}).items()}
@@ -75,7 +75,7 @@ def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapp
 
 
 async def register_removed_nodes() -> None:
-    """Register ComfyUI's own node as the replacement of a removed node of ours, where a server runs."""
+    """Register ComfyUI's own nodes as replacements of our removed nodes, if a server is running."""
     if getattr(PromptServer, "instance", None) is None:
         return
     await ComfyAPI().node_replacement.register(

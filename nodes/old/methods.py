@@ -1,9 +1,9 @@
 """Compatibility only: the methods that other packs and exported scripts call on our node classes.
 
-Packs find a class by its id, make an object of it and call the method that the class had in the pack of 2024:
-`IPAdapterAdvanced().apply_ipadapter(model, ipadapter, image=...)`. A node gets its method from a base class of this
-file. Values without a keyword stand in the order of the node's inputs; a method returns a tuple. The docstring of a
-base class names the packs that are known to call the method; scripts that people exported call any of them.
+Packs look up a class by its id, create an object and call the method that the class had in the pack of 2024:
+`IPAdapterAdvanced().apply_ipadapter(model, ipadapter, image=...)`. A node inherits its method from a base class of this
+file. Positional values are in the order of the node's inputs; a method returns a tuple. The docstring of a base class
+names the packs that are known to call the method; exported scripts call any of them.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ from .names import FIRST_TYPES, current_name
 
 Outputs = tuple[Any, ...]
 ModelAndFaces = tuple[Any, Tensor | None]
-SOCKETS = ("clip_vision", "insightface")  # taken by every `apply_ipadapter`, whether the node has the input or not
+SOCKETS = ("clip_vision", "insightface")  # keywords of every `apply_ipadapter`, also if the node lacks the input
 
-# One method served most apply nodes, and packs hand all its keywords to any of these nodes. Keyword -> field; where
-# two keywords have one field, the later one counts.
+# Most apply nodes shared one method, and packs pass all its keywords to any of these nodes. Keyword -> field; if two
+# keywords have the same field, the later one counts.
 REFERENCE = {
     "image": "images", "image_style": "images", "image_composition": "composition", "image_negative": "negative",
     "combine_embeds": "combine", "encode_batch_size": "encode_batch_size", "enhance_tiles": "tiles",
@@ -38,7 +38,7 @@ STRENGTH = {
     "embeds_scaling": "scaling", "attn_mask": "mask", "layer_weights": "layer_weights", "composition_boost": "boost",
     "style_boost": "boost",
 }  # fmt: skip
-STYLE = ("weight_style", "weight_composition", "expand_style")  # used with image_style only
+STYLE = ("weight_style", "weight_composition", "expand_style")  # have no effect without image_style
 SHARED = (*REFERENCE, *STRENGTH, *STYLE, "ipadapter_params")
 
 
@@ -91,7 +91,7 @@ class FirstTiledMethod(AtelierNode):
 
 
 class LoadModelsMethod(AtelierNode):
-    """Exported scripts. One method served all unified loaders, with an order of its own."""
+    """Called by exported scripts. All unified loaders shared one method, whose parameters have an order of its own."""
 
     def load_models(
         self, model: object, preset: str, lora_strength: float = 0.0, provider: str = "CPU", ipadapter: object = None
@@ -138,7 +138,7 @@ class ConditioningMethod(AtelierNode):
 
 
 class BatchMethod(AtelierNode):
-    """Exported scripts, as all methods below."""
+    """Called by exported scripts, like all methods below."""
 
     def batch(self, *values: object, **inputs: object) -> Outputs:
         return outputs(self.execute(*values, **inputs))
@@ -189,18 +189,19 @@ def model_and_faces(output: io.NodeOutput) -> ModelAndFaces:
 
 
 def connected(call: Mapping[str, object]) -> dict[str, Any]:
-    """The call without None, which packs hand over for what is not connected."""
+    """The call without values of None, which packs pass for inputs that are not connected."""
     return {name: value for name, value in call.items() if value is not None}
 
 
 def linear_for_first_types(call: Mapping[str, object]) -> dict[str, Any]:
-    """The call with `linear` for a weight type of before March 2024: packs still hand those to later nodes."""
+    """The call with `linear` for a weight type from before March 2024, which packs still pass to later nodes."""
     first = call.get("weight_type") in FIRST_TYPES
     return dict(call) | ({"weight_type": "linear"} if first else {})
 
 
 def with_sockets(schema: io.Schema, call: dict[str, Any]) -> dict[str, Any]:
-    """The call with an encoder or detector that the node has no input for joined to the adapter, as loaders do it."""
+    """The call with the encoder or detector joined to the adapter, like a loader does, if the node has no input for it.
+    """
     ids = {item.id for item in schema.inputs}
     extra = {name: call[name] for name in SOCKETS if name in call and name not in ids}
     if not extra:

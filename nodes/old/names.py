@@ -1,13 +1,13 @@
 """Compatibility only: names of 2023 and 2024 that saved workflows and other packs still use."""
 
-# Weight types as they were listed between March and June 2024.
+# Names of weight types between March and June 2024 -> present names.
 RENAMED = {
     "style transfer (SDXL)": "style transfer",
     "style transfer (SDXL only)": "style transfer",
     "composition (SDXL)": "composition",
     "style transfer and composition": "style and composition",
 }
-# The first weight types, which reached all layers alike -> where the weight acts.
+# The first weight types, which gave all layers the same weight -> embeds scaling.
 FIRST_TYPES = {
     "original": "V only",
     "linear": "K+V",
@@ -18,17 +18,17 @@ FIRST_FILTERS = {"area": "BOX", "nearest-exact": "NEAREST"}
 
 
 def current_filter(name: str) -> str:
-    """The name that a filter from an old workflow has today: the first ones were in lower case."""
+    """The present name of a filter from an old workflow; the first names were in lower case."""
     return FIRST_FILTERS.get(name, name.upper())
 
 
 def current_name(weight_type: str) -> str:
-    """The name that a weight type from an old workflow has today; any other name as it is."""
+    """The present name of a weight type from an old workflow; any other name is returned unchanged."""
     return RENAMED.get(weight_type, weight_type)
 
 
 def layers_and_scaling(weight_type: str) -> tuple[str, str]:
-    """The weight type and the embeds scaling that a weight type of the first apply nodes stands for."""
+    """The present weight type and embeds scaling for a weight type of the first apply nodes."""
     if weight_type in FIRST_TYPES:
         return "linear", FIRST_TYPES[weight_type]
     return weight_type, "V only"

@@ -1,1 +1,1 @@
-"""Cheap at every step: what is attached to a model, and what it does while the model samples."""
+"""Patches and wrappers that are attached to a model, and their work at every step of sampling, which must be cheap."""

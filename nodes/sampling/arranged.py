@@ -1,6 +1,7 @@
 """Keys, values and masks of image prompts in the order of a call's rows, on the device of the queries.
 
-Each is made once and stays in the model's Store; the second value of each pair says whether it stays.
+Each tensor is computed once and stored in the model's Store. The second value of each returned pair is True if the
+store holds the tensor for the next step, False if the store is full.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ from .call import Call
 from .store import Store
 
 Grid = tuple[int, int]  # rows and columns of a level's tokens
-Around = tuple[int, int]  # tokens in front of and behind those of the grid: of text, and of reference pictures
+Around = tuple[int, int]  # numbers of tokens in front of the grid's (text) and behind them (reference pictures)
 
 
 def keys_values(
     store: Store, call: Call, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor
 ) -> tuple[Pair, bool]:
-    """Keys and values of a site at a weight, (groups, heads, tokens, channels / heads) each."""
+    """Keys and values of a prompt in a site, scaled by `weight`, (groups, heads, tokens, channels / heads) each."""
     rows, source, like_queries = call.rows, prompt.source, {"device": like.device, "dtype": like.dtype}
     images = prompt.images_of(rows)
 
@@ -32,7 +33,7 @@ def keys_values(
         return k.to(**like_queries), v.to(**like_queries)
 
     if source.timed and call.moment is not None:
-        # One product per site and moment. What is arranged of it is used once, so only the product stays.
+        # The projected pair of a site is stored for its sigma. The arranged copy is used once, so it is not stored.
         pair = store.get_at(call.moment, (prompt, number), lambda: source.pair(number, None, call.moment))
         return arranged(pair.pick(images)), False
     frames = rows.indices if prompt.rows_differ else None
@@ -45,7 +46,7 @@ def norm_weights(store: Store, prompt: ImagePrompt, number: int, like: Tensor) -
 
     def moved() -> Pair:
         norms = prompt.source.norms(number)
-        assert norms is not None  # mechanisms that join the picture's attention have norms of their own
+        assert norms is not None  # every mechanism with `joins` has norms of its own
         return norms[0].to(like.device), norms[1].to(like.device)
 
     return store.get(("norms", prompt, number, like.device), moved)[0]
@@ -54,10 +55,10 @@ def norm_weights(store: Store, prompt: ImagePrompt, number: int, like: Tensor) -
 def mask_on_tokens(
     store: Store, call: Call, prompt: ImagePrompt, layer: int, grid: Grid, around: Around, like: Tensor
 ) -> tuple[Tensor | None, bool]:
-    """A prompt's mask on a level's tokens, (rows or 1, tokens or 1, 1), None for ones everywhere.
+    """A prompt's mask on the tokens of a level, (rows or 1, tokens or 1, 1); None if it is 1 everywhere.
 
-    It also holds the zeros of rows that a swapped layer leaves out and, where values cannot carry them, the weights of
-    frames.
+    In a swapped layer, the mask is 0 in the positive rows. For mechanisms whose values cannot carry a weight (`joins`),
+    it is also multiplied by the weights of frames.
     """
     rows = call.rows
     factors = branch_factors(prompt, layer, rows)
@@ -76,8 +77,10 @@ def mask_on_tokens(
 def mask_of_rows(
     mask: Tensor | None, factors: tuple[float, ...] | None, rows: Rows, grid: Grid, frames: Sequence[float] = ()
 ) -> Tensor:
-    """A mask (m, height, width) times factors of chunks and of frames, for the rows of a call on a grid of tokens:
-    (rows, rows * columns of the grid, 1), or (1, ...) where all rows have the same.
+    """A mask (m, height, width), resized to a grid of tokens and multiplied by the factors of chunks and of frames.
+
+    The result is (rows, rows * columns of the grid, 1): (1, ...) if all rows have the same mask, (..., 1, 1) without a
+    mask.
     """
     of_frames = rows.pick_frames(torch.tensor(frames).view(-1, 1, 1)) if frames else None
     areas = rows.areas or (None,) * len(rows.branches)

@@ -1,7 +1,7 @@
-"""Attach image prompts and riders to a model: patches where prompts act, and wrappers around sampling that decide once
-per call.
+"""Attach image prompts and riders to a clone of a model.
 
-Everything attached is new: nothing reachable from the model that came in is changed.
+Patches act at the sites that prompts reach; wrappers around sampling make one plan per model call. The model that came
+in, its options and its patches are not changed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ R = TypeVar("R", bound=Rider)
 
 
 class Binding(Protocol):
-    """How image prompts get into the sites of a structure: a module of this folder."""
+    """The functions that patch the sites of one structure. The modules unet.py and transformer.py implement it."""
 
     def install(
         self, clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...], /
@@ -58,22 +58,27 @@ BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOIN
 
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
-    """Where image prompts can act in a model, in the order in which it runs."""
+    """The sites of a model, in execution order; ModelMismatchError if no adapter can act in it."""
     return find_sites(original_model(model))
 
 
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
-    """The layers of a model, in the order in which it runs them."""
+    """The layers of a model that have sites, in execution order; ModelMismatchError if no adapter can act in it."""
     return layer_blocks(sites_of(model))
 
 
 def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
-    """The layers of a model in the order in which it runs them, whether or not image prompts can act in it."""
+    """The layers of a model in execution order, also of edit models, which have layers but no sites."""
     return find_layers(model.get_model_object("diffusion_model"))
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
-    """A clone of a model that also attends to image prompts, at every site that they reach."""
+    """A clone of a model that also attends to these image prompts, at every site that they reach.
+
+    Raises:
+        ModelMismatchError: no adapter can act in the model.
+        AdapterError: ComfyUI or another pack's module lacks what the patches need.
+    """
     refuse_changed_host(structure_of(model.get_model_object("diffusion_model")).name)
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
@@ -91,18 +96,18 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
 
 
 def attached_prompts(model: ModelPatcher) -> tuple[ImagePrompt, ...]:
-    """Every image prompt attached to a model, in the order in which they were applied."""
+    """The image prompts attached to a model, in the order in which they were applied."""
     hooks = hooks_of(model)
     return hooks.prompts if hooks else ()
 
 
 def hooks_of(model: ModelPatcher) -> Hooks | None:
-    """What decides for the image prompts of a model; None where it has none."""
+    """The Hooks of a model; None if neither image prompts nor riders are attached to it."""
     return model.get_attachment(KEY)
 
 
 def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePrompt]) -> ModelPatcher:
-    """A clone of a model whose attached image prompts are replaced, each by what `change` makes of it."""
+    """A clone of a model, with `change(prompt)` in place of every attached image prompt."""
     clone = model.clone()
     earlier = hooks_of(model)
     if earlier is None:
@@ -113,7 +118,7 @@ def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePro
 
 
 def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
-    """A clone of a model that shows its calls to a rider, in place of an earlier rider of the same class."""
+    """A clone of a model with a rider, which replaces an earlier rider of the same class."""
     clone = model.clone()
     earlier = hooks_of(model) or Hooks((), model.get_model_object("model_sampling"))
     others = [other for other in earlier.riders if type(other) is not type(rider)]
@@ -125,8 +130,10 @@ def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
 def weigh_reference(
     model: ModelPatcher, reference: int, weights: Weights, start_at: float, end_at: float, mask: Tensor | None
 ) -> ModelPatcher:
-    """A clone of an edit model that hears a reference of its own (by number from 1, or 0 for all) with these weights on
-    its layers as well. `mask` is (m, height, width).
+    """A clone of an edit model whose references are weighed: `reference` is a number from 1, or 0 for all references.
+
+    `weights` multiply those of earlier calls. `start_at` and `end_at` are sampling percents, 0 to 1. `mask` is
+    (m, height, width) on the canvas.
     """
     earlier = rider_of(model, ReferenceWeights)
     setting = ReferenceWeight(reference, weights, start_at, end_at, mask)
@@ -136,13 +143,13 @@ def weigh_reference(
 
 
 def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:
-    """The rider of a class that a model has, if any."""
+    """The model's rider of class `kind`; None if it has none."""
     hooks = hooks_of(model)
     return next((rider for rider in hooks.riders if isinstance(rider, kind)), None) if hooks else None
 
 
 def _change_hooks(clone: ModelPatcher, hooks: Hooks, changed: Mapping[ImagePrompt, ImagePrompt]) -> None:
-    """Give a clone other hooks, and its patches the image prompts that their own ones become."""
+    """Replace the hooks of a clone, and in its patches every image prompt by its value in `changed`."""
     if hooks.prompts:
         binding = _binding(clone)
         hooks.idle = binding.idle_patches(hooks.sites, hooks)
@@ -153,7 +160,7 @@ def _change_hooks(clone: ModelPatcher, hooks: Hooks, changed: Mapping[ImagePromp
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
-    """A clone of a model that shows an observer every site that image prompts reach."""
+    """A clone of a model that calls an observer at every site that image prompts reach."""
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     options[KEY] = {**options.get(KEY, {}), "observer": observer}
@@ -172,7 +179,7 @@ def _binding(model: ModelPatcher) -> Binding:
 
 
 def _install(model: ModelPatcher, hooks: Hooks) -> None:
-    """The wrappers and callbacks of a hooks, in place of an earlier one's."""
+    """Set the wrappers and callbacks of `hooks` on a clone, in place of those of earlier hooks."""
     model.set_attachments(KEY, hooks)
     wrappers = {
         WrappersMP.SAMPLER_SAMPLE: hooks.on_sampler_sample,
@@ -189,8 +196,8 @@ def _install(model: ModelPatcher, hooks: Hooks) -> None:
 
 
 def _give_own_patches(original: ModelPatcher, clone: ModelPatcher) -> None:
-    """Clones share patch objects, and packs that call `add` on one would change every clone: so each clone gets its
-    own.
+    """Copy our patches for a clone. ComfyUI's clones share patch objects, so a pack that calls `add` on a patch of one
+    clone would change all of them.
     """
     if attached_prompts(clone):
         _binding(clone).replace_patches(clone, lambda patch: patch.copy())

@@ -1,4 +1,4 @@
-"""The attention that image prompts are computed with."""
+"""The attention functions for image prompts: PyTorch's, or the host's with another pack's override."""
 
 
 import comfy.ldm.modules.attention as host_attention
@@ -12,16 +12,16 @@ OVERRIDE = "optimized_attention_override"
 
 
 def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Attention of q, k, v (b, heads, n, width), by the kernel that PyTorch chooses.
+    """Attention of q, k, v (b, heads, n, width), with the kernel that PyTorch chooses.
 
-    An image prompt has few tokens. ComfyUI's other backends bound the memory of long keys, or quantise them to 8 bits,
-    and neither pays for few keys.
+    ComfyUI's other backends limit the memory of long keys, or quantise keys to 8 bits. Neither is worth its cost for an
+    image prompt, which has few keys.
     """
     return scaled_dot_product_attention(q, k, v)
 
 
 def overridden(options: Options) -> Attend:
-    """The host's attention, which calls the override in these transformer options."""
+    """The host's attention, bound to these transformer options, so that it calls the attention override in them."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         return host_attention.attention_pytorch(

@@ -1,7 +1,7 @@
-"""One run of a transformer's block with image prompts: what ComfyUI shows of the block, for the formulas of mechanisms.
+"""One run of a transformer's block with image prompts: its queries, keys, values and attention, for the mechanisms.
 
-ComfyUI hands an attention override everything but which block called it. So the block gets options of its own, in which
-the override knows its block; the options of other blocks stay as they are.
+ComfyUI calls an attention override without the block that the attention belongs to. So each block gets a copy of the
+transformer options with an override of its own, which holds the block; the options of other blocks do not change.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,14 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .transformer import BlockPatch
 
-QUERIES = "attn1_patch"  # ComfyUI's hook that shows queries before their rotation
+QUERIES = "attn1_patch"  # ComfyUI's hook that is called with the queries before their rotation
 
 
 class BlockAttention:
-    """One run of a block, a mechanisms.BlockRun.
+    """One run of a block, which implements mechanisms.BlockRun.
 
-    Flux turns queries by a rotary embedding, and image tokens have no position to turn by. So their queries are those
-    before the rotation: as ComfyUI's hook gives them or, in releases without the hook, rotated back.
+    Flux rotates queries by a rotary position embedding, but image tokens have no position. So the queries for image
+    prompts are those before the rotation: from ComfyUI's hook or, in releases without the hook, rotated back.
     """
 
     queries: Tensor
@@ -44,24 +44,24 @@ class BlockAttention:
         plan: Plan,
         args: Options,
     ) -> None:
-        # Every call counts here: a name read twice costs less than a method.
+        # Runs in every block of every step: reading a name twice is cheaper than calling a method.
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
         self.given: Options = args["transformer_options"]
         self.text: int = args["txt"].shape[1] if "txt" in args else self.given["img_slice"][0]
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
         self.has_queries = self.attended = False
-        self.plain: Tensor | None = None  # what the attention gave the picture, for an observer
+        self.plain: Tensor | None = None  # the attention's output for the picture without prompts, for an observer
         reads = plan.observer is not None
         for mechanism in prompts:
             reads = reads or mechanism.reads_attention
         patches = self.given["patches"] if "patches" in self.given else {}
         ours = [*(patches[QUERIES] if QUERIES in patches else ()), self.see_queries]
-        # The block's options, in which our override stands around the override that its attention has already, if any.
+        # Options of this block. Our override calls the host's attention with `given`, and so any override in `given`.
         mine = {OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}} if reads else {}
         self.options = {**self.given, **mine}
 
     def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: object) -> OwnOptions:
-        """Note Flux's queries before their rotation."""
+        """Store Flux's queries before their rotation; called by ComfyUI's `attn1_patch` hook."""
         self.queries, self.has_queries = q, True
         return {}
 
@@ -77,15 +77,15 @@ class BlockAttention:
         _inside_attn_wrapper: bool = True,
         **kwargs: object,
     ) -> Tensor:
-        """The block's attention, as it would be without us, and what image prompts add to it.
+        """The block's unchanged attention, plus the image prompts that join it.
 
-        The host calls an override instead of choosing a kernel by the block's options and preferences. So its attention
-        is called once more with the options that the block came with, and chooses there.
+        When the options have an override, the host calls it and does not choose a kernel by options and preferences. So
+        the host's attention is called here with the block's original options, and chooses the kernel then.
         """
         host = getattr(host_attention, function.__name__, function)
         out = host(q, k, v, *args, skip_reshape=skip_reshape, transformer_options=self.given, **kwargs)
         if self.attended:
-            return out  # the blocks of SD3.5 Medium attend a second time
+            return out  # the second attention of a block of SD3.5 Medium, which image prompts do not join
         self.attended = True
         if not skip_reshape:
             q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
@@ -99,12 +99,12 @@ class BlockAttention:
         return out
 
     def after_block(self, img: Tensor) -> Tensor:
-        """What the block gave for the picture, and what image prompts add behind it."""
-        for mechanism in self.prompts:  # those with queries of their own read what the block alone gave
+        """The block's output for the picture, `img` (rows, n, channels), plus the image prompts that act behind it."""
+        for mechanism in self.prompts:  # first those with queries of their own, which read the block's unchanged output
             if not mechanism.reads_attention:
                 img = mechanism.after_block(self, img)
         if not self.has_queries:
-            return img  # another patch ran something else in place of the block's attention
+            return img  # another pack's patch replaced the block's attention, so there are no queries
         for mechanism in self.prompts:
             if mechanism.reads_attention:
                 img = mechanism.after_block(self, img)
@@ -135,9 +135,9 @@ class BlockAttention:
 
 
 def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[ImagePrompt], tokens: int) -> Grid:
-    """Rows and columns of the picture's own tokens; where the latent is unknown, one column of all `tokens`.
+    """Rows and columns of the picture's own tokens; (tokens, 1) if the size of the latent is unknown.
 
-    AdapterError where a prompt's mask needs to know the latent.
+    AdapterError if the size is unknown and a prompt has a mask.
     """
     if latent is not None:
         height, width = latent
@@ -151,8 +151,9 @@ def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[I
 
 
 def renorms(module: HostModule) -> bool:
-    """Whether the weights of a joint block's norms can be divided out of its queries and keys; True for other blocks,
-    which have no such norms to divide out.
+    """Whether the weights of `ln_q` and `ln_k` of a joint block can be divided out of its queries and keys.
+
+    True for blocks of other structures, which have no such norms.
     """
     if not hasattr(module, "x_block"):
         return True
@@ -161,8 +162,9 @@ def renorms(module: HostModule) -> bool:
 
 
 def raw_queries_keys(block: HostModule, img: Tensor, vec: Tensor, heads: int) -> tuple[Normed, Normed]:
-    """Queries and keys of the picture in a joint block, divided by their root mean square only: computed once more,
-    where the weight of the block's own norm cannot be divided out.
+    """Queries and keys of the picture in a joint block, divided by their root mean square, with weights of ones.
+
+    They are computed a second time, for blocks whose norm has a weight that cannot be divided out.
     """
     shift, scale = block.adaLN_modulation(vec)[:, : 2 * img.shape[-1]].unsqueeze(1).chunk(2, dim=-1)
     q, k, _ = block.attn.qkv(block.norm1(img) * (1 + scale) + shift).chunk(3, dim=-1)

@@ -1,4 +1,4 @@
-"""One call of the model: what its rows are, and how strong each image prompt is in it."""
+"""One call of the model: the roles of its rows, and the weight of every image prompt in every layer."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ...weight_schedules.position import SamplingPosition
 from ..host_types import NoiseSchedule, Options
 from .rows import read_rows
 
-# By the model_sampling of a host's model: its sigmas when their positions were computed, and the positions.
+# model_sampling -> (the `sigmas` tensor that the positions were computed from, the positions)
 _POSITIONS: WeakKeyDictionary[NoiseSchedule, tuple[object, SamplingPosition]] = WeakKeyDictionary()
 
 
@@ -17,8 +17,9 @@ _POSITIONS: WeakKeyDictionary[NoiseSchedule, tuple[object, SamplingPosition]] = 
 class Call:
     """One call of the model.
 
-    `weights` holds the prompts inside their range of sampling, with one weight per layer; `moment` is sigma where keys
-    and values depend on it; `latent` is the latent's height and width, None where a caller went around `apply_model`.
+    `weights` has one weight per layer for every prompt inside its range of sampling. `moment` is sigma if the keys and
+    values of a prompt depend on it, else None. `latent` is the latent's height and width, None if the caller did not go
+    through `apply_model`.
     """
 
     rows: Rows
@@ -28,16 +29,16 @@ class Call:
 
     @property
     def key(self) -> Hashable:
-        """Equal for calls that one plan serves: all but the weights of schedules, which change from step to step."""
+        """Equal for calls that can share a plan. It leaves out weights of schedules, which change at every step."""
         constant = [weights if prompt.weights.constant else None for prompt, weights in self.weights.items()]
         return self.rows, tuple(self.weights), tuple(constant), self.moment, self.latent
 
     def acting(self, prompts: Sequence[ImagePrompt], layer: int) -> list[ImagePrompt]:
-        """Those of some prompts that act in a layer."""
+        """The prompts whose weight in a layer is not 0."""
         return [prompt for prompt in prompts if self.weight(prompt, layer)]
 
     def weight(self, prompt: ImagePrompt, layer: int) -> float:
-        """The weight of a prompt in a layer; 0 outside of its range, and in layers that it has no weights for."""
+        """The weight of a prompt in a layer; 0 outside of its range, and in layers beyond its last weight."""
         weights = self.weights.get(prompt, ())
         return weights[layer] if layer < len(weights) else 0.0
 
@@ -49,9 +50,9 @@ def read_call(
     model_sampling: NoiseSchedule,
     latent: tuple[int, int] | None = None,
 ) -> Call:
-    """The call that these transformer options belong to, with `count` rows.
+    """The call with `count` rows that these transformer options belong to.
 
-    On a GPU, reading sigma waits for the device, so it is read once, and only where a prompt depends on it.
+    Reading sigma from a GPU waits for the device, so it is read once, and only if a prompt depends on it.
     """
     rows = read_rows(options, count)
     position = position_of(model_sampling)
@@ -68,7 +69,7 @@ def read_call(
 
 
 def weights_now(prompt: ImagePrompt, position: SamplingPosition, sigma: float | None) -> tuple[float, ...] | None:
-    """A prompt's weight in every layer at a sigma; None outside of its range."""
+    """A prompt's weight in every layer at a sigma; None outside of the prompt's range."""
     if sigma is None or not prompt.depends_on_sigma:
         return prompt.first_weights
     if not position.active(sigma, prompt.start_at, prompt.end_at):
@@ -77,16 +78,16 @@ def weights_now(prompt: ImagePrompt, position: SamplingPosition, sigma: float | 
 
 
 def position_of(model_sampling: NoiseSchedule, applying: bool = False) -> SamplingPosition:
-    """The sampling positions of a noise schedule, computed once for every prompt that is ever applied to its model.
+    """The sampling positions of a noise schedule, shared by all prompts that are applied to its model.
 
-    A table of them takes a thousand calls into the schedule, and a GPU answers each one late. Another pack may replace
-    the schedule's sigmas, so a node that applies a prompt compares them. While the model samples they are not
-    compared: there the tensor only differs because it moved to the model's device.
+    The table takes a thousand calls of `percent_to_sigma`, each of which waits for the GPU. Another pack may replace
+    the schedule's sigmas, so they are compared when a node applies a prompt (`applying`). They are not compared while
+    the model samples: there the tensor is another object only because it moved to the model's device.
     """
     sigmas = getattr(model_sampling, "sigmas", None)
     known, position = _POSITIONS.get(model_sampling, (None, None))
     if position is None or (applying and known is not sigmas):
-        schedule = proxy(model_sampling)  # a strong reference would keep the schedule alive for ever
+        schedule = proxy(model_sampling)  # with a strong reference, the WeakKeyDictionary would never drop its key
         position = SamplingPosition(lambda percent: schedule.percent_to_sigma(percent))
         _POSITIONS[model_sampling] = sigmas, position
     return position

@@ -1,9 +1,9 @@
-"""Let compiled UNets follow image prompts: every cross-attention is one operation that Python answers while it runs.
+"""Image prompts in compiled UNets: each patched attention is one custom operation, which runs in Python.
 
-ComfyUI's TorchCompileModel drops the guards on `transformer_options`. Whatever tracing reads there is frozen into the
-graph, and a graph of a model without image prompts would serve one with them, or the other way round. So the graph only
-holds the number of the cross-attention; prompts, weights and options are looked up in the model call under way; and a
-keyword of that call says which cross-attentions are patched, because guards on keywords are kept.
+ComfyUI's TorchCompileModel drops the guards on `transformer_options`, so all that tracing reads there becomes constant
+in the graph, and the graph of a model without image prompts would also run for a model with them. Therefore the graph
+holds only the number of the cross-attention; the operation reads prompts, weights and options from the current model
+call. A keyword argument of that call names the patched cross-attentions, because guards on keywords are not dropped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
 
 
 class _Running:
-    """The model call under way: its transformer options, and our patches in them by number of their cross-attention."""
+    """The current model call: its transformer options, and our patches in them by the number of their site."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -42,7 +42,7 @@ class _Running:
         return {patch.number: patch for patch in patches if isinstance(patch, SelfAttentionPatch)}
 
     def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> OwnOptions:
-        """What ComfyUI tells a patch at a site."""
+        """The `extra_options` that ComfyUI passes to a patch at a site."""
         return {
             **self.options,
             "block": site.block,
@@ -60,7 +60,7 @@ _running: ContextVar[_Running | None] = ContextVar("running", default=None)
 
 @contextmanager
 def serving_graphs(options: Options) -> Iterator[None]:
-    """Let the operations of compiled graphs run the patches in these options."""
+    """Make these options the current ones, so that operations of compiled graphs run the patches in them."""
     token = _running.set(_Running(options))
     try:
         yield
@@ -69,13 +69,15 @@ def serving_graphs(options: Options) -> Iterator[None]:
 
 
 def is_compiled(model: HostModel, options: Options) -> bool:
-    """Whether this model call goes to a graph made by torch.compile."""
+    """Whether this model call runs a graph made by torch.compile."""
     wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     return _HOST_WRAPPER in wrappers or hasattr(model.diffusion_model, "_orig_mod")
 
 
 def patched_everywhere(options: Options, idle: Sequence[AttentionPatch]) -> OwnOptions:
-    """Options that have a patch on every cross-attention, so that one graph serves prompts in other layers too."""
+    """A copy of the options with a patch on every cross-attention (one of `idle` where there is none yet), so that one
+    graph serves prompts in whatever layers they act.
+    """
     present = _patches(options)
     added = {
         patch.site.address: patch
@@ -86,8 +88,10 @@ def patched_everywhere(options: Options, idle: Sequence[AttentionPatch]) -> OwnO
 
 
 def graph_keyword(options: Options) -> str:
-    """A keyword for the model call that differs where another graph is needed, which is where foreign patches do,
-    where image prompts came or went, and where other blocks of a transformer or other self-attentions are replaced.
+    """The name of a keyword argument for the model call, different for every graph that is needed.
+
+    It depends on other packs' patches, on whether there are image prompts, and on which blocks of a transformer and
+    which self-attentions are replaced.
     """
     marks = [
         (str(address), serial(patch))
@@ -101,11 +105,12 @@ def graph_keyword(options: Options) -> str:
 
 
 def with_empty_output(model: HostModel, control: Conds) -> Any:
-    """The ControlNet outputs of a model call, with one output of None more for SD3.5.
+    """The ControlNet outputs of a model call; for SD3.5 with one more output, which is None.
 
-    SD3.5's model never reads the keyword of `graph_keyword`, and torch.compile guards only what is read. The model
-    does read the number of ControlNet outputs, so one more of them forces another graph than that of a bare model; a
-    None among them adds no residual. Image prompts reach all blocks of SD3.5, so one such graph serves all prompts.
+    SD3.5 never reads the keyword of `graph_keyword`, and torch.compile has guards only for values that are read. The
+    model does read the number of ControlNet outputs, so one more output forces a graph that a model without image
+    prompts does not use; an output of None adds no residual. Image prompts reach all blocks of SD3.5, so one such graph
+    serves all prompts.
     """
     if not hasattr(model.diffusion_model, "joint_blocks"):
         return control
@@ -114,8 +119,8 @@ def with_empty_output(model: HostModel, control: Conds) -> Any:
 
 
 def uncompiled() -> AbstractContextManager[Any]:
-    """Run models without their graphs, for calls with an attention override: no guard tells a graph that was traced
-    with an override from one without. AdapterError where PyTorch cannot leave graphs out.
+    """A context in which compiled models run without their graphs, for calls with an attention override: no guard tells
+    a graph traced with an override from one traced without. AdapterError if this PyTorch has no such context.
     """
     set_stance = getattr(torch.compiler, "set_stance", None)
     if set_stance is None:
@@ -130,7 +135,7 @@ def _patches(options: Options) -> Patches:
     return options.get("patches_replace", {}).get("attn2", {})
 
 
-# A CUDA graph would replay the K/V and weights of the call it was recorded in. Older torch has no such tag, nor tags.
+# Without the tag, a CUDA graph would replay the K/V and weights of the call that it recorded. Older torch has no tags.
 _TAGS: OwnOptions = {"tags": [torch.Tag.cudagraph_unsafe]} if hasattr(torch.Tag, "cudagraph_unsafe") else {}
 
 
@@ -153,7 +158,7 @@ def _attend(
     precision: torch.dtype | None,
 ) -> Tensor:
     running = _running.get()
-    # A patch that another pack's patch calls from inside is not among the options' patches.
+    # Where another pack's patch calls ours, the options hold the pack's patch, and ALIVE gives ours by its identity.
     patch = running.patches.get(number, ALIVE.get(identity)) if running else None
     if running is None or patch is None:
         raise RuntimeError(
@@ -187,7 +192,7 @@ def _look(
         )
     patch = running.self_attentions[number]
     options = running.options_at(patch.site, q, heads, height, width, precision)
-    # The graph may write something else into the memory of keys and values that are kept.
+    # The patch may store keys and values, whose memory the graph reuses: so it gets copies.
     return patch.attend(q, k.clone(), v.clone(), options).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""A ControlNet of ComfyUI that sees a face in place of the text, as InstantID's does (arXiv:2401.07519)."""
+"""A ControlNet whose cross-attentions read a face's tokens in place of the text's (InstantID, arXiv:2401.07519)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,27 +13,27 @@ from ..host_types import HostModel, OwnOptions
 from .arranged import Grid, mask_of_rows
 from .rows import read_rows
 
-Outputs = dict[str, list[Tensor | None]]  # by part of the UNet: what a ControlNet adds there
+Outputs = dict[str, list[Tensor | None]]  # part of the UNet -> the residuals that a ControlNet adds there
 
 
 class FaceControl(ControlBase):
-    """A ControlNet whose cross-attentions see `tokens`, (1, t, context) by branch, and whose outputs are multiplied by
-    `mask`, (m, height, width), where there is one.
+    """A ControlNet whose cross-attentions read `tokens`, (1, t, context) by branch.
 
-    ComfyUI has a field for the first, `cross_attn_controlnet`. The field belongs to a conditioning, so that every
-    ControlNet of a chain sees it; these tokens belong to one ControlNet, and the others in its chain see the text.
+    Its outputs are multiplied by `mask` (m, height, width), if there is one. ComfyUI's `cross_attn_controlnet` belongs
+    to a conditioning, so every ControlNet of a chain reads it. These tokens belong to one ControlNet; the others in its
+    chain read the text.
     """
 
     def __init__(self, net: ControlNet, tokens: Mapping[str, Tensor], mask: Tensor | None = None) -> None:
         super().__init__()
         self.net, self.tokens, self.mask = net, tokens, mask
         self.extra_hooks = net.extra_hooks
-        self._made: dict[Any, Tensor] = {}  # while sampling: tokens and masks of rows, on the device
+        self._made: dict[Any, Tensor] = {}  # tokens and masks in the order of rows, on the device, until the run ends
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: OwnOptions, batched_number: int, transformer_options: OwnOptions
     ) -> Outputs | None:
-        """What this ControlNet and those before it in the chain add; rows whose branch is not known get no face."""
+        """The residuals of this ControlNet and of those before it in the chain. Rows of unknown branch get no face."""
         chain: Any = self.previous_controlnet
         before = chain and chain.get_control(x_noisy, t, cond, batched_number, transformer_options)
         rows = read_rows(transformer_options, len(x_noisy))
@@ -62,7 +62,7 @@ class FaceControl(ControlBase):
         }
 
     def _mask_of(self, rows: Rows, grid: Grid, like: Tensor) -> Tensor:
-        """The mask on a level of the UNet, (rows or 1, 1, height, width)."""
+        """The mask in the size of a level of the UNet, (rows or 1, 1, height, width)."""
         assert self.mask is not None
         key = (rows, grid, like.device, like.dtype)
         if key not in self._made:
@@ -86,7 +86,7 @@ class FaceControl(ControlBase):
         return super().inference_memory_requirements(dtype) + self.net.inference_memory_requirements(dtype)
 
     def copy(self) -> Self:
-        """A copy without what is before it in the chain, as ComfyUI's own."""
+        """A copy without the earlier ControlNets of its chain, like `copy` of ComfyUI's own ControlNets."""
         clone = type(self)(self.net.copy(), self.tokens, self.mask)
         self.copy_to(clone)
         return clone

@@ -1,6 +1,6 @@
-"""What ComfyUI calls while a model of ours samples: wrappers around the sampler and around each model call.
+"""The wrappers that ComfyUI calls around the sampler and around each model call.
 
-The wrappers note what the rows of a call are, make the plan of the call, and hand it to the patches in our entry of
+They note the roles of a call's rows, make the call's plan, and pass it to the patches in our entry of
 `transformer_options`. Riders (riders.py) may change the call before that. The parameters of wrappers have ComfyUI's
 names, since other packs' wrappers may pass them by keyword.
 """
@@ -36,10 +36,10 @@ NO_CONTEXT = nullcontext()
 
 @dataclass(eq=False)
 class Hooks:
-    """The image prompts and the riders of one model, and the wrappers and callbacks that let them act while it samples.
+    """The image prompts and the riders of one model, with the wrappers and callbacks that ComfyUI calls for them.
 
-    `patch_at` reads the patch of a site from transformer options; `idle` are patches without prompts, for graphs that
-    serve whatever prompts reach. `riders` stand in the order in which they get a call.
+    `patch_at` reads the patch of a site from transformer options. `idle` are patches without prompts, one per site, for
+    compiled graphs. `riders` are in the order in which they get a call.
     """
 
     prompts: tuple[ImagePrompt, ...]
@@ -65,7 +65,7 @@ class Hooks:
         *args: object,
         **kwargs: object,
     ) -> Tensor:
-        """Wrap a sampling run: note the guider's conditionings, and the canvas that their areas refer to."""
+        """Wrap a sampling run: note the guider's conditionings and the canvas (latent pixels) of their areas."""
         self.plans.earlier.clear()
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
             reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]
@@ -90,7 +90,7 @@ class Hooks:
         transformer_options: OwnOptions | None = None,
         **kwargs: object,
     ) -> Tensor:
-        """Wrap one model call: make its plan, show it to the riders, and hand the plan to every patch."""
+        """Wrap one model call: make its plan, let the riders change the call, and pass the plan to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         self.run.expected = self.run.expected or bool(plan.call.weights)
@@ -101,7 +101,7 @@ class Hooks:
             call = ride(self.riders, ModelCall(model, x, t, options, kwargs, plan, self.run.say))
             options, kwargs, overrides = call.options, call.conds, call.overrides
         compiled = is_compiled(model, options)
-        if not self.prompts:  # the graph of the model without us serves such calls
+        if not self.prompts:  # riders alone: such calls can use the graph of the unpatched model
             options = {name: value for name, value in options.items() if name != KEY}
         else:
             options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
@@ -113,12 +113,12 @@ class Hooks:
         if plan.call.weights and not self.run.compared:
             self.run.compared = True
             self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options, model.current_patcher))
-            self.run.reached = bool(notes)  # the notes name the cause
+            self.run.reached = bool(notes)  # the notes name the cause already, so no second note is needed
         self.run.reached = self.run.reached or plan.called
         return out
 
     def on_cleanup(self, *_: object) -> None:
-        """Drop what a sampling run left on the device."""
+        """Drop the tensors that a sampling run left on the device."""
         self.plans.clear()
         for rider in self.riders:
             rider.cleanup()
@@ -140,7 +140,9 @@ def on_calc_cond_batch(
 
 
 def notes_of_call(call: Call, options: Options, count: int) -> list[str]:
-    """What a user should know of a call: rows or masks that are unknown, and pictures that no latent has."""
+    """Notes for the user about a call: rows of unknown branch, masks that cannot be placed, pictures beyond the last
+    latent.
+    """
     notes = options.get(KEY, {})
     if not call.rows.branches:
         labels = len(options.get("cond_or_uncond") or [0])
@@ -156,8 +158,8 @@ def notes_of_call(call: Call, options: Options, count: int) -> list[str]:
 
 
 def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: NoiseSchedule) -> None:
-    """Compute now what prompts need of the host's noise schedule: while sampling on a GPU, each look-up would wait for
-    the device.
+    """Compute the sampling positions that prompts need when a node runs. While sampling, each call into the noise
+    schedule would wait for the GPU.
     """
     position = position_of(model_sampling, applying=True)
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""A self-attention of a UNet while a reference rides along: in the reference's own call, and in the picture's calls."""
+"""Self-attentions of a UNet with riding references: captured in the reference's call, attended to in the picture's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ Text = OwnOptions  # a conditioning as ComfyUI's samplers have it: `cross_attn`,
 
 @dataclass(frozen=True, eq=False)
 class RidingReference:
-    """A reference and how the picture looks at it.
+    """A reference that the model runs on, and how strongly the picture's self-attentions attend to it.
 
-    `latent` (images, channels, height, width) is of the model's VAE. `weights` are shares of the attention. `text` is
-    what the model reads while it runs on the reference; None for the run's own negative conditioning. `match` is how
-    far queries take the reference's moments, `negative` a factor of the share in rows of the negative prompt.
+    `latent` (images, channels, height, width) is encoded by the model's VAE. `weights` are shares of the attention, 0
+    to 1. `text` is the conditioning of the reference's call; None for the run's negative conditioning. `match`, 0 to 1,
+    is how far queries take the reference's mean and deviation. `negative` multiplies the share in negative rows.
     """
 
     latent: Tensor
@@ -44,7 +44,7 @@ class RidingReference:
     per_frame: bool = False
 
     def shares(self, position: SamplingPosition, sigma: float) -> tuple[float, ...]:
-        """Its share in every layer at a sigma, each from 0 to 1; empty outside of its range."""
+        """The share in every layer at a sigma, each from 0 to 1; empty outside of the reference's range."""
         if not position.active(sigma, self.start_at, self.end_at):
             return ()
         weights = self.weights.at(0.0 if self.weights.constant else position.percent(sigma))
@@ -52,12 +52,14 @@ class RidingReference:
 
     @property
     def needs_rows(self) -> bool:
-        """Whether rows of a call are treated differently."""
+        """Whether the share differs between rows, so that the branch of every row has to be known."""
         return self.per_frame or self.mask is not None or self.negative != 1 or bool(self.weights.frames)
 
 
 class Captured(NamedTuple):
-    """Keys and values of a reference in one self-attention, (images, tokens, channels), with moments if they count."""
+    """Keys and values of a reference in one self-attention, (images, tokens, channels); the moments of its queries and
+    keys if the reference has a `match`.
+    """
 
     k: Tensor
     v: Tensor
@@ -69,19 +71,20 @@ Kept = dict[Address, Captured]
 
 
 def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-    """What a self-attention gives without references."""
+    """The output of a self-attention without references: the earlier patch's, if there is one, else the host's."""
     return (patch.before or model_attention)(q, k, v, options)
 
 
 @dataclass(eq=False)
 class Capture:
-    """Notes keys and values of every self-attention that a call runs, with moments if they are wanted."""
+    """Stores keys and values of every self-attention in the reference's call, with their moments if `match` needs them.
+    """
 
     wants_moments: bool
     kept: Kept = field(default_factory=dict)
 
     def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-        if k.shape[1] == q.shape[1]:  # some blocks of upscaling models attend to the text instead
+        if k.shape[1] == q.shape[1]:  # in some blocks of upscaling models, this attention reads the text
             both = (moments(q), moments(k)) if self.wants_moments else (None, None)
             self.kept[patch.site.address] = Captured(k, v, *both)
         return own_attention(patch, q, k, v, options)
@@ -89,7 +92,7 @@ class Capture:
 
 @dataclass(frozen=True, eq=False)
 class Looking:
-    """Lets the rows of one call look at references: what each gave, and its share in every layer."""
+    """Adds references to the self-attentions of one call: the captured keys and values, and a share in every layer."""
 
     ride: "Ride"
     shares: Mapping[RidingReference, Sequence[float]]
@@ -99,7 +102,7 @@ class Looking:
     def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
         grid = tuple(options["activations_shape"][-2:])
         site, seen = patch.site, []
-        if q.shape[1] == grid[0] * grid[1]:  # some nodes merge tokens, or attend tile by tile
+        if q.shape[1] == grid[0] * grid[1]:  # else a node has merged tokens, or attends tile by tile
             seen = [
                 self._seen(reference, self.kept[reference][site.address], share[site.layer], grid, q)
                 for reference, share in self.shares.items()
@@ -110,7 +113,7 @@ class Looking:
         self.ride.reached = True
         own = cache(lambda: own_attention(patch, q, k, v, options))
         if patch.before is not None:
-            own()  # it may note what it sees, as that of Self-Attention Guidance does
+            own()  # the earlier patch may need every call: Self-Attention Guidance's records the attention
         return look(own, q, k, v, options["n_heads"], seen, lambda q, k, v: model_attention(q, k, v, options))
 
     def _seen(self, reference: RidingReference, captured: Captured, weight: float, grid: Grid, q: Tensor) -> Seen:

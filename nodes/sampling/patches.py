@@ -1,4 +1,4 @@
-"""What our patches have in common: the ground floor of sampling."""
+"""The base classes of our patches. This is the lowest module of the folder: the others import it."""
 
 import itertools
 from abc import ABC, abstractmethod
@@ -25,10 +25,10 @@ _identities = itertools.count(1)
 
 
 class OwnPatch:
-    """A patch of ours at one site, around the patch of another pack that was there before (None without one).
+    """A patch of ours at one site, which calls the earlier patch of another pack, `before` (None if there is none).
 
-    `prompts` are those that reach the site. A patch belongs to one clone of a model: packs that change a patch which
-    they find would otherwise change every clone.
+    `prompts` are those that reach the site. Every clone of a model has patch objects of its own, because other packs
+    may change the patch that is set already, which would otherwise change every clone.
     """
 
     def __init__(
@@ -38,17 +38,17 @@ class OwnPatch:
         self.key = (number, prompts)  # of its entry in a plan
 
     def with_prompts(self, hooks: "Hooks", prompts: tuple[ImagePrompt, ...]) -> Self:
-        """A patch at the same site, around the same earlier patch, for other prompts."""
+        """A patch at the same site, with the same earlier patch, for other prompts."""
         patch = copy(self)
         patch.hooks, patch.prompts, patch.key = hooks, prompts, (self.number, prompts)
         return patch
 
     def copy(self) -> Self:
-        """A patch object of its own for a clone."""
+        """An equal patch object, for a clone."""
         return self.with_prompts(self.hooks, self.prompts)
 
     def to(self, target: object) -> Self:
-        """Move the earlier patch to a device or type. Keys and values follow the queries at every call."""
+        """Move the earlier patch to a device or dtype. Our keys and values are moved to the queries' in every call."""
         if hasattr(self.before, "to"):
             self.before = self.before.to(target)
         return self
@@ -59,7 +59,7 @@ class OwnPatch:
         return [*earlier, *(model for prompt in self.prompts for model in prompt.source.models)]
 
     def cleanup(self) -> None:
-        """Called by ComfyUI when sampling has ended."""
+        """Called by ComfyUI when sampling has ended; drops keys and values that were computed while sampling."""
         if hasattr(self.before, "cleanup"):
             self.before.cleanup()
 
@@ -98,9 +98,10 @@ class AttentionPatch(OwnPatch, ABC):
 
 @dataclass(frozen=True, eq=False)
 class SelfAttentionPatch:
-    """Replaces one self-attention in one model call, around the patch that was there before (None without one).
+    """Replaces one self-attention in one model call; `before` is the earlier patch (None if there is none).
 
-    `attend_at` is what references make of it. A compiled graph calls the patch as one operation (see compiled.py).
+    `attend_at` computes the attention with references. A compiled graph calls the patch as one operation (see
+    compiled.py).
     """
 
     site: Site

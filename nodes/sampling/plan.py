@@ -1,7 +1,8 @@
-"""What acts in every site during one call of the model: keys, values and masks, ready for the attention.
+"""The plan of one model call: keys, values and masks for every site, ready for the attention.
 
-A patch only looks up its entry. The entry is made when the first patch asks for it, because only there the type, device
-and grid of the queries are known, and serves every later call with equal rows and constant weights.
+A patch only looks up the entry of its site. An entry is made in the first call of the patch, because the dtype, device
+and grid of the queries are not known earlier. Later calls with equal rows share it; for schedules, an entry holds the
+keys and values at weights 0 and 1.
 """
 
 from collections.abc import Sequence
@@ -25,19 +26,22 @@ NONE_AROUND = (0, 0)
 
 
 class Observer(Protocol):
-    """Sees what image prompts add while a model samples."""
+    """Receives the output of text and of image prompts at every site while a model samples."""
 
     def begin(self) -> None:
-        """A sampling run starts."""
+        """Called when a sampling run starts."""
         ...
 
     def see(self, percent: float, site: Site, grid: Grid, rows: Rows, text: Tensor, image: Tensor) -> None:
-        """What text and image prompts gave at one site at a percent of sampling, (rows, tokens, channels) each."""
+        """Called with the attention to the text and the sum of image prompts at a site, (rows, tokens, channels) each.
+
+        `percent` is the sampling percent, 0 to 1.
+        """
         ...
 
 
 class Scheduled(NamedTuple):
-    """Keys and values of a prompt in one site at weights 0 and 1, between which a schedule's weight lies."""
+    """Keys and values of a prompt in one site at weights 0 and 1; those at a schedule's weight are interpolated."""
 
     prompt: ImagePrompt
     without: Pair
@@ -47,10 +51,10 @@ class Scheduled(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What acts in one site, and the queries that it was made for. Parts that are ready are the same in every step."""
+    """The image prompts of one site, and the grid, device and dtype of the queries that they were arranged for."""
 
     parts: tuple[ImageTokens | Scheduled, ...]
-    ready: bool  # whether no part is scheduled
+    ready: bool  # whether no part is Scheduled, so that the parts are the same in every step
     grid: Grid
     around: Around
     device: torch.device
@@ -59,10 +63,10 @@ class Entry(NamedTuple):
 
 @dataclass(eq=False)
 class Plan:
-    """What acts in every site in one call. Calls with equal `key` share the entries.
+    """The entries of all sites in one call. Calls with equal `key` share them.
 
-    `reached` holds the numbers of the sites whose patch asked for its entry. `bypassed` holds, by number, the code of
-    another pack that ran in place of a block's own attention.
+    `reached` holds the numbers of the sites whose entry was made. `bypassed` holds, by number of the site, the patch or
+    module of another pack that ran in place of a block's own attention.
     """
 
     prompts: tuple[ImagePrompt, ...]
@@ -76,26 +80,27 @@ class Plan:
     called: bool = False  # whether any patch of ours was called
 
     def observe(self, sigma: float, site: Site, grid: Grid, text: Tensor, image: Tensor) -> None:
-        """Show the observer what text and image prompts gave at a site, (rows, tokens, channels) each."""
+        """Call the observer, if there is one, with the outputs of text and image prompts, (rows, tokens, channels)."""
         if self.observer is not None:
             self.observer.see(self.position.percent(sigma), site, grid, self.call.rows, text, image)
 
     def images(
         self, patch: OwnPatch, prompts: tuple[ImagePrompt, ...], grid: Grid, like: Tensor, around: Around = NONE_AROUND
     ) -> Sequence[ImageTokens]:
-        """What some prompts of a patch add in its site, in the type and on the device of `like`.
+        """The image tokens of some of a patch's prompts, in the dtype and on the device of `like`.
 
-        `grid` is the picture's rows and columns of tokens at the site, `around` the tokens in front of and behind them.
+        `grid` is the picture's rows and columns of tokens at the site, `around` the numbers of tokens in front of and
+        behind them.
         """
         key = (patch.number, prompts)
-        entry = self.entries[key] if key in self.entries else None  # no call, unlike `get`, in every layer
+        entry = self.entries[key] if key in self.entries else None  # `get` would be a function call in every layer
         if entry is None or entry[2:] != (grid, around, like.device, like.dtype):
             entry = self._entry(patch, prompts, grid, like, around)
         if entry.ready:
             return entry.parts  # pyright: ignore[reportReturnType]  # all of them are image tokens
         images = []
         for part in entry.parts:
-            if type(part) is ImageTokens:  # isinstance would be a call in every layer of every step
+            if type(part) is ImageTokens:  # isinstance would be a function call in every layer of every step
                 images.append(part)
             elif type(part) is Scheduled and (weight := self.call.weights[part.prompt][patch.site.layer]):
                 pair = at_weight(part.without, part.full, weight)
@@ -105,7 +110,7 @@ class Plan:
     def _entry(
         self, patch: OwnPatch, prompts: tuple[ImagePrompt, ...], grid: Grid, like: Tensor, around: Around
     ) -> Entry:
-        """The entry of a site; the plan holds it if all its tensors stay in the store."""
+        """Make the entry of a site; the plan holds it if all its tensors stay in the store."""
         self.reached.add(patch.number)
         layer, parts, stays = patch.site.layer, [], True
         for prompt in prompts:
@@ -120,7 +125,7 @@ class Plan:
         return entry
 
     def _rests(self, prompt: ImagePrompt, layer: int) -> bool:
-        """Whether a prompt has no weight in a layer in any call that this plan serves."""
+        """Whether a prompt has the constant weight 0 in a layer, so that it acts in no call that shares this plan."""
         return prompt.weights.constant and not self.call.weights[prompt][layer]
 
 
@@ -133,7 +138,7 @@ def part_of(
     weight = call.weights[prompt][site.layer]
     if prompt.mechanism.joins:
         (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
-        stays = stays and mask_stays and prompt.weights.constant  # the gain changes with a schedule
+        stays = stays and mask_stays and prompt.weights.constant  # the gain is the weight, which a schedule changes
         return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
     if prompt.weights.constant:
         (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
@@ -145,12 +150,12 @@ def part_of(
     return scheduled, without_stays and full_stays and mask_stays
 
 
-PLANS = 64  # entries that a run holds: of one group of rows each, that is of a context window and its conditionings
+PLANS = 64  # groups of rows (a context window with its conditionings) whose entries a run holds at most
 
 
 @dataclass(eq=False)
 class Plans:
-    """Makes the plans of a model's calls, and holds what they share while a run lasts."""
+    """Makes the plans of a model's calls, and holds the entries and tensors that they share until the run ends."""
 
     prompts: tuple[ImagePrompt, ...]
     model_sampling: NoiseSchedule
@@ -174,13 +179,14 @@ class Plans:
         return plan
 
     def of(self, patch: OwnPatch, options: Options, count: int) -> Plan:
-        """The plan that a patch acts by; made here where a caller went around `apply_model` or dropped our wrappers."""
+        """The plan for a patch, if the options hold none: the caller went around `apply_model` or dropped our wrappers.
+        """
         plan = options.get(KEY, {}).get("plan")
         if plan is not None and set(plan.prompts).issuperset(patch.prompts):
             return plan
         return self.make(options, count, self.model_sampling)
 
     def clear(self) -> None:
-        """Drop what a run left on the device."""
+        """Drop all entries and tensors of a run."""
         self.store.clear()
         self.earlier.clear()

@@ -1,4 +1,4 @@
-"""Record, while a model samples, how much of every cross-attention comes from image prompts."""
+"""Record, while a model samples, which part of every cross-attention's output comes from image prompts."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ from ...ipadapter.sites import Site
 
 
 class Recorder:
-    """Holds what the positive rows of the latest sampling run gave, except areas and the pictures behind them."""
+    """Records the positive rows of the latest sampling run, except rows of conditionings with an area."""
 
     def __init__(self, blocks: tuple[Block, ...]) -> None:
         self.blocks = blocks

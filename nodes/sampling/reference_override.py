@@ -1,4 +1,4 @@
-"""The attentions of a model call in which its own reference pictures are weighed."""
+"""The attention override that weighs an edit model's own reference pictures in one model call."""
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
@@ -22,8 +22,9 @@ NOT_FOUND = (
 
 
 class Level(NamedTuple):
-    """How much one reference is heard in a call: a weight for every layer, and a mask on the picture's tokens, (rows or
-    1, tokens or 1, 1), None for ones. Masks with equal keys are equal.
+    """The level of one reference in a call: a weight for every layer, and a mask on the picture's tokens.
+
+    The mask is (rows or 1, tokens or 1, 1), None if it is 1 everywhere; masks with equal keys are equal.
     """
 
     layers: tuple[float, ...]
@@ -39,7 +40,7 @@ class Level(NamedTuple):
         return self.mask is None and all(weight == 1 for weight in self.layers)
 
     def heard(self, layer: int, text: int) -> Heard:
-        """How much the reference is heard in a layer, behind that many tokens of text."""
+        """The weight of the reference for every row in a layer whose sequence begins with `text` tokens of text."""
         weight = self.layers[layer]
         if self.mask is None or not weight:
             return Heard(weight, weight)
@@ -48,8 +49,8 @@ class Level(NamedTuple):
 
 
 class Biases:
-    """The bias of the last attention for every group of its rows: at 1024² one takes 80 MB, and layers of equal weights
-    share it.
+    """The bias of the last attention for every group of its rows, shared by layers of equal weights. At 1024² pixels a
+    bias takes 80 MB, so only the last is held.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Biases:
 
 
 class Override:
-    """Weighs the references in the attentions of one model call, around whatever override is there already."""
+    """Weighs the references in the attentions of one model call, and calls the earlier override, if there is one."""
 
     def __init__(
         self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], biases: Biases
@@ -95,7 +96,7 @@ class Override:
             expected = {"picture": self.picture, "references": sum(self.sizes)}
             self.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
             return own(q, k, v, heads, mask, **more)
-        more = {**more, "_inside_attn_wrapper": True}  # biased attentions do not come back here
+        more = {**more, "_inside_attn_wrapper": True}  # so that the biased attention does not call this override again
         outs = weighed_attention(
             q, k, v, layout,
             groups_of(layout, q.shape[2], [level.heard(layer, layout.text) for level in self.levels]),
@@ -113,8 +114,8 @@ class Override:
 
 
 def of_four_axes(mask: Tensor, like: Tensor) -> Tensor:
-    """A model's own mask (rows, keys), (b, rows, keys) or (b, heads, rows, keys), as one with four axes that is added
-    to the logits.
+    """A model's own attention mask (rows, keys), (b, rows, keys) or (b, heads, rows, keys) as (b or 1, heads or 1,
+    rows, keys), to be added to the logits; a mask of booleans becomes 0 and LOG_OF_ZERO.
     """
     if mask.dtype == torch.bool:
         mask = torch.zeros_like(mask, dtype=like.dtype).masked_fill(~mask, LOG_OF_ZERO)

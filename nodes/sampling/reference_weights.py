@@ -1,8 +1,8 @@
 """Weigh the reference pictures that an edit model takes itself.
 
-Before a model call, references at the end of the list that are not heard in any layer are cut from it: the call is then
-that of a model without them, bit for bit, and cheaper. If other weights than 1 are left, ComfyUI's hook around
-attentions (an attention override) weighs their keys.
+Before a model call, references at the end of the list with weight 0 in every layer are removed: the call then equals,
+bit for bit, one without them, and is cheaper. If the others have weights other than 1, an attention override (ComfyUI's
+hook around attentions) weighs their keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,10 +45,10 @@ UNKNOWN_ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class ReferenceWeight:
-    """How much a reference is heard, as one node asks for: `reference` is its number from 1, or 0 for all.
+    """The settings of one IPAdapter Reference Weights node. `reference` is a number from 1, or 0 for all references.
 
-    `weights` are on the model's layers, and none is below 0. Outside of start_at and end_at, sampling percents, the
-    weight is 0. `mask` is (m, height, width) on the canvas, one per frame or one for all.
+    `weights` has one weight per layer, none below 0. Outside of `start_at` to `end_at`, sampling percents, the weight
+    is 0. `mask` is (m, height, width) on the canvas, one per frame or one for all.
     """
 
     reference: int
@@ -63,24 +63,24 @@ class ReferenceWeight:
 
     @property
     def rows_differ(self) -> bool:
-        """Whether the rows of a call have different masks or weights."""
+        """Whether the rows of a call may have different masks or weights."""
         return bool(self.weights.frames) or (self.mask is not None and len(self.mask) > 1)
 
 
 class ReferenceWeights(Rider):
-    """Weighs the references of a model, as all its IPAdapter Reference Weights nodes ask for. Where several of them
-    weigh one reference, their weights and masks multiply.
+    """Weighs the references of a model by the settings of all its IPAdapter Reference Weights nodes. Weights and masks
+    for the same reference are multiplied.
     """
 
     order = 0
 
     def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
         self.settings = tuple(settings)
-        self.given = self.heeded = 0  # the most references that a call of this run brought, and that its model takes
+        self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
         self.biases = Biases()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
-        """Compute now what the settings need of a noise schedule: while sampling, each look-up would wait for a GPU."""
+        """Compute sampling positions when a node runs: while sampling, `percent_to_sigma` would wait for the GPU."""
         position = position_of(model_sampling, applying=True)
         for setting in self.settings:
             if setting.depends_on_sigma:
@@ -88,7 +88,7 @@ class ReferenceWeights(Rider):
                 position.percent(0.0)
 
     def before_call(self, call: ModelCall) -> ModelCall:
-        """The call without the references at the end that nobody hears, with an override that weighs the others."""
+        """The call without the last references of weight 0, and with an override that weighs the others."""
         references = call.conds.get("ref_latents") or ()
         network = call.model.diffusion_model
         self.given = max(self.given, len(references))
@@ -121,7 +121,7 @@ class ReferenceWeights(Rider):
         self.biases.clear()
 
     def _levels(self, call: ModelCall, count: int) -> list[Level]:
-        """How much every reference of a call is heard."""
+        """The level of every reference of a call: its weight in every layer, and its mask."""
         sigma = None
         if "sigmas" in call.options and any(setting.depends_on_sigma for setting in self.settings):
             sigma = float(call.options["sigmas"][0])
@@ -152,7 +152,7 @@ class ReferenceWeights(Rider):
 
 
 def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: float | None) -> tuple[float, ...]:
-    """The weight of every layer at a sigma, 0 outside of the range."""
+    """The weight of a setting in every layer at a sigma; 0 outside of its range."""
     if sigma is None or not setting.depends_on_sigma:
         return setting.weights.at(0.0)
     if not position.active(sigma, setting.start_at, setting.end_at):
@@ -161,11 +161,11 @@ def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: floa
 
 
 def heard_count(levels: Sequence[Level], options: Options) -> int:
-    """How many references a call needs: all up to the last that is heard, since a reference gets its position by
-    counting those before it.
+    """How many references a call needs: all up to the last whose weight is not 0, because the position of a reference
+    depends on the number of those before it.
 
-    ComfyUI's Flux KV Cache, a patch of attentions, holds the keys of all references of an earlier step: there none is
-    cut unless all are.
+    With ComfyUI's Flux KV Cache, a patch that holds the keys of all references from an earlier step, a call needs all
+    references or none.
     """
     count = max((number for number, level in enumerate(levels, 1) if not level.silent), default=0)
     return len(levels) if count and options.get("patches", {}).get(QUERIES) else count

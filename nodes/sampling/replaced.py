@@ -1,8 +1,8 @@
-"""Notice where another node's patch runs in the place of ours, so that no image prompt acts there.
+"""Detect other packs' patches and modules that run in place of our patches, so that image prompts do not act.
 
-ComfyUI holds one patch per cross-attention of a UNet and one per block of a transformer: the last that was set. Ours
-calls the patch that was there before; some packs' patches do not. Other packs replace a module of the model, and
-theirs may call no patch.
+ComfyUI holds one patch per cross-attention of a UNet and one per block of a transformer: the last that was set. Our
+patch calls the earlier patch; some packs' patches do not. Other packs replace a module of the model by one that may
+call no patch at all.
 """
 
 import itertools
@@ -24,7 +24,9 @@ def replaced_notes(
     options: Options,
     model: ModelPatcher,
 ) -> list[str]:
-    """What to tell the user about patches that keep image prompts from acting in a model call; empty if none do."""
+    """Notes for the user about patches and modules that kept image prompts from acting in a model call; empty if there
+    are none.
+    """
     wanted = [number for number, site in enumerate(sites) if plan.call.acting(plan.prompts, site.layer)]
     missed = [number for number in wanted if number not in plan.reached]
     present = [patch_at(options, sites[number]) for number in missed]

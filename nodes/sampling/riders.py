@@ -1,7 +1,7 @@
-"""Riders: what else changes the calls of a model's run, beside its image prompts.
+"""Riders: objects that change model calls without a patch in the model.
 
-A rider needs no patch in the model. `Hooks` gives every model call to each rider in turn, before the model runs, and a
-rider gives the call back as it is, or another one: with other conditionings, or with transformer options of its own.
+Before the model runs, `Hooks` passes every model call to each rider in turn. A rider returns the call unchanged, or a
+copy with other conditionings or other transformer options.
 """
 
 from abc import ABC, abstractmethod
@@ -17,13 +17,13 @@ from .plan import Plan
 
 @dataclass(frozen=True)
 class ModelCall:
-    """One call of `apply_model`, on its way to the model.
+    """One call of `apply_model`, before the model runs.
 
     `model` is ComfyUI's BaseModel, `x` the noised latents (rows, channels, ...), `t` the sigma of every row, `conds`
-    the keyword arguments that conditionings became (`ref_latents` among them). `plan` holds what the rows are, the
-    store of this run's tensors, and the position in sampling; `say` shows notes on the node that samples, each once in
-    a run. A rider that puts an attention override into the options says so by `overrides`: then a compiled model runs
-    without its graphs.
+    the keyword arguments made from conditionings (`ref_latents` among them). `plan` holds the roles of the rows, the
+    store of this run's tensors, and the position in sampling. `say` shows notes on the node that samples, each once in
+    a run. A rider that puts an attention override into the options sets `overrides`; a compiled model then runs without
+    its graphs.
     """
 
     model: HostModel
@@ -43,21 +43,21 @@ class Rider(ABC):
 
     @abstractmethod
     def before_call(self, call: ModelCall) -> ModelCall:
-        """The call that the model gets in place of this one; the dicts of the call that came in are not changed."""
+        """The call that the model gets in place of `call`, whose dicts must not be changed."""
 
     def begin_run(self) -> None:  # noqa: B027  (a rider may have nothing to count)
-        """A sampling run begins."""
+        """Called when a sampling run begins."""
 
     def end_run(self) -> Sequence[str]:
-        """A sampling run has ended: what the user should know about it."""
+        """Called when a sampling run has ended. Returns notes for the user."""
         return ()
 
     def cleanup(self) -> None:  # noqa: B027
-        """ComfyUI releases the model's memory: drop the tensors that the run left."""
+        """Called when ComfyUI cleans up after sampling: drop the tensors of the run."""
 
 
 def ride(riders: Sequence[Rider], call: ModelCall) -> ModelCall:
-    """A call as all riders leave it, in their order."""
+    """The call after all riders have changed it, in their order."""
     for rider in riders:
         call = rider.before_call(call)
     return call

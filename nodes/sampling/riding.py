@@ -1,8 +1,9 @@
-"""References that ride along: a UNet runs on them too, once per step, and the picture's self-attention looks at them.
+"""Riding references: a UNet runs on them once per step, and the picture's self-attentions attend to their keys.
 
-A reference is noised as far as the picture is, and the model runs on it in a call of its own, without the patches and
-wrappers of the picture's calls. That call keeps the keys and values of the self-attentions that look at the reference.
-Patches for both kinds of call are put into the options of each call, so a step without references is the model's own.
+A reference is noised to the sigma of the step, and the model runs on it in a call of its own, without the patches and
+wrappers of the picture's calls. That call stores the keys and values of the self-attentions where the reference has a
+share. The patches for both calls are set in the options of each call only, so steps outside the range of all references
+run the unpatched model.
 """
 
 import logging
@@ -32,10 +33,11 @@ from .run import tiled_notes
 from .store import Store
 
 log = logging.getLogger(__name__)
-NOISE = 0x1B0A  # seeds the noise of references, together with sigma
-LARGE = 4  # times the picture's tokens
-OF_THE_CANVAS = ("area", "mask", "concat_latent_image", "concat_mask", "denoise_mask")  # parts of a conditioning
-OF_THE_PICTURE = ("patches", "patches_replace", "wrappers", "callbacks", "context_window", OVERRIDE, KEY)  # in options
+NOISE = 0x1B0A  # with sigma, the seed of the noise of references
+LARGE = 4  # a reference with more than so many times the latent pixels of the picture gets a note
+# Entries of a conditioning, and of transformer options, that the reference's call leaves out.
+OF_THE_CANVAS = ("area", "mask", "concat_latent_image", "concat_mask", "denoise_mask")
+OF_THE_PICTURE = ("patches", "patches_replace", "wrappers", "callbacks", "context_window", OVERRIDE, KEY)
 
 UNKNOWN_ROWS = (
     "Another custom node splits the batch, so it is not known which rows belong to the negative prompt or to a frame. "
@@ -56,9 +58,9 @@ LARGE_REFERENCE = (
 
 
 def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Sequence[Site]) -> ModelPatcher:
-    """A clone of a model that looks at one more reference; `sites` are the transformer blocks of its UNet."""
+    """A clone of a model with one more riding reference; `sites` are the transformer blocks of its UNet."""
     position = position_of(model.get_model_object("model_sampling"), applying=True)
-    for percent in (reference.start_at, reference.end_at):  # now: while sampling on a GPU each one waits for the device
+    for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
         position.sigma(percent)
     if not reference.weights.constant:
         position.percent(0.0)
@@ -70,8 +72,8 @@ def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Seq
 class Ride(Rider):
     """The riding references of a model.
 
-    `sites` are the transformer blocks of the model's UNet. `kept` holds what the reference's call gave, for one sigma;
-    `texts` the conditionings of those calls, for one run.
+    `sites` are the transformer blocks of the model's UNet. `kept` holds the keys and values of a reference for one
+    sigma, `texts` the conditionings of the references' calls for one run.
     """
 
     order = 1
@@ -81,8 +83,8 @@ class Ride(Rider):
     kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
     texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
-    acted: bool = False  # in this run, a reference should have been looked at
-    reached: bool = False  # and was
+    acted: bool = False  # in this run, a reference had a share in some call
+    reached: bool = False  # in this run, a self-attention attended to a reference
 
     def begin_run(self) -> None:
         self.acted = self.reached = False
@@ -116,7 +118,7 @@ class Ride(Rider):
         looking = Looking(self, acting, kept, rows)
         options, conds = self._patched(call.options, acting.values(), looking.attend), call.conds
         if is_compiled(call.model, options):
-            conds = {**conds, graph_keyword(options): None}  # not the graph of the model without references
+            conds = {**conds, graph_keyword(options): None}  # selects another graph than for calls without references
         return replace(call, options=options, conds=conds)
 
     def _say(self, call: ModelCall, acting: Mapping[RidingReference, Any]) -> None:
@@ -133,13 +135,13 @@ class Ride(Rider):
                 call.say(tiled_notes(call.options, call.plan.call))
 
     def _captured(self, reference: RidingReference, shares: Sequence[float], sigma: float, call: ModelCall) -> Kept:
-        """Keys and values of a reference at a sigma, computed where they are not those of this step already."""
-        hooks = getattr(call.model.current_patcher, "current_hooks", None)  # LoRAs of a conditioning
+        """Keys and values of a reference at a sigma, computed once per step, device and set of the host's hooks."""
+        hooks = getattr(call.model.current_patcher, "current_hooks", None)  # the host's: LoRAs of a conditioning
         moment = sigma, None if hooks is None else serial(hooks)
         of_moment, kept = self.kept.get(key := (reference, call.x.device), (None, {}))
         if of_moment == moment:
             return kept
-        self.kept.pop(key, None)  # before the new ones take memory
+        self.kept.pop(key, None)  # frees the memory of the last step's before new ones are computed
         capture = Capture(bool(reference.match))
         with torch.no_grad():
             self._run_on(reference, shares, capture, sigma, call)
@@ -151,7 +153,7 @@ class Ride(Rider):
     def _run_on(
         self, reference: RidingReference, shares: Sequence[float], capture: "Capture", sigma: float, call: ModelCall
     ) -> None:
-        """Run the model on a reference, noised to a sigma."""
+        """Run the model on a reference that is noised to a sigma; `capture` stores its keys and values."""
         model, count = call.model, len(reference.latent)
         latent = model.process_latent_in(reference.latent.to(call.x))
         noise = noise_at(sigma, latent)
@@ -171,7 +173,7 @@ class Ride(Rider):
             model._apply_model(noised, t, transformer_options=own, **conds)
 
     def _patched(self, options: OwnOptions, shares: Any, attend: Any) -> OwnOptions:
-        """Options with a patch on every self-attention where one of these references has a share."""
+        """A copy of the options with a patch on every self-attention in which one of these references has a share."""
         replaced = options.get("patches_replace", {})
         present = replaced.get("attn1", {})
         ours = {
@@ -183,14 +185,14 @@ class Ride(Rider):
 
 
 def noise_at(sigma: float, like: Tensor) -> Tensor:
-    """The noise of a reference at a sigma: another at every sigma, always the same at one, and never the picture's."""
+    """Noise in the shape of `like`, seeded by sigma: equal in every run, and not drawn from the picture's generator."""
     bits = struct.unpack("<I", struct.pack("<f", sigma))[0]
     generator = torch.Generator().manual_seed(NOISE * 2**32 + bits)
     return torch.randn(like.shape, generator=generator).to(like)
 
 
 def conds_of(model: HostModel, text: Text, noise: Tensor, latent: Tensor) -> OwnOptions:
-    """What the model takes beside a latent, of a conditioning and for the size of a reference."""
+    """The keyword arguments of `apply_model` that the model makes of a conditioning, for a latent of this size."""
     plain = {name: value for name, value in text.items() if name not in OF_THE_CANVAS} | {"model_conds": {}}
     picture, encode = latent[:1], model.extra_conds
     encoded = encode_model_conds(encode, [plain], noise[:1], noise.device, "positive", latent_image=picture)

@@ -1,7 +1,7 @@
-"""What the rows of a model call are, read from what ComfyUI says about it in `transformer_options`.
+"""The roles of a model call's rows (branch, frame, area), read from `transformer_options`.
 
-Our own entry there, KEY, holds notes that the wrappers of hooks.py leave: the branches of conditionings by name, their
-areas, and the canvas that those refer to.
+Our own entry there, KEY, holds the notes of the wrappers in hooks.py: the branches of conditionings, their areas, and
+the canvas that areas refer to.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from .patches import KEY
 
 
 def with_notes(model_options: OwnOptions, notes: OwnOptions) -> OwnOptions:
-    """Model options with more notes in our entry; what came in is not changed."""
+    """A copy of model options with more notes in our entry; the given options are not changed."""
     options = model_options.get("transformer_options", {})
     return {**model_options, "transformer_options": {**options, KEY: {**options.get(KEY, {}), **notes}}}
 
 
 def guider_notes(guider: HostModel, canvas: tuple[int, int]) -> OwnOptions:
-    """What a guider's conditionings are: their branches by the names that it gives them, their areas, its CFG, and the
-    conditioning that a riding reference reads where it has none of its own.
+    """Notes about a guider: the branches of its conditionings by name, their areas, its CFG, and the negative
+    conditioning, for riding references without a conditioning of their own.
     """
     conds = {_uuids(conds): _branch(name, conds) for name, conds in guider.conds.items() if conds}
     areas = {
@@ -33,8 +33,9 @@ def guider_notes(guider: HostModel, canvas: tuple[int, int]) -> OwnOptions:
 
 
 def branches_of_conds(conds: Sequence[Conds], model_options: Options) -> tuple[str, ...]:
-    """The branch of every list of conditionings of a call; ComfyUI's labels are its positions, whose meaning guiders
-    choose.
+    """The branch of every list of conditionings in a call.
+
+    ComfyUI's labels (`cond_or_uncond`) are positions in `conds`, and every guider has an order of its own.
     """
     known = model_options.get("transformer_options", {}).get(KEY, {}).get("conds", {})
     return tuple(
@@ -43,11 +44,11 @@ def branches_of_conds(conds: Sequence[Conds], model_options: Options) -> tuple[s
 
 
 def read_rows(options: Options, count: int) -> Rows:
-    """The `count` rows of a model call, from its transformer options; without branches where they cannot be told.
+    """The `count` rows of a model call, from its transformer options; without branches if those are unknown.
 
-    ComfyUI puts the latents of each conditioning behind those of the one before. A sampler of another pack may put
-    several tiles of a picture into one call: then the rows stand tile by tile, each with all of its conditionings. Any
-    other number of rows leaves open which conditioning a row belongs to.
+    ComfyUI joins the latents of all conditionings in order. A sampler of another pack may put several tiles of a
+    picture into one call: the rows are then in order of tiles, each with all of its conditionings. With any other
+    number of rows, the conditioning of a row is unknown.
     """
     labels = options.get("cond_or_uncond") or [0]
     notes = options.get(KEY, {})
@@ -64,8 +65,8 @@ def read_rows(options: Options, count: int) -> Rows:
 
 
 def _window(options: Options) -> tuple[int, ...] | None:
-    """The frames of the batch that this call samples: ComfyUI's context windows (with their anchor frame) or
-    AnimateDiff-Evolved's.
+    """The numbers of the batch's frames in this call, from ComfyUI's context windows (with their anchor frame) or
+    AnimateDiff-Evolved's; None without a window.
     """
     window = options.get("context_window")
     if window is not None and window.dim == 0:
@@ -76,7 +77,7 @@ def _window(options: Options) -> tuple[int, ...] | None:
 
 
 def _branch_of(label: int) -> str:
-    """The branch of ComfyUI's label where a guider does not name its conditionings: 1 is the negative one."""
+    """The branch of a label of ComfyUI's own guider, which does not name its conditionings: label 1 is negative."""
     return NEGATIVE if label == 1 else POSITIVE
 
 

@@ -1,4 +1,4 @@
-"""What one sampling run has shown so far, and what the user is told about it, each message once in a run."""
+"""The state of one sampling run, and its notes for the user, each shown once in a run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ UNUSED_PICTURES = (
 
 
 def tiled_notes(options: Options, call: Call) -> list[str]:
-    """What to say about masks in a call that sees a part of the canvas, and not which; empty for other calls."""
+    """Notes about masks if a call covers an unknown part of the canvas; empty for other calls."""
     canvas, part = options.get(KEY, {}).get("canvas"), call.latent
     if canvas and part and part != canvas and not call.rows.areas:
         return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
@@ -40,16 +40,18 @@ def tiled_notes(options: Options, call: Call) -> list[str]:
 
 @dataclass(eq=False)
 class Run:
-    """What one sampling run has shown so far."""
+    """The state of one sampling run: whether prompts should act, whether they did, and the notes that were shown."""
 
-    expected: bool = False  # in some model call, a prompt should act
-    reached: bool = False  # a patch was called in such a call
-    compared: bool = False  # the patches of other packs were compared with ours, once in a run
+    expected: bool = False  # whether a prompt should act in some model call
+    reached: bool = False  # whether a patch of ours was called in such a call
+    compared: bool = False  # whether other packs' patches were compared with ours, which happens once in a run
     messages: set[str] = field(default_factory=set)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """One sampling run. At its end, a note says so if prompts should have acted and no patch was called."""
+        """The context of one sampling run. At its end, a note is shown if prompts should have acted but no patch was
+        called.
+        """
         self.expected = self.reached = self.compared = False
         self.messages.clear()
         yield

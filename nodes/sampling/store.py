@@ -1,4 +1,4 @@
-"""Tensors that the sites of a model need again in the next step, on the device that they are used on."""
+"""A store of keys, values and masks that sites need again in the next step, on the device where they are used."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -9,34 +9,34 @@ import torch
 from ...ipadapter.cache import tensor_bytes
 
 T = TypeVar("T")
-BUDGET = 256 * 2**20  # bytes that one model may hold in a Store while it samples
+BUDGET = 256 * 2**20  # bytes that the Store of one model may hold while the model samples
 
 
 class Store:
     """At most `max_bytes` of keys, values and masks; safe to use from one thread per device.
 
-    Every step asks for the same tensors in the same order. So the first ones stay when the bound is reached: to drop
-    those that were used longest ago would drop each one just before it is needed again.
+    Every step needs the same tensors in the same order. So the first tensors stay when the bound is reached: a least
+    recently used policy would drop each tensor just before it is needed again.
     """
 
     def __init__(self, max_bytes: int = BUDGET) -> None:
         self.max_bytes = max_bytes
         self.hits = self.misses = self.bytes = 0
         self._values: dict[Hashable, Any] = {}
-        self._sigma: float | None = None  # that the values of the current moment belong to
+        self._sigma: float | None = None  # of the values in `_of_moment`
         self._of_moment: dict[Hashable, Any] = {}
         self._bytes_of_moment = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> tuple[T, bool]:
-        """The value of a key, made now if it is missing, and whether it stays: above the bound it does not."""
+        """The value of a key, computed by `make` if it is missing, and whether it is stored: not above the bound."""
         if (value := self._values.get(key)) is not None:
             self.hits += 1
             return value, True
         return self._put(self._values, key, make)
 
     def get_at(self, sigma: float, key: Hashable, make: Callable[[], T]) -> T:
-        """As `get`, for a value that belongs to one sigma. It is dropped with the first request for another sigma."""
+        """Like `get`, for a value of one sigma. The first call for another sigma drops all values of this one."""
         if sigma != self._sigma:
             self._drop_moment()
             self._sigma = sigma
@@ -46,7 +46,7 @@ class Store:
         return self._put(self._of_moment, key, make)[0]
 
     def clear(self) -> None:
-        """Drop every tensor."""
+        """Drop all tensors."""
         with self._lock:
             self._values.clear()
             self._of_moment.clear()
@@ -56,13 +56,13 @@ class Store:
         return len(self._values) + len(self._of_moment)
 
     def _put(self, values: dict[Hashable, Any], key: Hashable, make: Callable[[], T]) -> tuple[T, bool]:
-        # Samplers that need gradients cannot use inference tensors, so what stays for them must be none.
+        # Samplers with gradients cannot use inference tensors, so stored tensors are made outside of inference mode.
         with torch.inference_mode(False), torch.no_grad():
             value = make()
         size = tensor_bytes(value)
         with self._lock:
             self.misses += 1
-            if key in values:  # another thread made it in the meantime, and every patch shares the first
+            if key in values:  # another thread stored it in the meantime: all patches use the first value
                 return values[key], True
             if self.bytes + size > self.max_bytes:
                 return value, False

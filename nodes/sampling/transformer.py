@@ -1,7 +1,7 @@
-"""Image prompts in a diffusion transformer: the patch of a block, which adds theirs to the block's own attention.
+"""Image prompts in a diffusion transformer: the patch of a block, which adds the attention to image tokens.
 
-A block is replaced by itself with other options: what it shows there of its attention (its queries before their
-rotation, where the release of ComfyUI has that hook, and the attention itself) is all that the formulas need.
+The patch runs the unchanged block with other transformer options. The hooks in these options get the block's attention
+and, if this release of ComfyUI has the hook, its queries before their rotation; the formulas need no more.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,9 @@ Block = Callable[[OwnOptions], OwnOptions]  # what ComfyUI calls the original bl
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
-    """Let prompts act in a block of a cloned model, around whatever replaces it already."""
+    """Set our patch on a block of a cloned model. If another pack has replaced the block, the patch calls its
+    replacement.
+    """
     before = patches_of(clone).get(key_of(site))
     if isinstance(before, BlockPatch):
         patch = before.with_prompts(hooks, before.prompts + prompts)
@@ -36,25 +38,25 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
 
 
 def key_of(site: Site) -> tuple[str, int]:
-    """ComfyUI's key of a block among the replacements of a transformer's blocks."""
+    """ComfyUI's key of a block in `patches_replace["dit"]`."""
     part, number = site.block
     return next(structure.parts[part] for structure in STRUCTURES if part in structure.parts), number
 
 
 def block_of(model: ModelPatcher, site: Site) -> HostModule:
-    """The module of a block: the model's own where another pack's stands in its place, which may be of any kind."""
+    """The model's own module of a block, also if another pack has replaced it by a module of any class."""
     part, number = site.block
     own, present = (getattr(read(model), f"{part}_blocks")[number] for read in (original_model, model_to_sample))
     return present if hasattr(present, "x_block") == hasattr(own, "x_block") else own
 
 
 def patches_of(model: ModelPatcher) -> Patches:
-    """The replacements of blocks of a model, ours and others', by ComfyUI's key."""
+    """The replacements of a model's blocks, ours and other packs', by ComfyUI's key."""
     return _replacements(model.model_options["transformer_options"])
 
 
 def patch_at(options: Options, site: Site) -> OtherPatch:
-    """The replacement of a block in a model call, from its transformer options; None without one."""
+    """The replacement of a block in the transformer options of a model call; None if there is none."""
     return _replacements(options).get(key_of(site))
 
 
@@ -63,7 +65,7 @@ def _replacements(options: Options) -> Patches:
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["BlockPatch"], "BlockPatch"]) -> None:
-    """Replace every patch of ours on a cloned model by what `change` makes of it."""
+    """Replace every patch of ours on a cloned model by `change(patch)`."""
     patches = patches_of(clone)
     for key, patch in patches.items():
         if isinstance(patch, BlockPatch):
@@ -71,33 +73,33 @@ def replace_patches(clone: ModelPatcher, change: Callable[["BlockPatch"], "Block
 
 
 def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple[AttentionPatch, ...]:
-    """No patches: blocks without image prompts run as they are."""
+    """No patches: every set of replaced blocks has a compiled graph of its own (`compiled.graph_keyword`)."""
     return ()
 
 
 class BlockPatch(OwnPatch):
-    """Replaces one block by itself (or by the replacement that was there before) with image prompts in it."""
+    """Replaces one block: runs the block, or the earlier replacement, and adds image prompts to it."""
 
     module: HostModule  # the block
-    renorms: bool  # whether its norms of queries and keys can be divided out of their outputs
+    renorms: bool  # whether the weights of its norms of queries and keys can be divided out of their outputs
 
     def __call__(self, args: OwnOptions, extra: Options) -> OwnOptions:
         if torch.compiler.is_compiling():
             return self.outside_graph(args, extra)  # pyright: ignore[reportCallIssue]
         return self.run(args, extra)
 
-    # A compiled graph ends before this and goes on after it: which prompts act is decided in every call, so tracing
-    # must freeze nothing that is read here. The graph looks the patch up in the options of each call.
+    # A graph break: every call decides which prompts act, so values that are read here must not become constants of a
+    # compiled graph. The graph looks the patch up in the options of each call.
     @torch.compiler.disable
     def outside_graph(self, args: OwnOptions, extra: Options) -> OwnOptions:
-        """The block, called by a compiled graph."""
+        """The block with image prompts, run by Python between two parts of a compiled graph."""
         return self.run(args, extra)
 
     def run(self, args: OwnOptions, extra: Options) -> OwnOptions:
         """The block with the image prompts that act in this model call."""
         options, before = args["transformer_options"], self.before
         block: Block = extra["original_block"] if before is None else lambda args: before(args, dict(extra))
-        # Every call counts here, which runs in every block of every step: with a plan at hand, looking it up has none.
+        # Runs in every block of every step, so the usual case, a plan in the options, needs no function call.
         try:
             plan = options[KEY]["plan"]
         except KeyError:

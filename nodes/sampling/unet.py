@@ -1,4 +1,4 @@
-"""Image prompts in a UNet: the patch of a cross-attention, which adds theirs to the attention to the text."""
+"""Image prompts in a UNet: the patch of a cross-attention, which adds the attention to image tokens."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ AddedCallback = tuple[Callable[..., Tensor], OwnOptions]  # of another pack, wit
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
-    """Let prompts act in a site of a cloned model, beside whatever patch its cross-attention has already."""
+    """Set our patch on a cross-attention of a cloned model; it calls the patch that was set before, if there is one."""
     present = patches_of(clone)
     before = patch_at(clone.model_options["transformer_options"], site)
     if isinstance(before, ImagePromptPatch):
@@ -28,18 +28,18 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
         patch = ImagePromptPatch(site, number, hooks, prompts, before)
     else:
         return
-    # Other packs use two-part keys where a block has one layer.
+    # Some packs use the shorter key (part, number), without the position in the block.
     own_position = site.depth > 1 or site.address in present
     clone.set_model_attn2_replace(patch, *site.block, site.position if own_position else None)
 
 
 def patches_of(model: ModelPatcher) -> Patches:
-    """The patches that replace cross-attentions of a model, ours and others', by ComfyUI's address."""
+    """The patches that replace cross-attentions of a model, ours and other packs', by ComfyUI's address."""
     return _replacements(model.model_options["transformer_options"])
 
 
 def patch_at(options: Options, site: Site) -> OtherPatch:
-    """The patch that replaces a cross-attention in a model call, from its transformer options; None without one."""
+    """The patch of a cross-attention in the transformer options of a model call; None if there is none."""
     patches = _replacements(options)
     return patches.get(site.address, patches.get(site.block))
 
@@ -49,7 +49,7 @@ def _replacements(options: Options) -> Patches:
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], "ImagePromptPatch"]) -> None:
-    """Replace every patch of ours on a cloned model by what `change` makes of it."""
+    """Replace every patch of ours on a cloned model by `change(patch)`."""
     patches = patches_of(clone)
     for address, patch in patches.items():
         if isinstance(patch, ImagePromptPatch):
@@ -57,24 +57,24 @@ def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], 
 
 
 def idle_patches(sites: Sequence[Site], hooks: Hooks) -> tuple["ImagePromptPatch", ...]:
-    """A patch without prompts for every site: the attention to the text alone."""
+    """A patch without prompts for every site, which gives the attention to the text alone."""
     return tuple(ImagePromptPatch(site, number, hooks) for number, site in enumerate(sites))
 
 
 class ImagePromptPatch(AttentionPatch):
-    """Replaces one cross-attention: the text attention, or the patch that was there before, plus the attention of
-    every image prompt.
+    """Replaces one cross-attention by the attention to the text, or the earlier patch, plus the attention to every
+    image prompt.
     """
 
     added: tuple[AddedCallback, ...] = ()
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-        """The text attention plus that of the image prompts in this model call."""
+        """The attention to the text plus that to the image prompts of this model call, (rows, tokens, channels)."""
         if self.before is not None:
             out = self.before(q, k, v, options)
         else:
             out = text_attention(q, k, v, options, self.site.preferred_attention)
-        # Every call counts here, which runs in every layer of every step: with a plan at hand, looking it up has none.
+        # Runs in every layer of every step, so the usual case, a plan in the options, needs no function call.
         try:
             plan = options[KEY]["plan"]
         except KeyError:
@@ -95,9 +95,10 @@ class ImagePromptPatch(AttentionPatch):
         return out
 
     def _second_visit(self, options: OwnOptions) -> bool:
-        """Whether this address was visited before in this model call: the attention along the frames of a video model,
-        which sees no picture. Where a level has as many tokens as there are frames, only the order tells it from the
-        attention inside of a frame.
+        """Whether this model call has visited the site before.
+
+        In a video model, the second visit is the attention along the frames, which image prompts do not join. If a
+        level has as many tokens as there are frames, only the order distinguishes the two attentions.
         """
         visited = options.get(KEY, {}).get("visited", set())
         second = self.number in visited
@@ -105,13 +106,13 @@ class ImagePromptPatch(AttentionPatch):
         return second
 
     def add(self, callback: Callable[..., Tensor], **arguments: float) -> None:
-        """Add another pack's attention callback, as such packs do with whatever patch they find."""
+        """Add an attention callback. Other packs of IP-Adapter call `add` on whatever patch a site has."""
         self.added = (*self.added, (callback, arguments))
 
 
 def text_attention(q: Tensor, k: Tensor, v: Tensor, options: OwnOptions, preferred: Any = None) -> Tensor:
-    """The attention that ComfyUI computes where no patch is, with its precision, backend, overrides and preference."""
-    preference = {} if preferred is None else {"preferred_attention": preferred}  # no keyword of releases before 0.32
+    """The attention that ComfyUI computes without a patch: same precision, backend, override and preference."""
+    preference = {} if preferred is None else {"preferred_attention": preferred}  # unknown to releases before 0.32
     precision = options["attn_precision"] if "attn_precision" in options else None
     return host_attention.optimized_attention(
         q, k, v, options["n_heads"], attn_precision=precision, transformer_options=options, **preference
