@@ -16,6 +16,7 @@ from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.mechanisms import Mechanism, Normed
 from ...ipadapter.mechanisms.joint_attention import EPS, can_renorm
+from ...ipadapter.sites import Site
 from ...ipadapter.token_attention import rotate_back, unit_heads
 from ..host_types import HostModule, Options, OwnOptions
 from .arranged import Grid
@@ -38,11 +39,7 @@ class BlockAttention:
     queries: Tensor
 
     def __init__(
-        self,
-        patch: "BlockPatch",
-        prompts: Mapping[Mechanism, tuple[ImagePrompt, ...]],
-        plan: Plan,
-        args: Options,
+        self, patch: "BlockPatch", prompts: Mapping[Mechanism, tuple[ImagePrompt, ...]], plan: Plan, args: Options
     ) -> None:
         # Runs in every block of every step: reading a name twice is cheaper than calling a method.
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
@@ -51,14 +48,8 @@ class BlockAttention:
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
         self.has_queries = self.attended = False
         self.plain: Tensor | None = None  # the attention's output for the picture without prompts, for an observer
-        reads = plan.observer is not None
-        for mechanism in prompts:
-            reads = reads or mechanism.reads_attention
-        patches = self.given["patches"] if "patches" in self.given else {}
-        ours = [*(patches[QUERIES] if QUERIES in patches else ()), self.see_queries]
-        # Options of this block. Our override calls the host's attention with `given`, and so any override in `given`.
-        mine = {OVERRIDE: self.override, "patches": {**patches, QUERIES: ours}} if reads else {}
-        self.options = {**self.given, **mine}
+        reads = plan.observer is not None or True in [mechanism.reads_attention for mechanism in prompts]
+        self.options: Options = with_hooks(self.given, self.override, self.see_queries) if reads else self.given
 
     def see_queries(self, q: Tensor, k: Tensor, v: Tensor, **more: object) -> OwnOptions:
         """Store Flux's queries before their rotation; called by ComfyUI's `attn1_patch` hook."""
@@ -66,17 +57,10 @@ class BlockAttention:
         return {}
 
     def override(
-        self,
-        function: Callable[..., Tensor],
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        *args: object,
-        skip_reshape: bool = False,
-        transformer_options: object = None,
-        _inside_attn_wrapper: bool = True,
+        self, function: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, *args: object,
+        skip_reshape: bool = False, transformer_options: object = None, _inside_attn_wrapper: bool = True,
         **kwargs: object,
-    ) -> Tensor:
+    ) -> Tensor:  # fmt: skip
         """The block's unchanged attention, plus the image prompts that join it.
 
         When the options have an override, the host calls it and does not choose a kernel by options and preferences. So
@@ -103,9 +87,7 @@ class BlockAttention:
         for mechanism in self.prompts:  # first those with queries of their own, which read the block's unchanged output
             if not mechanism.reads_attention:
                 img = mechanism.after_block(self, img)
-        if not self.has_queries:
-            return img  # another pack's patch replaced the block's attention, so there are no queries
-        for mechanism in self.prompts:
+        for mechanism in self.prompts if self.has_queries else ():  # none: another pack replaced the block's attention
             if mechanism.reads_attention:
                 img = mechanism.after_block(self, img)
         return img
@@ -118,20 +100,35 @@ class BlockAttention:
         return self.plan.images(self.patch, prompts, grid, self.queries if self.has_queries else img, around)
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
-        block = self.patch.module.x_block
         if self.patch.renorms:
-            return (q, block.attn.ln_q.weight), (k, block.attn.ln_k.weight)
-        return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
+            norms = self.patch.module.x_block.attn
+            return (q, norms.ln_q.weight), (k, norms.ln_k.weight)
+        return raw_queries_keys(self.patch.module.x_block, self.args["img"], self.args["vec"], self.site.heads)
 
     def show(self, before: Tensor, after: Tensor) -> None:
         """Show an observer the attention of the picture's own tokens, and what image prompts added to them."""
-        if self.plain is None or self.plan.observer is None or self.plan.call.latent is None:
-            return
-        rows = self.plain.shape[1]
-        height, width = picture_grid(self.plan.call.latent, self.site.patch, (), rows)
-        added = (after - before)[:, -rows:]
-        own, added = (x[:, : height * width] for x in (self.plain, added))
-        self.plan.observe(float(self.given["sigmas"][0]), self.site, (height, width), own, added)
+        if self.plain is not None:
+            observe(self.plan, self.site, float(self.given["sigmas"][0]), self.plain, after - before)
+
+
+def with_hooks(given: Options, override: Callable[..., Tensor], see_queries: Callable[..., OwnOptions]) -> OwnOptions:
+    """A block's options with our attention override, which itself calls any override of `given`, and our hook that sees
+    the queries behind those of other packs.
+    """
+    patches = given["patches"] if "patches" in given else {}
+    hooks = [*(patches[QUERIES] if QUERIES in patches else ()), see_queries]
+    return {**given, OVERRIDE: override, "patches": {**patches, QUERIES: hooks}}
+
+
+def observe(plan: Plan, site: Site, sigma: float, own: Tensor, added: Tensor) -> None:
+    """Show a plan's observer the attention of the picture's own tokens, (rows, n, channels), and the last n tokens of
+    what image prompts added; only if the latent's size is known.
+    """
+    if plan.call.latent is not None:
+        tokens = own.shape[1]
+        height, width = picture_grid(plan.call.latent, site.patch, (), tokens)
+        own, added = (x[:, -tokens:][:, : height * width] for x in (own, added))
+        plan.observe(sigma, site, (height, width), own, added)
 
 
 def picture_grid(latent: tuple[int, int] | None, patch: int, prompts: Sequence[ImagePrompt], tokens: int) -> Grid:

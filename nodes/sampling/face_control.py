@@ -19,9 +19,8 @@ Outputs = dict[str, list[Tensor | None]]  # part of the UNet -> the residuals th
 class FaceControl(ControlBase):
     """A ControlNet whose cross-attentions read `tokens`, (1, t, context) by branch.
 
-    Its outputs are multiplied by `mask` (m, height, width), if there is one. ComfyUI's `cross_attn_controlnet` belongs
-    to a conditioning, so every ControlNet of a chain reads it. These tokens belong to one ControlNet; the others in its
-    chain read the text.
+    Its outputs are multiplied by `mask` (m, height, width), if there is one. Other ControlNets of the chain read the
+    text; ComfyUI's `cross_attn_controlnet` belongs to a conditioning, so that every ControlNet of a chain reads it.
     """
 
     def __init__(self, net: ControlNet, tokens: Mapping[str, Tensor], mask: Tensor | None = None) -> None:

@@ -27,7 +27,7 @@ from .originals import refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Plans
 from .replaced import replaced_notes
-from .riders import ModelCall, Rider, ride
+from .riders import ModelCall, Rider, ride, whole_run
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
@@ -55,16 +55,9 @@ class Hooks:
         read_noise_schedule(self.prompts, self.model_sampling)
 
     def on_sampler_sample(
-        self,
-        executor: Executor,
-        model_wrap: HostModel,
-        sigmas: Tensor,
-        extra_args: OwnOptions,
-        callback: Conds,
-        noise: Tensor,
-        *args: object,
-        **kwargs: object,
-    ) -> Tensor:
+        self, executor: Executor, model_wrap: HostModel, sigmas: Tensor, extra_args: OwnOptions, callback: Conds,
+        noise: Tensor, *args: object, **kwargs: object,
+    ) -> Tensor:  # fmt: skip
         """Wrap a sampling run: note the guider's conditionings and the canvas (latent pixels) of their areas."""
         self.plans.earlier.clear()
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
@@ -72,24 +65,13 @@ class Hooks:
             refuse_replaced_projections(sampled, reached)
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
         extra_args = {**extra_args, "model_options": options}
-        with self.run.watched():
-            for rider in self.riders:
-                rider.begin_run()
-            out = executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
-            self.run.say([note for rider in self.riders for note in rider.end_run()])
-        return out
+        with self.run.watched(), whole_run(self.riders, self.run.say):
+            return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
 
     def on_apply_model(
-        self,
-        executor: Executor,
-        x: Tensor,
-        t: Tensor,
-        c_concat: Conds = None,
-        c_crossattn: Conds = None,
-        control: Conds = None,
-        transformer_options: OwnOptions | None = None,
-        **kwargs: object,
-    ) -> Tensor:
+        self, executor: Executor, x: Tensor, t: Tensor, c_concat: Conds = None, c_crossattn: Conds = None,
+        control: Conds = None, transformer_options: OwnOptions | None = None, **kwargs: object,
+    ) -> Tensor:  # fmt: skip
         """Wrap one model call: make its plan, let the riders change the call, and pass the plan to every patch."""
         options, model = transformer_options or {}, executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))

@@ -68,9 +68,7 @@ class ReferenceWeight:
 
 
 class ReferenceWeights(Rider):
-    """Weighs the references of a model by the settings of all its IPAdapter Reference Weights nodes. Weights and masks
-    for the same reference are multiplied.
-    """
+    """Weighs a model's references by the product of all settings that its nodes have for them."""
 
     order = 0
 

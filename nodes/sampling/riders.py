@@ -5,7 +5,8 @@ copy with other conditionings or other transformer options.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -61,3 +62,12 @@ def ride(riders: Sequence[Rider], call: ModelCall) -> ModelCall:
     for rider in riders:
         call = rider.before_call(call)
     return call
+
+
+@contextmanager
+def whole_run(riders: Sequence[Rider], say: Callable[[Sequence[str]], None]) -> Iterator[None]:
+    """One sampling run of all riders; at its end, `say` gets what the user should know about it."""
+    for rider in riders:
+        rider.begin_run()
+    yield
+    say([note for rider in riders for note in rider.end_run()])
