@@ -148,7 +148,7 @@ APPLYING = (
     Mutation(
         "fewer negative pictures than positive ones slide across rows",
         "nodes/applying/keys_values.py",
-        {"return pick_images(negative, range(images))": "return negative"},
+        {"return positive, pick_images(negative, range(len(positive)))": "return positive, negative"},
         ("nodes/test_binding.py",),
     ),
     Mutation(
