@@ -232,7 +232,7 @@ def _detector(analysis: Any) -> Any:
 
 def pack_name(analysis: Any) -> str:
     """A pack's name, read from the folder of its recogniser; "" if its file is unknown."""
-    file = getattr(analysis.models.get("recognition"), "model_file", None)
+    file = getattr(getattr(analysis, "models", {}).get("recognition"), "model_file", None)
     return Path(file).parent.name if file else ""
 
 

@@ -8,13 +8,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...encoders.faces import FaceChoice, face_notes, faces_in, pack_name, select_faces
+from ...encoders.faces import FaceChoice, face_notes, faces_in, select_faces
 from ...encoders.keypoints import keypoint_picture
-from ...ipadapter.catalog import FACE_PACKS
-from ...ipadapter.errors import AdapterError, FaceError
+from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
-from ..host_types import FaceAnalysis
 from ..loading.adapters import Pipeline, open_pipeline
+from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
@@ -121,23 +120,9 @@ def identity_pipeline(instantid: object, insightface: object) -> Pipeline:
             f"{pipeline.adapter.name} is a {config.variant} adapter, and this node takes InstantID's: the file "
             "ip-adapter.bin of InstantX/InstantID, in models/instantid."
         )
-    check_pack(pipeline.insightface)
+    if pipeline.insightface is not None:
+        check_pack(pipeline.insightface, FACE_PACK, "InstantID")
     return pipeline
-
-
-def check_pack(analysis: FaceAnalysis) -> None:
-    """FaceError for a face pack that is known to have another recogniser; a note for a pack of unknown name."""
-    name = FACE_PACK if analysis is None else pack_name(analysis)
-    if name != FACE_PACK and any(pack.name == name for pack in FACE_PACKS):
-        raise FaceError(
-            f"The face pack is {name}, and InstantID was trained with {FACE_PACK}: it takes another pack's numbers for "
-            f"other faces. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
-        )
-    if name != FACE_PACK:
-        say_notes([
-            f"InstantID was trained with the face pack {FACE_PACK} and takes the numbers of others "
-            f"({name or 'this one has no name'}) for other faces."
-        ])  # fmt: skip
 
 
 def side_by_side(tokens: FaceTokens) -> FaceTokens:

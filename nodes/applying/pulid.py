@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -14,14 +13,14 @@ from ...encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
 from ...encoders.faces import FaceChoice, Faces, crop_faces, face_features
 from ...encoders.pictures import resize
 from ...ipadapter.cache import content_key, image_keys, serial
-from ...ipadapter.catalog import FACE_PACKS
 from ...ipadapter.checks import check_images, check_mask
-from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
+from ...ipadapter.errors import AdapterError, EncoderMismatchError
 from ...ipadapter.image_prompt import Source
 from ...ipadapter.pulid_rules import RULES
 from ...ipadapter.pulid_tokens import person_tokens
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..loading.adapters import LoadedAdapter, open_pipeline
+from ..loading.face_packs import check_pack
 from ..loading.openclip import OpenClipVision
 from ..loading.pulid import NO_PARSER, find_parser
 from ..notices import say_notes
@@ -114,7 +113,7 @@ def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Perso
             f"{type(eva_clip).__name__}: connect a Load Eva Clip (PuLID), or an IPAdapter OpenCLIP Loader with that "
             "encoder's file."
         )
-    check_pack(face_analysis)
+    check_pack(face_analysis, FACE_PACK, "PuLID")
     images = shrunk(check_images(person.images))
     faces = face_features(
         face_analysis, images, FFHQ_SIZE, normed=False, choice=person.face, crop=person.crop, cache=FACES
@@ -125,20 +124,6 @@ def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Perso
         (serial(eva_clip), BLOCKS, *image_keys(crops)), lambda: _eva_features(eva_clip, crops)
     )
     return Seen(torch.cat((faces.embeds, pooled), dim=-1), tuple(states))
-
-
-def check_pack(face_analysis: FaceAnalysis) -> None:
-    """FaceError for a face pack that is known to have another recogniser; a note for a pack of unknown name."""
-    recogniser = getattr(face_analysis, "models", {}).get("recognition")
-    name = Path(getattr(recogniser, "model_file", "")).parent.name
-    if name == FACE_PACK:
-        return
-    if any(pack.name == name for pack in FACE_PACKS):
-        raise FaceError(
-            f"The face pack is {name}, and PuLID was trained with {FACE_PACK}: the numbers of another pack are other "
-            f"faces to it. Load {FACE_PACK}, in models/insightface/models/{FACE_PACK}."
-        )
-    say_notes([f"PuLID was trained with the face pack {FACE_PACK}; the numbers of {name or 'others'} mean less to it."])
 
 
 def shrunk(images: Tensor) -> Tensor:

@@ -6,10 +6,12 @@ from pathlib import Path
 import folder_paths
 
 from ...encoders.face_models import fallback_note, find_pack, load_pack
-from ...ipadapter.catalog import ADAPTERS
+from ...encoders.faces import pack_name
+from ...ipadapter.catalog import ADAPTERS, FACE_PACKS
+from ...ipadapter.errors import FaceError
 from ...ipadapter.shared_files import fingerprint
 from ..host_types import FaceAnalysis
-from ..notices import say_on_node
+from ..notices import say_notes, say_on_node
 
 FOLDER = "insightface"
 KNOWN_PACKS = tuple(dict.fromkeys(file.face_pack for file in ADAPTERS if file.face_pack))  # adapters need them
@@ -40,3 +42,22 @@ def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> Fa
     if note := fallback_note(provider):
         say_on_node(note)
     return faces
+
+
+def check_pack(analysis: FaceAnalysis, trained: str, adapter: str) -> None:
+    """Compare a connected pack with `trained`, the pack whose recogniser an adapter was trained with.
+
+    A note says so if the name of the pack is unknown. Raises FaceError for a published pack with another recogniser.
+    """
+    name = pack_name(analysis)
+    if name == trained:
+        return
+    if any(pack.name == name for pack in FACE_PACKS):
+        raise FaceError(
+            f"The face pack is {name}, and {adapter} was trained with {trained}: it takes another pack's numbers for "
+            f"other faces. Load {trained}, in models/insightface/models/{trained}."
+        )
+    which = name or "this one has no name"
+    say_notes([
+        f"{adapter} was trained with the face pack {trained} and takes the numbers of others ({which}) for other faces."
+    ])  # fmt: skip
