@@ -12,7 +12,8 @@ from .applying.riding import LAYERS, Looks, ride_along
 from .node import AtelierNode
 from .sockets import Conditioning, Model
 
-METHODS: dict[str, bool] = {"auto": False, "swap": False, "compete": True}  # whether the keys of references compete
+# Whether the keys of references compete; None where the model decides.
+METHODS: dict[str, bool | None] = {"auto": None, "swap": False, "compete": True}
 
 
 def share(id: str, default: float, tooltip: str, **more: Any) -> io.Input:

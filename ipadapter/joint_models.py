@@ -1,0 +1,51 @@
+"""Transformers whose self-attention joins text and picture: how each family is read, for riding references.
+
+In all of them the text comes first, then the picture, then what is behind it: reference pictures of an edit model, or
+tokens that fill up the sequence.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .sites import FLUX_BLOCKS, Structure
+
+
+def _one(model: Any) -> int:
+    return 1
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """A family of transformers with joint attention.
+
+    `text_width` reads the width of the texts that a model takes. `positions` names the module that makes rotations of
+    positions, "" if positions are not rotated; `first_column` gives the position of the first of so many columns.
+    `repeats` reads how many heads of queries share a head of keys, `fills` to a multiple of how many tokens the picture
+    is filled up. `numbered` says whether the options of an attention have the number of its block.
+    """
+
+    name: str
+    structure: Structure
+    text_width: Callable[[Any], int]
+    positions: str = "pe_embedder"
+    first_column: Callable[[int], int] = lambda columns: 0
+    repeats: Callable[[Any], int] = _one
+    fills: Callable[[Any], int] = _one
+    numbered: bool = True
+
+    def columns_aside(self, picture: int, reference: int) -> int:
+        """How far a reference of so many columns is moved, to stand on the right of a picture of so many columns."""
+        return picture + self.first_column(picture) - self.first_column(reference)
+
+
+FLUX = JointModel("Flux", FLUX_BLOCKS, lambda model: getattr(model.txt_in, "in_features", 0))
+JOINT_MODELS = {"Flux": FLUX}  # by ComfyUI's class
+NAMES = ", ".join(sorted({family.name for family in JOINT_MODELS.values()}))
+
+
+def joint_model_of(model: Any) -> JointModel | None:
+    """The family of a diffusion model, by its class or one that it derives from; None if it is unknown."""
+    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the model
+    names = (base.__name__ for base in type(model).__mro__)
+    return next((JOINT_MODELS[name] for name in names if name in JOINT_MODELS), None)

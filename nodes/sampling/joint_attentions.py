@@ -1,0 +1,217 @@
+"""Joint self-attentions of a transformer with riding references: captured, and attended to by the picture's rows.
+
+ComfyUI calls an attention override in place of every attention of a model call. Ours computes the attention as it was,
+and replaces the rows of the picture where a reference has a share.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import comfy.ldm.modules.attention as host_attention
+import torch
+from torch import Tensor
+
+from ...ipadapter.joint_models import JointModel
+from ...ipadapter.reference_attention import Beside, look, moments
+from ...ipadapter.sequences import Layout, layer_number, layout_of, token_counts
+from ...ipadapter.token_attention import rotate
+from ..host_types import OwnOptions
+from .backend import OVERRIDE
+from .compiled import is_compiled, uncompiled
+from .looking import Captured, Kept, Looking, SelfAttentions
+from .reference_override import Override, of_four_axes
+from .riders import ModelCall
+
+
+@dataclass(frozen=True)
+class Attended:
+    """One joint attention of a call, and its output `own` (rows, tokens, channels).
+
+    q, k, v are (rows, heads, tokens, width). `plain` and `biased` compute attentions of (rows, tokens, channels) with
+    the kernel of this one, and with one that can add to the logits. `bias` gives what is added to the logits of the
+    picture's rows, (rows or 1, heads or 1, picture or 1, tokens), None for zeros.
+    """
+
+    own: Tensor
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    layer: int
+    layout: Layout
+    plain: Callable[..., Tensor]
+    biased: Callable[..., Tensor]
+    bias: Callable[[], Tensor | None]
+
+    @property
+    def address(self) -> tuple[int, bool]:
+        """Blocks of SD3.5 Medium have a second attention, without the text."""
+        return self.layer, self.layout.text > 0
+
+    @property
+    def picture(self) -> slice:
+        return slice(self.layout.text, self.layout.head)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        heads = self.q.shape[1]
+        return self.plain(q, k, v, heads) if bias is None else self.biased(q, k, v, heads, bias)
+
+    def beside(self) -> Beside | None:
+        """The keys and values that are not the picture's; None if there are none."""
+        picture = self.picture
+        if self.layout.keys == self.layout.picture:
+            return None
+        k, v = (flat(around(x, picture, 2)) for x in (self.k, self.v))
+        bias = self.bias()
+        return Beside(k, v, None if bias is None else torch.cat((bias[..., picture], around(bias, picture, 3)), dim=3))
+
+
+def flat(x: Tensor) -> Tensor:
+    """(rows, heads, tokens, width) as (rows, tokens, channels)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def around(x: Tensor, picture: slice, axis: int) -> Tensor:
+    """The entries of x for tokens before and behind the picture."""
+    behind = x.narrow(axis, picture.stop, x.shape[axis] - picture.stop)
+    return torch.cat((x.narrow(axis, 0, picture.start), behind), dim=axis)
+
+
+def spread(x: Tensor, heads: int, repeats: int) -> Tensor:
+    """x (rows, tokens, channels) with every head repeated, so that there are `heads`."""
+    return x.unflatten(2, (heads // repeats, -1)).repeat_interleave(repeats, dim=2).flatten(2)
+
+
+class JointOverride:
+    """The attention override of one call, around the one that was there. `visit` gives the output of every joint
+    attention in one of `layers`.
+    """
+
+    def __init__(
+        self, call: ModelCall, family: JointModel, layers: Iterable[int], visit: Callable[[Attended], Tensor]
+    ) -> None:
+        self.network, self.before = call.model.diffusion_model, call.options.get(OVERRIDE)
+        # Weights of an edit model's own references are for all of its keys, so they are added to the logits here.
+        self.weighed = self.before if isinstance(self.before, Override) else None
+        self.other = self.before if self.weighed is None else self.weighed.before
+        self.layers, self.visit = frozenset(layers), visit
+        self.picture = prod(token_counts(self.network, call.x.shape))
+        filled = -self.picture % family.fills(self.network)
+        self.filled = (filled,) if filled else ()
+
+    def __call__(
+        self,
+        function: Callable[..., Tensor],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        mask: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """The output of an attention of the model, (rows, tokens, channels)."""
+        own = function if self.before is None else partial(self.before, function)
+        out = own(q, k, v, heads, mask, **more)
+        options = more.get("transformer_options") or {}
+        layer = layer_number(self.network, options)
+        if layer not in self.layers:
+            return out
+        if not more.pop("skip_reshape", False):
+            q, k, v = (x.flatten(2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+        behind = (*options.get("reference_image_num_tokens", ()), *self.filled)
+        layout = layout_of(k.shape[2], q.shape[2], self.picture, behind)
+        if layout is None:
+            return out
+        more["_inside_attn_wrapper"] = True  # so that the host's attentions do not call this override again
+        plain = partial(function if self.other is None else partial(self.other, function), **more)
+        biased = partial(host_attention.attention_pytorch, **more)
+        bias = partial(self._bias, mask, layer, layout, q)
+        return self.visit(Attended(out, q, k, v, layer, layout, plain, biased, bias))
+
+    def _bias(self, mask: Tensor | None, layer: int, layout: Layout, q: Tensor) -> Tensor | None:
+        logs = None if self.weighed is None else self.weighed.picture_bias(layer, layout, q)
+        if mask is None:
+            return logs
+        of_picture = of_four_axes(mask, q)
+        of_picture = of_picture if of_picture.shape[2] == 1 else of_picture[:, :, layout.text : layout.head]
+        return of_picture if logs is None else of_picture + logs
+
+
+def keep(kept: Kept, matched: bool, repeats: int, rotation: Tensor | None, at: Attended) -> Tensor:
+    """An attention of a reference, whose keys and values are kept; keys are rotated to other positions."""
+    q, k, v = (x[:, :, at.picture] for x in (at.q, at.k, at.v))
+    if rotation is not None:
+        q, k = rotate(q, rotation) if matched else q, rotate(k, rotation)
+    stored = (x[:, ::repeats].transpose(1, 2).clone(memory_format=torch.contiguous_format) for x in (k, v))
+    statistics = (moments(flat(q)), moments(flat(k))) if matched else (None, None)
+    kept[at.address] = Captured(*(x.flatten(2) for x in stored), *statistics)
+    return at.own
+
+
+def attend(looking: Looking, repeats: int, grid: tuple[int, ...], at: Attended) -> Tensor:
+    """An attention of the picture, with references in its own rows."""
+    q, k, v = (flat(x[:, :, at.picture]) for x in (at.q, at.k, at.v))
+    seen = looking.seen(at.layer, at.address, grid, q)
+    if not seen:
+        return at.own
+    looking.ride.reached = True
+    heads = at.q.shape[1]
+    if repeats > 1:
+        seen = [replace(one, k=spread(one.k, heads, repeats), v=spread(one.v, heads, repeats)) for one in seen]
+    picture = look(lambda: at.own[:, at.picture], q, k, v, heads, seen, at.attend, at.beside())
+    return torch.cat((at.own[:, : at.picture.start], picture, at.own[:, at.picture.stop :]), dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class JointAttentions(SelfAttentions):
+    """The self-attentions of a transformer of one family.
+
+    A reference's keys are rotated to positions on the right of the picture (AlignedGen): at equal positions, tokens of
+    the picture would attend to the reference's by position and copy it.
+    """
+
+    family: JointModel
+
+    def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
+        kept: Kept = {}
+        rotation = rotation_aside(self.family, call, picture)
+        visit = partial(keep, kept, matched, self.family.repeats(call.model.diffusion_model), rotation)
+        options = self._overridden(call, [shares], visit)
+        with uncompiled() if is_compiled(call.model, picture.options) else nullcontext():
+            replace(call, options=options).run()
+        return kept
+
+    def look(self, call: ModelCall, looking: Looking) -> ModelCall:
+        network = call.model.diffusion_model
+        frames, *of_frame = token_counts(network, call.x.shape)
+        grid = (frames, *of_frame) if frames > 1 else tuple(of_frame)
+        visit = partial(attend, looking, self.family.repeats(network), grid)
+        return replace(call, options=self._overridden(call, looking.shares.values(), visit), overrides=True)
+
+    def moment(self, call: ModelCall) -> int:
+        """Columns of the picture: areas and windows of other widths have other positions on their right."""
+        return call.x.shape[-1]
+
+    def _overridden(
+        self, call: ModelCall, shares: Iterable[Sequence[float]], visit: Callable[[Attended], Tensor]
+    ) -> OwnOptions:
+        layers = {layer for share in shares for layer, weight in enumerate(share) if weight}
+        return {**call.options, OVERRIDE: JointOverride(call, self.family, layers, visit)}
+
+
+def rotation_aside(family: JointModel, reference: ModelCall, picture: ModelCall) -> Tensor | None:
+    """The rotation (1, 1, 1, head width / 2, 2, 2) of a reference's positions to the right of the picture; None in
+    models that do not rotate by position. Rotations add up: that by i + n is that by i, then by n.
+    """
+    if not family.positions:
+        return None
+    network = picture.model.diffusion_model
+    embedder = getattr(network, family.positions)
+    columns, own = (token_counts(network, call.x.shape)[-1] for call in (picture, reference))
+    scale = picture.options.get("rope_options", {}).get("scale_x", 1.0)  # of ComfyUI's node Scale ROPE
+    ids = torch.zeros(1, 1, len(embedder.axes_dim), device=picture.x.device)
+    ids[..., 2] = scale * family.columns_aside(columns, own)
+    return embedder(ids)
