@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .sites import FLUX_BLOCKS, Structure
+from .sites import FLUX_BLOCKS, JOINT_BLOCKS, Structure
 
 
 def _one(model: Any) -> int:
@@ -40,8 +40,15 @@ class JointModel:
 
 
 FLUX = JointModel("Flux", FLUX_BLOCKS, lambda model: getattr(model.txt_in, "in_features", 0))
-JOINT_MODELS = {"Flux": FLUX}  # by ComfyUI's class
-NAMES = ", ".join(sorted({family.name for family in JOINT_MODELS.values()}))
+SD35 = JointModel(
+    "SD3.5",
+    JOINT_BLOCKS,
+    lambda model: getattr(model.context_embedder, "in_features", 0),
+    positions="",  # they are added to the picture before the first block
+    numbered=False,
+)
+JOINT_MODELS = {"Flux": FLUX, "OpenAISignatureMMDITWrapper": SD35}  # by ComfyUI's class
+NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values()))
 
 
 def joint_model_of(model: Any) -> JointModel | None:

@@ -19,7 +19,7 @@ from ...ipadapter.joint_models import JointModel
 from ...ipadapter.reference_attention import Beside, look, moments
 from ...ipadapter.sequences import Layout, layer_number, layout_of, token_counts
 from ...ipadapter.token_attention import rotate
-from ..host_types import OwnOptions
+from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
 from .compiled import is_compiled, uncompiled
 from .looking import Captured, Kept, Looking, SelfAttentions
@@ -165,6 +165,28 @@ def attend(looking: Looking, repeats: int, grid: tuple[int, ...], at: Attended) 
     return torch.cat((at.own[:, : at.picture.start], picture, at.own[:, at.picture.stop :]), dim=1)
 
 
+@dataclass(frozen=True)
+class NumberedBlock:
+    """Runs a block of a model, or its earlier replacement, with the number of the block in its options."""
+
+    number: int
+    before: OtherPatch
+
+    def __call__(self, args: OwnOptions, extra: Options) -> OwnOptions:
+        args = {**args, "transformer_options": {**args["transformer_options"], "block_index": self.number}}
+        return extra["original_block"](args) if self.before is None else self.before(args, extra)
+
+
+def with_block_numbers(family: JointModel, call: ModelCall) -> OwnOptions:
+    """A call's options with the number of every block in the options of its attentions."""
+    replaced = call.options.get("patches_replace", {})
+    blocks = replaced.get("dit", {})
+    (part,) = family.structure.parts.values()
+    keys = [(part, number) for _, number in family.structure.layers(call.model.diffusion_model)]
+    numbered = {key: NumberedBlock(key[1], blocks.get(key)) for key in keys}
+    return {**call.options, "patches_replace": {**replaced, "dit": {**blocks, **numbered}}}
+
+
 @dataclass(frozen=True, eq=False)
 class JointAttentions(SelfAttentions):
     """The self-attentions of a transformer of one family.
@@ -199,7 +221,8 @@ class JointAttentions(SelfAttentions):
         self, call: ModelCall, shares: Iterable[Sequence[float]], visit: Callable[[Attended], Tensor]
     ) -> OwnOptions:
         layers = {layer for share in shares for layer, weight in enumerate(share) if weight}
-        return {**call.options, OVERRIDE: JointOverride(call, self.family, layers, visit)}
+        options = call.options if self.family.numbered else with_block_numbers(self.family, call)
+        return {**options, OVERRIDE: JointOverride(call, self.family, layers, visit)}
 
 
 def rotation_aside(family: JointModel, reference: ModelCall, picture: ModelCall) -> Tensor | None:
