@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .sites import FLUX_BLOCKS, JOINT_BLOCKS, Structure
+from .sites import FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, Structure
 
 
 def _one(model: Any) -> int:
@@ -47,7 +47,17 @@ SD35 = JointModel(
     positions="",  # they are added to the picture before the first block
     numbered=False,
 )
-JOINT_MODELS = {"Flux": FLUX, "OpenAISignatureMMDITWrapper": SD35}  # by ComfyUI's class
+QWEN = JointModel(
+    "Qwen-Image",
+    QWEN_BLOCKS,
+    lambda model: getattr(model.txt_in, "in_features", 0),
+    first_column=lambda columns: -(columns // 2),  # positions are counted from the middle
+)
+JOINT_MODELS = {  # by ComfyUI's class
+    "Flux": FLUX,
+    "OpenAISignatureMMDITWrapper": SD35,
+    "QwenImageTransformer2DModel": QWEN,
+}
 NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values()))
 
 

@@ -1,6 +1,8 @@
 """Tiny transformers of ComfyUI's own classes, one of every family that references can ride along with."""
 
-from references.edit_models import FLUX, EditModel
+import torch
+
+from references.edit_models import FLUX, QWEN, EditModel
 
 TEXT = 24
 SD35 = dict(  # Medium, whose first blocks have a second attention, without the text
@@ -13,4 +15,7 @@ SD35 = dict(  # Medium, whose first blocks have a second attention, without the 
 TRANSFORMERS = {
     "Flux": EditModel("Flux", FLUX, 4),
     "SD3.5 Medium": EditModel("SD3", SD35, 2),
+    "Qwen-Image": EditModel(
+        "QwenImage", QWEN | {"num_layers": 2}, 2, (16, 1), more={"attention_mask": torch.tensor([[1, 1, 1, 1, 0]])}
+    ),
 }
