@@ -5,7 +5,7 @@ tokens that fill up the sequence.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .sites import FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, Structure
@@ -19,10 +19,11 @@ def _one(model: Any) -> int:
 class JointModel:
     """A family of transformers with joint attention.
 
-    `text_width` reads the width of the texts that a model takes. `positions` names the module that makes rotations of
-    positions, "" if positions are not rotated; `first_column` gives the position of the first of so many columns.
-    `repeats` reads how many heads of queries share a head of keys, `fills` to a multiple of how many tokens the picture
-    is filled up. `numbered` says whether the options of an attention have the number of its block.
+    `text_width` reads the width of the texts that a model takes, 0 if it is unknown. `positions` names the module that
+    makes rotations of positions, "" if positions are not rotated; `first_column` gives the position of the first of so
+    many columns; `behind_text` says whether positions of the picture begin behind those of the text. `repeats` reads
+    how many heads of queries share a head of keys, `fills` to a multiple of how many tokens the picture is filled up.
+    `numbered` says whether the options of an attention have the number of its block.
     """
 
     name: str
@@ -30,6 +31,7 @@ class JointModel:
     text_width: Callable[[Any], int]
     positions: str = "pe_embedder"
     first_column: Callable[[int], int] = lambda columns: 0
+    behind_text: bool = False
     repeats: Callable[[Any], int] = _one
     fills: Callable[[Any], int] = _one
     numbered: bool = True
@@ -39,24 +41,29 @@ class JointModel:
         return picture + self.first_column(picture) - self.first_column(reference)
 
 
-FLUX = JointModel("Flux", FLUX_BLOCKS, lambda model: getattr(model.txt_in, "in_features", 0))
+def in_features(layer: Any) -> int:
+    return getattr(layer, "in_features", 0)
+
+
+FLUX = JointModel("Flux", FLUX_BLOCKS, lambda model: in_features(model.txt_in))
 SD35 = JointModel(
     "SD3.5",
     JOINT_BLOCKS,
-    lambda model: getattr(model.context_embedder, "in_features", 0),
+    lambda model: in_features(model.context_embedder),
     positions="",  # they are added to the picture before the first block
     numbered=False,
 )
 QWEN = JointModel(
     "Qwen-Image",
     QWEN_BLOCKS,
-    lambda model: getattr(model.txt_in, "in_features", 0),
+    lambda model: in_features(model.txt_in),
     first_column=lambda columns: -(columns // 2),  # positions are counted from the middle
 )
 JOINT_MODELS = {  # by ComfyUI's class
     "Flux": FLUX,
     "OpenAISignatureMMDITWrapper": SD35,
     "QwenImageTransformer2DModel": QWEN,
+    "Chroma": replace(FLUX, name="Chroma"),
 }
 NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values()))
 

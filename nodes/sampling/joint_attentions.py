@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.joint_models import JointModel
-from ...ipadapter.reference_attention import Beside, look, moments
+from ...ipadapter.reference_attention import Beside, Seen, look, moments
 from ...ipadapter.sequences import Layout, layer_number, layout_of, token_counts
-from ...ipadapter.token_attention import rotate
 from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
 from .compiled import is_compiled, uncompiled
 from .looking import Captured, Kept, Looking, SelfAttentions
+from .positions import Positions
 from .reference_override import Override, of_four_axes
 from .riders import ModelCall
 
@@ -80,11 +80,6 @@ def around(x: Tensor, picture: slice, axis: int) -> Tensor:
     return torch.cat((x.narrow(axis, 0, picture.start), behind), dim=axis)
 
 
-def spread(x: Tensor, heads: int, repeats: int) -> Tensor:
-    """x (rows, tokens, channels) with every head repeated, so that there are `heads`."""
-    return x.unflatten(2, (heads // repeats, -1)).repeat_interleave(repeats, dim=2).flatten(2)
-
-
 class JointOverride:
     """The attention override of one call, around the one that was there. `visit` gives the output of every joint
     attention in one of `layers`.
@@ -140,18 +135,20 @@ class JointOverride:
         return of_picture if logs is None else of_picture + logs
 
 
-def keep(kept: Kept, matched: bool, repeats: int, rotation: Tensor | None, at: Attended) -> Tensor:
-    """An attention of a reference, whose keys and values are kept; keys are rotated to other positions."""
+def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: Attended) -> Tensor:
+    """An attention of a reference, whose keys and values are kept; the keys at positions moved by so many columns, and
+    as if there were no text.
+    """
     q, k, v = (x[:, :, at.picture] for x in (at.q, at.k, at.v))
-    if rotation is not None:
-        q, k = rotate(q, rotation) if matched else q, rotate(k, rotation)
+    k = positions.to_the_right(k, columns)
+    statistics = (moments(flat(positions.to_the_right(q, columns))), moments(flat(k))) if matched else (None, None)
+    k, repeats = positions.behind_text(k, -at.layout.text), positions.family.repeats(positions.network)
     stored = (x[:, ::repeats].transpose(1, 2).clone(memory_format=torch.contiguous_format) for x in (k, v))
-    statistics = (moments(flat(q)), moments(flat(k))) if matched else (None, None)
     kept[at.address] = Captured(*(x.flatten(2) for x in stored), *statistics)
     return at.own
 
 
-def attend(looking: Looking, repeats: int, grid: tuple[int, ...], at: Attended) -> Tensor:
+def attend(looking: Looking, positions: Positions, grid: tuple[int, ...], at: Attended) -> Tensor:
     """An attention of the picture, with references in its own rows."""
     q, k, v = (flat(x[:, :, at.picture]) for x in (at.q, at.k, at.v))
     seen = looking.seen(at.layer, at.address, grid, q)
@@ -159,10 +156,19 @@ def attend(looking: Looking, repeats: int, grid: tuple[int, ...], at: Attended) 
         return at.own
     looking.ride.reached = True
     heads = at.q.shape[1]
-    if repeats > 1:
-        seen = [replace(one, k=spread(one.k, heads, repeats), v=spread(one.v, heads, repeats)) for one in seen]
+    seen = [for_picture(one, positions, heads, at.layout.text) for one in seen]
     picture = look(lambda: at.own[:, at.picture], q, k, v, heads, seen, at.attend, at.beside())
     return torch.cat((at.own[:, : at.picture.start], picture, at.own[:, at.picture.stop :]), dim=1)
+
+
+def for_picture(one: Seen, positions: Positions, heads: int, text: int) -> Seen:
+    """A kept reference behind the picture's text, with a head of keys and values for every head of queries."""
+    family = positions.family
+    if (repeats := family.repeats(positions.network)) == 1 and not family.behind_text:
+        return one
+    k, v = (x.unflatten(2, (heads // repeats, -1)).transpose(1, 2) for x in (one.k, one.v))
+    k = positions.behind_text(k, text)
+    return replace(one, **{name: flat(x.repeat_interleave(repeats, dim=1)) for name, x in (("k", k), ("v", v))})
 
 
 @dataclass(frozen=True)
@@ -199,8 +205,8 @@ class JointAttentions(SelfAttentions):
 
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
         kept: Kept = {}
-        rotation = rotation_aside(self.family, call, picture)
-        visit = partial(keep, kept, matched, self.family.repeats(call.model.diffusion_model), rotation)
+        positions = Positions(self.family, call.model.diffusion_model)
+        visit = partial(keep, kept, matched, positions, columns_aside(self.family, call, picture))
         options = self._overridden(call, [shares], visit)
         with uncompiled() if is_compiled(call.model, picture.options) else nullcontext():
             replace(call, options=options).run()
@@ -210,7 +216,7 @@ class JointAttentions(SelfAttentions):
         network = call.model.diffusion_model
         frames, *of_frame = token_counts(network, call.x.shape)
         grid = (frames, *of_frame) if frames > 1 else tuple(of_frame)
-        visit = partial(attend, looking, self.family.repeats(network), grid)
+        visit = partial(attend, looking, Positions(self.family, network), grid)
         return replace(call, options=self._overridden(call, looking.shares.values(), visit), overrides=True)
 
     def moment(self, call: ModelCall) -> int:
@@ -225,16 +231,8 @@ class JointAttentions(SelfAttentions):
         return {**options, OVERRIDE: JointOverride(call, self.family, layers, visit)}
 
 
-def rotation_aside(family: JointModel, reference: ModelCall, picture: ModelCall) -> Tensor | None:
-    """The rotation (1, 1, 1, head width / 2, 2, 2) of a reference's positions to the right of the picture; None in
-    models that do not rotate by position. Rotations add up: that by i + n is that by i, then by n.
-    """
-    if not family.positions:
-        return None
-    network = picture.model.diffusion_model
-    embedder = getattr(network, family.positions)
-    columns, own = (token_counts(network, call.x.shape)[-1] for call in (picture, reference))
+def columns_aside(family: JointModel, reference: ModelCall, picture: ModelCall) -> float:
+    """How many columns a reference is moved, to stand on the right of the picture."""
+    columns, own = (token_counts(picture.model.diffusion_model, call.x.shape)[-1] for call in (picture, reference))
     scale = picture.options.get("rope_options", {}).get("scale_x", 1.0)  # of ComfyUI's node Scale ROPE
-    ids = torch.zeros(1, 1, len(embedder.axes_dim), device=picture.x.device)
-    ids[..., 2] = scale * family.columns_aside(columns, own)
-    return embedder(ids)
+    return scale * family.columns_aside(columns, own)

@@ -10,11 +10,17 @@ SD35 = dict(  # Medium, whose first blocks have a second attention, without the 
     context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": TEXT, "out_features": 128}},
     num_patches=256, pos_embed_max_size=16, qk_norm="rms", pos_embed_scaling_factor=None, x_block_self_attn_layers=[0],
 )  # fmt: skip
+CHROMA = dict(
+    image_model="chroma", in_channels=64, out_channels=64, in_dim=64, out_dim=64, hidden_dim=64, n_layers=1,
+    hidden_size=64, num_heads=2, depth=1, depth_single_blocks=1, axes_dim=[8, 12, 12], theta=10000, patch_size=2,
+    mlp_ratio=2.0, qkv_bias=True, context_in_dim=TEXT, vec_in_dim=0, txt_ids_dims=[],
+)  # fmt: skip
 
 # The text and the latent of each are those of edit_models.py.
 TRANSFORMERS = {
     "Flux": EditModel("Flux", FLUX, 4),
     "SD3.5 Medium": EditModel("SD3", SD35, 2),
+    "Chroma": EditModel("Chroma", CHROMA, 2),
     "Qwen-Image": EditModel(
         "QwenImage", QWEN | {"num_layers": 2}, 2, (16, 1), more={"attention_mask": torch.tensor([[1, 1, 1, 1, 0]])}
     ),

@@ -106,14 +106,14 @@ def test_shares_add_up_in_any_order_and_runs_are_equal():
 
 def test_a_reference_that_is_the_picture_changes_nothing_where_it_stands_and_something_aside(monkeypatch):
     """The reference's call gets the picture's latent and text. Its keys are those of the picture, unless moved."""
-    aside = joint_attentions.rotation_aside
+    aside = joint_attentions.columns_aside
     ways: list[dict[str, Any]] = [{}, {"competes": False, "weight": 0.7}, {"match": 1.0}]
 
     def claim(kind: EditModel, drawn: Build, ride: Build) -> list[str]:
         bare, wrong = drawn(model_of(kind)), []
         monkeypatch.setattr(riding, "noise_at", lambda sigma, like: seeded((1, *kind.channels, *SIZE), 5))
         for moved in (False, True):
-            monkeypatch.setattr(joint_attentions, "rotation_aside", aside if moved else lambda *_: None)
+            monkeypatch.setattr(joint_attentions, "columns_aside", aside if moved else lambda *_: 0.0)
             for how in ways:
                 latent = {"samples": torch.zeros_like(kind.latent(1))}
                 looks = Looks(**{"layers": "all", "weight": 0.5, "competes": True} | how)
