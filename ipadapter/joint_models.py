@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .sites import FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, Structure
+from .sites import FLUX_BLOCKS, JOINT_BLOCKS, LUMINA_BLOCKS, QWEN_BLOCKS, Structure
 
 
 def _one(model: Any) -> int:
@@ -59,11 +59,21 @@ QWEN = JointModel(
     lambda model: in_features(model.txt_in),
     first_column=lambda columns: -(columns // 2),  # positions are counted from the middle
 )
+Z_IMAGE = JointModel(
+    "Z-Image",
+    LUMINA_BLOCKS,
+    lambda model: in_features(model.cap_embedder[1]),
+    positions="rope_embedder",
+    behind_text=True,
+    repeats=lambda model: model.layers[0].attention.n_rep,
+    fills=lambda model: model.pad_tokens_multiple or 1,
+)
 JOINT_MODELS = {  # by ComfyUI's class
     "Flux": FLUX,
     "OpenAISignatureMMDITWrapper": SD35,
     "QwenImageTransformer2DModel": QWEN,
     "Chroma": replace(FLUX, name="Chroma"),
+    "NextDiT": Z_IMAGE,
 }
 NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values()))
 

@@ -157,6 +157,21 @@ def test_a_rotation_of_keys_moves_them_to_positions_aside():
         assert gap(rotate(rotate(x, embedder(ids)), embedder(by)), rotate(x, embedder(ids + by))) < 1e-5
 
 
+def test_keys_are_kept_as_if_there_were_no_text(monkeypatch):
+    """In the first block of Lumina 2, keys of a picture depend on its text by their position alone."""
+    monkeypatch.setattr(Ride, "cleanup", lambda self: None)
+    kept, kind = [], TRANSFORMERS["Lumina 2"]
+    for tokens in (5, 40):
+        text = [[seeded((1, tokens, kind.text), 1), {}]]
+        model = ride_along(model_of(kind), {"samples": kind.latent(11)}, text, Looks(layers="all"))
+        drawn(kind, model)
+        ((_, captured),) = rider_of(model, Ride).kept.values()
+        kept.append(captured)
+    assert kept[0][0, True].k.shape == (1, 12, 128)  # the head of keys that two heads of queries share, once
+    first, second = (gap(kept[0][layer, True].k, kept[1][layer, True].k) for layer in (0, 1))
+    assert first < ROUNDING < 1e-3 < second
+
+
 def test_weights_of_an_edit_models_own_references_hold_beside_a_riding_one():
     kind = TRANSFORMERS["Flux"]
     own = (kind.latent(3), kind.latent(4, OTHER))
