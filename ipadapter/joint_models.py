@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .sites import FLUX_BLOCKS, JOINT_BLOCKS, LUMINA_BLOCKS, QWEN_BLOCKS, Structure
+from .sites import FLUX_BLOCKS, JOINT_BLOCKS, KREA_BLOCKS, LUMINA_BLOCKS, QWEN_BLOCKS, Structure
 
 
 def _one(model: Any) -> int:
@@ -68,12 +68,19 @@ Z_IMAGE = JointModel(
     repeats=lambda model: model.layers[0].attention.n_rep,
     fills=lambda model: model.pad_tokens_multiple or 1,
 )
+KREA = JointModel(
+    "Krea 2",
+    KREA_BLOCKS,
+    lambda model: model.txtlayers * model.txtdim,
+    repeats=lambda model: model.blocks[0].attn.heads // model.blocks[0].attn.kvheads,
+)
 JOINT_MODELS = {  # by ComfyUI's class
     "Flux": FLUX,
     "OpenAISignatureMMDITWrapper": SD35,
     "QwenImageTransformer2DModel": QWEN,
     "Chroma": replace(FLUX, name="Chroma"),
     "NextDiT": Z_IMAGE,
+    "SingleStreamDiT": KREA,
 }
 NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values()))
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from references.edit_models import FLUX, QWEN, EditModel
+from references.edit_models import FLUX, KREA, QWEN, EditModel
 
 TEXT = 24
 SD35 = dict(  # Medium, whose first blocks have a second attention, without the text
@@ -28,6 +28,7 @@ TRANSFORMERS = {
     "Chroma": EditModel("Chroma", CHROMA, 2),
     "Z-Image": EditModel("Lumina2", Z_IMAGE, 2),
     "Lumina 2": EditModel("Lumina2", Z_IMAGE | {"n_kv_heads": 1, "pad_tokens_multiple": None}, 2),
+    "Krea 2": EditModel("Krea2", KREA | {"layers": 2}, 2, (16, 1), 32),
     "Qwen-Image": EditModel(
         "QwenImage", QWEN | {"num_layers": 2}, 2, (16, 1), more={"attention_mask": torch.tensor([[1, 1, 1, 1, 0]])}
     ),
