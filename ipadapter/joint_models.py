@@ -86,7 +86,8 @@ NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values())
 
 
 def joint_model_of(model: Any) -> JointModel | None:
-    """The family of a diffusion model, by its class or one that it derives from; None if it is unknown."""
-    model = getattr(model, "_orig_mod", model)  # torch.compile wraps the model
-    names = (base.__name__ for base in type(model).__mro__)
-    return next((JOINT_MODELS[name] for name in names if name in JOINT_MODELS), None)
+    """The family of a diffusion model, by its class; None if it is unknown.
+
+    Classes that derive from these, as those of models in pixel space, were not tried, so they are unknown too.
+    """
+    return JOINT_MODELS.get(type(getattr(model, "_orig_mod", model)).__name__)  # torch.compile wraps the model

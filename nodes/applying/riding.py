@@ -45,6 +45,13 @@ def late_layers(unet: HostModel, sites: Sequence[Site]) -> list[int]:
     return [layer for layer, (part, n) in blocks if part == "output" and halvings - doublings[n] <= 1]
 
 
+def every_layer(unet: HostModel, sites: Sequence[Site]) -> list[int]:
+    return list(range(len(layer_blocks(sites))))
+
+
+LAYERS = {"late": late_layers, "all": every_layer}  # of UNets; those of transformers have the same names
+
+
 @dataclass(frozen=True)
 class Rideable:
     """A model that references can ride along with.
@@ -61,17 +68,21 @@ class Rideable:
     factor: float
 
 
-def unet_of_pictures(unet: HostModel) -> Rideable:
-    """A UNet for pictures; ModelMismatchError for one for videos."""
+def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
+    """The transformer blocks of a UNet for pictures; ModelMismatchError for one for videos."""
     sites = find_sites(unet)
     if any(site.along_frames for site in sites):
         raise ModelMismatchError(
             f"This model ({type(unet).__name__}) makes videos: its self-attentions along the frames stand at the same "
             f"address as those of the pictures. IPAdapter Reference Attention works with {SUPPORTED}."
         )
-    blocks = layer_blocks(sites)
-    layers = {"late": late_layers(unet, sites), "all": range(len(blocks))}
-    return Rideable(UNetAttentions(sites), blocks, layers, sites[0].context_dim, competes=False, factor=1.0)
+    return sites
+
+
+def unet_of(unet: HostModel) -> Rideable:
+    sites = sites_of_pictures(unet)
+    layers = {name: choose(unet, sites) for name, choose in LAYERS.items()}
+    return Rideable(UNetAttentions(sites), layer_blocks(sites), layers, sites[0].context_dim, False, 1.0)
 
 
 def transformer_of(family: JointModel, model: HostModel) -> Rideable:
@@ -82,13 +93,13 @@ def transformer_of(family: JointModel, model: HostModel) -> Rideable:
     """
     blocks = family.structure.layers(model)
     layers = {"late": range(len(blocks) // 4, len(blocks)), "all": range(len(blocks))}
-    return Rideable(JointAttentions(family), blocks, layers, family.text_width(model), competes=True, factor=0.5)
+    return Rideable(JointAttentions(family), blocks, layers, family.text_width(model), True, 0.5)
 
 
 def rideable(model: HostModel) -> Rideable:
     """What references need to know of a diffusion model; ModelMismatchError if it has no accessible self-attention."""
     if UNET.fits(model):
-        return unet_of_pictures(model)
+        return unet_of(model)
     family = joint_model_of(model)
     if family is None:
         raise ModelMismatchError(
@@ -96,9 +107,6 @@ def rideable(model: HostModel) -> Rideable:
             f"Reference Attention works with {SUPPORTED}."
         )
     return transformer_of(family, model)
-
-
-LAYERS = ("late", "all")
 
 
 @dataclass(frozen=True)

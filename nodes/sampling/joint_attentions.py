@@ -26,6 +26,11 @@ from .positions import Positions
 from .reference_override import Override, of_four_axes
 from .riders import ModelCall
 
+EXPERIMENT = (
+    "IPAdapter Reference Attention is an experiment with {name}: its formulas were tested on tiny models, and no "
+    "picture of a published model was looked at. The node's help page says which values to compare."
+)
+
 
 @dataclass(frozen=True)
 class Attended:
@@ -72,6 +77,11 @@ class Attended:
 def flat(x: Tensor) -> Tensor:
     """(rows, heads, tokens, width) as (rows, tokens, channels)."""
     return x.transpose(1, 2).flatten(2)
+
+
+def own_copy(x: Tensor) -> Tensor:
+    """x as (rows, tokens, channels) in memory of its own: a view would hold the whole sequence's."""
+    return x.transpose(1, 2).clone(memory_format=torch.contiguous_format).flatten(2)
 
 
 def around(x: Tensor, picture: slice, axis: int) -> Tensor:
@@ -143,8 +153,7 @@ def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: At
     k = positions.to_the_right(k, columns)
     statistics = (moments(flat(positions.to_the_right(q, columns))), moments(flat(k))) if matched else (None, None)
     k, repeats = positions.behind_text(k, -at.layout.text), positions.family.repeats(positions.network)
-    stored = (x[:, ::repeats].transpose(1, 2).clone(memory_format=torch.contiguous_format) for x in (k, v))
-    kept[at.address] = Captured(*(x.flatten(2) for x in stored), *statistics)
+    kept[at.address] = Captured(own_copy(k[:, ::repeats]), own_copy(v[:, ::repeats]), *statistics)
     return at.own
 
 
@@ -202,6 +211,10 @@ class JointAttentions(SelfAttentions):
     """
 
     family: JointModel
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [EXPERIMENT.format(name=self.family.name)]
 
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
         kept: Kept = {}

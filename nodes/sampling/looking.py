@@ -128,6 +128,11 @@ class Looking:
 class SelfAttentions(ABC):
     """The self-attentions of a kind of model: how references are captured there, and attended to."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user is shown once in a run with references."""
+        return ()
+
     @abstractmethod
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
         """Run the model on a reference, `call`, and keep its keys and values where it has a share; with `matched` their

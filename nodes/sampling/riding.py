@@ -117,7 +117,7 @@ class Ride(Rider):
                 "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions "
                 "along the frames too. Use ComfyUI's own context windows, or take out one of the two."
             )
-        call.say(notes_of(call, acting))
+        call.say([*self.attentions.notes, *notes_of(call, acting)])
         kept = {reference: self._captured(reference, share, sigma, call) for reference, share in acting.items()}
         self.acted = True
         return self.attentions.look(call, Looking(self, acting, kept, rows))
