@@ -99,9 +99,8 @@ class JointOverride:
         self, call: ModelCall, family: JointModel, layers: Iterable[int], visit: Callable[[Attended], Tensor]
     ) -> None:
         self.network, self.before = call.model.diffusion_model, call.options.get(OVERRIDE)
-        # Weights of an edit model's own references are for all of its keys, so they are added to the logits here.
+        # It weighs an edit model's own references in whole sequences; rows of the picture get those weights here.
         self.weighed = self.before if isinstance(self.before, Override) else None
-        self.other = self.before if self.weighed is None else self.weighed.before
         self.layers, self.visit = frozenset(layers), visit
         self.picture = prod(token_counts(self.network, call.x.shape))
         filled = -self.picture % family.fills(self.network)
@@ -131,10 +130,9 @@ class JointOverride:
         if layout is None:
             return out
         more["_inside_attn_wrapper"] = True  # so that the host's attentions do not call this override again
-        plain = partial(function if self.other is None else partial(self.other, function), **more)
         biased = partial(host_attention.attention_pytorch, **more)
         bias = partial(self._bias, mask, layer, layout, q)
-        return self.visit(Attended(out, q, k, v, layer, layout, plain, biased, bias))
+        return self.visit(Attended(out, q, k, v, layer, layout, partial(own, **more), biased, bias))
 
     def _bias(self, mask: Tensor | None, layer: int, layout: Layout, q: Tensor) -> Tensor | None:
         logs = None if self.weighed is None else self.weighed.picture_bias(layer, layout, q)

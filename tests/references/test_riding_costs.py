@@ -14,8 +14,10 @@ from pack.nodes.applying.riding import Looks, ride_along
 from pack.nodes.sampling.attach import rider_of
 from pack.nodes.sampling.riding import Ride
 from performance.rig import Rig, half_mask
+from references import edit_models
 from test_nodes_pack.counting import Operations, host_reads, total
 from test_nodes_pack.standins import seeded
+from test_nodes_pack.transformers import TRANSFORMERS, model_of
 
 RIG = Rig("sd15")
 LATENT = {"samples": seeded((1, 4, 8, 8), 11)}
@@ -36,8 +38,8 @@ def counted_calls() -> Iterator[list[int]]:
         sys.setprofile(None)
 
 
-def forwards(model: Any, count: Callable[[], Any]) -> list[tuple[int, Any]]:
-    """The rows of every run of the UNet in two steps, and how much `count` rose in it."""
+def forwards(model: Any, count: Callable[[], Any], sample: Callable[[Any], Any] = RIG.sample) -> list[tuple[int, Any]]:
+    """The rows of every run of the network in two steps, and how much `count` rose in it."""
     seen, begun = [], []
     unet = model.get_model_object("diffusion_model")
     hooks = [
@@ -45,16 +47,16 @@ def forwards(model: Any, count: Callable[[], Any]) -> list[tuple[int, Any]]:
         unet.register_forward_hook(lambda _, args, out: seen.append((len(args[0]), count() - begun.pop()))),
     ]
     try:
-        RIG.sample(model)
+        sample(model)
     finally:
         for hook in hooks:
             hook.remove()
     return seen
 
 
-def operations(model: Any) -> list[tuple[int, Any]]:
+def operations(model: Any, sample: Callable[[Any], Any] = RIG.sample) -> list[tuple[int, Any]]:
     with torch.inference_mode(), Operations() as counter:
-        return forwards(model, counter.counts.copy)
+        return forwards(model, counter.counts.copy, sample)
 
 
 def ride(**looks: Any) -> Any:
@@ -85,6 +87,27 @@ def test_a_layer_of_the_picture_costs_few_operations_and_the_references_run_none
         assert host_reads(runs[3][1]) == 0
         found[name] = (total(runs[3][1]) - total(bare)) / RIG.layers
     assert found == {name: more for name, (_, more, _) in CASES.items()}
+
+
+def test_a_block_of_a_transformer_costs_no_transfer_and_as_many_operations_as_the_docs_say():
+    found = {}
+    for name in ("Flux", "Qwen-Image", "Z-Image"):
+        kind = TRANSFORMERS[name]
+
+        def sample(model: Any, kind: Any = kind) -> Any:
+            return edit_models.sample(model, kind, (), cfg=2.0)
+
+        _, (_, bare) = operations(model_of(kind), sample)
+        for competes in (True, False):
+            looks = Looks(layers="all", competes=competes, weight=0.5 if competes else 1.0)
+            runs = operations(ride_along(model_of(kind), {"samples": kind.latent(11)}, None, looks), sample)
+            assert [rows for rows, _ in runs] == [1, 2, 1, 2]
+            assert [host_reads(run) for _, run in runs[2:]] == [0, 0]
+            found[name, competes] = (total(runs[3][1]) - total(bare)) / kind.layers
+    assert found == {
+        ("Flux", True): 54, ("Flux", False): 38, ("Qwen-Image", True): 62, ("Qwen-Image", False): 46,
+        ("Z-Image", True): 95.5, ("Z-Image", False): 88.5,
+    }  # fmt: skip
 
 
 def test_a_layer_of_the_picture_costs_few_python_calls():

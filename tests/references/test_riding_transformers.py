@@ -4,6 +4,7 @@ What nodes show is in tests/server/test_riding_transformers.py.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+
+import comfy.samplers
 
 from pack.ipadapter.joint_models import JOINT_MODELS, joint_model_of
 from pack.nodes.applying.references import weigh_references
@@ -102,6 +105,38 @@ def test_pictures_of_a_batch_are_seen_together_or_each_by_its_frame():
     assert gap(two, one) > 1e-3
 
 
+def test_every_frame_of_a_model_with_frames_has_the_mask_of_the_picture():
+    """Qwen-Image's layers of one picture are frames of its latent."""
+    kind = replace(TRANSFORMERS["Qwen-Image"], channels=(16, 2))
+
+    def ridden(*masks: Any) -> Tensor:
+        model = model_of(kind)
+        for mask in masks:
+            model = ride(TRANSFORMERS["Qwen-Image"], model, mask=mask)
+        return drawn(kind, model)
+
+    whole = ridden(None)
+    assert whole.shape == (1, 16, 2, 8, 6) and gap(whole, ridden()) > 1e-3
+    assert gap(ridden(LEFT, 1 - LEFT), whole) < ROUNDING < 1e-3 < gap(ridden(LEFT), whole)
+
+
+def test_areas_of_other_widths_have_the_reference_on_their_own_right(monkeypatch):
+    kind, seen = TRANSFORMERS["Flux"], []
+    model = ride(kind, size=OTHER)
+    plain = model.model._apply_model
+    monkeypatch.setattr(
+        model.model, "_apply_model", lambda x, *args, **more: seen.append(tuple(x.shape[2:])) or plain(x, *args, **more)
+    )
+    ((tokens, whole),) = text_of(kind, 10)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds([[tokens, whole], [tokens, {**whole, "area": (8, 4, 0, 0), "strength": 1.0}]], text_of(kind, 20))
+    guider.set_cfg(1.0)
+    noise = kind.latent(5)
+    with torch.inference_mode():
+        guider.sample(noise, noise * 0, comfy.samplers.ksampler("euler"), torch.tensor([0.8, 0.5, 0.0]), seed=5)
+    assert sorted(seen) == sorted([SIZE, (8, 4), OTHER, OTHER] * 2)
+
+
 def test_a_rotation_of_keys_moves_them_to_positions_aside():
     """Equal to the model's own rotation of positions that lie further to the right, or behind more text."""
     for kind in TRANSFORMERS.values():
@@ -136,11 +171,25 @@ def test_keys_are_kept_as_if_there_were_no_text(monkeypatch):
     assert first < ROUNDING < 1e-3 < second
 
 
-def test_weights_of_an_edit_models_own_references_hold_beside_a_riding_one():
-    kind = TRANSFORMERS["Flux"]
-    own = (kind.latent(3), kind.latent(4, OTHER))
+def test_what_is_kept_of_a_picture_that_is_filled_up_are_its_own_tokens(monkeypatch):
+    """Z-Image fills 12 tokens of the picture up to 32, behind 32 of the text."""
+    monkeypatch.setattr(Ride, "cleanup", lambda self: None)
+    kind, seen = TRANSFORMERS["Z-Image"], []
+    hook = network(kind).layers[0].attention.qkv.register_forward_hook(lambda _, args, out: seen.append(out))
+    model = ride(kind)
+    drawn(kind, model)
+    hook.remove()
+    ((_, kept),) = rider_of(model, Ride).kept.values()
+    (of_reference,) = [out for out in seen if len(out) == 1][:1]
+    assert kept[0, True].v.equal(of_reference[:, 32:44, 512:])
 
-    def drawn(model: Any, references=own) -> Tensor:
+
+@pytest.mark.parametrize("name", ["Flux", "Qwen-Image"])  # the second masks its text too
+def test_weights_of_an_edit_models_own_references_hold_beside_a_riding_one(name):
+    kind = TRANSFORMERS[name]
+    own, full = (kind.latent(3), kind.latent(4, OTHER)), torch.ones(1, 8, 6)
+
+    def drawn(model: Any, references: Any = own) -> Tensor:
         return sample(model, kind, references, steps=1)
 
     def second(model: Any) -> Any:
@@ -149,9 +198,8 @@ def test_weights_of_an_edit_models_own_references_hold_beside_a_riding_one():
     for how in ({}, {"competes": False, "weight": 0.7}):
         model = ride(kind, **how)
         whole = drawn(model)
-        assert gap(whole, drawn(model_of(kind), own)) > 1e-3
+        assert gap(whole, drawn(model_of(kind))) > 1e-3
         assert gap(whole, drawn(model, ())) > 1e-3
-        full = torch.ones(1, 8, 6)
         assert gap(drawn(weigh_references(model, 0, 1.0, 0.0, 1.0, full)), whole) < 2e-5
         assert drawn(ride(kind, second(model_of(kind)), **how)).equal(drawn(second(model)))
         assert gap(drawn(second(model)), whole) > 1e-4
