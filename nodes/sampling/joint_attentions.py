@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...ipadapter.joint_models import JointModel
 from ...ipadapter.reference_attention import Beside, Seen, look, moments
-from ...ipadapter.sequences import Layout, layer_number, layout_of, token_counts
+from ...ipadapter.sequences import JOINED, Layout, heeds_references, layer_number, layout_of, token_counts
 from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
 from .compiled import is_compiled, uncompiled
@@ -104,7 +104,7 @@ class JointOverride:
         self.layers, self.visit = frozenset(layers), visit
         self.picture = prod(token_counts(self.network, call.x.shape))
         filled = -self.picture % family.fills(self.network)
-        self.filled = (filled,) if filled else ()
+        self.behind = (*own_references(family, call), *((filled,) if filled else ()))
 
     def __call__(
         self,
@@ -119,14 +119,12 @@ class JointOverride:
         """The output of an attention of the model, (rows, tokens, channels)."""
         own = function if self.before is None else partial(self.before, function)
         out = own(q, k, v, heads, mask, **more)
-        options = more.get("transformer_options") or {}
-        layer = layer_number(self.network, options)
+        layer = layer_number(self.network, more.get("transformer_options") or {})
         if layer not in self.layers:
             return out
         if not more.pop("skip_reshape", False):
             q, k, v = (x.flatten(2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-        behind = (*options.get("reference_image_num_tokens", ()), *self.filled)
-        layout = layout_of(k.shape[2], q.shape[2], self.picture, behind)
+        layout = layout_of(k.shape[2], q.shape[2], self.picture, self.behind)
         if layout is None:
             return out
         more["_inside_attn_wrapper"] = True  # so that the host's attentions do not call this override again
@@ -141,6 +139,15 @@ class JointOverride:
         of_picture = of_four_axes(mask, q)
         of_picture = of_picture if of_picture.shape[2] == 1 else of_picture[:, :, layout.text : layout.head]
         return of_picture if logs is None else of_picture + logs
+
+
+def own_references(family: JointModel, call: ModelCall) -> list[int]:
+    """How many tokens each reference picture of an edit model's own has behind the picture."""
+    references = call.conds.get("ref_latents") or ()
+    network = call.model.diffusion_model
+    if family.structure not in JOINED or not references or not heeds_references(network, call.conds):
+        return []
+    return [prod(token_counts(network, reference.shape)) for reference in references]
 
 
 def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: Attended) -> Tensor:
