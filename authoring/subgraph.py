@@ -63,8 +63,8 @@ def whole(
     }  # fmt: skip
     outer = len(nodes) + 1  # an id of the inside would be changed when the page opens the file
     node = {
-        "id": outer, "type": definition["id"], "pos": [0, 0], "size": [340, 60 + 24 * len(inputs)], "flags": {}, "order": 0,
-        "mode": 0, "title": name,
+        "id": outer, "type": definition["id"], "pos": [0, 0], "size": [340, 60 + 24 * len(inputs)], "flags": {},
+        "order": 0, "mode": 0, "title": name,
         "inputs": [
             {"name": one["name"], "type": one["type"], "link": None}
             | ({"widget": {"name": one["name"]}} if one["name"] in widgets else {})

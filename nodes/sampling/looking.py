@@ -14,7 +14,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import OwnOptions
 from .arranged import Grid, mask_of_rows
-from .patches import SelfAttentionPatch
+from .patches import SelfAttentionPatch, refuse_recording
 from .unet import text_attention as model_attention
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ class RidingReference:
     def needs_rows(self) -> bool:
         """Whether the share differs between rows, so that the branch of every row has to be known."""
         return self.per_frame or self.mask is not None or self.negative != 1 or bool(self.weights.frames)
+
+    @property
+    def frames_differ(self) -> bool:
+        """Whether frames of the batch look at different references, or at one with different weights or masks."""
+        pictures = len(self.latent) if self.per_frame else 1
+        return pictures > 1 or bool(self.weights.frames) or (self.mask is not None and len(self.mask) > 1)
 
 
 class Captured(NamedTuple):
@@ -100,6 +106,7 @@ class Looking:
     rows: Rows
 
     def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
+        refuse_recording()
         grid = tuple(options["activations_shape"][-2:])
         site, seen = patch.site, []
         if q.shape[1] == grid[0] * grid[1]:  # else a node has merged tokens, or attends tile by tile
