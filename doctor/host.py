@@ -5,7 +5,6 @@ executed, so any folder can be checked, without other packages, in a few millise
 """
 
 import ast
-import importlib.metadata
 import logging
 import re
 from dataclasses import dataclass
@@ -117,10 +116,12 @@ def report(checked: Checked) -> str:
 
 def warn_of_gaps(folder: Path) -> None:
     """Log a warning for each `broken` gap of the running ComfyUI, for its known faults, and for an old PyTorch."""
+    import torch  # `atelier.py host` runs without it
+
     checked = check_host(folder)
     for fault in checked.faults:
         log.warning("ComfyUI %s: %s.", checked.release, fault)
-    if note := old_torch(importlib.metadata.version("torch")):
+    if note := old_torch(str(torch.__version__)):
         log.warning("IPAdapter nodes: %s", note)
     for gap in checked.broken:
         log.warning(
