@@ -94,20 +94,24 @@ def test_compiled_and_other_models_draw_the_same_without_the_key_of_torchcompile
 @pytest.mark.parametrize("recorded", ["the whole call", "the model inside of it"])
 def test_a_cuda_graph_is_not_recorded_of_a_model_with_image_prompts(monkeypatch, recorded):
     """Its replay would repeat keys, values and weights of the recorded step; on a CPU, torch's answer is emulated."""
-    recording = [recorded == "the whole call"]
+    whole, latent = recorded == "the whole call", {"samples": seeded((1, 4, 8, 8), 3)}
+    recording = [whole]
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: recording[0])
     model = RIG.bare()
     unet = model.model.diffusion_model
     handles = [
         unet.register_forward_pre_hook(lambda *_: recording.__setitem__(0, True)),
-        unet.register_forward_hook(lambda *_: recording.__setitem__(0, recorded == "the whole call")),
+        unet.register_forward_hook(lambda *_: recording.__setitem__(0, whole)),
     ]
+    patched = [RIG.follow(model), ride_along(model, latent, None, Looks())]
+    patched += [ride_along(model, latent, None, Looks(start_at=0.9))] if whole else []  # of a later step
     try:
         assert sample(model).isfinite().all(), "without image prompts a graph may be recorded"
-        for patched in (RIG.follow(model), ride_along(model, {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks())):
+        for each in patched:
+            recording[0] = whole
             with pytest.raises(AdapterError, match="recorded as a CUDA graph"):
-                sample(patched)
+                sample(each)
     finally:
         for handle in handles:
             handle.remove()
