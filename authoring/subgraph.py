@@ -61,20 +61,23 @@ def whole(
         "inputs": inputs, "outputs": outputs, "widgets": [], "nodes": nodes, "groups": [], "links": links,
         "extra": {}, "category": CATEGORY, "description": blueprint.description,
     }  # fmt: skip
+    outer = len(nodes) + 1  # an id of the inside would be changed when the page opens the file
     node = {
-        "id": 1, "type": definition["id"], "pos": [0, 0], "size": [340, 60 + 24 * len(inputs)], "flags": {}, "order": 0,
-        "mode": 0, "title": name,
+        "id": outer, "type": definition["id"], "pos": [0, 0], "size": [340, 60 + 24 * len(inputs)], "flags": {},
+        "order": 0, "mode": 0, "title": name,
         "inputs": [
             {"name": one["name"], "type": one["type"], "link": None}
             | ({"widget": {"name": one["name"]}} if one["name"] in widgets else {})
             for one in inputs
         ],
         "outputs": [{"name": one["name"], "type": one["type"], "links": None} for one in outputs],
-        "properties": {"proxyWidgets": [["-1", widget] for widget in widgets]},
+        # No proxyWidgets: front ends since 1.47 show the widgets of linked inputs, as older ones do too, and bring back
+        # the first values of entries that they do not know in graphs that were saved with others.
+        "properties": {"previewExposures": []},
         "widgets_values": list(widgets.values()),
     }  # fmt: skip
     return {
-        "id": stable_id(name, "workflow"), "revision": 0, "last_node_id": 1, "last_link_id": 0, "nodes": [node],
+        "id": stable_id(name, "workflow"), "revision": 0, "last_node_id": outer, "last_link_id": 0, "nodes": [node],
         "links": [], "groups": [], "definitions": {"subgraphs": [definition]}, "config": {}, "extra": {},
         "version": 0.4,
     }  # fmt: skip

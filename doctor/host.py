@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .host_needs import NEEDS, OLDEST, Need
+from .host_needs import FAULTS, LEAST_TORCH, NEEDS, OLDEST, Need
 
 log = logging.getLogger(__name__)
 NEWEST = "0.30.0"  # the newest release that the tests were run on
@@ -32,8 +32,8 @@ class Gap:
 
     @property
     def bridged(self) -> bool:
-        """Whether the pack works without it, as it does on releases older than `need.since`."""
-        return self.state == GONE and self.need.since != OLDEST
+        """Whether the pack works without it, as `need.lost` describes."""
+        return self.state == GONE and (self.need.spare or self.need.since != OLDEST)
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.need.file}) is {self.state}"
@@ -51,6 +51,16 @@ class Checked:
     def broken(self) -> tuple[Gap, ...]:
         """The gaps without which a part of the pack does not work."""
         return tuple(gap for gap in self.gaps if not gap.bridged)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Known faults of this release of ComfyUI itself, each with the release that mends it."""
+        number = _numbers(self.release)
+        return tuple(
+            f"{fault.text}. Update ComfyUI to {'.'.join(map(str, fault.mended))} or later"
+            for fault in FAULTS
+            if fault.first <= number < fault.mended
+        )
 
     def refused(self, structure: str) -> tuple[Gap, ...]:
         """The gaps because of which image prompts in models of a structure are refused; empty if they work."""
@@ -98,19 +108,43 @@ def report(checked: Checked) -> str:
         for gap in checked.gaps
         if gap.bridged
     ]
+    lines += [f"  ComfyUI {checked.release}: {fault}." for fault in checked.faults]
     if checked.broken:
         lines.append(f"The pack is tested on ComfyUI {OLDEST} to {NEWEST}: update the pack, or use one of these.")
     return "\n".join(lines)
 
 
 def warn_of_gaps(folder: Path) -> None:
-    """Log a warning for each `broken` gap of the running ComfyUI."""
+    """Log a warning for each `broken` gap of the running ComfyUI, for its known faults, and for an old PyTorch."""
+    import torch  # `atelier.py host` runs without it
+
     checked = check_host(folder)
+    for fault in checked.faults:
+        log.warning("ComfyUI %s: %s.", checked.release, fault)
+    if note := old_torch(str(torch.__version__)):
+        log.warning("IPAdapter nodes: %s", note)
     for gap in checked.broken:
         log.warning(
             "ComfyUI %s has no longer what the IPAdapter nodes rely on: %s. Does not work: %s.",
             checked.release, gap, gap.need.lost,
         )  # fmt: skip
+
+
+def old_torch(version: str) -> str:
+    """A note on a PyTorch older than LEAST_TORCH; empty for others."""
+    if _numbers(version)[:2] >= LEAST_TORCH:
+        return ""
+    least = ".".join(map(str, LEAST_TORCH))
+    return (
+        f"PyTorch {version} is older than {least}, which ComfyUI needs since 0.32. The nodes are not tested on it: "
+        "update PyTorch, as ComfyUI's page on installation says."
+    )
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version begins with; empty for a text without any."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 def _read(file: Path) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 UNET, FLUX, MMDIT = "unet", "flux", "mmdit"  # structures of ipadapter/sites.py
 ALL = (UNET, FLUX, MMDIT)
 OLDEST = "0.16.3"
+LEAST_TORCH = (2, 7)  # of ComfyUI since 0.32, and the oldest PyTorch that the tests were run on
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Need:
         lost: what does not work without it; with a later `since`, how the pack works without it
         refused: structures whose image prompts are refused without it, because pictures would be wrong
         since: the first release that has it; the pack works on older releases as `lost` describes
+        spare: whether the pack works without it in every release, as `lost` describes
     """
 
     file: str
@@ -29,7 +31,25 @@ class Need:
     texts: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     since: str = OLDEST
+    spare: bool = False
 
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of ComfyUI itself, in its releases from `first` (major, minor) to before `mended`."""
+
+    first: tuple[int, int]
+    mended: tuple[int, int]
+    text: str
+
+
+FAULTS = (
+    Fault(
+        (0, 31), (0, 32),
+        "its CLIP Vision encoders have a fault (change #15506 of ComfyUI), so references may be encoded wrongly or not "
+        "at all",
+    ),
+)  # fmt: skip
 
 PATCHER, SAMPLERS, BASE = "comfy/model_patcher.py", "comfy/samplers.py", "comfy/model_base.py"
 EXTENSION, ATTENTION, PATHS = "comfy/patcher_extension.py", "comfy/ldm/modules/attention.py", "folder_paths.py"
@@ -89,7 +109,7 @@ SAMPLING = (
             "ModelSamplingDiscrete": UNET, "ModelSamplingFlux": FLUX, "ModelSamplingDiscreteFlow": MMDIT,
         }.items()
     ),
-    Need("comfy/context_windows.py", "", "references of single frames in context windows",
+    Need("comfy/context_windows.py", "", "a picture, a weight or a mask for each frame in context windows",
          texts=('["context_window"]', "index_list")),
 )  # fmt: skip
 ATTENDING = (
@@ -157,8 +177,8 @@ ATTENDING = (
     Need("comfy/sampler_helpers.py", "convert_cond", "references that ride along", takes=("cond",)),
     Need(OPENAI, "Upsample", "references that ride along"),
     Need(OPENAI, "Downsample", "references that ride along"),
-    Need("comfy_api/torch_helpers/torch_compile.py", "COMPILE_KEY", "image prompts behind TorchCompileModel",
-         texts=('COMPILE_KEY = "torch.compile"',)),
+    Need("comfy_api/torch_helpers/torch_compile.py", "COMPILE_KEY", "every call is prepared as for TorchCompileModel",
+         spare=True),
 )  # fmt: skip
 FILES = (
     *(

@@ -1,4 +1,6 @@
-"""Check that the packages for faces can be imported in this Python, and list the devices that they can use."""
+"""Check that the packages for faces can be imported in this Python, with the devices that they can use, and the
+version of PyTorch.
+"""
 
 import importlib.metadata
 import sys
@@ -6,6 +8,7 @@ from dataclasses import dataclass
 
 from ..encoders.face_models import PROVIDERS, import_face_module
 from ..ipadapter.errors import FaceError
+from .host import old_torch
 
 
 @dataclass(frozen=True)
@@ -19,9 +22,14 @@ class Package:
 
 
 def packages() -> list[Package]:
-    """Versions and faults of Python, insightface and onnxruntime; the packages are imported for it."""
+    """Versions and faults of Python, PyTorch, insightface and onnxruntime; packages for faces are imported for it."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return [Package("Python", version, note=sys.executable), _insightface(), _onnxruntime()]
+    return [Package("Python", version, note=sys.executable), _torch(), _insightface(), _onnxruntime()]
+
+
+def _torch() -> Package:
+    version = _version("torch")
+    return Package("PyTorch", version, note=old_torch(version)) if version else Package("PyTorch", fault="not there")
 
 
 def _insightface() -> Package:

@@ -48,6 +48,7 @@ class Rows:
     window: tuple[int, ...] | None = None  # numbers of these frames in the whole batch, in a context window
     areas: tuple[Area | None, ...] = ()  # the part of the canvas that each chunk covers; empty: all of it
     canvas: tuple[int, int] | None = None  # latent height and width that areas refer to
+    placed: bool = True  # whether the numbers of these frames in the whole batch are known
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -140,6 +141,12 @@ class ImagePrompt:
     def rows_differ(self) -> bool:
         """Whether keys and values differ between the rows of a chunk."""
         return self.per_frame or bool(self.weights.frames)
+
+    @property
+    def frames_differ(self) -> bool:
+        """Whether frames of the batch follow different pictures, with different weights or in different regions."""
+        pictures = self.source.images if self.per_frame else 1
+        return pictures > 1 or len(set(self.weights.frames)) > 1 or (self.mask is not None and len(self.mask) > 1)
 
 
 def arrange(prompt: ImagePrompt, pair: KeysValues, layer: Layer, rows: Rows, heads: int, weight: float) -> Pair:

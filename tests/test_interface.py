@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
+from comfy_api.latest import _io as host_io
 from comfy_execution.validation import validate_node_input
 
 from pack.nodes import IPAdapterAtelier
@@ -91,6 +92,19 @@ def test_every_node_is_what_saved_workflows_expect(nodes):
     assert [id for id in EXPECTED if id not in nodes] == []
     wrong = {id: differences(nodes[id], EXPECTED[id]) for id in EXPECTED}
     assert {id: lines for id, lines in wrong.items() if lines} == {}
+
+
+def test_no_input_is_dynamic_so_that_releases_validate_them_alike(nodes):
+    """ComfyUI 0.40 changed the validation of dynamic inputs, whose names and types depend on the values of a prompt."""
+    changed = []
+    for node_id, node in nodes.items():
+        schema, listed = node.GET_SCHEMA(), node.INPUT_TYPES()
+        given = {item.id: ["1", 0] for item in schema.inputs}
+        finalized = host_io.get_finalized_class_inputs(listed, given)[0]
+        same = (finalized.get(part, {}) == listed.get(part, {}) for part in ("required", "optional"))
+        changed += [] if all(same) else [node_id]
+        changed += [f"{node_id}: {item.id}" for item in schema.inputs if isinstance(item, host_io.DynamicInput)]
+    assert changed == []
 
 
 def test_nodes_that_the_environment_names_are_left_to_another_pack(nodes, monkeypatch):

@@ -71,6 +71,11 @@ def follow(
     return apply_adapter(model, loaded, [Request(reference, Strength(**strength))]).model
 
 
+def follow_kind(kind: str) -> ModelPatcher:
+    """A tiny model of the family that follows a picture by an adapter of this kind."""
+    return follow(tiny_model(FAMILY[kind]), adapter(kind), embeds(kind))
+
+
 def texts(family: str, seed: int, **more: Any) -> list[list[Any]]:
     """A CONDITIONING; `more` goes into its options."""
     pooled = seeded((1, tiny.POOLED[family]), seed + 1)

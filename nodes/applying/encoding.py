@@ -1,7 +1,8 @@
 """From a reference to embeds: vision encoder and face recogniser, before the adapter's projection."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from ...ipadapter.checks import check_embeds
 from ...ipadapter.embeds import COMBINE
 from ...ipadapter.errors import AdapterError, EncoderMismatchError, FaceError
 from ...ipadapter.families import face_habits
+from ..host import known_faults
 from ..host_types import HostEncoder
 from ..loading.adapters import Pipeline
 from ..loading.siglip_head import siglip_pooled
@@ -131,9 +133,37 @@ def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionE
             output = clip_vision.encode_image(shorten(images))
         else:
             output = clip_vision.encode_image(images, crop=False)
-        return Features(output["image_embeds"].float(), output["penultimate_hidden_states"].float())
+        return read_features(output, len(images))
 
     return VisionEncoder(clip_vision.image_size, clip_vision.image_mean, fit, encode, (serial(clip_vision), fit))
+
+
+def read_features(output: Any, count: int) -> Features:
+    """The features of `count` pictures in the output of a CLIP_VISION.
+
+    Raises:
+        EncoderMismatchError: features are missing, of another number of pictures, or hold NaN or infinity. The message
+            names the known faults of this release of ComfyUI.
+    """
+    pooled = _feature(output, "image_embeds", (2, 3), count)
+    return Features(pooled, _feature(output, "penultimate_hidden_states", (3,), count))
+
+
+def _feature(output: Any, name: str, dimensions: Sequence[int], count: int) -> Tensor:
+    try:
+        feature = output[name]
+    except (AttributeError, KeyError):  # of ComfyUI's class, and of a dict
+        feature = None
+    if not isinstance(feature, Tensor) or feature.ndim not in dimensions or len(feature) != count:
+        given = tuple(feature.shape) if isinstance(feature, Tensor) else "nothing"
+        fault = f"for {count} pictures it gave {given} as {name}"
+    elif not feature.isfinite().all():
+        fault = f"its {name} hold values that are not numbers (NaN or infinite)"
+    else:
+        return feature.float()
+    raise EncoderMismatchError(
+        f"The vision encoder does not work: {fault}.{known_faults()} Load it from its file again, or try another file."
+    )
 
 
 def negative_embeds(pipeline: Pipeline, reference: Reference, positive: Tensor) -> Tensor:

@@ -100,10 +100,17 @@ class BlockAttention:
         return self.plan.images(self.patch, prompts, grid, self.queries if self.has_queries else img, around)
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
+        block = self.block().x_block
         if self.patch.renorms:
-            norms = self.patch.module.x_block.attn
-            return (q, norms.ln_q.weight), (k, norms.ln_k.weight)
-        return raw_queries_keys(self.patch.module.x_block, self.args["img"], self.args["vec"], self.site.heads)
+            return (q, block.attn.ln_q.weight), (k, block.attn.ln_k.weight)
+        return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
+
+    def block(self) -> HostModule:
+        """The block in the model that is called; where another pack has replaced it, the model's own."""
+        part, number = self.site.block
+        model = self.plan.model
+        called = getattr(model.diffusion_model, f"{part}_blocks")[number] if model is not None else None
+        return called if hasattr(called, "x_block") else self.patch.module
 
     def show(self, before: Tensor, after: Tensor) -> None:
         """Show an observer the attention of the picture's own tokens, and what image prompts added to them."""

@@ -19,13 +19,14 @@ class Call:
 
     `weights` has one weight per layer for every prompt inside its range of sampling. `moment` is sigma if the keys and
     values of a prompt depend on it, else None. `latent` is the latent's height and width, None if the caller did not go
-    through `apply_model`.
+    through `apply_model`. `unplaced` are prompts whose frames differ, left out because the frames are unknown.
     """
 
     rows: Rows
     weights: dict[ImagePrompt, tuple[float, ...]]
     moment: float | None = None
     latent: tuple[int, int] | None = None
+    unplaced: tuple[ImagePrompt, ...] = ()
 
     @property
     def key(self) -> Hashable:
@@ -59,13 +60,16 @@ def read_call(
     sigma = None
     if "sigmas" in options and any(prompt.depends_on_sigma for prompt in prompts):
         sigma = float(options["sigmas"][0])
-    weights = {}
+    weights, unplaced = {}, []
     for prompt in prompts if rows.branches else ():
         now = weights_now(prompt, position, sigma)
         if now is not None and any(now):
-            weights[prompt] = now
+            if rows.placed or not prompt.frames_differ:
+                weights[prompt] = now
+            else:
+                unplaced.append(prompt)
     moment = sigma if any(prompt.source.timed for prompt in weights) else None
-    return Call(rows, weights, moment, latent)
+    return Call(rows, weights, moment, latent, tuple(unplaced))
 
 
 def weights_now(prompt: ImagePrompt, position: SamplingPosition, sigma: float | None) -> tuple[float, ...] | None:

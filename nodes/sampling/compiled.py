@@ -22,7 +22,10 @@ from ...ipadapter.sites import Site
 from ..host_types import Conds, HostModel, Options, OwnOptions, Patches
 from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch
 
-_HOST_WRAPPER = "torch.compile"  # the key of TorchCompileModel's wrapper
+try:  # the key of TorchCompileModel's wrapper
+    from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
+except ImportError:  # a ComfyUI that keeps it elsewhere: every call is prepared as a graph needs it
+    COMPILE_KEY = None
 
 
 class _Running:
@@ -69,9 +72,9 @@ def serving_graphs(options: Options) -> Iterator[None]:
 
 
 def is_compiled(model: HostModel, options: Options) -> bool:
-    """Whether this model call runs a graph made by torch.compile."""
+    """Whether this model call runs a graph made by torch.compile; True if that is unknown."""
     wrappers = options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    return _HOST_WRAPPER in wrappers or hasattr(model.diffusion_model, "_orig_mod")
+    return COMPILE_KEY is None or COMPILE_KEY in wrappers or hasattr(model.diffusion_model, "_orig_mod")
 
 
 def patched_everywhere(options: Options, idle: Sequence[AttentionPatch]) -> OwnOptions:

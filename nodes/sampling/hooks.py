@@ -24,12 +24,12 @@ from .compiled import (
     with_empty_output,
 )
 from .originals import refuse_replaced_projections
-from .patches import KEY, AttentionPatch
+from .patches import KEY, AttentionPatch, refuse_recording
 from .plan import Plans
 from .replaced import replaced_notes
 from .riders import ModelCall, Rider, ride, whole_run
 from .rows import branches_of_conds, guider_notes, with_notes
-from .run import UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
+from .run import UNKNOWN_FRAMES, UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
 NO_CONTEXT = nullcontext()
 
@@ -63,7 +63,7 @@ class Hooks:
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
             reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]
             refuse_replaced_projections(sampled, reached)
-        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, (noise.shape[-2], noise.shape[-1])))
+        options = with_notes(extra_args["model_options"], guider_notes(model_wrap, noise))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched(), whole_run(self.riders, self.run.say):
             return executor(model_wrap, sigmas, extra_args, callback, noise, *args, **kwargs)
@@ -73,9 +73,11 @@ class Hooks:
         control: Conds = None, transformer_options: OwnOptions | None = None, **kwargs: object,
     ) -> Tensor:  # fmt: skip
         """Wrap one model call: make its plan, let the riders change the call, and pass the plan to every patch."""
+        refuse_recording()
         options = given = transformer_options or {}
         model = executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
+        plan.model = model
         self.run.expected = self.run.expected or bool(plan.call.weights)
         if self.prompts and not plan.reached and (notes := notes_of_call(plan.call, options, len(x))):
             self.run.say(notes)
@@ -123,14 +125,16 @@ def on_calc_cond_batch(
 
 
 def notes_of_call(call: Call, options: Options, count: int) -> list[str]:
-    """Notes for the user about a call: rows of unknown branch, masks that cannot be placed, pictures beyond the last
-    latent.
+    """Notes for the user about a call: rows of unknown branch, frames of unknown number, masks that cannot be placed,
+    pictures beyond the last latent.
     """
     notes = options.get(KEY, {})
     if not call.rows.branches:
         labels = len(options.get("cond_or_uncond") or [0])
         return [UNKNOWN_ROWS.format(count=count, labels=labels, latents=notes.get("latents", 1))]
     said = []
+    if call.unplaced:
+        said.append(UNKNOWN_FRAMES.format(batch=notes["batch"]))
     if call.rows.window is None and call.rows.frames == notes.get("latents"):
         pictures = max((prompt.source.images for prompt in call.weights if prompt.per_frame), default=0)
         if pictures > call.rows.frames:

@@ -22,6 +22,7 @@ from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
 from .compiled import is_compiled, uncompiled
 from .looking import Captured, Kept, Looking, SelfAttentions
+from .patches import refuse_recording
 from .positions import Positions
 from .reference_override import Override, of_four_axes
 from .riders import ModelCall
@@ -117,6 +118,7 @@ class JointOverride:
         **more: Any,
     ) -> Tensor:
         """The output of an attention of the model, (rows, tokens, channels)."""
+        refuse_recording()
         own = function if self.before is None else partial(self.before, function)
         out = own(q, k, v, heads, mask, **more)
         layer = layer_number(self.network, more.get("transformer_options") or {})

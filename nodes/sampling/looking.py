@@ -54,6 +54,12 @@ class RidingReference:
         """Whether the share differs between rows, so that the branch of every row has to be known."""
         return self.per_frame or self.mask is not None or self.negative != 1 or bool(self.weights.frames)
 
+    @property
+    def frames_differ(self) -> bool:
+        """Whether frames of the batch look at different references, or at one with different weights or masks."""
+        pictures = len(self.latent) if self.per_frame else 1
+        return pictures > 1 or bool(self.weights.frames) or (self.mask is not None and len(self.mask) > 1)
+
 
 class Captured(NamedTuple):
     """Keys and values of a reference in one self-attention, (images, tokens, channels); the moments of its queries and

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from ..host_types import OtherPatch, OwnOptions
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 KEY = "ipadapter_atelier"  # our entry in transformer_options, and the key of our wrappers, callbacks and attachment
 ALIVE: WeakValueDictionary[int, "AttentionPatch"] = WeakValueDictionary()  # by identity, for compiled graphs
 _identities = itertools.count(1)
+
+
+def refuse_recording() -> None:
+    """AdapterError while a CUDA graph is recorded: it would repeat the image prompts of this step in every other."""
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        raise AdapterError(
+            "This model is recorded as a CUDA graph, which would repeat the image prompts of one step in all others. "
+            "Sample it without CUDA graphs: switch them off in ComfyUI, or take out the node that records them."
+        )
 
 
 class OwnPatch:

@@ -16,10 +16,10 @@ from ...ipadapter.attention import ImageTokens, Pair, at_weight
 from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...ipadapter.sites import Site
 from ...weight_schedules.position import SamplingPosition
-from ..host_types import NoiseSchedule, Options, OtherPatch
+from ..host_types import HostModel, NoiseSchedule, Options, OtherPatch
 from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
 from .call import Call, position_of, read_call
-from .patches import KEY, OwnPatch
+from .patches import KEY, OwnPatch, refuse_recording
 from .store import Store
 
 NONE_AROUND = (0, 0)
@@ -66,7 +66,8 @@ class Plan:
     """The entries of all sites in one call. Calls with equal `key` share them.
 
     `reached` holds the numbers of the sites whose entry was made. `bypassed` holds, by number of the site, the patch or
-    module of another pack that ran in place of a block's own attention.
+    module of another pack that ran in place of a block's own attention. `model` is the model that is called (of several
+    GPUs, each has a copy), None if the caller did not go through `apply_model`.
     """
 
     prompts: tuple[ImagePrompt, ...]
@@ -78,6 +79,12 @@ class Plan:
     reached: set[int] = field(default_factory=set)
     bypassed: dict[int, OtherPatch] = field(default_factory=dict)
     called: bool = False  # whether any patch of ours was called
+    model: HostModel = None
+
+    def begin(self) -> None:
+        """Note that a patch of ours was called; the first patch of every model call does."""
+        refuse_recording()
+        self.called = True
 
     def observe(self, sigma: float, site: Site, grid: Grid, text: Tensor, image: Tensor) -> None:
         """Call the observer, if there is one, with the outputs of text and image prompts, (rows, tokens, channels)."""

@@ -12,6 +12,7 @@ from ...ipadapter.sequences import Layout, layer_number, layout_of
 from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, Heard, groups_of, is_number, log_bias, weighed_attention
 from ...masks.grid import mask_around
 from .backend import OVERRIDE
+from .patches import refuse_recording
 from .riders import ModelCall
 
 NOT_FOUND = (
@@ -87,6 +88,7 @@ class Override:
         **more: Any,
     ) -> Tensor:
         """The attention of a block, (b, tokens, channels), with its references weighed."""
+        refuse_recording()
         own = function if self.before is None else partial(self.before, function)
         layer = layer_number(self.network, more.get("transformer_options") or {})
         if layer is None or all(level.mask is None and level.layers[layer] == 1 for level in self.levels):

@@ -126,7 +126,8 @@ class ReferenceWeights(Rider):
         now = {setting: weights_at(setting, call.plan.position, sigma) for setting in self.settings}
         if any(setting.mask is not None for setting in self.settings):
             call.say(tiled_notes(call.options, call.plan.call))
-        if not call.plan.call.rows.branches and any(setting.rows_differ for setting in self.settings):
+        rows = call.plan.call.rows
+        if not (rows.branches and rows.placed) and any(setting.rows_differ for setting in self.settings):
             call.say([UNKNOWN_ROWS])
             return [Level((1.0,) * len(now[self.settings[0]]))] * count
         return [self._level(call, number, now) for number in range(1, count + 1)]

@@ -107,9 +107,14 @@ class Ride(Rider):
         sigma, rows = float(call.t.flatten()[0]), call.plan.call.rows
         shares = {reference: reference.shares(call.plan.position, sigma) for reference in self.references}
         acting = {reference: share for reference, share in shares.items() if any(share)}
-        if not rows.branches and any(reference.needs_rows for reference in acting):
+        unknown = [
+            reference
+            for reference in acting
+            if (reference.needs_rows and not rows.branches) or (reference.frames_differ and not rows.placed)
+        ]
+        if unknown:
             call.say([UNKNOWN_ROWS])
-            acting = {reference: share for reference, share in acting.items() if not reference.needs_rows}
+            acting = {reference: share for reference, share in acting.items() if reference not in unknown}
         if not acting:
             return call
         if "ad_params" in call.options:

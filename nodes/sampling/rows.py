@@ -1,10 +1,12 @@
 """The roles of a model call's rows (branch, frame, area), read from `transformer_options`.
 
 Our own entry there, KEY, holds the notes of the wrappers in hooks.py: the branches of conditionings, their areas, and
-the canvas that areas refer to.
+the canvas that areas refer to, and the number of latents in the whole batch.
 """
 
 from collections.abc import Sequence
+
+from torch import Tensor
 
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE, Area, Rows
 from ..host_types import Conds, HostModel, Options, OwnOptions
@@ -17,10 +19,11 @@ def with_notes(model_options: OwnOptions, notes: OwnOptions) -> OwnOptions:
     return {**model_options, "transformer_options": {**options, KEY: {**options.get(KEY, {}), **notes}}}
 
 
-def guider_notes(guider: HostModel, canvas: tuple[int, int]) -> OwnOptions:
+def guider_notes(guider: HostModel, noise: Tensor) -> OwnOptions:
     """Notes about a guider: the branches of its conditionings by name, their areas, its CFG, and the negative
-    conditioning, for riding references without a conditioning of their own.
+    conditioning, for riding references without a conditioning of their own. `noise` is (batch, ..., height, width).
     """
+    canvas = noise.shape[-2], noise.shape[-1]
     conds = {_uuids(conds): _branch(name, conds) for name, conds in guider.conds.items() if conds}
     areas = {
         cond["uuid"]: _flat(cond["area"])
@@ -29,7 +32,8 @@ def guider_notes(guider: HostModel, canvas: tuple[int, int]) -> OwnOptions:
         if cond.get("area") is not None
     }
     text = next((conds[0] for conds in (guider.conds.get("negative"), *guider.conds.values()) if conds), None)
-    return {"conds": conds, "areas": areas, "canvas": canvas, "cfg": getattr(guider, "cfg", None), "text": text}
+    own = {"canvas": canvas, "batch": len(noise)}
+    return {"conds": conds, "areas": areas, "cfg": getattr(guider, "cfg", None), "text": text, **own}
 
 
 def branches_of_conds(conds: Sequence[Conds], model_options: Options) -> tuple[str, ...]:
@@ -48,7 +52,8 @@ def read_rows(options: Options, count: int) -> Rows:
 
     ComfyUI joins the latents of all conditionings in order. A sampler of another pack may put several tiles of a
     picture into one call: the rows are then in order of tiles, each with all of its conditionings. With any other
-    number of rows, the conditioning of a row is unknown.
+    number of rows, the conditioning of a row is unknown. Of a part of the batch without a window, it is unknown which
+    frames it has.
     """
     labels = options.get("cond_or_uncond") or [0]
     notes = options.get(KEY, {})
@@ -61,7 +66,8 @@ def read_rows(options: Options, count: int) -> Rows:
     tiles, rest = divmod(count, len(labels) * latents)
     if rest or not tiles:
         return Rows((), count)
-    return Rows(branches * tiles, latents, window, areas * tiles if canvas else (), canvas)
+    placed = window is not None or latents >= notes.get("batch", 0)
+    return Rows(branches * tiles, latents, window, areas * tiles if canvas else (), canvas, placed)
 
 
 def _window(options: Options) -> tuple[int, ...] | None:

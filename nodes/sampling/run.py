@@ -19,6 +19,11 @@ UNKNOWN_ROWS = (
     "not known which rows belong to the positive prompt. The image prompts were left out of these calls. Take out the "
     "node that splits the batch (a tiled or a cached sampler, say), or sample one latent at a time."
 )
+UNKNOWN_FRAMES = (
+    "Only some of the {batch} latents are sampled at a time, and it is not known which. Image prompts with a "
+    "picture, a weight or a mask for each frame were left out of these calls. Take out the node that splits the batch, "
+    "or update ComfyUI-IPAdapter-Atelier if it is a node of ComfyUI (context windows)."
+)
 TILED_MASK = (
     "A sampler works on parts of the picture, {part} of {canvas} latent pixels, and does not tell where they are. "
     "attn_mask was fitted to each part as if it were the whole picture. Sample without tiles, or without attn_mask."

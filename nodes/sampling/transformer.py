@@ -106,7 +106,8 @@ class BlockPatch(OwnPatch):
             plan = None
         if plan is None or plan.prompts is not self.hooks.prompts:
             plan = self.hooks.plans.of(self, options, len(args["img"]))
-        plan.called = True
+        if not plan.called:
+            plan.begin()
         acting: dict[Mechanism, tuple[ImagePrompt, ...]] = {}
         weights, layer = plan.call.weights, self.site.layer
         for prompt in self.prompts:

@@ -81,7 +81,8 @@ class ImagePromptPatch(AttentionPatch):
             plan = None
         if plan is None or plan.prompts is not self.hooks.prompts:
             plan = self.hooks.plans.of(self, options, len(q))
-        plan.called = True
+        if not plan.called:
+            plan.begin()
         rows, columns = options["activations_shape"][-2:]
         if q.shape[1] == rows * columns and not (self.site.along_frames and self._second_visit(options)):
             images = plan.images(self, self.prompts, (rows, columns), q)

@@ -14,7 +14,7 @@ from ...ipadapter.sites import Site
 from ..host_types import OwnOptions
 from .compiled import graph_keyword, is_compiled, serving_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
-from .patches import SelfAttentionPatch
+from .patches import SelfAttentionPatch, refuse_recording
 from .riders import ModelCall
 from .unet import text_attention as model_attention
 
@@ -37,6 +37,7 @@ def attend(
     looking: Looking, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions
 ) -> Tensor:
     """A self-attention of the picture, with references."""
+    refuse_recording()
     grid, seen = tuple(options["activations_shape"][-2:]), []
     if q.shape[1] == grid[0] * grid[1]:  # else a node has merged tokens, or attends tile by tile
         seen = looking.seen(patch.site.layer, patch.site.address, grid, q)

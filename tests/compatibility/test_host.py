@@ -12,8 +12,9 @@ from harness.client import PromptError
 from harness.demo import FIRST, FIRST_WORD, DemoServer
 from harness.demo_graph import Drawing, Follow, draw
 from harness.process import ComfyUI
-from pack.doctor.host import CHANGED, GONE, check_host, compare, report
+from pack.doctor.host import CHANGED, GONE, check_host, compare, report, warn_of_gaps
 from pack.doctor.host_needs import ALL, FLUX, MMDIT, NEEDS, UNET, Need
+from pack.ipadapter.errors import AdapterError
 from tasks.comfyui import COMFYUI, NEWEST, fetch_comfyui, is_comfyui
 from tasks.common import CACHE, Environment
 
@@ -116,6 +117,49 @@ def test_what_was_broken_is_told_by_name_with_the_models_whose_image_prompts_are
         assert f"({file}) is {gap.state}. Does not work: {gap.need.lost}." in report(checked), what
 
 
+def test_image_prompts_are_refused_by_name_in_the_models_that_a_change_would_draw_wrong(
+    releases, tmp_path, monkeypatch
+):
+    pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+    import pack.nodes.host as running
+    import transformer_rig as transformers
+    from performance.rig import Rig
+
+    rig = Rig("two layers")
+    follow = {
+        UNET: lambda: rig.follow(rig.bare()),
+        FLUX: lambda: transformers.follow_kind("XLabs Flux"),
+        MMDIT: lambda: transformers.follow_kind("InstantX SD3.5"),
+    }
+    for number, (file, old, new, told, structures) in enumerate(BREAKS.values()):
+        copy = copy_needed(releases[NEWEST], tmp_path / str(number))
+        (copy / file).write_text((copy / file).read_text("utf-8").replace(old, new), "utf-8")
+        monkeypatch.setattr(running, "running_host", lambda copy=copy: check_host(copy))
+        for structure, attach in follow.items():
+            if structure not in structures:
+                attach()
+                continue
+            with pytest.raises(AdapterError, match=re.escape(told)):
+                attach()
+
+
+def test_a_release_with_a_known_fault_and_an_old_pytorch_are_named(releases, tmp_path, caplog, monkeypatch):
+    copy = copy_needed(releases[NEWEST], tmp_path)
+    for release, faulty in {"0.30.2": False, "0.31.0": True, "0.31.1": True, "0.32.0": False, "0.46.0": False}.items():
+        (copy / "comfyui_version.py").write_text(f'__version__ = "{release}"\n', "utf-8")
+        check_host.cache_clear()
+        lines = [line for line in report(check_host(copy)).splitlines() if "#15506" in line]
+        assert [line.strip().partition(":")[0] for line in lines] == ([f"ComfyUI {release}"] if faulty else [])
+        caplog.clear()
+        warn_of_gaps(copy)
+        assert ("#15506" in caplog.text) == faulty
+    for version, old in {"2.5.1+cu124": True, "2.6.0": True, "2.7.0a0": False, "2.11.0": False, "3.0": False}.items():
+        monkeypatch.setattr("torch.__version__", version)
+        caplog.clear()
+        warn_of_gaps(releases[NEWEST])
+        assert (f"PyTorch {version} is older than 2.7" in caplog.text) == old, version
+
+
 def test_the_command_needs_no_packages_and_ends_with_1_where_something_is_broken(releases, tmp_path):
     copy = copy_needed(releases[NEWEST], tmp_path)
     (copy / "comfy" / "patcher_extension.py").unlink()
@@ -139,15 +183,30 @@ class Broken(DemoServer):
 
 
 @pytest.mark.usefixtures("start_server")  # skips without ComfyUI
-def test_a_running_comfyui_that_lost_an_option_says_so_at_start_and_draws_no_wrong_picture(releases, tmp_path):
+def test_a_running_comfyui_says_at_start_what_it_lost_and_draws_no_wrong_picture(releases, tmp_path):
+    """A renamed hook, a changed signature and a lost option, as a release with all three would have them."""
     copy = tmp_path / "comfyui"
     shutil.copytree(releases[NEWEST], copy, ignore=shutil.ignore_patterns("__pycache__", ".git"))
-    samplers = copy / "comfy" / "samplers.py"
-    option = 'transformer_options["cond_or_uncond"]'
-    samplers.write_text(samplers.read_text("utf-8").replace(option, 'transformer_options["branches"]'), "utf-8")
+    renamed = {
+        "WrappersMP.APPLY_MODEL (comfy/patcher_extension.py) is gone": (
+            "patcher_extension.py", "APPLY_MODEL", "CALL_MODEL"
+        ),
+        "WrappersMP.APPLY_MODEL (comfy/model_base.py) is gone": (
+            "model_base.py", "WrappersMP.APPLY_MODEL", "WrappersMP.CALL_MODEL"
+        ),
+        'transformer_options["cond_or_uncond"] (comfy/samplers.py) is gone': (
+            "samplers.py", '["cond_or_uncond"]', '["branches"]'
+        ),
+        "(comfy/model_patcher.py) is changed": (
+            "model_patcher.py", "attn2_replace(self, patch, block_name,", "attn2_replace(self, block_name, patch,"
+        ),
+    }  # fmt: skip
+    for file, old, new in renamed.values():
+        source = copy / "comfy" / file
+        source.write_text(source.read_text("utf-8").replace(old, new), "utf-8")
     with Broken(copy) as server:
         lines = [line for line in server.log.splitlines() if "has no longer what the IPAdapter nodes rely on" in line]
-        assert len(lines) == 1 and 'transformer_options["cond_or_uncond"] (comfy/samplers.py) is gone' in lines[0]
+        assert [sum(told in line for line in lines) for told in renamed] == [1] * len(lines) == [1] * 4
         with pytest.raises(PromptError, match="has changed what image prompts in this model rely on.*cond_or_uncond"):
             server.run(draw(Drawing(FIRST_WORD, (Follow(FIRST),)))[0])
         assert not list(server.output.rglob("*.png"))

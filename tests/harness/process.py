@@ -14,12 +14,12 @@ from typing import Any
 from typing_extensions import Self
 
 from .client import Client
-from .host import HINT, ROOT, find_comfyui
+from .host import HINT, ROOT, find_comfyui, front_end
 from .nursery import Forked
 
 PACK = "ComfyUI-IPAdapter-Atelier"
 BROKEN = ("IMPORT FAILED", "Error while calling comfy_entrypoint", "Cannot import")
-FLAGS = ("--disable-auto-launch", "--disable-api-nodes")
+FLAGS = ("--disable-auto-launch", "--disable-api-nodes", *front_end())
 FOLDERS = ("custom_nodes", "input", "output", "temp", "user", "models/ipadapter")
 NOT_THE_PACK = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
 

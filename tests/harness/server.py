@@ -59,6 +59,7 @@ class Server(ComfyUI):
         for name in ("workflows", "subgraphs"):  # the page lists both, and complains when they are not there
             (user / name).mkdir(parents=True)
         (user / "comfy.settings.json").write_text(json.dumps(SETTINGS))
+        (user / "comfy.templates.json").write_text("[]")  # front end 1.59 asks for it
 
     def add_stand_ins(self) -> None:
         """The nodes and models that stand for real ones, and pictures."""

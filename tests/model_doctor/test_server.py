@@ -181,7 +181,7 @@ def test_the_doctor_sees_what_is_there_each_time_it_runs(bare, published, models
     text, found, after = report()
     assert runs(found) and after.tobytes() != picture.tobytes()
     assert "ipadapter/cut.safetensors: not understood (broken: damaged" in text
-    assert [package["name"] for package in found["packages"]] == ["Python", "insightface", "onnxruntime"]
+    assert [package["name"] for package in found["packages"]] == ["Python", "PyTorch", "insightface", "onnxruntime"]
 
 
 def test_both_run_in_the_page_and_show_what_they_found(bare, published, models, browser):

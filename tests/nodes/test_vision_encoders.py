@@ -1,7 +1,7 @@
 """Every kind of CLIP_VISION with every habit of adapters: masks, tiles, grey pictures, and what is read how often."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import folder_paths
 
+import pack.nodes.host as running
 import synthetic
 from harness.in_process import following
 from openclip.files import SMALL, save, small_openclip
@@ -105,6 +106,35 @@ def test_a_white_mask_is_no_mask_and_a_black_one_shows_the_encoder_its_zero(case
             if not black[0].allclose(encode(case.adapter, plain, 1.0, None, case.clip_vision)[0], atol=1e-3):
                 wrong.append(f"{name}, black, {tuple(image.shape)}")
     assert not wrong
+
+
+def test_features_that_an_encoder_of_a_faulty_release_lacks_are_refused_by_name(cases, monkeypatch):
+    """What a fault as that of ComfyUI 0.31 may do to the output of ComfyUI's own encoder."""
+    case = cases["ComfyUI's CLIP, tokens"]
+    own, pictures = case.clip_vision.encode_image, picture(30, 90, count=2)
+    hidden = "penultimate_hidden_states"
+    faults = {
+        f"for 2 pictures it gave nothing as {hidden}": (hidden, lambda x: None),
+        f"for 2 pictures it gave (1, 17, 64) as {hidden}": (hidden, lambda x: x[:1]),
+        "its image_embeds hold values that are not numbers": ("image_embeds", lambda x: x * float("nan")),
+    }
+    for release in (None, "0.31.0"):
+        if release:
+            checked = replace(running.running_host(), release=release)
+            monkeypatch.setattr(running, "running_host", lambda checked=checked: checked)
+        for told, (name, change) in faults.items():
+
+            def faulty(image, crop=True, name=name, change=change):
+                output = own(image, crop)
+                output[name] = change(output[name])
+                return output
+
+            monkeypatch.setattr(case.clip_vision, "encode_image", faulty)
+            caches.FEATURES.clear()
+            with pytest.raises(EncoderMismatchError) as error:
+                encode(case.adapter, pictures, 1.0, None, case.clip_vision)
+            assert told in str(error.value)
+            assert ("ComfyUI 0.31.0: its CLIP Vision encoders have a fault" in str(error.value)) == bool(release)
 
 
 def test_half_a_mask_hides_half_of_what_the_encoder_sees_of_a_long_picture(cases):

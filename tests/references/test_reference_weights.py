@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+from pack.ipadapter.errors import AdapterError
 from pack.nodes.applying.references import weigh_references
 from pack.nodes.sampling import reference_weights
 from pack.nodes.sampling.attach import attach_rider
@@ -160,3 +161,22 @@ def test_references_that_nobody_hears_are_not_computed(kind, references):
     assert [first - second for first, second in zip(keys[:half], keys[half:], strict=True)][-kind.layers :] == (
         [tokens] * kind.layers
     )
+
+
+def test_a_cuda_graph_is_not_recorded_of_weighed_attentions(kind, references, monkeypatch):
+    """Its replay would repeat the weights of one step; here the graph is recorded inside of the model, emulated."""
+    recording = [False]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: recording[0])
+    model = weighed(kind, weight=0.5)
+    network = model.model.diffusion_model
+    handles = [
+        network.register_forward_pre_hook(lambda *_: recording.__setitem__(0, True)),
+        network.register_forward_hook(lambda *_: recording.__setitem__(0, False)),
+    ]
+    try:
+        with pytest.raises(AdapterError, match="recorded as a CUDA graph"):
+            sample(model, kind, references)
+    finally:
+        for handle in handles:
+            handle.remove()

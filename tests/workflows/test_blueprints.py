@@ -43,6 +43,16 @@ sources => {
 """
 
 
+CHANGE = """
+() => {
+  const widgets = window.app.graph.nodes[0].widgets.filter(widget => typeof widget.value === 'number')
+  for (const widget of widgets) widget.value = widget.value / 2
+  return widgets.length
+}
+"""
+SAVED = "JSON.parse(JSON.stringify(window.app.graph.serialize()))"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def vision_model(server: Server) -> None:
     encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224).get_sd()
@@ -93,6 +103,21 @@ def test_its_widgets_hold_the_values_that_its_description_says(prompt_of, file: 
     for part in BLUEPRINTS[file.stem].canvas.nodes.values():
         wanted = part["widgets"].items()
         assert any(kind == part["type"] and wanted <= given.items() for kind, given in inputs), part["type"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_values_that_are_changed_are_there_when_the_graph_is_saved_and_opened_again(tab: ComfyPage, file: Path):
+    """Front ends since 1.47 read the widgets of a block from its links, and bring back the values of entries of
+    `proxyWidgets` that they do not know, whatever the widgets hold.
+    """
+    tab.load(read(file))
+    described = tab.prompt()
+    assert tab.page.evaluate(CHANGE) > 0
+    changed, saved = tab.prompt(), tab.page.evaluate(SAVED)
+    tab.load(saved)
+    assert changed != described
+    assert (tab.prompt(), tab.page.evaluate(SAVED), tab.errors) == (changed, saved, [])
+    assert "proxyWidgetErrorQuarantine" not in saved["nodes"][0]["properties"]
 
 
 def test_the_node_library_has_every_blueprint(page: ComfyPage, server: Server):
