@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from .standins import seeded
+from .standins import TextStandIn, VaeStandIn, seeded
 from .unets import DTYPES, seed_weights
 
 SIZE = (8, 6)  # latent pixels of the canvas and of the first reference
@@ -65,6 +65,7 @@ class EditModel:
 
 
 METHOD = "reference_latents_method"
+VAES = {"ae.safetensors": "flux", "qwen_image_vae.safetensors": "qwen"}
 EVERY_MODEL = {
     "Flux Kontext": EditModel("Flux", FLUX, 4, more={METHOD: "offset"}),
     "Flux.2": EditModel("Flux2", FLUX2, 4, channels=(128,)),
@@ -124,4 +125,42 @@ class TestEditModel(io.ComfyNode):
         return io.NodeOutput(model_of(edit, dtype), texts(edit, 10, given), texts(edit, 20, given), empty)
 
 
-NODES: list[type[io.ComfyNode]] = [TestEditModel]
+class TestEditLoader(io.ComfyNode):
+    """Stands in for UNETLoader; the name of the file says which edit model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.String.Input("unet_name"), io.String.Input("weight_dtype", optional=True)]
+        return io.Schema(node_id="TestEditLoader", category="testing", inputs=inputs, outputs=[io.Model.Output()])
+
+    @classmethod
+    def execute(cls, unet_name: str, weight_dtype: str = "") -> io.NodeOutput:
+        return io.NodeOutput(model_of(EVERY_MODEL["Qwen-Image-Edit" if "qwen" in unet_name else "Flux Kontext"]))
+
+
+class TestEditText(io.ComfyNode):
+    """Stands in for the loaders of text encoders."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(node_id="TestEditText", category="testing", inputs=[], outputs=[io.Clip.Output()])
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(TextStandIn("edit", pooled=24))
+
+
+class TestVaeLoader(io.ComfyNode):
+    """Stands in for VAELoader; the name of the file says of which model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        inputs = [io.String.Input("vae_name")]
+        return io.Schema(node_id="TestVaeLoader", category="testing", inputs=inputs, outputs=[io.Vae.Output()])
+
+    @classmethod
+    def execute(cls, vae_name: str) -> io.NodeOutput:
+        return io.NodeOutput(VaeStandIn(VAES.get(vae_name, "sdxl")))
+
+
+NODES: list[type[io.ComfyNode]] = [TestEditModel, TestEditLoader, TestEditText, TestVaeLoader]
