@@ -54,8 +54,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps a round; the first is not timed")
     parser.add_argument("--commit", action="store_true", help="put the results into docs/ instead of output/")
     parser.add_argument(
-        "--only", nargs="+", choices=["speed", "gpu", "pictures"], default=["speed", "gpu", "pictures"],
-        help="what prompts cost, the same at real sizes on a GPU if there is one, what pictures follow",
+        "--only", nargs="+", choices=["speed", "gpu", "pictures", "beside"],
+        default=["speed", "gpu", "pictures", "beside"],
+        help="what prompts cost, the same at real sizes on a GPU if there is one, what pictures follow, and the same "
+        "beside references without an adapter",
     )  # fmt: skip
     parser.add_argument("--limit", type=float, default=900, help="seconds for one family and mode on the GPU")
     options = parser.parse_args()
@@ -77,6 +79,10 @@ def main() -> None:
         from . import pictures
 
         pictures.report(pictures.measure_pictures(), options.commit, folder)
+    if "beside" in options.only:
+        from . import pictures
+
+        pictures.report_beside(options.commit, folder)
 
 
 @dataclass(frozen=True)
