@@ -6,9 +6,12 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
+import comfy.controlnet
 import comfy.model_patcher
+import comfy.ops
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
@@ -163,4 +166,21 @@ class TestVaeLoader(io.ComfyNode):
         return io.NodeOutput(VaeStandIn(VAES.get(vae_name, "sdxl")))
 
 
-NODES: list[type[io.ComfyNode]] = [TestEditModel, TestEditLoader, TestEditText, TestVaeLoader]
+class TestEditControlNet(io.ComfyNode):
+    """ComfyUI's own ControlNet for Flux in XLabs' form, with the widths of the tiny Kontext and random weights."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        outputs = [io.ControlNet.Output()]
+        return io.Schema(node_id="TestEditControlNet", category="testing", inputs=[], outputs=outputs)
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        places: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
+        network = ControlNetFlux(operations=comfy.ops.disable_weight_init, **places, **FLUX)
+        seed_weights(network, 3)
+        more = {"load_device": torch.device("cpu"), "extra_conds": ["y", "guidance"]}
+        return io.NodeOutput(comfy.controlnet.ControlNet(network, **more))
+
+
+NODES: list[type[io.ComfyNode]] = [TestEditControlNet, TestEditModel, TestEditLoader, TestEditText, TestVaeLoader]
