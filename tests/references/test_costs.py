@@ -40,7 +40,8 @@ def costs():
 @pytest.mark.parametrize(("part", "bounds"), [("weighed", WEIGHED), ("riding", RIDING)])
 def test_a_layer_costs_few_operations_and_python_calls_and_reads_nothing_back(costs, part, bounds):
     found = costs[part]
-    assert {name: row["operations"] for name, row in found.items()} == {name: most for name, (most, _) in bounds.items()}
+    counts = {name: row["operations"] for name, row in found.items()}
+    assert counts == {name: count for name, (count, _) in bounds.items()}
     assert {name: row["Python calls"] for name, row in found.items() if row["Python calls"] > bounds[name][1]} == {}
     assert not any(row["host reads"] for row in found.values())
 
