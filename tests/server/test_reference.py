@@ -219,6 +219,7 @@ def test_without_an_adapter_what_self_attention_cannot_give_is_refused_and_a_vae
         node = bench.reference(take, **({"vae": None} if vae is None else {}))
         with pytest.raises(PromptError) as error:
             bench.latents(bare_server, never=node[0])
+        assert "The unified loaders know adapters for" in str(error.value), take
         assert (words in str(error.value)) == said, take
         assert error.value.node_type == "IPAdapterReference"
 

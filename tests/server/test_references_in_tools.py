@@ -92,9 +92,16 @@ def test_two_nodes_on_one_reference_are_rescaled_once_and_references_of_no_node_
         return s.graph.add("IPAdapterReferenceWeights", model=model, weight=weight, **first)[0]
 
     twice = weigh(weigh(s.model, 0.5), 0.8)
-    latents = s.latents(server, knob=s.rescaled(twice, 0.5), by_hand=weigh(s.model, 0.2), all=s.referred(0.2))
-    assert close(latents["knob"], latents["by_hand"])
-    assert not close(latents["knob"], latents["all"])
+    latents = s.latents(
+        server,
+        knob=s.rescaled(twice, 0.5),
+        by_hand=weigh(s.model, 0.2),
+        all=s.referred(0.2),
+        both=s.rescaled(weigh(s.referred(0.5), 0.8), 0.5),
+        both_by_hand=weigh(s.referred(0.25), 0.8),
+    )
+    assert close(latents["knob"], latents["by_hand"]) and close(latents["both"], latents["both_by_hand"])
+    assert not close(latents["knob"], latents["all"]) and not close(latents["knob"], latents["both"])
 
 
 REFUSED = {
