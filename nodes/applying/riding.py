@@ -114,7 +114,11 @@ def shares(looks: Looks, unet: HostModel, sites: Sequence[Site]) -> Weights:
         if not chosen:
             raise ModelMismatchError(f"This {type(unet).__name__} has no {looks.layers} layers. Choose layers: all.")
         return of_layers(LayerWeights(tuple(weight * (layer in chosen) for layer in range(len(blocks)))))
-    weights = looks.schedule.scaled(weight).resolve(blocks)
+    return checked_shares(looks.schedule.scaled(weight).resolve(blocks))
+
+
+def checked_shares(weights: Weights) -> Weights:
+    """The weights, if they are shares from 0 to 1 that push no reference away; AdapterError otherwise."""
     if weights.swapped:
         raise AdapterError(
             "The schedule has a precise weight type, which pushes the reference away in some layers. A share of the "

@@ -69,7 +69,7 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
 
 def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
     """The layers of a model in execution order, also of edit models, which have layers but no sites."""
-    return find_layers(model.get_model_object("diffusion_model"))
+    return find_layers(original_model(model))
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
@@ -140,6 +140,13 @@ def weigh_reference(
     rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
     rider.read_noise_schedule(model.get_model_object("model_sampling"))
     return attach_rider(model, rider)
+
+
+def weighed_references(model: ModelPatcher) -> tuple[int, ...]:
+    """The numbers of the references that IPAdapter Reference Weights nodes weigh; (0,) if a node weighs all."""
+    rider = rider_of(model, ReferenceWeights)
+    numbers = {setting.reference for setting in rider.settings} if rider else set()
+    return (0,) if 0 in numbers else tuple(sorted(numbers))
 
 
 def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:

@@ -8,7 +8,7 @@ run the unpatched model.
 
 import logging
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -66,6 +66,14 @@ def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Seq
         position.percent(0.0)
     earlier = rider_of(model, Ride)
     return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
+
+
+def change_references(model: ModelPatcher, change: Callable[[RidingReference], RidingReference]) -> ModelPatcher:
+    """A clone of a model with `change(reference)` in place of every riding reference; the model if it has none."""
+    earlier = rider_of(model, Ride)
+    if earlier is None:
+        return model
+    return attach_rider(model, Ride(tuple(map(change, earlier.references)), earlier.sites))
 
 
 @dataclass(eq=False)

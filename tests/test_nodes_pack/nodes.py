@@ -11,7 +11,20 @@ import torch
 from comfy_api.latest import ComfyExtension, io
 from safetensors.torch import save, save_file
 
-from . import callers, counting, eva, little_memory, loaders, neighbours, probe, sent, standins, unets, weight_probe
+from . import (
+    callers,
+    counting,
+    edits,
+    eva,
+    little_memory,
+    loaders,
+    neighbours,
+    probe,
+    sent,
+    standins,
+    unets,
+    weight_probe,
+)
 
 SEED: dict[str, Any] = {"default": 0, "min": 0, "max": 2**31 - 1}
 
@@ -209,5 +222,5 @@ class TestNodes(ComfyExtension):
             TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
             *callers.NODES, *neighbours.NODES, sent.TestSentPicture, *loaders.NODES, counting.TestCountedStep,
-            little_memory.TestLittleMemory, eva.TestEvaClip,
+            little_memory.TestLittleMemory, eva.TestEvaClip, *edits.NODES,
         ]  # fmt: skip
