@@ -54,9 +54,8 @@ def load_preset(
         encoder = find_encoder(adapter.config, adapter.name)
         pipeline["clipvision"] = {"file": str(encoder), "model": load_encoder(encoder)}
     if preset.face_pack is not None:
-        detector = load_face_models(
-            faces.provider, preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
-        )
+        pack = preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
+        detector = load_face_models(faces.provider, pack, complete=True)
         pipeline["insightface"] = {"provider": faces.provider, "model": detector}
     if preset.loras and faces.lora_strength != 0:
         model = with_lora(model, adapter, name, preset, family, faces.lora_strength)
