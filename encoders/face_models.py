@@ -197,7 +197,7 @@ def load_pack(folder: Path, provider: str) -> Any:
     Raises:
         FaceError: insightface or onnxruntime does not work, a network is damaged, or the pack has no detector.
     """
-    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # changed files reopen the pack
+    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")) if path.is_file())  # changes reopen it
     return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider, networks)
 
 
