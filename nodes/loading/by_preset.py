@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import comfy.clip_vision
-import comfy.sd
 import comfy.utils
 from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
@@ -19,7 +18,7 @@ from ...ipadapter.shared_files import SharedFiles
 from ...ipadapter.sites import layer_blocks, structure_of_blocks
 from ..host_types import HostEncoder, Socket
 from ..notices import say_on_node
-from ..sampling.attach import sites_of
+from ..sampling.attach import sites_of, with_lora_weights
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
 from .face_packs import load_face_models
@@ -119,5 +118,4 @@ def with_lora(
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
     weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    # The host's function returns None only for a model of None.
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]  # pyright: ignore[reportReturnType]
+    return with_lora_weights(model, weights, strength)
