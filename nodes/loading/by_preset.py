@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import comfy.clip_vision
 import comfy.utils
 from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...ipadapter.base_models import anime_base_of_file, warning
 from ...ipadapter.errors import AdapterError, ModelMismatchError
@@ -117,5 +118,5 @@ def with_lora(
     """A clone with the LoRA of the adapter's own file, which always fits, or else with the separate LoRA file."""
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
-    weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
+    weights = cast(dict[str, Tensor], comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True))
     return with_lora_weights(model, weights, strength)

@@ -52,7 +52,7 @@ def positions_of(network: Any) -> tuple[Any, str, int]:
     Raises:
         EncoderMismatchError: the network is neither ComfyUI's CLIP nor OpenCLIP's vision transformer.
     """
-    embeddings = getattr(getattr(network, "vision_model", None), "embeddings", None)
+    embeddings: Any = getattr(getattr(network, "vision_model", None), "embeddings", None)
     if getattr(embeddings, "class_embedding", None) is not None and hasattr(embeddings, "position_embedding"):
         return embeddings.position_embedding, "weight", embeddings.patch_embedding.kernel_size[0]
     if hasattr(network, "positional_embedding") and hasattr(network, "conv1"):

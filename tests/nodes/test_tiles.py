@@ -13,15 +13,15 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.samplers
 
 import transformer_rig
+from harness.callers import tile_by_tile, tiles_in_one_call
 from harness.in_process import conditioning
 from pack.nodes.applying.riding import Looks, ride_along
 from performance.rig import Rig, in_windows
 from test_nodes_pack.standins import seeded
 
-FRAMES, HEIGHT, WIDTH = 4, 16, 8
+FRAMES, HEIGHT, WIDTH = 2, 16, 8
 AREA = (HEIGHT, WIDTH // 2, 0, WIDTH // 2)  # the right half
 UNET = Rig("sd15")
-ROUNDING = {"rtol": 1e-3, "atol": 2e-3}  # attention over more rows rounds otherwise
 
 
 def unet(images: int, **more: Any) -> Any:
@@ -65,25 +65,6 @@ def sampled(model: Any, kind: str, caller: Callable[..., Any], frames: int = 1, 
         return guider.sample(seeded(shape, 5), torch.zeros(shape), comfy.samplers.ksampler("euler"), sigmas, seed=5)
 
 
-def half_of(value: Any, part: int) -> Any:
-    """The upper or lower half of the latents' rows of pixels in what a call is given, other things as they are."""
-    return value.chunk(2, dim=2)[part] if isinstance(value, torch.Tensor) and value.ndim == 4 else value
-
-
-def tile_by_tile(apply_model: Any, arguments: Any) -> torch.Tensor:
-    """One call per half of the picture, with ComfyUI's own order of rows."""
-    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
-    return torch.cat([apply_model(half_of(x, part), t, **c) for part in (0, 1)], dim=2)
-
-
-def tiles_in_one_call(apply_model: Any, arguments: Any) -> torch.Tensor:
-    """Both halves in one call, each with all of its conditionings, as tiled samplers of other packs do."""
-    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
-    tiles = torch.cat([half_of(x, part) for part in (0, 1)])
-    more = {name: torch.cat([value] * 2) if isinstance(value, torch.Tensor) else value for name, value in c.items()}
-    return torch.cat(apply_model(tiles, torch.cat([t] * 2), **more).chunk(2), dim=2)
-
-
 def plain_call(apply_model: Any, arguments: Any) -> torch.Tensor:
     return apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
 
@@ -96,13 +77,19 @@ def test_tiles_in_one_call_are_those_of_a_call_each(kind):
         "one picture": (KINDS[kind](1), {}),
         "an area": (KINDS[kind](1, mask=mask), {"area": AREA, "strength": 1.0}),
         "a picture per latent": (KINDS[kind](FRAMES), {"frames": FRAMES}),
-        "context windows": (in_windows(KINDS[kind](FRAMES), 2, 0), {"frames": FRAMES}),
+        "context windows": (in_windows(KINDS[kind](FRAMES), 1, 0), {"frames": FRAMES}),
     }
     for title, (model, run) in cases.items():
         alone, together = (sampled(model, kind, caller, **run) for caller in (tile_by_tile, tiles_in_one_call))
-        none = sampled(KINDS[kind](1, weight=0.0), kind, tile_by_tile, **run)
-        assert (alone - none).norm() > 0.005 * none.norm(), title
-        torch.testing.assert_close(together, alone, **ROUNDING, msg=lambda text, title=title: f"{title}: {text}")
+        assert same(together, alone), title
+        if title == "an area":  # where the least of the picture follows the reference
+            none = sampled(KINDS[kind](1, weight=0.0), kind, tile_by_tile, **run)
+            assert (alone - none).norm() > 0.005 * none.norm()
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal but for the rounding of an attention over more rows."""
+    return torch.allclose(one, other, rtol=1e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -122,4 +109,4 @@ def test_riding_references_act_in_tiles_of_one_call_as_in_those_of_a_call_each()
         alone, together = (sampled(model, "SD1.5", caller, **run) for caller in (tile_by_tile, tiles_in_one_call))
         none = sampled(UNET.bare(), "SD1.5", tile_by_tile, **run)
         assert (alone - none).norm() > 0.005 * none.norm(), title
-        torch.testing.assert_close(together, alone, **ROUNDING)
+        assert same(together, alone), title
