@@ -17,7 +17,7 @@ from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
 from ..host_types import Conds, HostModel, Options
 from ..sampling.riding import RidingReference, Text, attach_reference
-from .apply import checked_mask
+from .apply import checked_mask, note_black_masks
 
 SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
 
@@ -74,6 +74,7 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
             "Swap them."
         )
     channels: Any = model.get_model_object("latent_format").latent_channels
+    note_black_masks([looks.mask])
     reference = RidingReference(
         latent=checked_latent(latent, channels),
         weights=shares(looks, unet, sites),

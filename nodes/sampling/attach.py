@@ -6,8 +6,9 @@ in, its options and its patches are not changed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
+import comfy.sd
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
@@ -28,15 +29,20 @@ from ...ipadapter.sites import (
 from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
+from ..notices import say_notes
 from . import transformer, unet
 from .hooks import Hooks, on_calc_cond_batch
-from .originals import original_model, refuse_replaced_projections
+from .originals import lacking, original_model, originals_in_place, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
 from .reference_weights import ReferenceWeight, ReferenceWeights
 from .riders import Rider
 from .run import Run
 
+LOST_LORA = (
+    "Another node replaced modules of the model by {classes}, which lack weights of this LoRA, so the LoRA does not "
+    "act there. Take that node out of this workflow, or merge the LoRA before it."
+)
 R = TypeVar("R", bound=Rider)
 
 
@@ -60,6 +66,20 @@ BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOIN
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
     """The sites of a model, in execution order; ModelMismatchError if no adapter can act in it."""
     return find_sites(original_model(model))
+
+
+def with_lora_weights(model: ModelPatcher, lora: Mapping[str, Tensor], strength: float) -> ModelPatcher:
+    """A clone of a model with a LoRA by ComfyUI's own code, on the modules that the model was loaded with.
+
+    A note says so if another pack put modules into this clone that lack weights of the LoRA.
+    """
+    with originals_in_place(model):
+        # The host's function returns None only for a model of None.
+        clone = cast(ModelPatcher, comfy.sd.load_lora_for_models(model, None, lora, strength, 0)[0])
+    new = [name for name, patches in clone.patches.items() if len(patches) > len(model.patches.get(name, ()))]
+    if classes := lacking(clone, new):
+        say_notes([LOST_LORA.format(classes=" and ".join(classes))])
+    return clone
 
 
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:

@@ -25,7 +25,7 @@ from ..host_types import HostModel, OwnOptions
 from .attach import attach_rider, rider_of
 from .backend import OVERRIDE
 from .call import position_of
-from .compiled import graph_keyword, is_compiled, serving_graphs
+from .compiled import graph_keyword, is_compiled, safe_graphs, serving_graphs
 from .looking import Capture, Kept, Looking, RidingReference, Text
 from .patches import KEY, SelfAttentionPatch
 from .riders import ModelCall, Rider
@@ -182,7 +182,7 @@ class Ride(Rider):
         own = self._patched(own, [shares], capture.attend)
         if is_compiled(model, call.options):
             conds[graph_keyword(own)] = None
-        with serving_graphs(own):
+        with serving_graphs(own), safe_graphs(model, own, conds):
             model._apply_model(noised, t, transformer_options=own, **conds)
 
     def _patched(self, options: OwnOptions, shares: Any, attend: Any) -> OwnOptions:
