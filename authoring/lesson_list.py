@@ -31,6 +31,9 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     "When, and in which layer": ("start_and_end", "weight_schedule", "layer_sweep", "attention_map", "animation"),
     "Comparing": ("weight_types_side_by_side", "which_weight", "model_comparison"),
     "Flux and SD3.5": ("flux_style_reference_and_text", "flux_two_regions_two_references", "sd35_reference"),
+    "Edit models, which take references themselves": (
+        "two_references_on_an_edit_model_each_in_its_place", "a_reference_that_fades_out",
+    ),
     "More": ("encode_mix_save_load", "kolors"),
 }  # fmt: skip
 SIX = (

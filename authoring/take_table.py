@@ -20,11 +20,14 @@ def table() -> str:
     for name, take in TAKES.items():
         meaning = take.meaning + (" (an approximation)" if take.approximate else "")
         rows += [row(name, meaning, take.recipes[0]), *(row("", "the same", recipe) for recipe in take.recipes[1:])]
+    riding = " and for ".join(f"*{name}* (layers *{t.riding}*)" for name, t in TAKES.items() if t.riding)
     notes = (
         "The first preset of a row that exists for the model and whose files are complete is used, then the next row "
         f"of the choice. *General* presets: {', '.join(WHOLE_PICTURE)}.",
         f"On anime models of SDXL the preset ANIME comes before the general ones, with weight {ANIME_WEIGHT:g} and "
         f"until {ANIME_END:g}. The demo's models have an adapter of their own in place of the general ones.",
+        "Where no adapter fits a UNet, and its VAE is connected to `vae`, IPAdapter Reference Attention stands for "
+        f"{riding}. The other choices are refused.",
     )
     return "\n".join([BEGIN, HEAD, "|---|---|---|---|---|---|", *rows, "", "\n\n".join(notes), END])
 

@@ -19,6 +19,7 @@ from . import plot, report
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+PARTS = ["speed", "references", "gpu", "pictures", "beside"]
 FAMILIES = {"SD1.5": "sd15", "SDXL": "sdxl"}
 SIZES = {"SD1.5": (32, 64), "SDXL": (32, 128)}  # UNet channels (the published: 320) and latent pixels, for a CPU
 
@@ -55,8 +56,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="steps a round; the first is not timed")
     parser.add_argument("--commit", action="store_true", help="put the results into docs/ instead of output/")
     parser.add_argument(
-        "--only", nargs="+", choices=["speed", "gpu", "pictures"], default=["speed", "gpu", "pictures"],
-        help="what prompts cost, the same at real sizes on a GPU if there is one, what pictures follow",
+        "--only", nargs="+", choices=PARTS, default=PARTS,
+        help="what prompts cost, what references without an adapter cost, what prompts cost at real sizes on a GPU if "
+        "there is one, what pictures follow, and what they follow beside references without an adapter",
     )  # fmt: skip
     parser.add_argument("--limit", type=float, default=900, help="seconds for one family and mode on the GPU")
     options = parser.parse_args()
@@ -70,6 +72,10 @@ def main() -> None:
         parser.error("--only gpu measures on a GPU, and torch finds none here")
     if "speed" in options.only:
         keep(measure(options.rounds, options.steps), SPEED, folder, options.commit)
+    if "references" in options.only:
+        from . import references
+
+        references.report(options.commit, folder)
     if "gpu" in options.only and torch.cuda.is_available():
         from . import gpu
 
@@ -78,6 +84,10 @@ def main() -> None:
         from . import pictures
 
         pictures.report(pictures.measure_pictures(), options.commit, folder)
+    if "beside" in options.only:
+        from . import pictures
+
+        pictures.report_beside(options.commit, folder)
 
 
 @dataclass(frozen=True)

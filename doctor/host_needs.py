@@ -203,6 +203,8 @@ FILES = (
     Need("comfy/utils.py", "load_torch_file", "LoRAs of FaceID", takes=("ckpt",), keywords=("safe_load",)),
     Need("comfy/clip_vision.py", "ClipVisionModel.encode_image", "references of every loader of CLIP Vision",
          takes=("image",), keywords=("crop",)),
+    Need("comfy/clip_model.py", "CLIPVisionEmbeddings", "pictures of 448 pixels, of Style for NoobAI",
+         texts=("self.position_embedding.weight", "self.patch_embedding(", "self.class_embedding")),
     Need("comfy/clip_vision.py", "load", "references of every loader of CLIP Vision", takes=("ckpt_path",)),
 )  # fmt: skip
 PAGE = (

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..encoders.face_models import loose_networks, pack_fault, packed
+from ..ipadapter.catalog import FACE_PACKS
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.model_folders import OTHER_FOLDERS, model_folders
 from .packages import Package, packages
-from .survey import BROKEN, FINE, Found, survey
+from .survey import BROKEN, DOUBTFUL, FINE, Found, survey
 from .verdicts import Verdict, partners, verdicts
 
 NETWORKS = "*.onnx"
@@ -60,17 +62,41 @@ def _count(number: int, what: str) -> str:
 
 
 def face_packs(roots: Sequence[Path]) -> list[Found]:
-    """The folders of face packs that the loaders list, each with its .onnx networks or a fault."""
-    found = {}
+    """The folders of face packs that the loaders list, each with its .onnx networks or a fault; zips of packs that are
+    not there, and networks outside of every pack's folder.
+    """
+    found: dict[str, Found] = {}
     for folder in (path for root in roots for path in sorted(root.glob("models/[!.]*")) if path.is_dir()):
-        networks = [path for part in (folder, folder / folder.name) for path in sorted(part.glob(NETWORKS))]
-        size = sum(path.stat().st_size for path in networks)
-        title = f"{_count(len(networks), 'network')}: {', '.join(path.stem for path in networks)}"
-        empty = [path.name for path in networks if not path.stat().st_size]
-        fault = f"{', '.join(empty)} is empty" if empty else "" if networks else "no .onnx network in it"
-        state = BROKEN if fault else FINE
-        found.setdefault(folder.name, Found(folder, "insightface", folder.name, size, "face pack", title, state, fault))
-    return list(found.values())
+        found.setdefault(folder.name, _face_pack(folder))
+    return [*found.values(), *_misplaced_packs(roots, [name for name, pack in found.items() if pack.state == FINE])]
+
+
+def _face_pack(folder: Path) -> Found:
+    parts = [part for part in (folder, folder / folder.name) if any(part.glob(NETWORKS))]
+    whole = next((part for part in parts if pack_fault(part) is None), parts[0] if parts else folder)
+    networks = sorted(whole.glob(NETWORKS))
+    sizes = {path.name: path.stat().st_size if path.is_file() else 0 for path in networks}  # 0: a broken link
+    title = f"{_count(len(networks), 'network')}: {', '.join(path.stem for path in networks)}"
+    empty = [name for name, size in sizes.items() if not size]
+    fault = f"{', '.join(empty)} is empty" if empty else pack_fault(whole) or ""
+    state = BROKEN if empty or not networks else DOUBTFUL if fault else FINE
+    return Found(folder, "insightface", folder.name, sum(sizes.values()), "face pack", title, state, fault)
+
+
+def _misplaced_packs(roots: Sequence[Path], complete: Sequence[str]) -> list[Found]:
+    """Zips of packs that are not `complete`, and networks in a root, its `models`, or a pack's folder in the root."""
+    found = []
+    for root in roots:
+        models = root / "models"
+        zips = [path for path in packed(root) if path.stem not in complete]
+        notes = [(path, f"still packed: unpack it into {models / path.stem}") for path in zips]
+        beside = (root / pack.name for pack in FACE_PACKS)
+        loose = [path for folder in (root, models, *beside) for path in loose_networks(folder)]
+        notes += [(path, f"in no pack's folder: move it into the folder of its pack in {models}") for path in loose]
+        for path, note in notes:
+            name = path.relative_to(root).as_posix()
+            found.append(Found(path, "insightface", name, state=DOUBTFUL, note=note))
+    return found
 
 
 def as_json(report: Report) -> str:
@@ -120,8 +146,10 @@ def as_text(report: Report) -> str:
         note = f" ({file.state}: {file.note})" if file.note else ""
         mark = "+" if file.state == FINE and not missing else "!"
         lines.append(f" {mark} {file.folder}/{file.name}: {file.title or 'not understood'}{need}{note}")
-    lines += [f" {'+' if pack.state == FINE else '!'} face pack {pack.name}: {pack.note or pack.title}"
-              for pack in report.packs]  # fmt: skip
+    lines += [
+        f" {'+' if pack.state == FINE else '!'} {pack.kind or pack.folder} {pack.name}: {pack.note or pack.title}"
+        for pack in report.packs
+    ]
     lines += ["", "Packages"]
     for package in report.packages:
         said = package.fault or f"{package.version} {package.note}".strip()

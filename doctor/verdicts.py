@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..encoders.face_models import find_pack
+from ..encoders.face_models import find_complete_pack
 from ..ipadapter.catalog import needs
 from ..ipadapter.config import AdapterConfig
-from ..ipadapter.errors import AdapterError
+from ..ipadapter.errors import FaceError
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.model_folders import ModelFolders
 from ..ipadapter.peek import facts_of
@@ -69,8 +69,8 @@ def _with_parts(
             why.append(str(error))
     if preset.face_pack is not None:
         try:
-            files.append(find_pack(preset.face_pack, face_roots))
-        except FileNotFoundError as error:
+            files.append(find_complete_pack(preset.face_pack, face_roots))
+        except (FileNotFoundError, FaceError) as error:
             missing += [file for file in needs(preset.adapters[found.family]) if file.kind == "face pack"]
             why.append(str(error))
     if preset.loras and not config.has_lora:
@@ -82,11 +82,11 @@ def _with_parts(
 
 
 def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -> bool:
-    """Whether an encoder (under any file name) or a face pack is installed; False for other kinds of files."""
+    """Whether an encoder (under any file name) or a complete face pack is installed; False for other kinds of files."""
     if file.kind == "face pack":
         try:
-            return bool(find_pack(file.name, face_roots))
-        except (FileNotFoundError, AdapterError):
+            return bool(find_complete_pack(file.name, face_roots))
+        except (FileNotFoundError, FaceError):
             return False
     if file.kind == "encoder":
         seen = (facts_of(path).encoder for path in folders[file.folder].files.values())
@@ -114,7 +114,7 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         fits = [one for one in encoders if one.sizes and encoder_fits(one.sizes, file.config)]
         named = encoders_for(file.config)
         there += [fits[0].name] if fits else []
-        width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
+        width = file.config.unread_encoder or f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
         missing += [] if fits else [named[0].name if named else width]
     if file.config.needs_face:
         published = published_as(file.config)

@@ -1,6 +1,5 @@
 """Load a face pack (a folder of ONNX networks) with insightface, from the disk and without downloads."""
 
-import glob
 import importlib
 import logging
 from collections.abc import Sequence
@@ -109,6 +108,30 @@ def find_pack(name: str, roots: Sequence[Path]) -> Path:
     )
 
 
+def find_complete_pack(name: str, roots: Sequence[Path]) -> Path:
+    """The folder of `find_pack`, whose networks include a detector and a recogniser, as FaceID adapters need.
+
+    Raises:
+        FileNotFoundError, FileNameError: as in `find_pack`.
+        FaceError: the pack lacks a network; the message is `pack_fault`'s, with misplaced files of the pack.
+    """
+    folder = find_pack(name, roots)
+    if fault := pack_fault(folder):
+        raise FaceError(f"{fault} {misplaced(name, roots)}".rstrip())
+    return folder
+
+
+def half_pack(name: str, root: Path) -> str:
+    """`find_complete_pack`'s message about a pack in a root that lacks a network; "" for a complete pack and none."""
+    try:
+        find_complete_pack(name, [root])
+    except FileNotFoundError:
+        return ""
+    except FaceError as error:
+        return str(error)
+    return ""
+
+
 def pack_fault(folder: Path) -> str | None:
     """The message for a user whose pack lacks a network that FaceID needs, and what to do; None for a complete pack.
 
@@ -135,12 +158,27 @@ def misplaced(name: str, roots: Sequence[Path]) -> str:
     text = ""
     for root in roots:
         target = root / "models" / name
-        for folder in (root, root / "models", target):
-            for path in sorted(folder.glob(f"{glob.escape(name)}*.zip")):
+        for path in packed(root):
+            if path.name.startswith(name):
                 text += f"{path} is still packed: unpack it into {target}. "
-            if folder != target and (loose := sorted(path.name for path in folder.glob("*.onnx"))):
-                text += f"{folder} itself holds {', '.join(loose)}: move what is of this pack into {target}. "
+        for folder in dict.fromkeys((root, root / "models", root / name)):
+            if loose := loose_networks(folder):
+                names = ", ".join(path.name for path in loose)
+                text += f"{folder} itself holds {names}: move what is of this pack into {target}. "
     return text
+
+
+def packed(root: Path) -> list[Path]:
+    """The zips in a root, in its `models` and in the packs' folders."""
+    return [path for depth in ("*.zip", "models/*.zip", "models/*/*.zip") for path in sorted(root.glob(depth))]
+
+
+def loose_networks(folder: Path) -> list[Path]:
+    """The detectors, recognisers and damaged networks of a folder that is no pack's.
+
+    Networks for other purposes may lie there: other packs keep face swappers in models/insightface.
+    """
+    return [path for path in sorted(folder.glob("*.onnx")) if network_role(path) != "other"]
 
 
 def _source_of(name: str) -> str:
@@ -153,13 +191,13 @@ def _source_of(name: str) -> str:
 def load_pack(folder: Path, provider: str) -> Any:
     """A prepared insightface FaceAnalysis with the detection and recognition networks of a pack, and no others.
 
-    If onnxruntime does not offer `provider`, the networks run on the CPU, and the log says so. A pack that is already
-    open is shared instead of loaded again.
+    If onnxruntime does not offer `provider`, the networks run on the CPU, and the log says so, as it says that a pack
+    has no recogniser. A pack that is already open is shared instead of loaded again.
 
     Raises:
         FaceError: insightface or onnxruntime does not work, a network is damaged, or the pack has no detector.
     """
-    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")))  # changed files reopen the pack
+    networks = tuple(fingerprint(path) for path in sorted(folder.glob("*.onnx")) if path.is_file())  # changes reopen it
     return _packs.get_or_open(folder.resolve(), lambda: _open_pack(folder, provider), provider, networks)
 
 
@@ -167,7 +205,7 @@ def _open_pack(folder: Path, provider: str) -> Any:
     runtime = import_face_module("onnxruntime")
     available = runtime.get_available_providers()
     providers = choose_providers(provider, available)
-    if note := fallback_note(provider, available):
+    for note in filter(None, (fallback_note(provider, available), pack_fault(folder))):
         logger.warning(note)
     face_analysis = import_face_module("insightface.app").FaceAnalysis
     try:

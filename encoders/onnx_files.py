@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 GRAPH, INPUT, OUTPUT = 7, 11, 12
 LANDMARKS = 192  # pixels: side of the input of insightface's landmark networks
+SWAPPER = 128  # pixels: side of the input of insightface's face swappers, which have a second input, a face vector
 SMALLEST_FACE, FACE_STEP = 112, 16  # pixels: a recogniser's input is a square of 112, 128, 144...
 DETECTOR_OUTPUTS = 5  # detectors have six or nine outputs, scores and boxes per stride; other networks at most four
 
@@ -23,14 +24,16 @@ def network_role(path: Path) -> str | None:
             if graph is None:
                 return None
             ends = list(_fields(file, *graph))
-            first = next(((start, end) for number, start, end in ends if number == INPUT), None)
-            sides = _sides(file, *first) if first else []
+            inputs = [(start, end) for number, start, end in ends if number == INPUT]
+            sides = _sides(file, *inputs[0]) if inputs else []
     except (OSError, ValueError):
         return None
     if sum(number == OUTPUT for number, _, _ in ends) >= DETECTOR_OUTPUTS:
         return "detection"
     height, width = sides[2:4] if len(sides) == 4 else (0, 0)
     face = height == width >= SMALLEST_FACE and height % FACE_STEP == 0 and height != LANDMARKS
+    if height == width == SWAPPER and len(inputs) == 2:
+        return "other"
     return "recognition" if face else "other"
 
 

@@ -7,7 +7,7 @@ licences come from the model cards and READMEs.
 from dataclasses import dataclass, replace
 
 from .hashes import HASHES
-from .published import Published, Source
+from .published import NOOBAI_STYLE, Published, Source
 
 APACHE, RESEARCH, FLUX_DEV = "Apache-2.0", "non-commercial research only", "FLUX.1-dev non-commercial"
 H94 = Source("h94/IP-Adapter", APACHE)
@@ -27,6 +27,9 @@ XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
 XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
 INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
 INSTANTX_SD35 = Source("InstantX/SD3.5-Large-IP-Adapter", "Stability AI community")
+CIVITAI_STYLE = Source(
+    "civitai", "civitai's terms, no sale of images by services", "https://civitai.com/models/1233692"
+)  # fmt: skip
 OPENAI = Source("openai/clip-vit-large-patch14", "see its card")
 LAION_H = Source("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT")
 TIMM_L = Source("timm/vit_large_patch14_clip_224.openai", "see its card")
@@ -171,6 +174,12 @@ ADAPTERS = _with_hashes(
     _pulid("pulid_flux_v0.9.1.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.1 pulid.flux.*"),
     _pulid("pulid_flux_v0.9.0.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.0",
            only_by_name=True),
+    replace(
+        _adapter("styleIpadapterFor_v10.safetensors", CIVITAI_STYLE, "", "sdxl", NOOBAI_STYLE, "",
+                 "style.?ip.?adapter.?for.*", VIT_G, good_at="the style, on NoobAI models; pictures of 448 pixels",
+                 embed_dim=1280),
+        path="",  # civitai asks for a login
+    ),
     _adapter("ipAdapterPlusAnime_v10.safetensors", R3GM, "", "sd15", "plus", "", "ip.?adapter.?plus.?anime.*",
              good_at="closer to the reference, on anime models", only_by_name=True),
 )  # fmt: skip
@@ -255,12 +264,8 @@ RECOGNISED = (
     Recognised("ControlNetModel/diffusion_pytorch_model.safetensors", INSTANT_ID, "InstantID's ControlNet",
                "a ControlNet: ComfyUI's Load ControlNet Model"),
     Recognised("ip_adapter_art_sdxl_512.pth", Source("AisingioroHao0/IP-Adapter-Art", APACHE), "IP-Adapter-Art",
-               "its tensors have diffusers' names, and its encoder (CSD, a ViT-L) is in no layout that ComfyUI reads"),
-    Recognised("styleIpadapterFor_v10.safetensors",
-               Source("civitai", "civitai's terms, no sale of images by services", "https://civitai.com/models/1233692"),
-               "Style IPAdapter for NoobAI-XL",
-               "it loads, with other pictures than its author's: it was trained with bigG at 448 pixels, whose "
-               "positions are interpolated; ComfyUI's encoders and ours stay at 224"),
+               "it loads, and IPAdapter Embeds applies ready embeds with it; pictures are refused, because the layout "
+               "of its encoder (csd_clip.pth: CSD, a ViT-L) is not known here"),
     Recognised("ipAdapterAnimeFine_v10.safetensors", R3GM, "an adapter for anime models of SD1.5",
                "it loads with IPAdapter Model Loader; which projection it has, its tensors say"),
 )  # fmt: skip

@@ -17,9 +17,11 @@ from .checks import check_tensors
 from .config import AdapterConfig, Checkpoint
 from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
+from .mechanisms.cross_attention import in_diffusers_names
 from .names import variant_by_name
 from .other_files import other_file
 from .projection_sizes import Projection, read_projection
+from .published import ART
 from .sites import KeyNumber
 
 __all__ = ["AdapterConfig", "Checkpoint", "read_checkpoint", "read_file"]
@@ -106,6 +108,8 @@ def read_checkpoint(
         )
         dtype = next(iter(groups["image_proj"].values())).dtype
         variant = variant_by_name(mechanism.label(unnamed), unnamed.family, dtype, name)
+        if variant == "SDXL" and in_diffusers_names(key for key, _ in _flat(state_dict)):
+            variant = ART  # the only published adapter with these names
         config = replace(unnamed, variant=variant)
         _check_shapes(config, groups["image_proj"], layers)
     except CheckpointError as error:

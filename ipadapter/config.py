@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .mechanisms import CROSS_ATTENTION, Mechanism
 from .projection_sizes import Projection
+from .published import ART, NOOBAI_STYLE
 from .sites import KeyNumber
 
 
@@ -54,6 +55,16 @@ class AdapterConfig:
         if self.embed_dim is None:
             return None
         return "pooled" if self.projection.kind in ("standard", "wide") else "hidden"
+
+    @property
+    def picture_side(self) -> int | None:
+        """Pixels: side of the pictures in training, if it is not the vision encoder's own size; else None."""
+        return 448 if self.variant == NOOBAI_STYLE else None
+
+    @property
+    def unread_encoder(self) -> str:
+        """The vision encoder of its training, if this pack cannot load it; "" for other adapters."""
+        return "CSD (csd_clip.pth), a ViT-L trained on styles" if self.variant == ART else ""
 
     @property
     def timed(self) -> bool:

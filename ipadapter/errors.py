@@ -17,6 +17,10 @@ class ModelMismatchError(AdapterError):
     """The diffusion model is not of the family that the adapter was trained for."""
 
 
+class NoAdapterError(ModelMismatchError):
+    """No adapter on the disk fits the diffusion model."""
+
+
 class FaceError(AdapterError):
     """No usable face: the picture has no face, face models are not connected, or the recogniser is the wrong one."""
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 import torch
 
 from .errors import FileNameError
+from .published import ART, NOOBAI_STYLE
 
 LONGEST_PART, LONGEST = 255, 1000  # bytes: limits of file systems for a part of a path, and for a path
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -57,6 +58,10 @@ def variant_by_name(variant: str, family: str, dtype: torch.dtype, name: str) ->
     """
     words, own = words_of(name), words_of(PurePath(name.replace("\\", "/")).stem)
     match variant:
+        case "SDXL" if re.search(r"style ?ip ?adapter ?for", words):
+            return NOOBAI_STYLE
+        case "SDXL" if re.search(r"ip ?adapter ?art\b", words):
+            return ART
         case "standard" if re.search(r"light(?!ning)", words):
             return "light"
         case "plus" | "SDXL plus" if "composition" in words:

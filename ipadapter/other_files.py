@@ -27,7 +27,10 @@ OTHER_FILES = (
     OtherFile(r"^id_adapter(_attn_layers)?\.", "PuLID for SDXL", "a PuLID loader"),
     OtherFile(r"^image_proj\.(body\.0|mapping_0\.0)\.", "PuLID for SDXL", "a PuLID loader"),
     OtherFile(r"^redux_(up|down)\.", "Flux Redux, a style model", "Load Style Model"),
-    OtherFile(r"processor\.to_k_ip\.\d", "IP-Adapter-Art, or another adapter with diffusers' names of a UNet"),
+    OtherFile(
+        r"processor\.to_k_ip\.\d",
+        "an adapter with diffusers' names of a UNet, incomplete or with another projection than IP-Adapter-Art's",
+    ),
     OtherFile(r"^blocks\.\d+\.ip_k_proj\.", "an adapter for Anima"),
     OtherFile(r"lora_controlnet", "a control LoRA", CONTROLNETS),
     OtherFile(

@@ -11,6 +11,8 @@ FOLDERS: dict[Kind, str] = {  # kind of file -> ComfyUI's name of its model fold
     "face pack": "insightface",
 }  # fmt: skip
 
+NOOBAI_STYLE, ART = "SDXL style at 448 pixels", "IP-Adapter-Art"  # variants with the tensors of the variant SDXL
+
 
 @dataclass(frozen=True)
 class Source:

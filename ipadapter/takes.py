@@ -43,21 +43,25 @@ class Recipe:
 class Take:
     """A choice: the properties that are taken from the picture (`meaning`), and the recipes for it, best first.
 
-    If `second_gives_layout`, a second picture gives the layout; otherwise both pictures act alike.
+    If `second_gives_layout`, a second picture gives the layout; otherwise both pictures act alike. `riding` is the
+    choice of layers of IPAdapter Reference Attention that stands for it where no adapter fits; "" if that cannot.
     """
 
     meaning: str
     recipes: tuple[Recipe, ...]
     second_gives_layout: bool = False
     approximate: bool = False
+    riding: str = ""
 
 
 TAKES: Mapping[str, Take] = {
     "everything": Take(
-        "subject, colours, manner and layout", (Recipe(WHOLE_PICTURE, ALL_LAYERS, 0.8),)
+        "subject, colours, manner and layout", (Recipe(WHOLE_PICTURE, ALL_LAYERS, 0.8),), riding="all"
     ),
     "style": Take(
-        "colours and manner; the text says what is drawn", (Recipe(WHOLE_PICTURE, "style transfer", 1.0),)
+        "colours and manner; the text says what is drawn",
+        (Recipe(WHOLE_PICTURE, "style transfer", 1.0),),
+        riding="late",
     ),
     "layout": Take(
         "where things are, without their colours",

@@ -1,19 +1,28 @@
 """Maps of the regions of a picture in which references acted."""
 
+from collections.abc import Callable
+
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..charts.attention_map import CONTRAST, attention_map
 from ..charts.heat_map import colours_of
+from ..ipadapter.errors import AdapterError
 from ..weight_schedules.layer_text import parse_layer_text
 from .inputs import AttentionType, Choice, model as model_input, model_output
 from .node import AtelierNode
-from .sampling.attach import blocks_of, watch
+from .notices import say_notes
+from .sampling.attach import attached_prompts, blocks_of, rider_of, watch, weighed_references
 from .sampling.recorder import Recorder
+from .sampling.riding import Ride
 from .sockets import Model
 
 CATEGORY = "ipadapter/attention"
+UNRECORDED: dict[str, Callable[[Model], object]] = {  # nodes of references that act in self-attentions
+    "IPAdapter Reference Weights": weighed_references,
+    "IPAdapter Reference Attention": lambda model: rider_of(model, Ride),
+}
 
 
 class IPAdapterAttentionRecorder(AtelierNode):
@@ -38,8 +47,26 @@ class IPAdapterAttentionRecorder(AtelierNode):
 
     @classmethod
     def run(cls, model: Model) -> io.NodeOutput:
+        check_recorded(model)
         recorder = Recorder(blocks_of(model))
         return io.NodeOutput(watch(model, recorder), recorder)
+
+
+def check_recorded(model: Model) -> None:
+    """Note that references without an adapter are not in the map; AdapterError if the model has no others.
+
+    They act in self-attentions, and the recorder sees what image prompts add to the attention to the text.
+    """
+    others = [name for name, applied in UNRECORDED.items() if applied(model)]
+    if not others:
+        return
+    names = " and ".join(others)
+    if not attached_prompts(model):
+        raise AdapterError(
+            f"This model has no image prompt to record. References of {names} act in the model's self-attention, which "
+            "the recorder does not record. Put the recorder behind the apply nodes, or take it out."
+        )
+    say_notes([f"The attention map will show the image prompts, and not the references of {names}."])
 
 
 class IPAdapterAttentionMap(AtelierNode):

@@ -13,6 +13,7 @@ from ..ipadapter.embeds_file import load_embeds
 from ..ipadapter.errors import AdapterError, FileNameError
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
+from .applying.apply import note_black_masks
 from .applying.encoding import Encoder, no_embeds
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
@@ -32,6 +33,8 @@ def encode(
             "FaceID node."
         )
     encoder = Encoder(pipeline)
+    effect = "the encoder sees nothing of the reference"
+    note_black_masks([mask], "mask", effect, "on the part of the reference that the encoder should see")
     positive = encoder(image if mask is None else hide_outside(image, mask, encoder.vision))
     # Copies: other nodes may change what they get, and these tensors are stored for later runs.
     return positive * check_weight(weight), no_embeds(pipeline, positive).clone()

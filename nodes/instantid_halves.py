@@ -6,7 +6,7 @@ from torch import Tensor
 from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .apply_base import AcceptsRenamed
-from .applying.apply import Strength
+from .applying.apply import Strength, note_black_masks
 from .applying.instantid import FaceControlRequest, apply_control, apply_identity, as_face_embeds, read_face_embeds
 from .instantid_inputs import (
     CATEGORY,
@@ -122,6 +122,7 @@ class ApplyInstantIDControlNet(AtelierNode):
         mask: Tensor | None = None,
         mask_limits: str = "text and face",
     ) -> io.NodeOutput:
+        note_black_masks([mask], "mask", "the ControlNet acts nowhere", "where the person is")
         control = FaceControlRequest(control_net, strength, masks_text=MASKS[mask_limits])
         where = Strength(start_at=start_at, end_at=end_at, mask=mask)
         tokens = read_face_embeds(face_embeds)

@@ -5,20 +5,22 @@ from collections.abc import Hashable
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..ipadapter.errors import AdapterError
+from ..ipadapter.errors import AdapterError, NoAdapterError
 from ..ipadapter.presets import PRESETS
 from ..ipadapter.takes import TAKES, Recipe
-from ..weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
+from ..weight_schedules.schedule import Schedule, WeightSchedule
 from ..weight_schedules.steps import StepCurve
 from . import inputs
 from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
+from .applying.riding import Looks
+from .applying.without_adapter import can_ride, needs_vae, ride_pictures, times
 from .loading.by_take import Chosen, choose
 from .loading.face_packs import fingerprint_of_packs
 from .loading.search import fingerprint_of_preset
 from .node import AtelierNode
 from .notices import say_on_node
-from .sockets import Model
+from .sockets import VAE, Model
 
 
 class IPAdapterReference(AtelierNode):
@@ -36,6 +38,10 @@ class IPAdapterReference(AtelierNode):
         end_tip = (
             "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end. 'character "
             "without its colours' stops at 0.6 at the latest."
+        )
+        vae_tip = (
+            "The model's own VAE. Only used where no adapter fits a UNet: everything and style then work through the "
+            "model's self-attention."
         )
         return io.Schema(
             node_id="IPAdapterReference",
@@ -60,6 +66,7 @@ class IPAdapterReference(AtelierNode):
                 io.Float.Input("end_at", default=1.0, min=0.0, max=1.0, step=0.001, optional=True, tooltip=end_tip),
                 inputs.schedule(),
                 inputs.image("image_2", second_tip, optional=True),
+                io.Vae.Input("vae", optional=True, tooltip=vae_tip),
             ],
             outputs=[
                 inputs.model_output(),
@@ -91,8 +98,18 @@ class IPAdapterReference(AtelierNode):
         end_at: float = 1.0,
         schedule: Schedule | None = None,
         image_2: Tensor | None = None,
+        vae: VAE | None = None,
     ) -> io.NodeOutput:
-        chosen = choose(model, take)
+        try:
+            chosen = choose(model, take)
+        except NoAdapterError as error:
+            if vae is None or not can_ride(model, take):
+                raise needs_vae(model, take, error) from None
+            pictures = [image] if image_2 is None else [image, image_2]
+            looks = Looks(strength, start_at=start_at, end_at=end_at, mask=attn_mask, schedule=schedule)
+            ridden = ride_pictures(model, vae, take, pictures, looks, error)
+            say_on_node(ridden.report)
+            return io.NodeOutput(ridden.model, ridden.schedule, ridden.report)
         end_at = min(end_at, chosen.recipe.end_at)
         if start_at > end_at:
             raise AdapterError(
@@ -131,8 +148,7 @@ def references_of(take: str, image: Tensor, image_2: Tensor | None) -> list[Refe
 
 def schedule_of(recipe: Recipe, strength: float, steps: StepCurve, more: Schedule | None) -> Schedule:
     """The weight of every layer and step: the recipe's layers and weight times the strength times another schedule."""
-    own = WeightSchedule(recipe.layers, steps, scale=recipe.weight * strength)
-    return own if more is None else CombinedSchedule("multiply", own, more)
+    return times(WeightSchedule(recipe.layers, steps, scale=recipe.weight * strength), more)
 
 
 def report_of(take: str, chosen: Chosen, strength: float, start_at: float, end_at: float) -> str:

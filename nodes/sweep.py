@@ -14,11 +14,11 @@ from ..ipadapter.checks import check_weight
 from ..ipadapter.families import Block
 from ..weight_schedules.layer_text import layer_titles, parse_layer_text
 from ..weight_schedules.schedule import WeightSchedule
-from .applying.rescale import rescale
+from .applying.rescale import reached_layers, rescale
 from .drawn import to_image, to_pictures
 from .inputs import Choice, model as model_input
 from .node import AtelierNode
-from .sampling.attach import attached_prompts, blocks_of
+from .sampling.attach import layers_of
 from .schedules import CATEGORY, number
 from .sockets import VAE, Conditioning, Latent, Model
 
@@ -122,9 +122,12 @@ class IPAdapterLayerSweep(AtelierNode):
         denoise: float,
         cell: int,
     ) -> io.NodeOutput:
-        if not (prompts := attached_prompts(model)):
-            raise ValueError("No reference is applied to this model. Put this node behind the apply nodes.")
-        blocks = blocks_of(model)[: max(prompt.layers for prompt in prompts)]
+        if not (count := reached_layers(model)):
+            raise ValueError(
+                "No reference is applied to this model. Put this node behind the apply nodes, or behind IPAdapter "
+                "Reference Weights or IPAdapter Reference Attention."
+            )
+        blocks = layers_of(model)[:count]
         rows, columns = swept_layers(layers, blocks), swept_factors(factors)
         cells = [rescale(model, alone(layer, factor, others)) for layer in rows for factor in columns]
         sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)

@@ -53,12 +53,16 @@ def fetch_file(repository: str, path: str, folder: str, places: Places) -> Path:
 
 
 def _fetch(request: Mapping[str, object], folder: str, places: Places) -> Path:
+    from pack.encoders.face_models import half_pack
+    from pack.model_files.errors import DownloadError
     from pack.model_files.packs import fetch_any
     from pack.model_files.remote import Wanted
 
     wanted = Wanted(**request)  # type: ignore[arg-type]
     target = places[FACES][-1] / "models" if folder == FACES else places[folder][0]
     target.mkdir(parents=True, exist_ok=True)
+    if wanted.zipped and (fault := half_pack(wanted.name, target.parent)):
+        raise DownloadError(f"{fault} To get all of it here, remove its folder first.")
 
     def watch(done: int, whole: int | None) -> None:
         share = f" {100 * done // whole}%" if whole else ""

@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401  # they fill RECIPES
     comparing,
+    editing,
     embeds,
     first,
     measuring,

@@ -15,6 +15,7 @@ class File(NamedTuple):
     folder: str  # in models/
 
 
+SPLIT = "resolve/main/split_files"  # where Comfy-Org's repositories have their files
 CONTROLNETS = "comfyanonymous/ControlNet-v1-1_fp16_safetensors"
 OTHERS = {
     "v1-5-pruned-emaonly-fp16.safetensors": (
@@ -28,6 +29,23 @@ OTHERS = {
     "sd3.5_large_fp8_scaled.safetensors": (
         "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors", "checkpoints"
     ),
+    "flux1-dev-kontext_fp8_scaled.safetensors": (
+        f"Comfy-Org/flux1-kontext-dev_ComfyUI/{SPLIT}/diffusion_models/flux1-dev-kontext_fp8_scaled.safetensors",
+        "diffusion_models",
+    ),
+    "clip_l.safetensors": ("comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors", "text_encoders"),
+    "t5xxl_fp8_e4m3fn_scaled.safetensors": (
+        "comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders"
+    ),
+    "ae.safetensors": (f"Comfy-Org/Lumina_Image_2.0_Repackaged/{SPLIT}/vae/ae.safetensors", "vae"),
+    "qwen_image_edit_2509_fp8_e4m3fn.safetensors": (
+        f"Comfy-Org/Qwen-Image-Edit_ComfyUI/{SPLIT}/diffusion_models/qwen_image_edit_2509_fp8_e4m3fn.safetensors",
+        "diffusion_models",
+    ),
+    "qwen_2.5_vl_7b_fp8_scaled.safetensors": (
+        f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders"
+    ),
+    "qwen_image_vae.safetensors": (f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/vae/qwen_image_vae.safetensors", "vae"),
     "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
     **{
         name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from ..families import FAMILIES, KOLORS, SD15, SDXL
 from ..matching import match_keys
 from ..projection_sizes import Projection
+from ..published import ART, NOOBAI_STYLE
 from ..sites import UNET, KeyNumber, Site
 from .mechanism import Mechanism
 
@@ -19,6 +20,25 @@ if TYPE_CHECKING:
 
 PULID_LAYER = re.compile(r"^id_adapter_attn_layers\.(\d+)\.id_to_([kv])\.")
 PULID_ENCODER = re.compile(r"^id_adapter\.")
+# Diffusers' names of an adapter in its UNet: models/embeddings.py ImageProjection, models/attention_processor.py
+# IPAdapterAttnProcessor. A UNet may hold several adapters; number 0 is the first.
+DIFFUSERS_PROJECTION = re.compile(
+    r"(?:[^.]+\.){0,2}encoder_hid_proj\.image_projection_layers\.0\.(image_embeds|norm)\.(weight|bias)"
+)
+DIFFUSERS_LAYER = re.compile(
+    r"(?:[^.]+\.){0,2}((?:down_blocks|up_blocks|mid_block)(?:\.\w+){1,8}\.attn2)\.processor\.to_([kv])_ip\.0\.weight"
+)
+DIFFUSERS_PARTS = ("down_blocks", "up_blocks", "mid_block")  # in the order of key numbers
+
+
+def in_diffusers_names(keys: Iterable[str]) -> bool:
+    """Whether the keys of a state dict are diffusers' names of an adapter in its UNet."""
+    return any(DIFFUSERS_LAYER.fullmatch(key) for key in keys)
+
+
+def _order(path: str) -> tuple[int, tuple[int, ...]]:
+    """What sorts the paths of diffusers' cross-attentions, `down_blocks.1.attentions.0...`, in order of key numbers."""
+    return DIFFUSERS_PARTS.index(path.partition(".")[0]), tuple(map(int, re.findall(r"\.(\d+)", path)))
 
 
 class CrossAttention(Mechanism):
@@ -28,7 +48,7 @@ class CrossAttention(Mechanism):
     variants = (
         "standard", "light", "ViT-G", "plus", "plus face", "full face", "composition", "SDXL", "SDXL plus",
         "FaceID", "FaceID Plus", "FaceID Plus V2", "FaceID portrait", "FaceID portrait unnorm",
-        "Kolors plus", "Kolors FaceID Plus", "InstantID", "PuLID", "PuLID v1.1",
+        "Kolors plus", "Kolors FaceID Plus", "InstantID", "PuLID", "PuLID v1.1", NOOBAI_STYLE, ART,
     )  # fmt: skip
     parts = tuple(UNET.parts)
     site = "cross-attention"
@@ -40,6 +60,16 @@ class CrossAttention(Mechanism):
     def published_name(self, key: str) -> str:
         """Renames the keys of PuLID for SDXL."""
         return PULID_ENCODER.sub("image_proj.", PULID_LAYER.sub(r"ip_adapter.\1.to_\2_ip.", key))
+
+    def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A flat state dict with diffusers' names of an adapter's tensors in its UNet renamed too."""
+        layers = {key: match for key in flat if (match := DIFFUSERS_LAYER.fullmatch(key))}
+        numbers = {path: 2 * rank + 1 for rank, path in enumerate(sorted({m[1] for m in layers.values()}, key=_order))}
+        named = {key: f"ip_adapter.{numbers[match[1]]}.to_{match[2]}_ip.weight" for key, match in layers.items()}
+        for key in flat if layers else ():
+            if match := DIFFUSERS_PROJECTION.fullmatch(key):
+                named[key] = f"image_proj.{'proj' if match[1] == 'image_embeds' else 'norm'}.{match[2]}"
+        return super().published({named.get(key, key): tensor for key, tensor in flat.items()})
 
     def numbers(self, count: int) -> tuple[KeyNumber, ...]:
         """Odd numbers, because the even ones belong to self-attentions."""

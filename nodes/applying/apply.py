@@ -212,15 +212,21 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
     return None if bool((mask == 1).all()) else mask.detach().cpu()
 
 
-def note_black_masks(masks: Sequence[Tensor | None]) -> None:
-    """Show a note with the number of references that act nowhere, because their mask is black everywhere."""
+def note_black_masks(
+    masks: Sequence[Tensor | None], name: str = "attn_mask", effect: str = "the reference acts nowhere",
+    white: str = "where the reference should act",
+) -> None:  # fmt: skip
+    """Show a note with the number of masks that are black everywhere, and the effect of such a mask.
+
+    `name` is the input's, `white` what should be white.
+    """
     black = sum(mask is not None and not mask.any() for mask in masks)
     if black:
-        which = "attn_mask is" if len(masks) == 1 else f"attn_mask of {black} of {len(masks)} references is"
+        which = f"{name} is" if len(masks) == 1 else f"{name} of {black} of {len(masks)} references is"
         say_notes(
             [
-                f"{which} black everywhere, so the reference acts nowhere. Load Image gives a black mask for a picture "
-                "without transparency. Connect a mask that is white where the reference should act, or none."
+                f"{which} black everywhere, so {effect}. Load Image gives a black mask for a picture without "
+                f"transparency. Connect a mask that is white {white}, or none."
             ]
         )
 

@@ -20,6 +20,7 @@ from ...ipadapter.families import face_habits
 from ..host import known_faults
 from ..host_types import HostEncoder
 from ..loading.adapters import Pipeline
+from ..loading.picture_size import Resized
 from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes
 from .caches import FACES, FEATURES
@@ -88,6 +89,12 @@ class Encoder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         config = pipeline.adapter.config
+        if config.unread_encoder:
+            raise EncoderMismatchError(
+                f"{pipeline.adapter.name} was trained with the vision encoder {config.unread_encoder}, whose file this "
+                "pack cannot read, and another encoder's embeds mean other things. Apply embeds of that encoder, made "
+                f"elsewhere, with IPAdapter Embeds: (images, {config.embed_dim})."
+            )
         if pipeline.clip_vision is None:
             raise EncoderMismatchError(
                 f"{pipeline.adapter.name} needs a vision encoder with {config.takes} embeds {config.embed_dim} wide: "
@@ -96,7 +103,7 @@ class Encoder:
             )
         self.clip_vision = pipeline.clip_vision
         self.takes_pooled = config.takes == "pooled"
-        self.vision = vision_encoder(pipeline.clip_vision, config.stretches)
+        self.vision = vision_encoder(pipeline.clip_vision, config.stretches, config.picture_side)
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
         """Embeds (n, d) or (n, t, width) of pictures (n, h, w, 1, 3 or 4). They are cached: do not change them."""
@@ -112,20 +119,26 @@ class Encoder:
         return encode_tiled(lambda parts: self(parts, chunk), images, reference.tiles, reference.tile_ratio)
 
 
-def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionEncoder:
-    """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder`.
+def vision_encoder(
+    clip_vision: HostEncoder, stretches: bool = False, side: int | None = None
+) -> VisionEncoder:
+    """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder` for pictures of `side` pixels.
 
     `stretches`: the adapter was trained with stretched pictures. Otherwise ComfyUI's encoders crop, and those of the
     OpenCLIP loader crop or stretch by the loader's `crop`.
 
     Raises:
-        EncoderMismatchError: an encoder whose pictures have no fixed size (SigLIP 2 NaFlex).
+        EncoderMismatchError: an encoder whose pictures have no fixed size (SigLIP 2 NaFlex), or which cannot take
+            pictures of `side` pixels.
     """
     if clip_vision.image_size < 1:
         raise EncoderMismatchError(
             "This vision encoder takes pictures of any shape (a SigLIP 2 NaFlex), and no IP-Adapter was trained with "
             "it: load the encoder that the adapter names, with a fixed picture size."
         )
+    key = serial(clip_vision), side
+    if side not in (None, clip_vision.image_size):
+        clip_vision = Resized(clip_vision, side)
     fit = crop if not stretches and getattr(clip_vision, "crop", True) else stretch
 
     def encode(images: Tensor) -> Features:
@@ -135,7 +148,7 @@ def vision_encoder(clip_vision: HostEncoder, stretches: bool = False) -> VisionE
             output = clip_vision.encode_image(images, crop=False)
         return read_features(output, len(images))
 
-    return VisionEncoder(clip_vision.image_size, clip_vision.image_mean, fit, encode, (serial(clip_vision), fit))
+    return VisionEncoder(clip_vision.image_size, clip_vision.image_mean, fit, encode, (*key, fit))
 
 
 def read_features(output: Any, count: int) -> Features:

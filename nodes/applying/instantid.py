@@ -17,7 +17,7 @@ from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
-from .apply import Strength, checked_strength, image_prompt, sites_for
+from .apply import Strength, checked_strength, image_prompt, note_black_masks, sites_for
 from .caches import FACES
 from .control import ConditioningList, check_control_net, with_face_control
 from .encoding import Reference, encode_reference
@@ -104,6 +104,7 @@ def apply_identity(
     pipeline = identity_pipeline(instantid, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
     strength = checked_strength(strength)
+    note_black_masks([strength.mask], "mask", "the face acts nowhere", "where the person is")
     embeds = encode_reference(pipeline, reference)
     prompt = image_prompt(model, pipeline.adapter, sites, embeds, reference, strength)
     tokens = tokens_of_embeds(model, pipeline.adapter, embeds, reference)

@@ -25,7 +25,7 @@ from ..loading.openclip import OpenClipVision
 from ..loading.pulid import NO_PARSER, find_parser
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
-from .apply import Strength, checked_strength, prompt_of, sites_for
+from .apply import Strength, checked_strength, note_black_masks, prompt_of, sites_for
 from .caches import FACES, FEATURES, TOKENS
 from .keys_values import Tokens, site_weights, source_of_tokens, to_main_memory
 
@@ -93,6 +93,7 @@ def follow_person(
     if not adapter.config.of_identity:
         raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
     sites = sites_for(adapter, sites_of(model))
+    note_black_masks([strength.mask])
     weights = site_weights(adapter, sites)
 
     def make_source() -> Source:
@@ -138,6 +139,7 @@ def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
     if person.face_mask is not None:
         count, height, width = images.shape[:3]
         masks = check_mask(person.face_mask, "face_mask")
+        note_black_masks([masks], "face_mask", "nothing of the face is seen", "on face and hair")
         masks = (masks.unsqueeze(0) if masks.ndim == 2 else masks).unsqueeze(-1)
         if len(masks) not in (1, count):
             raise AdapterError(f"face_mask has {len(masks)} masks for {count} images: connect one, or one for each.")

@@ -10,7 +10,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..sampling.attach import layers_of, weigh_reference
-from .apply import checked_mask, checked_product
+from .apply import checked_mask, checked_product, note_black_masks
 
 MOMENTS = 1000  # number of sampling percents at which a schedule's weights are compared with 0
 
@@ -39,6 +39,7 @@ def weigh_references(
     own = of_layers(LayerWeights((check_weight(weight),) * len(blocks)))
     weights = own if schedule is None else multiplied(own, schedule.resolve(blocks))
     check_not_subtracted(checked_product(weights))
+    note_black_masks([mask])
     return weigh_reference(model, reference, weights, start_at, end_at, checked_mask(mask))
 
 

@@ -25,7 +25,7 @@ from ..sampling.riding import (
     UNetAttentions,
     attach_reference,
 )
-from .apply import checked_mask
+from .apply import checked_mask, note_black_masks
 
 UNETS = "SD1.5, SD2, SDXL, Kolors and their relatives"
 SUPPORTED = f"UNets ({UNETS}), and as an experiment with {NAMES}"
@@ -139,6 +139,7 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
             "Swap them."
         )
     channels: Any = model.get_model_object("latent_format").latent_channels
+    note_black_masks([looks.mask])
     reference = RidingReference(
         latent=checked_latent(latent, channels),
         weights=shares(looks, target),
@@ -163,7 +164,11 @@ def shares(looks: Looks, target: Rideable) -> Weights:
         if not chosen:
             raise ModelMismatchError(f"This model has no {looks.layers} layers. Choose layers: all.")
         return of_layers(LayerWeights(tuple(weight * (layer in chosen) for layer in range(len(blocks)))))
-    weights = looks.schedule.scaled(weight).resolve(blocks)
+    return checked_shares(looks.schedule.scaled(weight).resolve(blocks))
+
+
+def checked_shares(weights: Weights) -> Weights:
+    """The weights, if they are shares from 0 to 1 that push no reference away; AdapterError otherwise."""
     if weights.swapped:
         raise AdapterError(
             "The schedule has a precise weight type, which pushes the reference away in some layers. A share of the "

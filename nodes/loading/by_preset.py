@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import comfy.clip_vision
-import comfy.sd
 import comfy.utils
 from comfy.model_base import ModelType
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...ipadapter.base_models import anime_base_of_file, warning
 from ...ipadapter.errors import AdapterError, ModelMismatchError
@@ -19,7 +19,7 @@ from ...ipadapter.shared_files import SharedFiles
 from ...ipadapter.sites import layer_blocks, structure_of_blocks
 from ..host_types import HostEncoder, Socket
 from ..notices import say_on_node
-from ..sampling.attach import sites_of
+from ..sampling.attach import sites_of, with_lora_weights
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
 from .face_packs import load_face_models
@@ -54,9 +54,8 @@ def load_preset(
         encoder = find_encoder(adapter.config, adapter.name)
         pipeline["clipvision"] = {"file": str(encoder), "model": load_encoder(encoder)}
     if preset.face_pack is not None:
-        detector = load_face_models(
-            faces.provider, preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
-        )
+        pack = preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
+        detector = load_face_models(faces.provider, pack, complete=True)
         pipeline["insightface"] = {"provider": faces.provider, "model": detector}
     if preset.loras and faces.lora_strength != 0:
         model = with_lora(model, adapter, name, preset, family, faces.lora_strength)
@@ -119,6 +118,5 @@ def with_lora(
     """A clone with the LoRA of the adapter's own file, which always fits, or else with the separate LoRA file."""
     if adapter.config.has_lora:
         return apply_face_lora(model, adapter, strength)
-    weights = comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True)
-    # The host's function returns None only for a model of None.
-    return comfy.sd.load_lora_for_models(model, None, weights, strength, 0)[0]  # pyright: ignore[reportReturnType]
+    weights = cast(dict[str, Tensor], comfy.utils.load_torch_file(str(find_lora(name, preset, family)), safe_load=True))
+    return with_lora_weights(model, weights, strength)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.base_models import warning
-from ...ipadapter.errors import AdapterError
+from ...ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
 from ...ipadapter.families import Family
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
@@ -35,12 +35,15 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
     """The best adapter for a choice of ipadapter/takes.py, among those whose files are all on the disk.
 
     Raises:
-        ModelMismatchError: a model for which no adapter was published.
-        AdapterError: the choice is not possible with the model, or files are missing; the message names them.
+        NoAdapterError: a model for which no adapter was published, or files are missing; the message names them.
+        AdapterError: the choice is not possible with the model.
     """
     if isinstance(model.model.model_config, DemoConfig):
         return _of_demo(model, take)
-    family = model_family(model)
+    try:
+        family = model_family(model)
+    except ModelMismatchError as error:
+        raise NoAdapterError(str(error)) from None
     model_name, anime = anime_base_of_model(model)
     recipes = recipes_for(take, family, anime is not None)
     if not recipes:
@@ -55,7 +58,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         notes = (found.note, warning(adapter.name, adapter.config, model_name, anime))
         names = tuple(path.name for path in found.files)
         return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
-    raise AdapterError(_missing(take, recipes[0][0], family))
+    raise NoAdapterError(_missing(take, recipes[0][0], family))
 
 
 def _of_demo(model: ModelPatcher, take: str) -> Chosen:

@@ -14,6 +14,7 @@ import comfy.utils
 import folder_paths
 
 from ...doctor.verdicts import Verdict, verdict
+from ...encoders.face_models import half_pack
 from ...ipadapter import catalog
 from ...ipadapter.families import FAMILIES
 from ...ipadapter.model_folders import model_folders
@@ -79,6 +80,8 @@ def fetch_all(orders: Sequence[Order]) -> list[Path]:
     paths = []
     for number, (wanted, folder) in enumerate(orders, start=1):
         folder.mkdir(parents=True, exist_ok=True)
+        if wanted.zipped and (fault := half_pack(wanted.name, folder.parent)):
+            raise DownloadError(f"{fault} To get all of it here, remove its folder first.")
         paths.append(fetch_any(wanted, folder, Progress(f"{wanted.name} ({number} of {len(orders)})")))
         forget_files()
     return paths

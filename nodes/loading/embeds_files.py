@@ -70,7 +70,7 @@ def _files_below(folder: str) -> list[str]:
         found, changed = folder_paths.recursive_search(folder)
         files = sorted(Path(name).as_posix() for name in found if name.endswith(SUFFIXES))
         _INDEX[folder] = files, changed
-    return files
+    return [name for name in files if Path(folder, name).is_file()]  # without broken links
 
 
 def _changed_at(folder: str) -> float | None:

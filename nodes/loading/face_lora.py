@@ -1,12 +1,11 @@
 """The LoRA of a FaceID adapter on a model, through ComfyUI's own LoRA code."""
 
-
-import comfy.sd
 from comfy.model_patcher import ModelPatcher
 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.lora import lora_state_dict
 from ..host_types import Socket
+from ..sampling.attach import original_model, with_lora_weights
 from .adapters import open_pipeline
 
 
@@ -23,6 +22,4 @@ def apply_face_lora(model: ModelPatcher, ipadapter: Socket, strength: float) -> 
             f"{adapter.name} ({adapter.config.variant}) holds no LoRA: only FaceID, FaceID Plus and FaceID Plus V2 "
             "files do. Portrait and Kolors adapters need none; for others load the *_lora file that belongs to them."
         )
-    named = lora_state_dict(adapter.lora, model.get_model_object("diffusion_model"))
-    # The host's function returns None only for a model of None.
-    return comfy.sd.load_lora_for_models(model, None, named, strength, 0)[0]  # pyright: ignore[reportReturnType]
+    return with_lora_weights(model, lora_state_dict(adapter.lora, original_model(model)), strength)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...encoders.face_models import fallback_note, find_pack, load_pack
+from ...encoders.face_models import fallback_note, find_complete_pack, find_pack, load_pack, pack_fault
 from ...encoders.faces import pack_name
 from ...ipadapter.catalog import ADAPTERS, FACE_PACKS
 from ...ipadapter.errors import FaceError
@@ -36,11 +36,17 @@ def fingerprint_of_packs() -> Hashable:
     return tuple(fingerprint(file) for file in files if file.is_file())  # leaves out broken links
 
 
-def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l") -> FaceAnalysis:
-    """The insightface FaceAnalysis of a pack by name; shows a note on the node if the provider is missing."""
-    faces = load_pack(find_pack(model_name, face_roots()), provider)
-    if note := fallback_note(provider):
-        say_on_node(note)
+def load_face_models(
+    provider: str = "CPU", model_name: str = "buffalo_l", complete: bool = False
+) -> FaceAnalysis:
+    """The insightface FaceAnalysis of a pack by name; a note on the node says if the provider or a network is missing.
+
+    A detector alone can crop faces. With `complete`, a pack without recogniser raises FaceError.
+    """
+    folder = (find_complete_pack if complete else find_pack)(model_name, face_roots())
+    faces = load_pack(folder, provider)
+    if notes := [note for note in (fallback_note(provider), pack_fault(folder)) if note]:
+        say_on_node("\n".join(notes))
     return faces
 
 

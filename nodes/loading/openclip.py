@@ -37,9 +37,9 @@ FITS: dict[str, bool | None] = {"auto": None, "crop": True, "stretch": False}
 
 
 def encoder_files() -> list[str]:
-    """The files of both folders; of two files with one name, that in models/clip_vision."""
+    """The files of both folders, without broken links; of two files with one name, that in models/clip_vision."""
     known = [folder for folder in FOLDERS if folder in folder_paths.folder_names_and_paths]
-    found = [name for folder in known for name in folder_paths.get_filename_list(folder)]
+    found = [name for folder in known for name in folder_paths.get_filename_list(folder) if model_file(folder, name)]
     return [name for name in dict.fromkeys(found) if not Path(name).name.startswith("._")]
 
 

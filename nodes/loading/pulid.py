@@ -43,8 +43,9 @@ def pulid_path(name: str) -> Path:
     folder = _folder(PULID)
     for place in folder.places:
         inside(place, name)  # raises for names that lead out of the folder
-    if path := folder.files.get(name):
-        return path
+    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
+        if path := folder.files.get(listed):
+            return path
     raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
 
 

@@ -6,8 +6,9 @@ in, its options and its patches are not changed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
+import comfy.sd
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
@@ -28,15 +29,20 @@ from ...ipadapter.sites import (
 from ...ipadapter.weights import Weights
 from ..host import refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
+from ..notices import say_notes
 from . import transformer, unet
 from .hooks import Hooks, on_calc_cond_batch
-from .originals import original_model, refuse_replaced_projections
+from .originals import lacking, original_model, originals_in_place, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
 from .reference_weights import ReferenceWeight, ReferenceWeights
 from .riders import Rider
 from .run import Run
 
+LOST_LORA = (
+    "Another node replaced modules of the model by {classes}, which lack weights of this LoRA, so the LoRA does not "
+    "act there. Take that node out of this workflow, or merge the LoRA before it."
+)
 R = TypeVar("R", bound=Rider)
 
 
@@ -62,6 +68,20 @@ def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
     return find_sites(original_model(model))
 
 
+def with_lora_weights(model: ModelPatcher, lora: Mapping[str, Tensor], strength: float) -> ModelPatcher:
+    """A clone of a model with a LoRA by ComfyUI's own code, on the modules that the model was loaded with.
+
+    A note says so if another pack put modules into this clone that lack weights of the LoRA.
+    """
+    with originals_in_place(model):
+        # The host's function returns None only for a model of None.
+        clone = cast(ModelPatcher, comfy.sd.load_lora_for_models(model, None, lora, strength, 0)[0])
+    new = [name for name, patches in clone.patches.items() if len(patches) > len(model.patches.get(name, ()))]
+    if classes := lacking(clone, new):
+        say_notes([LOST_LORA.format(classes=" and ".join(classes))])
+    return clone
+
+
 def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
     """The layers of a model that have sites, in execution order; ModelMismatchError if no adapter can act in it."""
     return layer_blocks(sites_of(model))
@@ -69,7 +89,7 @@ def blocks_of(model: ModelPatcher) -> tuple[Block, ...]:
 
 def layers_of(model: ModelPatcher) -> tuple[Block, ...]:
     """The layers of a model in execution order, also of edit models, which have layers but no sites."""
-    return find_layers(model.get_model_object("diffusion_model"))
+    return find_layers(original_model(model))
 
 
 def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
@@ -140,6 +160,13 @@ def weigh_reference(
     rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
     rider.read_noise_schedule(model.get_model_object("model_sampling"))
     return attach_rider(model, rider)
+
+
+def weighed_references(model: ModelPatcher) -> tuple[int, ...]:
+    """The numbers of the references that IPAdapter Reference Weights nodes weigh; (0,) if a node weighs all."""
+    rider = rider_of(model, ReferenceWeights)
+    numbers = {setting.reference for setting in rider.settings} if rider else set()
+    return (0,) if 0 in numbers else tuple(sorted(numbers))
 
 
 def rider_of(model: ModelPatcher, kind: type[R]) -> R | None:

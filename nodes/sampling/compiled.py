@@ -1,17 +1,21 @@
-"""Image prompts in compiled UNets: each patched attention is one custom operation, which runs in Python.
+"""Image prompts in compiled models: in a UNet, each patched attention is one custom operation, which runs in Python.
 
 ComfyUI's TorchCompileModel drops the guards on `transformer_options`, so all that tracing reads there becomes constant
 in the graph, and the graph of a model without image prompts would also run for a model with them. Therefore the graph
 holds only the number of the cross-attention; the operation reads prompts, weights and options from the current model
 call. A keyword argument of that call names the patched cross-attentions, because guards on keywords are not dropped.
+
+torch.compile guards what each function reads that it traces by itself, and where a graph breaks it traces functions by
+themselves. They do not read the keyword, so calls that break graphs run without them (`safe_graphs`).
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property
 from typing import Any
 
+import comfy.ldm.modules.attention as host_attention
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -26,6 +30,8 @@ try:  # the key of TorchCompileModel's wrapper
     from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 except ImportError:  # a ComfyUI that keeps it elsewhere: every call is prepared as a graph needs it
     COMPILE_KEY = None
+WHOLE_GRAPH = (host_attention.attention_pytorch, host_attention.attention_flash)  # attentions that break no graph
+PLAIN_CONDS = frozenset({"y", "guidance"})  # conditionings that no transformer reads where its graph breaks
 
 
 class _Running:
@@ -121,15 +127,29 @@ def with_empty_output(model: HostModel, control: Conds) -> Any:
     return {**given, "output": [*given.get("output", []), None]}
 
 
-def uncompiled() -> AbstractContextManager[Any]:
-    """A context in which compiled models run without their graphs, for calls with an attention override: no guard tells
-    a graph traced with an override from one traced without. AdapterError if this PyTorch has no such context.
+def safe_graphs(
+    model: HostModel, options: Options, conds: OwnOptions, overrides: bool = False
+) -> AbstractContextManager[Any]:
+    """A context for one model call, in which a compiled model runs without its graphs if no guard tells them apart.
+
+    Those are graphs traced with an attention override (`overrides`); a transformer's with conditionings beside text,
+    pooled text and guidance, such as references, which its forward reads where the graph breaks; and those of the
+    blocks of a UNet whose attention breaks graphs.
     """
+    if hasattr(model.diffusion_model, "input_blocks"):
+        breaks = host_attention.optimized_attention not in WHOLE_GRAPH
+    else:
+        breaks = not PLAIN_CONDS.issuperset(name for name in conds if not name.startswith(KEY))
+    return uncompiled() if (overrides or breaks) and is_compiled(model, options) else nullcontext()
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """A context in which compiled models run without their graphs. AdapterError if this PyTorch has no such context."""
     set_stance = getattr(torch.compiler, "set_stance", None)
     if set_stance is None:
         raise AdapterError(
-            "In a compiled model, references can be weighed with PyTorch 2.6 or later, and this is "
-            f"{torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
+            "This model is compiled, and this call of it has to run without its graphs, which PyTorch can do from 2.6 "
+            f"on; this is {torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
         )
     return set_stance("force_eager")
 

@@ -6,7 +6,6 @@ names, since other packs' wrappers may pass them by keyword.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -19,8 +18,8 @@ from .compiled import (
     graph_keyword,
     is_compiled,
     patched_everywhere,
+    safe_graphs,
     serving_graphs,
-    uncompiled,
     with_empty_output,
 )
 from .originals import refuse_replaced_projections
@@ -30,8 +29,6 @@ from .replaced import replaced_notes
 from .riders import ModelCall, Rider, ride, whole_run
 from .rows import branches_of_conds, guider_notes, with_notes
 from .run import UNKNOWN_FRAMES, UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
-
-NO_CONTEXT = nullcontext()
 
 
 @dataclass(eq=False)
@@ -85,15 +82,14 @@ class Hooks:
         if self.riders:
             call = ride(self.riders, ModelCall(model, x, t, options, kwargs, plan, self.run.say))
             options, kwargs, overrides = call.options, call.conds, call.overrides
-        compiled = is_compiled(model, options)
         if not self.prompts:  # riders alone: such calls can use the graph of the unpatched model
             options = {name: value for name, value in options.items() if name != KEY}
         else:
             options = {**options, KEY: {**options.get(KEY, {}), "plan": plan, "visited": set()}}
-        if self.prompts and compiled:
+        if self.prompts and is_compiled(model, options):
             options = patched_everywhere(options, self.idle)
             kwargs, control = {**kwargs, graph_keyword(options): None}, with_empty_output(model, control)
-        with serving_graphs(options), uncompiled() if compiled and overrides else NO_CONTEXT:
+        with serving_graphs(options), safe_graphs(model, options, kwargs if self.prompts else {}, overrides):
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True

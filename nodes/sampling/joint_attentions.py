@@ -5,7 +5,6 @@ and replaces the rows of the picture where a reference has a share.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -20,7 +19,7 @@ from ...ipadapter.reference_attention import Beside, Seen, look, moments
 from ...ipadapter.sequences import JOINED, Layout, heeds_references, layer_number, layout_of, token_counts
 from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
-from .compiled import is_compiled, uncompiled
+from .compiled import safe_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
 from .patches import refuse_recording
 from .positions import Positions
@@ -228,7 +227,7 @@ class JointAttentions(SelfAttentions):
         positions = Positions(self.family, call.model.diffusion_model)
         visit = partial(keep, kept, matched, positions, columns_aside(self.family, call, picture))
         options = self._overridden(call, [shares], visit)
-        with uncompiled() if is_compiled(call.model, picture.options) else nullcontext():
+        with safe_graphs(call.model, picture.options, call.conds, overrides=True):
             replace(call, options=options).run()
         return kept
 

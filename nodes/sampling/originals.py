@@ -4,10 +4,12 @@ ComfyUI sets object patches on the model that all clones share, and removes them
 Until then, clones without that pack's patches also contain the pack's modules.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 
 from comfy.model_patcher import ModelPatcher
+from comfy.utils import get_attr, set_attr
 from torch import nn
 
 from ...ipadapter.errors import AdapterError
@@ -28,6 +30,32 @@ def model_to_sample(model: ModelPatcher) -> HostModule:
     only.
     """
     return _with_modules(original_model(model), _below_root(model.object_patches))
+
+
+@contextmanager
+def originals_in_place(model: ModelPatcher) -> Iterator[None]:
+    """A context in which the shared model has the modules that it was loaded with, for code of ComfyUI that reads its
+    state dict; another pack's modules are put back afterwards.
+    """
+    originals = {path: module for path, module in model.object_patches_backup.items() if isinstance(module, nn.Module)}
+    present = [(path, get_attr(model.model, path)) for path in originals]
+    for path, module in originals.items():
+        set_attr(model.model, path, module)
+    try:
+        yield
+    finally:
+        for path, module in reversed(present):
+            set_attr(model.model, path, module)
+
+
+def lacking(model: ModelPatcher, weights: Iterable[str]) -> list[str]:
+    """The classes of modules that another pack put into this clone and that lack some of these weights of the model."""
+    found = set()
+    for path, module in _below_root(model.object_patches).items():
+        start, has = f"{_ROOT}.{path}.", module.state_dict().keys()
+        if any(name.startswith(start) and name.removeprefix(start) not in has for name in weights):
+            found.add(f"{type(module).__module__}.{type(module).__qualname__}")
+    return sorted(found)
 
 
 def replaced_modules(model: ModelPatcher, site: Site) -> Iterator[nn.Module]:

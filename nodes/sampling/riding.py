@@ -8,7 +8,7 @@ steps outside the range of all references run the unpatched model.
 
 import logging
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -71,6 +71,14 @@ def attach_reference(
         position.percent(0.0)
     earlier = rider_of(model, Ride)
     return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), attentions))
+
+
+def change_references(model: ModelPatcher, change: Callable[[RidingReference], RidingReference]) -> ModelPatcher:
+    """A clone of a model with `change(reference)` in place of every riding reference; the model if it has none."""
+    earlier = rider_of(model, Ride)
+    if earlier is None:
+        return model
+    return attach_rider(model, Ride(tuple(map(change, earlier.references)), earlier.attentions))
 
 
 @dataclass(eq=False)

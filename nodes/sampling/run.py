@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from ...ipadapter.image_prompt import Area
 from ..host_types import Options
 from ..notices import say_notes
 from .call import Call
@@ -36,11 +37,26 @@ UNUSED_PICTURES = (
 
 
 def tiled_notes(options: Options, call: Call) -> list[str]:
-    """Notes about masks if a call covers an unknown part of the canvas; empty for other calls."""
+    """Notes about masks if a call covers an unknown part of the canvas or of a conditioning's area; else empty."""
     canvas, part = options.get(KEY, {}).get("canvas"), call.latent
-    if canvas and part and part != canvas and not call.rows.areas:
-        return [TILED_MASK.format(part=" x ".join(map(str, part)), canvas=" x ".join(map(str, canvas)))]
-    return []
+    if canvas is None or part is None:
+        return []
+    wholes = {_size(area, canvas) for area in call.rows.areas or (None,)}
+    if wholes == {part}:
+        return []
+    return [TILED_MASK.format(part=_text(part), canvas=" or ".join(map(_text, sorted(wholes))))]
+
+
+def _size(area: Area | None, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of an area, cut at the edges of the canvas; those of the canvas for None."""
+    if area is None:
+        return canvas
+    height, width, top, left = area
+    return min(height, canvas[0] - top), min(width, canvas[1] - left)
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 @dataclass(eq=False)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...ipadapter.reference_attention import look, moments
 from ...ipadapter.sites import Site
 from ..host_types import OwnOptions
-from .compiled import graph_keyword, is_compiled, serving_graphs
+from .compiled import graph_keyword, is_compiled, safe_graphs, serving_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
 from .patches import SelfAttentionPatch, refuse_recording
 from .riders import ModelCall
@@ -61,7 +61,7 @@ class UNetAttentions(SelfAttentions):
         options, conds = self._patched(call.options, [shares], partial(keep, kept, matched)), call.conds
         if is_compiled(call.model, picture.options):
             conds = {**conds, graph_keyword(options): None}
-        with serving_graphs(options):
+        with serving_graphs(options), safe_graphs(call.model, options, conds):
             replace(call, options=options, conds=conds).run()
         return kept
 

@@ -1,4 +1,4 @@
-"""Pictures of the demo models to be judged, drawn through ComfyUI servers: 200 of each kind.
+"""Pictures of the demo models to be judged, drawn through ComfyUI servers: 200 of each kind, or fewer.
 
 All references are in styles that no model was trained on. Every picture shows another content than its reference.
 """
@@ -20,7 +20,7 @@ from harness.demo_graph import APPLY, half_mask, sample
 from harness.graph import Graph, Link, Node
 from training.data import Drawn, draw_held_out
 
-EACH = 20  # pictures per word
+EACH = 20  # pictures per word, if a studio draws no other number
 Wire = Callable[[Graph, Node, list[Link]], Link]  # graph, models and references to the model to sample with
 
 
@@ -42,6 +42,18 @@ def two_halves(g: Graph, models: Node, references: list[Link]) -> Link:
     return _apply(g, models, first, references[1], 0.8, "right")
 
 
+def riding(layers: str = "all", weight: float = 1.0, half: str | None = None, **more: Any) -> Wire:
+    """One riding reference of IPAdapter Reference Attention for each picture of the canvas; no adapter acts."""
+
+    def wire(g: Graph, models: Node, references: list[Link]) -> Link:
+        latent = g.add("VAEEncode", pixels=references[0], vae=models[3])[0]
+        links = {"model": models[0], "latent": latent} | ({"attn_mask": half_mask(g, half)[0]} if half else {})
+        widgets = {"weight": weight, "layers": layers, "start_at": 0.0, "end_at": 1.0, "per_frame": True}
+        return g.add("IPAdapterReferenceAttention", **links | widgets | more)[0]
+
+    return wire
+
+
 def _apply(g: Graph, models: Node, model: Link, image: Link, weight: float, half: str | None) -> Link:
     inputs: dict[str, Any] = {"model": model, "ipadapter": models[2], "clip_vision": models[1], "image": image}
     settings = {key: value for key, value in APPLY.items() if key != "combine_embeds"}
@@ -61,7 +73,7 @@ class Group:
     """A word, the held-out pictures whose style it is drawn in, and the next word's, for the other half."""
 
     word: str
-    rows: Tensor  # (EACH,)
+    rows: Tensor  # (each,)
     others: Tensor
 
 
@@ -72,20 +84,21 @@ class Studio:
     servers: Sequence[Client]
     sampler: Mapping[str, Any] = field(default_factory=dict)  # what differs from the demo's own
     drawn: Any = field(default_factory=held_out)
+    each: int = EACH  # pictures per word
 
     @cached_property
     def groups(self) -> list[Group]:
         free, rows = list(range(len(self.drawn))), []
         for number in range(len(WORDS)):
-            rows.append([row for row in free if self.drawn.words[row] != number][:EACH])
+            rows.append([row for row in free if self.drawn.words[row] != number][: self.each])
             free = [row for row in free if row not in rows[-1]]
         pairs = zip(WORDS, rows, rows[1:] + rows[:1], strict=True)
         return [Group(word, torch.tensor(own), torch.tensor(next_)) for word, own, next_ in pairs]
 
     def draw(self, wire: Wire, adapter: str = "standard", references: Tensor | None = None) -> Tensor:
-        """Pictures (200, 3, SIZE, SIZE) in 0..1, in the order of `groups`; `references` (200, ...) replace the own."""
+        """Pictures (n, 3, SIZE, SIZE) in 0..1, in the order of `groups`; `references` (n, ...) replace the own."""
         places = [self.servers[i % len(self.servers)] for i in range(len(self.groups))]
-        shown = [None] * len(self.groups) if references is None else references.split(EACH)
+        shown = [None] * len(self.groups) if references is None else references.split(self.each)
         with ThreadPoolExecutor(len(self.servers)) as pool:
             jobs = [
                 pool.submit(self._draw_group, server, group, wire, adapter, own)
@@ -101,7 +114,7 @@ class Studio:
         if own is not None:
             names = [self._frames(server, f"photos for {group.word}", own)]
         model = wire(g, models, [g.add("LoadImage", image=name)[0] for name in names])
-        pictures = sample(g, models, model, group.word, seed=5, batch=EACH, **self.sampler)
+        pictures = sample(g, models, model, group.word, seed=5, batch=self.each, **self.sampler)
         saved = g.add("PreviewImage", images=pictures[0])
         made = server.run(g).images(saved.id)
         return torch.stack([torch.from_numpy(np.array(one.convert("RGB"))) for one in made]).movedim(-1, 1) / 255
@@ -117,12 +130,12 @@ class Studio:
 
     @property
     def rows(self) -> Tensor:
-        """The held-out picture that each picture follows, (200,)."""
+        """The held-out picture that each picture follows, (n,)."""
         return torch.cat([group.rows for group in self.groups])
 
     @property
     def palettes(self) -> Tensor:
-        """The palette to follow of every picture, (200, 3, 3), sRGB."""
+        """The palette to follow of every picture, (n, 3, 3), sRGB."""
         return self.drawn.styles.palettes[self.rows]
 
     @property
@@ -135,4 +148,9 @@ class Studio:
 
     @property
     def words(self) -> Tensor:
-        return torch.arange(len(WORDS)).repeat_interleave(EACH)
+        return torch.arange(len(WORDS)).repeat_interleave(self.each)
+
+    @property
+    def reference_words(self) -> Tensor:
+        """The number of the word that each reference shows, which is never that of its picture."""
+        return self.drawn.words[self.rows]

@@ -14,6 +14,10 @@ import comfy.sd  # noqa: E402
 import comfy.utils  # noqa: E402
 from diffusers import UNet2DConditionModel  # noqa: E402  # pyright: ignore[reportPrivateImportUsage]
 
+from pack.ipadapter.checkpoint import read_checkpoint  # noqa: E402
+from pack.nodes.loading.adapters import manage  # noqa: E402
+from pack.nodes.loading.face_lora import apply_face_lora  # noqa: E402
+from test_nodes_pack.neighbours import REPLACEMENTS  # noqa: E402
 from test_nodes_pack.unets import tiny_model  # noqa: E402
 
 RANK = 4
@@ -106,3 +110,24 @@ def test_a_pruned_unet_gets_the_halves_of_the_layers_that_it_has(pruned):
     named = lora_state_dict(halves, unet)
     linears = {f"diffusion_model.{name}" for name, _ in unet.named_parameters() if ".to_" in name and "weight" in name}
     assert {name.replace("lora_down.", "") for name in named if "down" in name} == linears
+
+
+@pytest.mark.parametrize(("kind", "path"), [("Unpatched", ""), ("Around", ".attn2"), ("Projected", ".attn2")])
+def test_a_lora_put_on_after_another_pack_replaced_modules_reaches_the_modules_of_the_model(kind, path, caplog):
+    """ComfyUI leaves the modules of the last prompt on the shared model; they are no part of this prompt's clone."""
+    widths = synthetic.sd15_channels(32)
+    loaded = manage(read_checkpoint(synthetic.adapter("FaceID", channels=widths, face_hidden=16, rank=RANK), "a.bin"))
+    model, other = tiny_model("sd15", seed=0), tiny_model("sd15", seed=0)
+    theirs, block = model.clone(), f"diffusion_model.input_blocks.1.1.transformer_blocks.0{path}"
+    theirs.add_object_patch(block, REPLACEMENTS[kind](theirs.get_model_object(block)))
+    theirs.patch_model()
+    left = model.model.get_submodule(block)
+    assert type(left).__name__ == kind
+    ours = apply_face_lora(model, loaded, 0.6)
+    wanted = apply_face_lora(other, loaded, 0.6)
+    assert ours.patches.keys() == wanted.patches.keys() and len(ours.patches) == 8 * len(widths)
+    assert model.model.get_submodule(block) is left and caplog.text == "", "it is not ours to move"
+    both = apply_face_lora(theirs, loaded, 0.6)  # a part of this clone
+    lost = kind != "Projected"  # which has the attention's own projections
+    assert both.patches.keys() == wanted.patches.keys()
+    assert caplog.text.count(f"neighbours.{kind}, which lack weights of this LoRA") == (1 if lost else 0)

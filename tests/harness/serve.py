@@ -15,7 +15,10 @@ from .process import ComfyUI
 
 BASE = ROOT / ".cache" / "serve"
 PICTURES = shutil.ignore_patterns("*.jpg")
-SHARED = ("checkpoints", "clip_vision", "loras", "vae", "ipadapter", "insightface", "controlnet")
+SHARED = (
+    "checkpoints", "clip_vision", "loras", "vae", "ipadapter", "insightface", "controlnet", "diffusion_models",
+    "text_encoders",
+)  # fmt: skip
 
 
 def share_models(host: Path) -> Path:

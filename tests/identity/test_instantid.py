@@ -160,6 +160,11 @@ def test_a_mask_limits_both_halves(studio):
         assert not image[:, :, half:].any() and image[:, :, :half].any(), site
 
 
+def test_a_black_mask_is_named(studio, caplog):
+    studio.apply(mask=torch.zeros(1, 64, 64))
+    assert caplog.text.count("mask is black everywhere, so the face acts nowhere") == 1
+
+
 def test_the_middle_block_acts_alone(studio):
     model, _ = studio.apply(layer_weights="4:1")
     assert (studio.sampled(model, texts()) - studio.bare).abs().max() > 0.1

@@ -1,5 +1,7 @@
 """SDXL's anime families are told by a checkpoint's name and metadata, and only adapters of the base model warn."""
 
+from dataclasses import replace
+
 import torch
 from safetensors.torch import save_file
 
@@ -7,6 +9,7 @@ import synthetic
 from pack.ipadapter.base_models import anime_base_of_file, warning
 from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.published import NOOBAI_STYLE
 
 
 def test_a_checkpoint_says_its_family_in_its_name_or_its_metadata(tmp_path):
@@ -42,5 +45,6 @@ def test_only_an_sdxl_adapter_of_the_base_model_on_an_anime_model_warns():
     for adapter, made_for, base in (
         ("ip-adapter-plus_sdxl_vit-h.safetensors", sdxl, None), ("noobIPAMARK1_mark1.safetensors", sdxl, "NoobAI"),
         ("ip_adapter_Noobtest_800000.bin", sdxl, "Illustrious"), ("ip-adapter-plus_sd15.safetensors", sd15, "Pony"),
+        ("styleIpadapterFor_v10.safetensors", replace(sdxl, variant=NOOBAI_STYLE), "NoobAI"),
     ):  # fmt: skip
         assert warning(adapter, made_for, "the model", base) == "", adapter

@@ -21,7 +21,7 @@ def tiny(variant="standard", **sizes):
 def test_every_file_of_the_zoo_is_told_by_its_shapes(file):
     variant, sizes = synthetic.ZOO[file]
     config = read_checkpoint(synthetic.adapter(variant, device="meta", **sizes), file).config
-    sdxl = any(word in file.lower() for word in ("sdxl", "noob", "instantid"))
+    sdxl = any(word in file.lower() for word in ("sdxl", "noob", "instantid", "styleip"))
     assert config.variant == variant
     assert config.family == ("kolors" if "Kolors" in file else "sdxl" if sdxl else "sd15")
     assert len(config.key_numbers) == (16 if config.family == "sd15" else 70)

@@ -75,8 +75,8 @@ def others() -> dict[str, headers.Header]:
         "a whole diffusion checkpoint": of(
             "model.diffusion_model.input_blocks.0.0.weight", "first_stage_model.decoder.conv_in"
         ),
-        "IP-Adapter-Art, or another adapter with diffusers' names of a UNet": of(
-            "encoder_hid_proj.image_projection_layers.0.image_embeds.weight",
+        "an adapter with diffusers' names of a UNet, incomplete or with another projection than IP-Adapter-Art's": of(
+            "encoder_hid_proj.image_projection_layers.0.latents",
             "down_blocks.1.attentions.0.transformer_blocks.0.attn2.processor.to_k_ip.0.weight",
         ),
         "llava's vision encoder": of("vision_model.embeddings.class_embedding", "multi_modal_projector.linear_1.bias"),

@@ -38,3 +38,27 @@ def encoder_bytes(sizes: tuple[int, int, int]) -> bytes:
 def flux_adapter_bytes() -> bytes:
     """XLabs' adapter for Flux as published, for a model of two blocks."""
     return save(synthetic_transformers.adapter("XLabs Flux", embed=768))
+
+
+def write_network(path: Path, role: str) -> Path:
+    """A network with the inputs and outputs by which insightface tells a role, and without weights."""
+    from onnx import TensorProto, helper, save
+
+    sides = {"detection": None, "recognition": 112, "landmarks": 192, "swapper": 128}
+    outputs = 9 if role == "detection" else 1
+    shape = [1, 3, sides[role], sides[role]]
+    inputs = [helper.make_tensor_value_info("input.1", TensorProto.FLOAT, shape)]
+    if role == "swapper":
+        inputs.append(helper.make_tensor_value_info("source", TensorProto.FLOAT, [1, 512]))
+    ends = [helper.make_tensor_value_info(f"out{number}", TensorProto.FLOAT, None) for number in range(outputs)]
+    nodes = [helper.make_node("Identity", ["input.1"], [end.name]) for end in ends]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save(helper.make_model(helper.make_graph(nodes, "graph", inputs, ends)), path)
+    return path
+
+
+def write_face_pack(folder: Path) -> Path:
+    """A folder with the networks that make a pack complete, under buffalo_l's names."""
+    for name, role in {"det_10g": "detection", "w600k_r50": "recognition", "2d106det": "landmarks"}.items():
+        write_network(folder / f"{name}.onnx", role)
+    return folder

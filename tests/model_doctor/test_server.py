@@ -1,6 +1,7 @@
 """Doctor and download in a running ComfyUI, against a hub on this computer, and in the page."""
 
 import json
+import re
 import shutil
 import time
 
@@ -10,6 +11,7 @@ from harness.browser import ComfyPage
 from harness.client import PromptError
 from harness.graph import Graph
 from model_doctor.conftest import ADAPTER, ADAPTER_FILE, ENCODER_FILE, HASHED
+from model_doctor.shelves import write_adapter, write_network
 
 PRESET = "FLUX - XLabs"
 BUILD = """
@@ -105,6 +107,28 @@ def test_a_known_file_of_a_repository_gets_its_name_and_folder(bare, published, 
     by = {"preset": "a file of a repository", "repository": "openai/clip-vit-large-patch14", "folder": "loras"}
     path, _ = download(bare, **by, file="model.safetensors")
     assert path == str(models / ENCODER_FILE) and files(models) == [ENCODER_FILE]
+
+
+def test_half_a_face_pack_is_said_by_doctor_loader_and_download_alike(bare, published, models):
+    write_adapter(models / "ipadapter" / "ip-adapter-faceid_sd15.bin")
+    pack = models / "insightface" / "models" / "buffalo_l"
+    write_network(pack / "det_10g.onnx", "detection")
+    fault = f"The face pack {pack} has no recogniser; its files: det_10g.onnx."
+    try:
+        g = Graph()
+        report = g.add("PreviewAny", source=g.add("IPAdapterModelDoctor")[0])
+        assert f"FACEID, SD1.5: {fault}" in bare.run(g).outputs[report.id]["text"][0]
+        g = Graph()
+        model, faces = g.add("TestModel", family="sd15", seed=1)[0], {"lora_strength": 0.0, "provider": "CPU"}
+        g.save("model", g.add("IPAdapterUnifiedLoaderFaceID", model=model, preset="FACEID", **faces)[0])
+        with pytest.raises(PromptError, match=re.escape(fault)):
+            bare.run(g)
+        assert download(bare, preset="FACEID", family="SD1.5", download=False)[1].count("buffalo_l.zip") == 1
+        with pytest.raises(PromptError, match=re.escape(fault) + ".*remove its folder first"):
+            download(bare, preset="FACEID", family="SD1.5")
+        assert [path.name for path in pack.iterdir()] == ["det_10g.onnx"]
+    finally:
+        shutil.rmtree(models / "insightface")
 
 
 def test_a_file_whose_hash_is_known_is_refused_with_other_content_whatever_the_hub_says(bare, published, models):

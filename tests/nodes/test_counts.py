@@ -12,8 +12,13 @@ from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import keys_values
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.applying.keys_values import as_many
+from pack.nodes.applying.references import weigh_references
+from pack.nodes.applying.riding import Looks, ride_along
+from pack.nodes.embeds import IPAdapterEncoder
 from pack.nodes.loading.adapters import manage
+from pack.nodes.params import IPAdapterRegionalConditioning
 from performance.rig import Rig
+from references.edit_models import MODELS, model_of
 from test_nodes_pack import standins
 
 RIG = Rig("sd15")
@@ -88,6 +93,26 @@ def test_a_black_mask_is_said_once_and_acts_nowhere(caplog):
     caplog.clear()
     latents(Reference(pictures(1)), mask=torch.eye(64).unsqueeze(0))
     assert caplog.text == ""
+
+
+def test_every_node_that_takes_a_mask_of_the_canvas_or_of_a_picture_names_a_black_one(caplog):
+    black, picture = torch.zeros(1, 32, 32), pictures(1)
+    kontext, latent = model_of(MODELS["Flux Kontext"]), {"samples": standins.seeded((1, 4, 8, 8), 3)}
+    runs = {
+        "mask is black everywhere, so the encoder sees nothing": lambda mask: IPAdapterEncoder.run(
+            ADAPTER, picture, mask=mask, clip_vision=vision()
+        ),
+        "mask is black everywhere, so neither reference nor text": lambda mask: IPAdapterRegionalConditioning.run(
+            picture, mask=mask
+        ),
+        "attn_mask is black everywhere": lambda mask: ride_along(RIG.bare(), latent, None, Looks(mask=mask)),
+        "attn_mask is black everywhere, so the reference": lambda mask: weigh_references(kontext, 0, 0.5, 0, 1, mask),
+    }
+    for text, run in runs.items():
+        for mask, said in ((black, 1), (torch.eye(32).unsqueeze(0), 0), (None, 0)):
+            caplog.clear()
+            run(mask)
+            assert caplog.text.count(text) == said, text
 
 
 def test_tiles_outside_of_a_mask_are_left_out_without_a_word_and_a_black_mask_is_said(caplog):

@@ -8,6 +8,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
+from harness.callers import tile_by_tile
 from harness.in_process import sample
 from pack.nodes.sampling.attach import blocks_of, watch
 from pack.nodes.sampling.patches import KEY
@@ -25,25 +26,6 @@ def with_caller(model, caller):
     return clone
 
 
-def half_of(value, part):
-    """The upper or lower half of the latents' rows of pixels in what a call is given, other things as they are."""
-    return value.chunk(2, dim=2)[part] if isinstance(value, torch.Tensor) and value.ndim == 4 else value
-
-
-def tile_by_tile(apply_model, arguments):
-    """One call per half of the picture, with ComfyUI's own order of rows."""
-    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
-    return torch.cat([apply_model(half_of(x, part), t, **c) for part in (0, 1)], dim=2)
-
-
-def tiles_in_one_call(apply_model, arguments):
-    """Both halves in one call, each with all of its conditionings, as tiled samplers of other packs do."""
-    x, t, c = arguments["input"], arguments["timestep"], arguments["c"]
-    tiles = torch.cat([half_of(x, part) for part in (0, 1)])
-    more = {name: torch.cat([value] * 2) if isinstance(value, torch.Tensor) else value for name, value in c.items()}
-    return torch.cat(apply_model(tiles, torch.cat([t] * 2), **more).chunk(2), dim=2)
-
-
 def one_conditioning_per_call(apply_model, arguments):
     """A call per conditioning that keeps the labels of both."""
     x, t, c = (arguments[name] for name in ("input", "timestep", "c"))
@@ -52,15 +34,6 @@ def one_conditioning_per_call(apply_model, arguments):
         own = {name: value[row : row + 1] if isinstance(value, torch.Tensor) else value for name, value in c.items()}
         parts.append(apply_model(x[row : row + 1], t[row : row + 1], **own))
     return torch.cat(parts)
-
-
-def test_tiles_in_one_call_follow_the_picture_as_tiles_of_their_own_do():
-    followed = RIG.follow(RIG.bare())
-    callers = (tile_by_tile, tiles_in_one_call)
-    alone, together = (sample(with_caller(followed, caller), (1, 4, 16, 8)) for caller in callers)
-    bare = sample(with_caller(RIG.bare(), tile_by_tile), (1, 4, 16, 8))
-    assert (alone - bare).norm() > 0.05 * bare.norm()
-    torch.testing.assert_close(together, alone, rtol=1e-3, atol=2e-3)  # attention over more rows rounds otherwise
 
 
 def test_rows_that_cannot_be_told_are_left_alone_and_said(caplog):

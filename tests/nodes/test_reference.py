@@ -17,6 +17,7 @@ from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import PRESETS
 from pack.ipadapter.takes import TAKES, recipes_for
+from pack.nodes.applying.without_adapter import scaled_down
 from pack.nodes.loading.by_take import choose
 from test_nodes_pack.unets import tiny_model
 from transformer_rig import model_of
@@ -108,6 +109,11 @@ def test_transformers_take_everything_and_say_why_not_the_rest(folders):
             reason = "adapter for faces" if "face" in take else "layers of the model carry style and composition"
             with pytest.raises(AdapterError, match=f"{reason}.*Flux.*'everything'"):
                 choose(flux, take)
+
+
+def test_where_no_adapter_fits_a_large_picture_is_made_smaller_before_the_model_runs_on_it():
+    for shape, expected in {(600, 400): (600, 400), (1024, 2048): (704, 1472), (4000, 100): (4000, 100)}.items():
+        assert scaled_down(torch.rand(2, *shape, 3), 1024 * 1024).shape == (2, *expected, 3)
 
 
 def test_a_model_without_any_adapter_is_refused_with_the_families_that_have_one(folders, models):

@@ -62,6 +62,25 @@ def test_one_graph_serves_all_prompts_weights_pictures_and_steps():
     assert not counters["graph_break"]
 
 
+def test_an_attention_that_breaks_graphs_gives_the_uncompiled_picture(monkeypatch):
+    """Each block has a graph of its own then, and the bare model's would serve a model with image prompts as well."""
+
+    def breaking(*args, **kwargs):
+        torch._dynamo.graph_break()
+        return host_attention.attention_pytorch(*args, **kwargs)
+
+    monkeypatch.setattr(host_attention, "optimized_attention", breaking)
+    model = RIG.bare()
+    compiled = TorchCompileModel.execute(model, "eager").args[0]
+    RIG.sample(compiled, steps=1)
+    for changed in (RIG.follow, ride):
+        assert torch.equal(RIG.sample(changed(compiled), steps=1), RIG.sample(changed(model), steps=1))
+
+
+def ride(under, **looks):
+    return ride_along(under, {"samples": standins.seeded((1, 4, 8, 8), 3)}, None, Looks(**{"layers": "all"} | looks))
+
+
 def test_foreign_patches_before_and_after_ours_are_followed():
     model = RIG.bare()
     theirs = model.clone()
@@ -95,11 +114,6 @@ def test_cuda_graphs_leave_the_image_attention_out():
 
 def test_riding_references_are_followed_in_every_step_and_layer():
     model = RIG.bare()
-
-    def ride(under, **looks):
-        latent = {"samples": standins.seeded((1, 4, 8, 8), 3)}
-        return ride_along(under, latent, None, Looks(**{"layers": "all"} | looks))
-
     assert same(model)
     for changed in (ride(model), ride(model, weight=0.5, start_at=0.4), ride(RIG.follow(model)), model, ride(model)):
         assert same(changed)

@@ -9,6 +9,8 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+import comfy.ldm.flux.math as flux_math
+import comfy.ldm.modules.attention as host_attention
 import comfy.ops
 import comfy_extras.nodes_flux as nodes_flux
 
@@ -88,9 +90,9 @@ def prompted():
     return transformer_rig.tiny_model("flux"), lambda model, **more: transformer_rig.follow(model, loaded, seen, **more)
 
 
-def flux(model, references, cfg=1.0):
+def flux(model, references, **run):
     given = {"reference_latents": list(references), METHOD: "offset"} if references else {}
-    return transformer_rig.sample(model, "flux", cfg=cfg, positive=transformer_rig.texts("flux", 10, **given))
+    return transformer_rig.sample(model, "flux", positive=transformer_rig.texts("flux", 10, **given), **run)
 
 
 def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, references):
@@ -132,6 +134,26 @@ def test_a_compiled_model_is_the_uncompiled_one_whatever_the_weights():
         models = [model if weight is None else weigh(model, weight) for model in (bare, compiled)]
         plain, graph = (sample(model, kind, given, steps=1) for model in models)
         assert gap(graph, plain) < ROUNDING, weight
+    torch._dynamo.reset()
+
+
+def test_image_prompts_on_a_compiled_model_act_beside_references_of_any_size(prompted, references, monkeypatch):
+    """Conditionings with references bring keywords of their own, of which torch.compile guards only what is read."""
+    compiling = pytest.importorskip("comfy_extras.nodes_torch_compile", reason="this ComfyUI cannot compile models")
+    monkeypatch.setattr(flux_math, "optimized_attention", host_attention.attention_pytorch)  # without it, 10 s more
+    bare, follow = transformer_rig.tiny_model("flux", single=1), prompted[1]
+    compiled = compiling.TorchCompileModel.execute(bare, "eager").args[0]
+    builds = {
+        "bare": lambda model: model,
+        "prompt": follow,
+        "bare again": lambda model: model,
+    }
+    torch._dynamo.reset()
+    wrong = [
+        title for title, build in builds.items()
+        if gap(*(flux(build(model), references, sigmas=(1.0, 0.0)) for model in (compiled, bare))) > ROUNDING
+    ]  # fmt: skip
+    assert wrong == []
     torch._dynamo.reset()
 
 

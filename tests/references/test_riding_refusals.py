@@ -1,16 +1,18 @@
 """What IPAdapter Reference Attention refuses, before sampling where it can be known, and what it says."""
 
+from copy import copy
 from typing import Any
 
 import pytest
 import torch
 
 from harness.in_process import sample
-from pack.ipadapter.errors import AdapterError
+from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.reference_attention import IPAdapterReferenceAttention
 from pack.weight_schedules.schedule import WeightSchedule
 from performance.rig import Rig
 from references import edit_models
+from test_nodes_pack import neighbours
 from test_nodes_pack.standins import seeded
 from test_nodes_pack.transformers import TRANSFORMERS, Transformer, model_of
 
@@ -52,6 +54,18 @@ def test_wrong_inputs_are_refused_with_what_was_expected():
             apply(**(inputs | model))
         said[words] = str(caught.value)
     assert len(set(said.values())) == len(WRONG)
+
+
+def test_unets_of_videos_and_layers_that_a_model_lacks_are_refused():
+    video = neighbours.TestVideoModel.execute(768).args[0]
+    with pytest.raises(ModelMismatchError, match=r"This model \(UNetModel\) makes videos"):
+        apply(model=video)
+    no_way_out = MODEL.clone()
+    unet = copy(MODEL.model.diffusion_model)
+    unet._modules = {**unet._modules, "output_blocks": torch.nn.ModuleList()}
+    no_way_out.add_object_patch("diffusion_model", unet)
+    with pytest.raises(ModelMismatchError, match="This UNetModel has no late layers. Choose layers: all"):
+        apply(model=no_way_out)
 
 
 def test_notes_are_shown_once_in_a_run(caplog):

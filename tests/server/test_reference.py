@@ -140,3 +140,86 @@ def test_it_takes_the_published_files_that_are_there_and_names_those_that_are_mi
     w = Wiring(server, "sdxl shallow")
     with pytest.raises(PromptError, match="faceid-plusv2_sdxl.bin from .*Model Download: preset FACEID PLUS V2"):
         w.latents(one=w.add("IPAdapterReference", take="face or person")[0])
+
+
+# Where no adapter fits
+
+
+class NoFiles:
+    """A model that no adapter on the disk fits, its VAE and prompts, in one graph."""
+
+    def __init__(self, family: str) -> None:
+        self.graph = g = Graph()
+        self.model = g.add("TestModel", family=family, seed=1)[0]
+        width = "sdxl refiner" if family == "sdxl refiner" else "sdxl"
+        self.vae = g.add("TestVae", family=width)[0]
+        self.texts = [g.add("TestConditioning", family=width, seed=seed)[0] for seed in (10, 20)]
+        self.image, self.image_2 = (g.add("TestImage", seed=seed, width=64, height=64)[0] for seed in (1, 2))
+        self.latent = g.add("EmptyLatentImage", width=64, height=64, batch_size=1)[0]
+
+    def reference(self, take: str, **more: Any) -> Node:
+        links = {"model": self.model, "image": self.image, "vae": self.vae}
+        inputs = links | {"take": take, "strength": 1.0} | more
+        return self.graph.add("IPAdapterReference", **{name: one for name, one in inputs.items() if one is not None})
+
+    def attention(self, layers: str, image: Link | None = None, **more: Any) -> Link:
+        latent = self.graph.add("VAEEncode", pixels=image or self.image, vae=self.vae)[0]
+        inputs = {"model": self.model, "weight": 1.0, "start_at": 0.0, "end_at": 1.0, "latent": latent}
+        return self.graph.add("IPAdapterReferenceAttention", **inputs | {"layers": layers} | more)[0]
+
+    def latents(self, server: Client, **models: Link) -> dict[str, Tensor]:
+        positive, negative = self.texts
+        widgets = {"seed": 5, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
+        for name, model in models.items():
+            links = {"model": model, "positive": positive, "negative": negative, "latent_image": self.latent}
+            self.graph.save(name, self.graph.add("KSampler", **links, **widgets)[0])
+        result = self.result = server.run(self.graph)
+        return {name: result.tensor(name) for name in models}
+
+
+@pytest.fixture(scope="module")
+def bare_server(start_server):
+    return start_server("--dont-print-server")  # whose model folders no other test fills
+
+
+@pytest.mark.parametrize("family", ["sdxl refiner", "ssd-1b"])
+def test_without_an_adapter_the_model_follows_the_picture_itself_and_the_node_says_so(bare_server, family):
+    bench = NoFiles(family)
+    mask = half_mask(bench.graph, "left")[0]
+    style = bench.reference("style", start_at=0.3, attn_mask=mask)
+    report = bench.graph.add("PreviewAny", source=style[2])
+    preview = bench.graph.add("IPAdapterSchedulePreview", schedule=style[1], family="SDXL", model=style[0])
+    second = bench.attention("all", weight=0.3)
+    latents = bench.latents(
+        bare_server,
+        bare=bench.model,
+        style=style[0],
+        style_by_hand=bench.attention("late", start_at=0.3, attn_mask=mask),
+        both=bench.reference("everything", strength=0.6, image_2=bench.image_2)[0],
+        both_by_hand=bench.attention("all", bench.image_2, model=second, weight=0.3),
+        strong=bench.reference("everything", strength=2.0)[0],
+        whole=bench.attention("all"),
+    )
+    for name, other in {"style": "style_by_hand", "both": "both_by_hand", "strong": "whole"}.items():
+        assert latents[name].equal(latents[other]) and not latents[name].equal(latents["bare"]), name
+    (said,) = bench.result.outputs[report.id]["text"]
+    for words in ("style without an adapter, by IPAdapter Reference Attention", "share 1; sampling 0.3 to 1", "Why no"):
+        assert words in said, said
+    assert bench.result.images(preview.id)[0].width > 100
+
+
+def test_without_an_adapter_what_self_attention_cannot_give_is_refused_and_a_vae_is_asked_for(bare_server):
+    advice = "Or connect a VAE to vae"
+    cases = {
+        ("style", None): (advice, True), ("layout", 0): (advice, False), ("face or person", 0): (advice, False),
+        ("style and layout", 0): (advice, False), ("character without its colours", 0): (advice, False),
+    }  # fmt: skip
+    for (take, vae), (words, said) in cases.items():
+        bench = NoFiles("sdxl refiner")
+        node = bench.reference(take, **({"vae": None} if vae is None else {}))
+        with pytest.raises(PromptError) as error:
+            bench.latents(bare_server, never=node[0])
+        assert "The unified loaders know adapters for" in str(error.value), take
+        assert (words in str(error.value)) == said, take
+        assert error.value.node_type == "IPAdapterReference"
+

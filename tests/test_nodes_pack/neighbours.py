@@ -30,11 +30,11 @@ class TestLora(io.ComfyNode):
 
 
 def lora_of(model: Any) -> dict[str, torch.Tensor]:
-    """Rank 2, of every key and value of the attentions to the text."""
+    """Rank 2, of every key and value of the attentions to the text, or of those of a Flux's pictures."""
     generator = torch.Generator().manual_seed(11)
     state: dict[str, torch.Tensor] = {}
     for name, weight in model.model.state_dict().items():
-        if ".attn2.to_" in name and weight.ndim == 2:
+        if (".attn2.to_" in name or name.endswith("img_attn.qkv.weight")) and weight.ndim == 2:
             key = name.removesuffix(".weight")
             state[f"{key}.lora_up.weight"] = torch.randn((weight.shape[0], 2), generator=generator) * 0.3
             state[f"{key}.lora_down.weight"] = torch.randn((2, weight.shape[1]), generator=generator) * 0.1

@@ -14,6 +14,7 @@ from safetensors.torch import save, save_file
 from . import (
     callers,
     counting,
+    edits,
     eva,
     little_memory,
     loaders,
@@ -222,5 +223,5 @@ class TestNodes(ComfyExtension):
             TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
             *callers.NODES, *neighbours.NODES, sent.TestSentPicture, *loaders.NODES, counting.TestCountedStep,
-            little_memory.TestLittleMemory, eva.TestEvaClip, *transformers.NODES,
+            little_memory.TestLittleMemory, eva.TestEvaClip, *edits.NODES, *transformers.NODES,
         ]  # fmt: skip

@@ -14,11 +14,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from .unets import seed_weights
 
-WIDTHS = {"sd15": 768, "sdxl": 2048, "sdxl refiner": 1280, "flux": 4096, "sd3.5": 4096}
+WIDTHS = {"sd15": 768, "sdxl": 2048, "sdxl refiner": 1280, "flux": 4096, "sd3.5": 4096, "edit": 24}
 WORDS = {"flux": "flux", "sd3.5": "sd3.5", "xl": "sdxl"}
 FORMATS: dict[str, type[latent_formats.LatentFormat]] = {
     "sd15": latent_formats.SD15, "sdxl": latent_formats.SDXL, "sdxl refiner": latent_formats.SDXL,
-    "flux": latent_formats.Flux, "sd3.5": latent_formats.SD3,
+    "flux": latent_formats.Flux, "sd3.5": latent_formats.SD3, "qwen": latent_formats.Wan21,
 }  # fmt: skip
 TOKENS = 8  # of a prompt: every attention reads them, and 77 tell no more
 POOLED = 1280
@@ -36,16 +36,17 @@ def seeded(shape: tuple[int, ...], seed: int) -> Tensor:
 class TextStandIn:
     """Answers CLIPTextEncode: every word is a vector drawn from its own spelling; those after the eighth are added."""
 
-    def __init__(self, family: str) -> None:
-        self.width = WIDTHS[family]
+    def __init__(self, family: str, pooled: int = POOLED) -> None:
+        self.width, self.pooled = WIDTHS[family], pooled
 
-    def tokenize(self, text: str) -> list[str]:
+    def tokenize(self, text: str, **pictures: Any) -> list[str]:
+        """The words; pictures, which encoders of edit models take beside them, are not looked at."""
         return text.lower().split()
 
     def encode_from_tokens_scheduled(self, tokens: list[str]) -> list[list[Any]]:
-        table = torch.zeros(TOKENS, self.width + POOLED)
+        table = torch.zeros(TOKENS, self.width + self.pooled)
         for number, word in enumerate(tokens):
-            table[number % TOKENS] += seeded((self.width + POOLED,), zlib.crc32(word.encode()))
+            table[number % TOKENS] += seeded((self.width + self.pooled,), zlib.crc32(word.encode()))
         return [[table[None, :, : self.width], {"pooled_output": table[:, self.width :].mean(0, keepdim=True)}]]
 
     def encode_from_tokens(self, tokens: list[str], return_pooled: str | bool = False) -> tuple[Tensor, Tensor]:
@@ -69,17 +70,20 @@ class VaeStandIn:
 
     def __init__(self, family: str) -> None:
         format_: Any = FORMATS[family]()
+        self.has_frames = format_.latent_dimensions == 3
         self.scale = format_.scale_factor
         self.factors = torch.tensor(format_.latent_rgb_factors)  # (4 or 16, 3)
 
     def decode(self, latent: Tensor) -> Tensor:
+        latent = latent[:, :, 0] if latent.ndim == 5 else latent
         colours = (latent.movedim(1, -1) * self.scale) @ self.factors
         pictures = ((colours + 1) / 2).clamp(0, 1).movedim(-1, 1)
         return interpolate(pictures, scale_factor=8, mode="bilinear").clamp(0, 1).movedim(1, -1)
 
     def encode(self, pixels: Tensor) -> Tensor:
         small = avg_pool2d(pixels[..., :3].movedim(-1, 1), 8).movedim(1, -1)
-        return ((small * 2 - 1) @ torch.linalg.pinv(self.factors) / self.scale).movedim(-1, 1).contiguous()
+        latent = ((small * 2 - 1) @ torch.linalg.pinv(self.factors) / self.scale).movedim(-1, 1).contiguous()
+        return latent.unsqueeze(2) if self.has_frames else latent
 
 
 def tiny_clip_vision(seed: int, hidden: int, projection: int, image_size: int) -> comfy.clip_vision.ClipVisionModel:

@@ -30,7 +30,10 @@ STAND_INS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "CLIPVisionLoader": ("TestClipVision", {"seed": 3}),
     "IPAdapterOpenCLIPLoader": ("TestClipVision", {"seed": 4, "text": True}),
     "ControlNetLoader": ("TestControlNet", None),
-    "VAELoader": ("TestVae", {"family": "sdxl"}),
+    "VAELoader": ("TestVaeLoader", None),
+    "UNETLoader": ("TestEditLoader", None),  # only lessons on edit models have one
+    "CLIPLoader": ("TestEditText", {}),
+    "DualCLIPLoader": ("TestEditText", {}),
 }
 # What a graph leaves open for another pack's loaders: input, stand-in, its inputs.
 OPEN_ENDS: dict[str, tuple[str, dict[str, Any]]] = {
