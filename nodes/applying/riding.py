@@ -60,6 +60,7 @@ class Rideable:
     is unknown. `competes` and `factor` of the weight are those of the method *auto*.
     """
 
+    name: str  # of its class
     attentions: SelfAttentions
     blocks: tuple[Block, ...]
     layers: Mapping[str, Sequence[int]]
@@ -82,7 +83,8 @@ def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
 def unet_of(unet: HostModel) -> Rideable:
     sites = sites_of_pictures(unet)
     layers = {name: choose(unet, sites) for name, choose in LAYERS.items()}
-    return Rideable(UNetAttentions(sites), layer_blocks(sites), layers, sites[0].context_dim, False, 1.0)
+    name, width = type(unet).__name__, sites[0].context_dim
+    return Rideable(name, UNetAttentions(sites), layer_blocks(sites), layers, width, False, 1.0)
 
 
 def transformer_of(family: JointModel, model: HostModel) -> Rideable:
@@ -93,7 +95,8 @@ def transformer_of(family: JointModel, model: HostModel) -> Rideable:
     """
     blocks = family.structure.layers(model)
     layers = {"late": range(len(blocks) // 4, len(blocks)), "all": range(len(blocks))}
-    return Rideable(JointAttentions(family), blocks, layers, family.text_width(model), True, 0.5)
+    name, width = type(model).__name__, family.text_width(model)
+    return Rideable(name, JointAttentions(family), blocks, layers, width, True, 0.5)
 
 
 def rideable(model: HostModel) -> Rideable:
@@ -162,7 +165,7 @@ def shares(looks: Looks, target: Rideable) -> Weights:
     if looks.schedule is None:
         chosen = target.layers[looks.layers]
         if not chosen:
-            raise ModelMismatchError(f"This model has no {looks.layers} layers. Choose layers: all.")
+            raise ModelMismatchError(f"This {target.name} has no {looks.layers} layers. Choose layers: all.")
         return of_layers(LayerWeights(tuple(weight * (layer in chosen) for layer in range(len(blocks)))))
     return checked_shares(looks.schedule.scaled(weight).resolve(blocks))
 

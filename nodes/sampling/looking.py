@@ -89,11 +89,11 @@ class Looking:
 
     def seen(self, layer: Layer, address: Hashable, grid: tuple[int, ...], q: Tensor) -> list[Seen]:
         """The references with a share in a self-attention; q (rows, tokens, channels) are the picture's queries."""
-        return [
-            self._seen(reference, self.kept[reference][address], share[layer], grid, q)
-            for reference, share in self.shares.items()
-            if share[layer] and address in self.kept[reference]
-        ]
+        found = []
+        for reference, share in self.shares.items():  # in every layer of every step; a comprehension is a call more
+            if share[layer] and address in self.kept[reference]:
+                found.append(self._seen(reference, self.kept[reference][address], share[layer], grid, q))  # noqa: PERF401
+        return found
 
     def _seen(
         self, reference: RidingReference, captured: Captured, weight: float, grid: tuple[int, ...], q: Tensor
