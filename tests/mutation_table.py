@@ -244,4 +244,24 @@ ENCODERS = (
         ("*/test_noise.py",),
     ),
 )
-MUTATIONS = (*HEART, *BINDINGS, *APPLYING, *MASKS, *SCHEDULES, *ENCODERS)
+REFERENCES = (
+    Mutation(
+        "a reference stands at the picture's own positions, and is copied",
+        "nodes/sampling/joint_attentions.py",
+        {"k = positions.to_the_right(k, columns)": "pass"},
+        ("references/test_riding_transformers.py",),
+    ),
+    Mutation(
+        "in a picture that is filled up, its last tokens are taken for it",
+        "nodes/sampling/joint_attentions.py",
+        {"filled = -self.picture % family.fills(self.network)": "filled = 0"},
+        ("references/test_riding_transformers.py",),
+    ),
+    Mutation(
+        "rows that look at a reference see masked tokens of the text",
+        "ipadapter/reference_attention.py",
+        {"bias = None if self.bias is None else": "bias = None if True else"},
+        ("references/test_riding_transformers.py",),
+    ),
+)
+MUTATIONS = (*HEART, *BINDINGS, *APPLYING, *MASKS, *SCHEDULES, *ENCODERS, *REFERENCES)

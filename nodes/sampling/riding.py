@@ -54,15 +54,17 @@ NOT_REACHED = (
 NO_NEGATIVE_ROWS = (
     "negative of IPAdapter Reference Attention had no effect: at CFG 1 the model is not run on the negative prompt."
 )
+ANIMATED = (
+    "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions along the "
+    "frames too. Use ComfyUI's own context windows, or take out one of the two."
+)
 LARGE_REFERENCE = (
     "A reference of {reference} latent pixels is more than {times} times as large as the picture of {picture}, and its "
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
 
 
-def attach_reference(
-    model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions
-) -> ModelPatcher:
+def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
     """A clone of a model with one more riding reference in its self-attentions."""
     position = position_of(model.get_model_object("model_sampling"), applying=True)
     for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
@@ -126,10 +128,7 @@ class Ride(Rider):
         if not acting:
             return call
         if "ad_params" in call.options:
-            raise AdapterError(
-                "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions "
-                "along the frames too. Use ComfyUI's own context windows, or take out one of the two."
-            )
+            raise AdapterError(ANIMATED)
         call.say([*self.attentions.notes, *notes_of(call, acting)])
         kept = {reference: self._captured(reference, share, sigma, call) for reference, share in acting.items()}
         self.acted = True
