@@ -22,7 +22,8 @@ def package(folder: Path = ROOT / "output") -> Path:
                 entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
                 archive.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED)
     if missing := missing_fields((ROOT / "pyproject.toml").read_text("utf-8")):
-        say(f"Not ready for the registry: fill in {', '.join(missing)} in pyproject.toml. docs/registry.md explains each.")
+        fields = ", ".join(missing)
+        say(f"Not ready for the registry: fill in {fields} in pyproject.toml. docs/registry.md explains each.")
     say(f"Wrote {target} ({target.stat().st_size / 2**20:.1f} MB)")
     return target
 
@@ -31,5 +32,5 @@ FIELDS = {"PublisherId": r"[\w-]+", "Repository": "https://.+", "Icon": "https:/
 
 
 def missing_fields(project: str) -> list[str]:
-    """The fields of pyproject.toml, of those that only the publisher knows, that are missing, empty or commented out."""
+    """The fields that only the publisher knows and that pyproject.toml lacks, has empty or has commented out."""
     return [name for name, value in FIELDS.items() if not re.search(rf'^"?{name}"? = "{value}"', project, re.M)]

@@ -19,11 +19,11 @@ TO_THE_END = {
     "python -m headless": "headless/test_batch.py",
     "python atelier.py bench": "performance/test_benchmarks.py",
     "python atelier.py train": "demo/test_training.py",
-    "python atelier.py draw --models": "workflows/test_gallery.py::test_a_lesson_that_runs_without_the_page_shows_what_the_page_shows",
+    "python atelier.py draw --models": "workflows/test_gallery.py",
     "python atelier.py draw": "demo/test_guides.py::test_they_are_drawn_by_the_packs_own_nodes",
     "python atelier.py package": "test_commands.py::test_short_commands_run_as_the_pages_have_them",
-    "python atelier.py doctor": "model_doctor/test_terminal.py::test_the_doctor_reads_extra_model_paths_and_prints_json_and_draws",
-    "python atelier.py fetch": "model_doctor/test_terminal.py::test_a_preset_is_fetched_by_a_short_name_and_only_once",
+    "python atelier.py doctor": "model_doctor/test_terminal.py",
+    "python atelier.py fetch": "model_doctor/test_terminal.py",
     "python atelier.py host": "test_commands.py::test_short_commands_run_as_the_pages_have_them",
     "python -m authoring.draw_workflows": "workflows/test_workflows.py",
     "python -m authoring.help_pages": "test_locales.py",
@@ -36,9 +36,9 @@ TO_THE_END = {
 BY_HAND = {
     "python atelier.py test": "runs the test that would run it",
     "python atelier.py serve": "runs until somebody stops it; the tests' servers start by the same class",
-    "python -m benchmarks.batches": "measures rows a minute for minutes; the batches that it runs are those of headless/",
+    "python -m benchmarks.batches": "measures for minutes; its batches are those of headless/",
     "python tests/mutations.py": "runs the tests for an hour",
-    "python tests/trust/fuzz.py": "needs a fuzzer that only Linux has; tests/trust/test_parsers.py feeds the same parsers",
+    "python tests/trust/fuzz.py": "needs atheris; tests/trust/test_parsers.py feeds the same parsers",
     "python -m harness.registry_pictures": "overwrites pictures that are looked at before they are kept",
 }
 NAMED_ONLY = ("python atelier.py batch", "python atelier.py fetch")  # in sentences, without the arguments they need

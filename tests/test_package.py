@@ -70,7 +70,7 @@ def test_what_only_the_publisher_can_fill_in_is_named(archive: Path, capsys: pyt
 
 
 def test_no_field_has_a_value_that_would_be_published_by_mistake():
-    """An empty publisher and a missing address are refused by comfy-cli; a made-up one would belong to somebody else."""
+    """comfy-cli refuses an empty publisher; a made-up id or address may belong to somebody else."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     values = dict(re.findall(r'^"?([\w-]+)"? = "(.*)"', text, re.M))
     assert [name for name in missing_fields(text) if values.get(name)] == []

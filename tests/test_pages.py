@@ -164,8 +164,8 @@ def contents_at(wanted: list[tuple[str, str]]) -> list[str]:
 
 
 def seen_of(workflow: str, picture: str) -> list[object]:
-    """What a picture shows of a graph. In workflows/: titles, positions, values and links of its nodes, and no addresses
-    of files. In docs/lessons/: what came out, which neither notes nor positions change.
+    """What a picture shows of a graph: in workflows/ titles, positions, values and links of its nodes, and no addresses
+    of files; in docs/lessons/ what came out, which neither notes nor positions change.
     """
     if not workflow:
         return []

@@ -28,6 +28,9 @@ OTHERS = {
     "sd3.5_large_fp8_scaled.safetensors": (
         "Comfy-Org/stable-diffusion-3.5-fp8/resolve/main/sd3.5_large_fp8_scaled.safetensors", "checkpoints"
     ),
+    "sdxl_lightning_4step_lora.safetensors": (
+        "ByteDance/SDXL-Lightning/resolve/main/sdxl_lightning_4step_lora.safetensors", "loras"
+    ),
     "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
     **{
         name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")

@@ -5,7 +5,7 @@ import re
 import pytest
 from PIL import Image
 
-from authoring.guide_pictures import FOLDER, TABLES, make, picture_of
+from authoring.guide_pictures import ACROSS, FOLDER, GAP, LABEL, TABLES, TILE, make, picture_of, table_picture
 from harness.host import ROOT
 
 GUIDES = ("image_prompts", "models", "parameters", "layers", "regions", "faces", "from_the_old_pack")
@@ -26,6 +26,15 @@ def test_they_are_drawn_by_the_packs_own_nodes(server, tmp_path):
     make(server, ["compared"], tmp_path, steps=2)
     with Image.open(tmp_path / "compared.jpg") as made, Image.open(FOLDER / "compared.jpg") as kept:
         assert made.size == kept.size
-    for name, line, one, other in (("layers", 1, "8", "15"), ("noise", 1, "noise 0", "noise 1")):
+    for name, line, one, other in (("layers", 0, "8", "15"), ("noise", 1, "noise 0", "noise 1")):
         row = TABLES[name][line]
         assert picture_of(server, row[one], steps=2).tobytes() != picture_of(server, row[other], steps=2).tobytes()
+
+
+def test_each_pixel_of_a_drawing_is_a_sharp_square_and_long_rows_go_on_in_the_next_line():
+    drawing = Image.effect_noise((TILE // 2, TILE // 2), 90).convert("RGB")
+    sheet = table_picture([{str(number): drawing for number in range(ACROSS + 1)}])
+    assert sheet.size == (ACROSS * (TILE + GAP) + GAP, 2 * (TILE + LABEL + GAP) + GAP)
+    for x, y in ((GAP, GAP + LABEL), (GAP, TILE + 2 * (GAP + LABEL))):
+        shown = sheet.crop((x, y, x + TILE, y + TILE))
+        assert shown.tobytes() == drawing.resize((TILE, TILE), Image.Resampling.NEAREST).tobytes()

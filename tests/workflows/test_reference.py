@@ -1,4 +1,4 @@
-"""IPAdapter Reference in the page: its report can be read, and where files are missing, a button adds what fetches them."""
+"""IPAdapter Reference in the page: its report can be read; where files are missing, a button adds what fetches them."""
 
 from collections.abc import Callable, Iterator
 
