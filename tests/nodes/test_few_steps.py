@@ -35,5 +35,6 @@ def test_four_steps_begin_where_the_guide_says(scheduler: str, begins: list[floa
 def test_a_reference_acts_in_each_step_that_begins_inside_of_its_range():
     position, sigmas = four_steps("sgm_uniform")
     ranges = {(0, 1): 4, (0, 0.8): 4, (0, 0.6): 3, (0, 0.4): 2, (0, 0.1): 1, (0.1, 1): 3, (0.3, 1): 2, (0.3, 0.6): 1}
+    ranges |= {(0, 0.5): 3, (0.5, 1): 2}  # both ends belong to the range
     counted = {ends: sum(position.active(sigma, *ends) for sigma in sigmas) for ends in ranges}
     assert counted == ranges

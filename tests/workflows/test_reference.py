@@ -59,8 +59,7 @@ WITH_DEMO = """
 """
 REPORT = """
 begin => {
-  const all = [...document.querySelectorAll('.dom-widget *')]
-  const report = all.find(one => one.textContent.startsWith(begin) && !one.children.length)
+  const report = [...document.querySelectorAll('.dom-widget span')].find(one => one.textContent.startsWith(begin))
   if (!report) return null
   const text = document.createRange()
   text.selectNodeContents(report)

@@ -5,21 +5,25 @@ import { app } from "../../../scripts/app.js"
 import { nodesOn } from "./nodes.js"
 
 const REPORT = "$$node-text-preview" // the page's name for a widget with such a text
-const LINE = 17 // pixels of a line in the page's text
-const MARGINS = 26 // above and below the text
-const SIDES = 44 // left and right of it
+const MARGINS = 36 // above and below the text
+const SIDES = 52 // left and right of it
 
-function linesOf(text, width) {
-  const pen = document.createElement("canvas").getContext("2d")
-  pen.font = "12px Inter, Arial, sans-serif"
-  const lines = text.split("\n").map(line => Math.ceil(pen.measureText(line).width / width) || 1)
-  return lines.reduce((sum, count) => sum + count, 0)
+// The height that the page's text takes in a width, in pixels of the canvas.
+function heightOf(text, width) {
+  const box = document.createElement("div")
+  box.style.cssText = `position: absolute; visibility: hidden; width: ${width}px; font-size: 12px; line-height: 16px;
+    white-space: pre-wrap; word-break: break-all`
+  box.textContent = text
+  document.body.append(box)
+  const height = box.offsetHeight
+  box.remove()
+  return height
 }
 
 function makeSpace(node, text) {
   const report = node.widgets?.find(widget => widget.name === REPORT)
   if (!report || !node.constructor.nodeData?.category?.startsWith("ipadapter")) return
-  const height = MARGINS + LINE * linesOf(text, node.size[0] - SIDES)
+  const height = MARGINS + heightOf(text, node.size[0] - SIDES)
   const least = report.options.getMinHeight?.() ?? 0
   report.options.getMinHeight = () => Math.max(least, height)
   node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])])
