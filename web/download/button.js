@@ -44,7 +44,7 @@ function removeButtons() {
 }
 
 function tell(summary) {
-  app.extensionManager?.toast?.add({ severity: "info", summary, life: 20000 })
+  app.extensionManager?.toast?.add({ severity: "info", summary, life: 8000 })
 }
 
 app.registerExtension({
