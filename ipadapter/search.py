@@ -4,12 +4,12 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from .adapter import encoder_for
 from .config import AdapterConfig
 from .families import FAMILIES, Family
 from .model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolder, ModelFolders
 from .peek import describe, peek_adapter, peek_encoder, peek_lora_width
 from .presets import Preset, encoder_fits, encoders_for, presets_of, same_tensors
+from .projecting import encoder_for
 from .published import Published
 from .sites import UNET
 
