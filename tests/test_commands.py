@@ -97,6 +97,7 @@ def module_and_arguments(command: str) -> tuple[str, list[str]] | None:
     return MODULES.get(task, "headless" if task == "batch" else f"harness.{task}"), rest
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules")  # tests have imported some of them
 def test_modules_understand_the_arguments_that_the_pages_give_them(monkeypatch: pytest.MonkeyPatch):
     read = []
     for command in commands_of_pages():

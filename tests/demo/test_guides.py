@@ -21,6 +21,17 @@ def test_every_picture_is_there_and_shown_in_both_languages(folder):
     assert shown(folder) == set(TABLES) == {file.stem for file in FOLDER.glob("*.jpg")}
 
 
+def test_every_picture_has_the_rows_of_its_table():
+    """A table that was changed and not drawn again has another number of pictures, mostly."""
+    blank = Image.new("RGB", (8, 8))
+    sizes = {name: table_picture([dict.fromkeys(row, blank) for row in table]).size for name, table in TABLES.items()}
+    kept = {}
+    for file in FOLDER.glob("*.jpg"):
+        with Image.open(file) as picture:
+            kept[file.stem] = picture.size
+    assert kept == sizes, "run: python atelier.py draw"
+
+
 def test_they_are_drawn_by_the_packs_own_nodes(server, tmp_path):
     """Two steps show that every kind of drawing runs; the tests of pictures say what the models do."""
     make(server, ["compared"], tmp_path, steps=2)
