@@ -46,6 +46,9 @@ OTHERS = {
         f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders"
     ),
     "qwen_image_vae.safetensors": (f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/vae/qwen_image_vae.safetensors", "vae"),
+    "sdxl_lightning_4step_lora.safetensors": (
+        "ByteDance/SDXL-Lightning/resolve/main/sdxl_lightning_4step_lora.safetensors", "loras"
+    ),
     "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
     **{
         name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")

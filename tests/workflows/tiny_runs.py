@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 import synthetic
+from authoring.lessons.passes import LIGHTNING
 from authoring.lessons.people import LORA
 from harness.assets import FACE, SD15, SDXL, SHALLOW
 from harness.graph import Graph
@@ -60,7 +61,8 @@ def write_lesson_models(models: Path) -> None:
         synthetic.save(made, models / "ipadapter" / name)
     layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
     halves = {f"{layer}.lora_down.weight": torch.ones(4, 32), f"{layer}.lora_up.weight": torch.ones(32, 4) / 4}
-    save_file(halves, models / "loras" / LORA)
+    for name in (LORA, LIGHTNING):  # as SDXL has no such layer, the second leaves it as it is
+        save_file(halves, models / "loras" / name)
 
 
 def with_stand_ins(prompt: Prompt) -> Prompt:
