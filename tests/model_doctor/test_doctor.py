@@ -51,7 +51,8 @@ def test_empty_folders_name_every_file_that_every_preset_misses(look):
     assert report.running == 0 and report.files == []
     for one in report.verdicts:
         assert one.missing[0] == PRESETS[one.preset].adapters[one.family]
-        assert f"misses {one.missing[0].name} in ipadapter, from {one.missing[0].source}" in as_text(report)
+        first = one.missing[0]
+        assert f"misses {first.name} in {first.folder}, from {first.source}" in as_text(report)
     assert [file.name for file in verdict_of(report, "FACEID KOLORS", "kolors").missing] == [
         "Kolors-IP-Adapter-FaceID-Plus.bin", "clip-vit-large-patch14-336.bin", "antelopev2",
     ]  # fmt: skip

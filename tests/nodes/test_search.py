@@ -14,6 +14,7 @@ import torch
 import published_headers as headers
 import synthetic
 import synthetic_transformers
+from identity import pulid_files
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError, FileNameError
 from pack.ipadapter.families import FAMILIES
@@ -43,6 +44,12 @@ def published(tmp_path_factory):
             torch.save(filled, folder / name)
         else:
             headers.save(synthetic.flat(groups), folder / name)
+    for name, (_, family, *_) in pulid_files.NAMES.items():
+        tensors = pulid_files.pulid(name, device="meta", published=True, channels=[1] * 16)
+        if family == "sdxl" and name.endswith(".bin"):
+            torch.save(headers.filled(tensors), folder / name)
+        elif family == "sdxl":
+            headers.save(tensors, folder / name)
     yield folder
     shutil.rmtree(folder)
 
@@ -135,6 +142,16 @@ def test_a_truncated_file_is_called_damaged_and_passed_over_for_a_whole_one(publ
         assert find(preset, family) == folder / "again" / right.name, preset
         shutil.rmtree(folder / "again")
         (folder / right.name).unlink()
+
+
+def test_an_older_pulid_serves_where_the_newer_is_missing_and_is_passed_over_where_it_is_there(published, folder):
+    names = ("ip-adapter_pulid_sdxl_fp16.safetensors", "pulid_v1.bin", "pulid_v1.1.safetensors")
+    for name in names:  # each is preferred to those before it
+        put(published / name, folder.parent / "pulid" / name)
+        assert find("PULID", "sdxl").name == name
+    message = refused(lambda: find("PULID FLUX", "flux"))
+    assert "nor pulid_flux_v0.9.0.safetensors: expected pulid_flux_v0.9.1.safetensors" in message
+    assert "pulid_v1.1.safetensors (PuLID v1.1 for sdxl)" in message
 
 
 def test_of_two_files_that_are_the_same_the_first_is_used(published, folder):

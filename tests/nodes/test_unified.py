@@ -14,7 +14,7 @@ import folder_paths
 import synthetic
 from faces import assets
 from model_doctor import shelves
-from pack.ipadapter.catalog import ANIME
+from pack.ipadapter.catalog import ADAPTERS, ANIME
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
@@ -112,7 +112,7 @@ def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(f
 def test_every_preset_finds_its_published_file_among_all_of_them_or_says_which_families_have_it(folders):
     from pack.nodes.loading.search import find_adapter
 
-    for name in synthetic.ZOO:
+    for name in (*synthetic.ZOO, *(file.name for file in ADAPTERS if file.folder == "pulid")):
         (folders["ipadapter"] / name).touch()
     for preset, wanted in {**GENERAL, **FACES, **COMMUNITY}.items():
         for family in (FAMILIES["sd15"], FAMILIES["sdxl"]):
