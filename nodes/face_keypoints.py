@@ -15,8 +15,11 @@ PEOPLE = {"one face": False, "every face": True}  # whose points are drawn -> wh
 
 
 def face_models_input(id: str = "insightface") -> io.Input:
-    tip = "Face pack, from InstantID Face Analysis or an IPAdapter InsightFace Loader with antelopev2."
-    return io.MultiType.Input(id, types=[inputs.FaceAnalysisType, inputs.InsightFaceType], tooltip=tip)
+    tip = (
+        "Face pack: InstantID Face Analysis, an IPAdapter InsightFace Loader with antelopev2, or the unified loader's "
+        "ipadapter output."
+    )
+    return io.MultiType.Input(id, types=inputs.FACE_MODELS, tooltip=tip)
 
 
 def canvas_input() -> io.Input:

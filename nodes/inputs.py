@@ -23,6 +23,7 @@ AttentionType = io.Custom("IPADAPTER_ATTENTION")
 CurveType = io.Custom("CURVE")  # the output of ComfyUI's Curve Editor
 InstantIDType = io.Custom("INSTANTID")
 FaceAnalysisType = io.Custom("FACEANALYSIS")  # an insightface FaceAnalysis, by InstantID's and PuLID's name of it
+FACE_MODELS = [FaceAnalysisType, InsightFaceType, IPAdapterType]  # the last from a unified loader
 FaceEmbedsType = io.Custom("FACE_EMBEDS")
 OptionsType = io.Custom("OPTIONS")  # of Pulid Flux Options
 BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors

@@ -35,12 +35,20 @@ def provider() -> io.Input:
 
 def encoders() -> list[io.MultiType.Input]:
     """The sockets of the EVA-CLIP encoder and of the face models."""
-    eva_tip = "The EVA02-CLIP L 336 encoder, from Load Eva Clip or an IPAdapter OpenCLIP Loader."
-    face_tip = "Face detector and recogniser; PuLID was trained with the pack antelopev2."
-    return [
-        io.MultiType.Input("eva_clip", types=[EvaClipType, io.ClipVision], tooltip=eva_tip),
-        io.MultiType.Input("face_analysis", types=[inputs.FaceAnalysisType, inputs.InsightFaceType], tooltip=face_tip),
-    ]
+    eva_tip = (
+        "The EVA02-CLIP L 336 encoder: Load Eva Clip, an IPAdapter OpenCLIP Loader, or the unified loader's ipadapter "
+        "output."
+    )
+    types = [EvaClipType, io.ClipVision, inputs.IPAdapterType]
+    return [io.MultiType.Input("eva_clip", types=types, tooltip=eva_tip), face_analysis()]
+
+
+def face_analysis() -> io.MultiType.Input:
+    tip = (
+        "Face detector and recogniser, or the unified loader's ipadapter output; PuLID was trained with the pack "
+        "antelopev2."
+    )
+    return io.MultiType.Input("face_analysis", types=inputs.FACE_MODELS, tooltip=tip)
 
 
 def person_image() -> io.Input:

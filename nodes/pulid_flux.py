@@ -16,6 +16,7 @@ from . import inputs
 from .applying.apply import Strength
 from .applying.caches import FACES
 from .applying.pulid import FACE_PACK, Person, apply_pulid, shrunk
+from .loading.adapters import part_of
 from .loading.face_packs import fingerprint_of_packs, load_face_models
 from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_path
 from .node import AtelierNode
@@ -24,6 +25,7 @@ from .pulid import (
     appended,
     encoders,
     eva_schema,
+    face_analysis,
     insightface_schema,
     person_image,
     photo_choice,
@@ -243,10 +245,7 @@ class PulidFluxFaceDetector(AtelierNode):
             description="Shows which face of each photo Apply PuLID Flux follows, and how it is cut out.",
             search_aliases=["pulid", "face crop"],
             inputs=[
-                io.MultiType.Input(
-                    "face_analysis", types=[inputs.FaceAnalysisType, inputs.InsightFaceType],
-                    tooltip="Face detector and recogniser; PuLID was trained with the pack antelopev2.",
-                ),
+                face_analysis(),
                 person_image(),
                 inputs.OptionsType.Input("options", tooltip="Which face, from PuLID Flux Options."),
             ],
@@ -260,7 +259,8 @@ class PulidFluxFaceDetector(AtelierNode):
     @classmethod
     def run(cls, face_analysis: FaceModels, image: Tensor, options: FaceOptions) -> io.NodeOutput:
         images, wish = shrunk(image), checked_options(options)
-        faces = face_features(face_analysis, images, FFHQ_SIZE, choice=wish.choice, crop=wish.crop, cache=FACES)
+        analysis = part_of(face_analysis, "insightface")
+        faces = face_features(analysis, images, FFHQ_SIZE, choice=wish.choice, crop=wish.crop, cache=FACES)
         chosen = dict(zip(faces.kept, faces.found, strict=True))
         embed = crop_faces(images, chosen, faces.kept, 112)
         boxes = crop_faces(images, chosen, faces.kept, FFHQ_SIZE, crop="box")

@@ -42,7 +42,7 @@ OTHERS = {
 
 def all_files() -> dict[str, File]:
     """Every file that a lesson may name."""
-    published = (file.name for file in CATALOG if file.kind != "face pack")
+    published = (file.name for file in CATALOG if file.kind not in ("face pack", "face parser"))
     return {name: find_file(name) for name in (*OTHERS, *published)}
 
 

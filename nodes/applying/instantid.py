@@ -12,7 +12,7 @@ from ...encoders.faces import FaceChoice, face_notes, faces_in, select_faces
 from ...encoders.keypoints import keypoint_picture
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
-from ..loading.adapters import Pipeline, open_pipeline
+from ..loading.adapters import Pipeline, open_pipeline, part_of
 from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
@@ -153,7 +153,7 @@ def draw_faces(
     The chosen face of each picture is drawn, or every face. Without a canvas, drawings have the size of the pictures.
     Raises FaceError for a picture without a face, unless `choice` leaves such pictures out.
     """
-    found = faces_in(insightface, images, choice.least_score, FACES)
+    found = faces_in(part_of(insightface, "insightface"), images, choice.least_score, FACES)
     chosen, kept = select_faces(found, choice)
     say_notes(face_notes(chosen))
     size = (images.shape[1], images.shape[2])
@@ -170,7 +170,8 @@ def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canv
     A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
     SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels.
     """
-    if not any(len(faces) for faces in faces_in(insightface, photo, choice.least_score, FACES)):
+    faces_of_photos = faces_in(part_of(insightface, "insightface"), photo, choice.least_score, FACES)
+    if not any(map(len, faces_of_photos)):
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
         return photo[..., :3]
     return draw_faces(insightface, photo, choice, canvas=canvas or usual_canvas((photo.shape[1], photo.shape[2])))

@@ -76,12 +76,13 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: FaceAnalysis = None) -> Pipeline:
     """Read an IPADAPTER value: our adapter, or another pack's state dict or unified loader's dict.
 
-    An encoder or detector connected to the node itself replaces the loader's.
+    An encoder or detector connected to the node itself replaces the loader's. Either may be a unified loader's dict.
     """
+    clip_vision, insightface = part_of(clip_vision, "clipvision"), part_of(insightface, "insightface")
     if isinstance(value, LoadedAdapter):
         return Pipeline(value, clip_vision, insightface)
     if isinstance(value, Mapping) and "ipadapter" in value:
-        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", "clipvision", "insightface")}
+        parts = {key: part_of(value, key) for key in ("ipadapter", "clipvision", "insightface")}
         if parts["ipadapter"] is None:
             raise AdapterError(
                 "The unified loader brought no adapter: choose a preset whose file you have, or connect an "
@@ -94,6 +95,13 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
     raise AdapterError(
         f"The ipadapter input needs an adapter from an IPAdapter loader, and got a {type(value).__name__}."
     )
+
+
+def part_of(value: Socket, part: str) -> Socket:
+    """A part of a unified loader's dict, by its key there; any other value stays as it is."""
+    if isinstance(value, Mapping) and "ipadapter" in value:
+        return (value.get(part) or {}).get("model")
+    return value
 
 
 def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:

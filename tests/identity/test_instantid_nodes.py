@@ -72,7 +72,7 @@ class Person:
         return [result.tensor(name) for name in names]
 
 
-def test_saved_graphs_with_one_node_and_with_two_halves_give_one_picture(instantid_server):
+def test_saved_graphs_with_one_node_with_two_halves_and_with_a_preset_give_one_picture(instantid_server):
     p = Person(instantid_server)
     plain, advanced = p.apply(canvas=p.canvas), p.apply("ApplyInstantIDAdvanced", canvas=p.canvas)
     patch = p.graph.add(
@@ -85,11 +85,16 @@ def test_saved_graphs_with_one_node_and_with_two_halves_give_one_picture(instant
         "ApplyInstantIDControlNet", face_embeds=patch[1], control_net=p.net, image_kps=drawn[0],
         positive=p.text(10), negative=p.text(20), strength=0.8, **RANGE,
     )  # fmt: skip
+    unified = p.graph.add(
+        "IPAdapterUnifiedLoaderFaceID", preset="INSTANTID", model=p.model, lora_strength=0.0, provider="CPU"
+    )  # fmt: skip
+    one_loader = p.apply(instantid=unified[1], insightface=unified[1], model=unified[0], canvas=p.canvas)
     p.sample("bare", p.model, p.text(10), p.text(20))
+    p.sample("one loader", *(one_loader[n] for n in range(3)))
     p.sample("plain", *(plain[n] for n in range(3)))
     p.sample("advanced", *(advanced[n] for n in range(3)))
     p.sample("halves", patch[0], halves[0], halves[1])
-    bare, *others = p.latents("bare", "plain", "advanced", "halves")
+    bare, *others = p.latents("bare", "plain", "advanced", "halves", "one loader")
     assert not bare.equal(others[0])
     assert all(other.equal(others[0]) for other in others)
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import published_headers as headers
 import synthetic
+from identity import pulid_files
 from model_doctor.shelves import VIT_G, VIT_H, VIT_L, write_adapter, write_encoder
 from pack.doctor import packages as module
 from pack.doctor.report import as_json, as_text, examine_all
@@ -198,6 +199,32 @@ def test_half_a_lora_leaves_a_face_preset_running_with_a_note(places, look, tmp_
     assert found.runs and "expected ip-adapter-faceid_sd15_lora.safetensors" in found.note
     assert outcome(found) == (DOUBT, "no LoRA")
     assert report.files[0].state == DOUBTFUL and "attention 3.to_q is not complete" in report.files[0].note
+
+
+def test_identity_presets_name_all_their_parts_and_run_without_those_that_no_loader_needs(places, look, tmp_path):
+    for name in ("pulid", "facexlib", "controlnet", "text_encoders"):
+        (tmp_path / name).mkdir()
+        places[name] = [tmp_path / name]
+    eva, pack, parser = "eva02_large_patch14_clip_336.safetensors", "antelopev2", "parsing_bisenet.pth"
+    net, pulid = "instantid-controlnet.safetensors", verdict_of(look(), "PULID", "sdxl")
+    assert [file.name for file in pulid.missing] == ["pulid_v1.1.safetensors", eva, pack, parser]
+    instantid = verdict_of(look(), "INSTANTID", "sdxl")
+    assert [file.name for file in instantid.missing] == ["instantid-ip-adapter.bin", pack, net]
+    headers.save(pulid_files.pulid("pulid_v1.1.safetensors", device="meta", published=True), tmp_path / "pulid/a.sft")
+    assert [file.name for file in verdict_of(look(), "PULID", "sdxl").missing] == [eva, pack, parser]
+    authors = tmp_path / "text_encoders" / "EVA02_CLIP_L_336_psz14_s6B.pt"  # in models/clip
+    torch.save(headers.filled(headers.eva("visual.")), authors)
+    (tmp_path / "insightface/models/antelopev2").mkdir(parents=True)
+    (tmp_path / "insightface/models/antelopev2/scrfd_10g_bnkps.onnx").write_bytes(b"a network")
+    found = verdict_of(report := look(), "PULID", "sdxl")
+    assert found.runs and [file.name for file in found.missing] == [parser]
+    assert outcome(found) == (DOUBT, "no parser")
+    assert "without facexlib's face parser: get parsing_bisenet.pth from github.com/xinntao/facexlib" in as_text(report)
+    told = {file["name"]: file for file in json.loads(as_json(report))["files"]}
+    assert told["a.sft"]["works_with"] == ["EVA02_CLIP_L_336_psz14_s6B.pt", "face pack antelopev2"]
+    assert told["EVA02_CLIP_L_336_psz14_s6B.pt"]["what"] == "EVA02-CLIP L/14 at 336 pixels, for PuLID"
+    (tmp_path / "facexlib" / parser).write_bytes(b"a network")
+    assert outcome(verdict_of(look(), "PULID", "sdxl")) == (GOOD, "runs")
 
 
 def test_an_adapter_for_an_encoder_that_nobody_published_misses_an_encoder(places, look):
