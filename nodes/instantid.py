@@ -8,8 +8,8 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .apply_base import AcceptsRenamed
 from .applying.apply import Strength
-from .applying.instantid import apply_instantid
-from .face_keypoints import canvas_input
+from .applying.instantid import WHOLE, apply_instantid
+from .face_keypoints import canvas_input, place_input
 from .instantid_inputs import (
     CATEGORY,
     TERMS,
@@ -51,6 +51,7 @@ class ApplyInstantID(AcceptsRenamed):
                 *faces_of_image(),
                 canvas_input(),
                 mask_limits(),
+                place_input(WHOLE, "mask"),
             ],
             outputs=model_and_texts(),
         )
@@ -78,6 +79,7 @@ class ApplyInstantID(AcceptsRenamed):
         least_score: float = 0.0,
         canvas: Canvas | None = None,
         mask_limits: str = "text and face",
+        place: str = WHOLE,
     ) -> io.NodeOutput:
         if not isinstance(weight, int | float):
             raise AdapterError("weight needs one number: the ControlNet of InstantID has no weights of frames.")
@@ -91,7 +93,7 @@ class ApplyInstantID(AcceptsRenamed):
             end_at=end_at,
             mask=mask,
         )
-        control = control_of(control_net, weight, image_kps, canvas, mask_limits)
+        control = control_of(control_net, weight, image_kps, canvas, mask_limits, place)
         texts = (positive, negative)
         return io.NodeOutput(*apply_instantid(model, instantid, insightface, texts, reference, strength, control))
 
@@ -121,6 +123,7 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
                 *faces_of_image(),
                 canvas_input(),
                 mask_limits(),
+                place_input(WHOLE, "mask"),
             ],
             outputs=model_and_texts(),
         )
@@ -151,13 +154,14 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
         least_score: float = 0.0,
         canvas: Canvas | None = None,
         mask_limits: str = "text and face",
+        place: str = WHOLE,
     ) -> io.NodeOutput:
         reference = reference_of(image, face, face_index, least_score, combine_embeds, noise)
         strength = Strength(
             ip_weight, weight_type, layer_weights=layer_weights, schedule=schedule, start_at=start_at, end_at=end_at,
             mask=mask,
         )  # fmt: skip
-        control = control_of(control_net, cn_strength, image_kps, canvas, mask_limits)
+        control = control_of(control_net, cn_strength, image_kps, canvas, mask_limits, place)
         texts = (positive, negative)
         return io.NodeOutput(*apply_instantid(model, instantid, insightface, texts, reference, strength, control))
 

@@ -106,7 +106,7 @@ def reference_of(
 
 
 def control_of(
-    net: object, strength: float, image_kps: Tensor | None, canvas: Canvas | None, mask_limits: str
+    net: object, strength: float, image_kps: Tensor | None, canvas: Canvas | None, mask_limits: str, place: str
 ) -> FaceControlRequest:
     size = None if canvas is None else canvas_size(canvas)
-    return FaceControlRequest(net, strength, image_kps, size, MASKS[mask_limits])
+    return FaceControlRequest(net, strength, image_kps, size, place, MASKS[mask_limits])

@@ -68,7 +68,7 @@ def combine_embeds() -> io.Input:
 
 def appended() -> list[io.Input]:
     """Inputs that this pack adds behind those of older packs."""
-    order_tip = "Which face of a photo with several is the person: the largest, the left-most, the one found surest."
+    order_tip = "Which face of a photo with several is the person: the largest, the one found surest, or by position."
     mask_tip = "White on face and hair of the photo, in place of the face parser in models/facexlib."
     layers = inputs.layer_weights()
     layers.optional = True

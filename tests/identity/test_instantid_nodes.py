@@ -126,12 +126,44 @@ def test_any_face_of_a_photo_is_drawn_shown_and_taken_for_the_pose(instantid_ser
     assert drawing.equal(of_photo) and not drawing.equal(of_group)
 
 
-def test_two_persons_in_two_halves_have_no_order(instantid_server):
-    p = Person(instantid_server)
-    masks = p.graph.add(
+def halves(p: Person) -> Any:
+    """Two masks: output 1 is the left half of the canvas, output 2 the right half."""
+    return p.graph.add(
         "IPAdapterSplitCanvas", split="columns", columns=2, rows=1, softness=0.0, width=128, height=64, widths="",
         heights="",
     )  # fmt: skip
+
+
+def test_each_person_takes_the_face_of_a_group_that_lies_in_the_mask_or_a_photo_moves_into_it(instantid_server):
+    p = Person(instantid_server)
+    masks, group, single = halves(p), p.picture("six people"), p.picture("hopper")
+    keypoints = {"people": "one face", "face": "largest", "insightface": p.sockets["insightface"], "canvas": p.canvas}
+    for place, photo in (("the face in the mask", group), ("the photo in the mask", single)):
+        for side, mask in (("left", masks[1]), ("right", masks[2])):
+            drawing = p.graph.add("IPAdapterFaceKeypoints", image=photo, mask=mask, place=place, **keypoints)
+            p.graph.save(f"{place} {side}", drawing[0])
+            for name, kps, more in (("drawn", drawing[0], {}), ("placed", photo, {"place": place})):
+                applied = p.apply(image_kps=kps, mask=mask, canvas=p.canvas, mask_limits="face", **more)
+                p.sample(f"{name} {place} {side}", *(applied[n] for n in range(3)))
+    result = instantid_server.run(p.graph)
+    for place in ("the face in the mask", "the photo in the mask"):
+        middles = []
+        for side in ("left", "right"):
+            assert result.tensor(f"drawn {place} {side}").equal(result.tensor(f"placed {place} {side}"))
+            columns = result.tensor(f"{place} {side}")[0].amax(dim=(0, 2)).nonzero()
+            middles.append(columns.float().mean().item())
+        assert middles[0] < 64 < middles[1], place
+        assert not result.tensor(f"drawn {place} left").equal(result.tensor(f"drawn {place} right"))
+    p = Person(instantid_server)
+    applied = p.apply(image_kps=p.picture("hopper"), place="the photo in the mask")
+    p.sample("latent", *(applied[n] for n in range(3)))
+    with pytest.raises(PromptError, match="connect a mask, or choose 'as in the photo'"):
+        p.latents("latent")
+
+
+def test_two_persons_in_two_halves_have_no_order(instantid_server):
+    p = Person(instantid_server)
+    masks = halves(p)
 
     def chain(name: str, *people: tuple[str, int], together: bool) -> None:
         """Persons by photo and number of the region; with texts of their own, or `together` in one text."""
