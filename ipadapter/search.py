@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from .adapter import encoder_for
 from .catalog import BY_NAME, EVA
@@ -16,6 +17,7 @@ from .published import Published
 from .sites import UNET
 
 log = logging.getLogger(__name__)
+Files = TypeVar("Files")
 EVA_FOLDERS = (ENCODERS, "open_clip", "text_encoders")  # ComfyUI counts models/clip to the last
 EVA_FILE = "EVA02_CLIP_L_336_psz14_s6B.pt"  # of its authors; the catalogue has timm's copy
 
@@ -124,7 +126,7 @@ def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFo
     )
 
 
-def _of_family(files: Mapping[str, Published], family: Family) -> Published | None:
+def _of_family(files: Mapping[str, Files], family: Family) -> Files | None:
     """The file for the first of `family.presets` (families whose adapters run on its models) that has one, or None."""
     return next((files[name] for name in family.presets if name in files), None)
 

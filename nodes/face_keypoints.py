@@ -20,7 +20,7 @@ def face_models_input(id: str = "insightface") -> io.Input:
         "Face pack: InstantID Face Analysis, an IPAdapter InsightFace Loader with antelopev2, or the unified loader's "
         "ipadapter output."
     )
-    return io.MultiType.Input(id, types=inputs.FACE_MODELS, tooltip=tip)
+    return inputs.face_models(id, tip)
 
 
 def canvas_input() -> io.Input:

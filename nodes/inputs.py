@@ -23,7 +23,6 @@ AttentionType = io.Custom("IPADAPTER_ATTENTION")
 CurveType = io.Custom("CURVE")  # the output of ComfyUI's Curve Editor
 InstantIDType = io.Custom("INSTANTID")
 FaceAnalysisType = io.Custom("FACEANALYSIS")  # an insightface FaceAnalysis, by InstantID's and PuLID's name of it
-FACE_MODELS = [FaceAnalysisType, InsightFaceType, IPAdapterType]  # the last from a unified loader
 FaceEmbedsType = io.Custom("FACE_EMBEDS")
 OptionsType = io.Custom("OPTIONS")  # of Pulid Flux Options
 BoxesType = io.Custom("BOUNDING_BOX")  # of other detectors
@@ -86,6 +85,13 @@ def attn_mask(id: str = "attn_mask") -> io.Input:
 def clip_vision(optional: bool = True) -> io.Input:
     tip = "Vision encoder that the adapter was trained with. Not needed when a unified loader brought one."
     return io.ClipVision.Input("clip_vision", optional=optional, tooltip=tip)
+
+
+def face_models(id: str, tooltip: str, *, optional: bool = False) -> io.Input:
+    """A face pack from any loader, or from a unified loader's ipadapter output."""
+    return io.MultiType.Input(
+        id, types=[FaceAnalysisType, InsightFaceType, IPAdapterType], optional=optional, tooltip=tooltip
+    )
 
 
 def insightface(optional: bool = True) -> io.Input:

@@ -33,7 +33,7 @@ def provider() -> io.Input:
     return inputs.Choice("provider", options=list(PROVIDERS), tooltip=tip)
 
 
-def encoders() -> list[io.MultiType.Input]:
+def encoders() -> list[io.Input]:
     """The sockets of the EVA-CLIP encoder and of the face models."""
     eva_tip = (
         "The EVA02-CLIP L 336 encoder: Load Eva Clip, an IPAdapter OpenCLIP Loader, or the unified loader's ipadapter "
@@ -43,12 +43,12 @@ def encoders() -> list[io.MultiType.Input]:
     return [io.MultiType.Input("eva_clip", types=types, tooltip=eva_tip), face_analysis()]
 
 
-def face_analysis() -> io.MultiType.Input:
+def face_analysis() -> io.Input:
     tip = (
         "Face detector and recogniser, or the unified loader's ipadapter output; PuLID was trained with the pack "
         "antelopev2."
     )
-    return io.MultiType.Input("face_analysis", types=inputs.FACE_MODELS, tooltip=tip)
+    return inputs.face_models("face_analysis", tip)
 
 
 def person_image() -> io.Input:

@@ -41,7 +41,7 @@ class IPAdapterScore(AtelierNode):
                     tooltip="The references of the pictures; CLIP-I is the mean over all of them.",
                 ),
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
-                io.MultiType.Input("insightface", types=inputs.FACE_MODELS, optional=True, tooltip=FACES),
+                inputs.face_models("insightface", FACES, optional=True),
             ],
             outputs=[
                 io.Float.Output(display_name="CLIP_I", tooltip="The mean over the pictures; 0 without references."),

@@ -4,6 +4,7 @@ from . import (  # noqa: F401  # they fill RECIPES
     comparing,
     embeds,
     first,
+    identity,
     measuring,
     moments,
     passes,

@@ -7,7 +7,7 @@ from ipadapter.catalog import BY_NAME, CATALOG
 HUB = "https://huggingface.co"
 
 
-PACKS = ("buffalo_l", "auraface")  # folders of face models that the graphs name
+PACKS = ("buffalo_l", "auraface", "antelopev2")  # folders of face models that the graphs name
 
 
 class File(NamedTuple):

@@ -8,10 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 import synthetic
+from authoring.lessons.identity import INSTANTID, PLUS_FACE, PLUS_V2, PULID
 from authoring.lessons.people import LORA
 from harness.assets import FACE, SD15, SDXL, SHALLOW
 from harness.graph import Graph
 from harness.sampling import TOKENS
+from identity.pulid_files import pulid
 
 Prompt = dict[str, Any]
 
@@ -31,6 +33,7 @@ STAND_INS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "IPAdapterOpenCLIPLoader": ("TestClipVision", {"seed": 4, "text": True}),
     "ControlNetLoader": ("TestControlNet", None),
     "VAELoader": ("TestVae", {"family": "sdxl"}),
+    "PulidEvaClipLoader": ("TestEvaClip", {"seed": 5}),
 }
 # What a graph leaves open for another pack's loaders: input, stand-in, its inputs.
 OPEN_ENDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,6 +49,9 @@ LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | FACE),
     "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL),
     "noobIPAMARK1_mark1.safetensors": ("SDXL", SDXL),
+    PLUS_FACE: ("plus face", SDXL),
+    PLUS_V2: ("FaceID Plus V2", SDXL | FACE),
+    INSTANTID: ("InstantID", SDXL | FACE),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048, "inner": 96}),
 }
 
@@ -55,6 +61,8 @@ def write_lesson_models(models: Path) -> None:
     for seed, (name, (variant, sizes)) in enumerate(LESSON_ADAPTERS.items()):
         made = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes)
         synthetic.save(made, models / "ipadapter" / name)
+    (models / "pulid").mkdir(exist_ok=True)
+    save_file(pulid(PULID, seed=7, channels=SDXL["channels"]), models / "pulid" / PULID)
     layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
     halves = {f"{layer}.lora_down.weight": torch.ones(4, 32), f"{layer}.lora_up.weight": torch.ones(32, 4) / 4}
     save_file(halves, models / "loras" / LORA)
