@@ -43,10 +43,11 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
         if candidates := _candidates(wanted, family, folder):
             log.info("%s is used for %s, out of %s", candidates[0], wanted.name, ", ".join(candidates))
             return folder.files[candidates[0]]
-    older = f", nor {' or '.join(file.name for file in versions[1:])}" if len(versions) > 1 else ""
+    newest, *older = versions
+    nor = f", nor {' or '.join(file.name for file in older)}" if older else ""
     raise FileNotFoundError(
-        f"No adapter for the preset {preset_name} and {family.title} models{older}: expected {versions[0].name} in "
-        f"{_places(folder)}. Get it from {versions[0].source}. {_found(folder)}"
+        f"No adapter for the preset {preset_name} and {family.title} models{nor}: expected {newest.name} in "
+        f"{_places(folder)}. Get it from {newest.source}. {_found(folder)}"
     )
 
 
