@@ -28,10 +28,10 @@ def canvas_input() -> io.Input:
     return io.MultiType.Input("canvas", types=[io.Latent, io.Image, io.Mask], optional=True, tooltip=tip)
 
 
-def place_input(default: str, mask: str) -> io.Input:
+def place_input(default: str) -> io.Input:
     tip = (
         "Where on the canvas the face is drawn. as in the photo: the photo fills the canvas. the face in the mask: of "
-        f"a group, the face that lies in {mask}. the photo in the mask: the photo fills the box around the white part."
+        "a group, the face that lies in it. the photo in the mask: the photo fills the box around its white part."
     )
     return inputs.Choice("place", options=list(PLACES), default=default, optional=True, advanced=True, tooltip=tip)
 
@@ -54,7 +54,7 @@ class IPAdapterFaceKeypoints(AtelierNode):
                 least_score(io.Float.Input),
                 canvas_input(),
                 io.Mask.Input("mask", optional=True, tooltip="White where the person is; place says what it does."),
-                place_input("the photo in the mask", "it"),
+                place_input("the photo in the mask"),
             ],
             outputs=[io.Image.Output(display_name="image_kps", tooltip="The drawing, for Apply InstantID.")],
             is_output_node=True,

@@ -51,7 +51,7 @@ class ApplyInstantID(AcceptsRenamed):
                 *faces_of_image(),
                 canvas_input(),
                 mask_limits(),
-                place_input(WHOLE, "mask"),
+                place_input(WHOLE),
             ],
             outputs=model_and_texts(),
         )
@@ -123,7 +123,7 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
                 *faces_of_image(),
                 canvas_input(),
                 mask_limits(),
-                place_input(WHOLE, "mask"),
+                place_input(WHOLE),
             ],
             outputs=model_and_texts(),
         )
