@@ -245,14 +245,10 @@ FACE_PACKS = (
 )
 
 BESIDE = (  # files that nodes of identity use beside an adapter; no public list gives their SHA-256
-    Published(
-        IDENTITY_NET, "controlnet", INSTANT_ID, "ControlNetModel/diffusion_pytorch_model.safetensors",
-        patterns=("instant.?id" + ANY, "instant.?id"), title="InstantID's ControlNet",
-    ),
-    Published(
-        FACE_PARSER, "face parser", FACEXLIB, FACE_PARSER, patterns=(r"parsing_bisenet\.pth$",),
-        title="facexlib's face parser", size=53_289_463,
-    ),
+    Published(IDENTITY_NET, "controlnet", INSTANT_ID, "ControlNetModel/diffusion_pytorch_model.safetensors",
+              patterns=("instant.?id",), title="InstantID's ControlNet"),
+    Published(FACE_PARSER, "face parser", FACEXLIB, FACE_PARSER, patterns=(r"parsing_bisenet\.pth$",),
+              title="facexlib's face parser", size=53_289_463),
 )  # fmt: skip
 
 CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS, *BESIDE)
