@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
@@ -17,6 +17,7 @@ from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.names import name_with_folder
 from ...ipadapter.shared_files import SharedFiles
+from ...ipadapter.sites import KeyNumber
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..notices import say_on_node
 
@@ -32,10 +33,15 @@ class LoadedAdapter:
     config: AdapterConfig
     lora: Mapping[str, Tensor]
     patcher: comfy.model_patcher.ModelPatcher
+    acting: comfy.model_patcher.ModelPatcher | None = None  # layers that act while sampling, which are not in `patcher`
 
     @property
     def network(self) -> AdapterNetwork:
         return self.patcher.model
+
+    def layer(self, key_number: KeyNumber) -> nn.Module:
+        """The modules of a cross-attention or block that act while sampling."""
+        return self.network.layer(key_number) if self.acting is None else self.acting.model[str(key_number)]
 
     def is_dynamic(self) -> bool:
         """ComfyUI calls this on every object that has a `patcher`."""
@@ -114,9 +120,14 @@ def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
 def manage(checkpoint: Checkpoint) -> LoadedAdapter:
     """The adapter of a checkpoint, under ComfyUI's memory management."""
     network = AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast)
-    patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
-        network,
+    acting = network.split_off_acting()
+    patchers = (_patcher(network), None if acting is None else _patcher(acting))
+    return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, *patchers)
+
+
+def _patcher(module: nn.Module) -> comfy.model_patcher.ModelPatcher:
+    return comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
+        module,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, patcher)
