@@ -22,7 +22,8 @@ REFERENCE = Path(__file__).parent / "reference"
 CURRENT: dict[str, Any] = json.loads((REFERENCE / "node_interface.json").read_text("utf-8"))
 LEGACY: dict[str, Any] = json.loads((REFERENCE / "legacy_interface.json").read_text("utf-8"))
 INSTANTID: dict[str, Any] = json.loads((REFERENCE / "instantid_interface.json").read_text("utf-8"))
-EXPECTED = CURRENT | LEGACY | INSTANTID
+PULID: dict[str, Any] = json.loads((REFERENCE / "pulid_interface.json").read_text("utf-8"))
+EXPECTED = CURRENT | LEGACY | INSTANTID | PULID
 LIMITS = ("min", "max", "step", "multiline")
 
 

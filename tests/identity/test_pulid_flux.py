@@ -8,8 +8,9 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 from benchmarks.memory import measure_bytes
-from identity.pulid_rig import FLUX, V11, follow, published_flux
+from identity.pulid_rig import FLUX, V11, follow, published_flux, with_difference
 from pack.ipadapter.errors import ModelMismatchError
+from pack.nodes.applying import caches
 from pack.nodes.sampling.attach import attached_prompts
 from test_nodes_pack.counting import count_step, host_reads, products, total
 from transformer_rig import adapter, embeds, follow as follow_picture, predict, sample, tiny_model
@@ -56,6 +57,20 @@ def test_no_weight_is_no_adapter_and_before_its_start_it_does_not_act():
     early, late = (predict(model, "flux", sigma)[1] for sigma in (0.99, 0.5))
     assert torch.equal(predict(follow(model, FLUX, start_at=0.5), "flux", 0.99)[1], early)
     assert not torch.equal(predict(follow(model, FLUX, start_at=0.1), "flux", 0.5)[1], late)
+
+
+def test_a_lora_acts_beside_a_person_and_what_is_cached_changes_no_picture():
+    model, name = tiny_model("flux"), "double_blocks.0.img_mlp.0.weight"
+    with published_flux(model, 0.9):
+        alone, expected = sample(model, "flux"), sample(with_difference(model, name), "flux")
+    followed = follow(with_difference(model, name), FLUX, weight=0.9)
+    cold = sample(followed, "flux")
+    assert (expected - alone).abs().max() > 0.01
+    torch.testing.assert_close(cold, expected, rtol=0, atol=1e-4)  # float32, scale 3
+    assert torch.equal(sample(followed, "flux"), cold)
+    assert torch.equal(sample(with_difference(follow(model, FLUX, weight=0.9), name), "flux"), cold)
+    caches.forget()
+    assert torch.equal(sample(follow(with_difference(model, name), FLUX, weight=0.9), "flux"), cold)
 
 
 def test_persons_and_pictures_may_be_applied_in_any_order():
