@@ -34,6 +34,7 @@ def measure(rounds: int, steps: int) -> dict:
     results["operations"] = {name: counts.count_operations(family) for name, family in FAMILIES.items()}
     results["adapters"], results["frames"] = growth.grow_adapters(), growth.grow_frames()
     results["apply"] = {name: times.time_apply(Rig(family)) for name, family in FAMILIES.items()}
+    results["added"] = times.time_added(Rig("sd15"), rounds=12)
     results["steps"] = {}
     for name, (channels, size) in SIZES.items():
         measured = times.time_steps(Rig(FAMILIES[name], channels, size), rounds, steps)

@@ -44,6 +44,8 @@ def tables(results: Results) -> str:
         parts += [f"**{family}: what image prompts add to one step**", table(counts, "case")]
     steps = {f"{family}, {one['what']}": one["times"] for family, one in results["steps"].items()}
     parts += ["**Step time, adapter / bare**", table(steps, "adapters", 3)]
+    parts += ["**Milliseconds that a step of a tiny SD1.5 gets longer** (the thread's CPU time)"]
+    parts += [table(results["added"], "case"), RIVAL]
     parts += ["**Seconds of an apply** (tiny UNet widths)", table(results["apply"], "", 4)]
     parts += ["**What is computed again when an input changes** (SD1.5)", table(results["work"], "changed")]
     parts += ["**Megabytes in fp16 at published sizes**", table(results["bytes"], "adapter")]

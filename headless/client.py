@@ -79,11 +79,11 @@ class Client:
             ServerLost: no answer within `patience`, no end within `timeout` seconds, or the server lost the run.
             Stopped: `stopped()` became true; the run is cancelled on the server.
         """
-        id = self._submit(prompt)
+        run = Run(self, self._submit(prompt))
         try:
-            entry = self._wait(id, timeout, stopped)
+            entry = run.wait(timeout, stopped)
         except (ServerLost, Stopped, KeyboardInterrupt):
-            self._cancel(id)
+            run.cancel()
             raise
         for kind, data in entry["status"]["messages"]:
             if kind == "execution_error":
@@ -99,32 +99,6 @@ class Client:
             return answer.json()["prompt_id"]
         raise RowFailed(reasons(answer.json()))
 
-    def _wait(self, id: str, timeout: float, stopped: Callable[[], bool]) -> dict[str, Any]:
-        end, pause, polls = time.monotonic() + timeout, FIRST_PAUSE, 0
-        while time.monotonic() < end:
-            if entry := self.call(f"/history/{id}").json():
-                return entry[id]
-            if stopped():
-                raise Stopped
-            polls += 1
-            if polls % 16 == 0 and not self._knows(id):
-                raise ServerLost(f"{self.url} was started again, and lost the run")
-            time.sleep(pause)
-            pause = min(pause * 1.2, LONGEST_PAUSE)
-        raise ServerLost(f"{self.url} was not done after {timeout:.0f} s")
-
-    def _knows(self, id: str) -> bool:
-        queue = self.call("/queue").json()
-        waiting = any(item[1] == id for part in queue.values() for item in part)
-        return waiting or bool(self.call(f"/history/{id}").json())
-
-    def _cancel(self, id: str) -> None:
-        try:
-            self.call("/queue", {"delete": [id]}, timeout=min(CANCEL_PATIENCE, self.patience))
-            self.call("/interrupt", {"prompt_id": id}, timeout=min(CANCEL_PATIENCE, self.patience))
-        except ServerLost:
-            pass  # its run is lost too
-
     def _fetch(self, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
         """Name and content of every file of a run."""
         fetched = []
@@ -135,6 +109,44 @@ class Client:
                 raise RowFailed(f"{self.url} says it saved {file['filename']}, and does not have it")
             fetched.append((file["filename"], answer.content))
         return fetched
+
+
+@dataclass(frozen=True)
+class Run:
+    """A graph in a server's queue, by the id that the server gave it."""
+
+    client: Client
+    id: str
+
+    def wait(self, timeout: float, stopped: Callable[[], bool]) -> dict[str, Any]:
+        """The run's entry in the server's history, once it has ended; see `Client.run` for the errors."""
+        end, pause, polls = time.monotonic() + timeout, FIRST_PAUSE, 0
+        while time.monotonic() < end:
+            if entry := self.client.call(f"/history/{self.id}").json():
+                return entry[self.id]
+            if stopped():
+                raise Stopped
+            polls += 1
+            if polls % 16 == 0 and not self.known():
+                raise ServerLost(f"{self.client.url} was started again, and lost the run")
+            time.sleep(pause)
+            pause = min(pause * 1.2, LONGEST_PAUSE)
+        raise ServerLost(f"{self.client.url} was not done after {timeout:.0f} s")
+
+    def known(self) -> bool:
+        """Whether the server has the run in its queue or its history."""
+        queue = self.client.call("/queue").json()
+        waiting = any(item[1] == self.id for part in queue.values() for item in part)
+        return waiting or bool(self.client.call(f"/history/{self.id}").json())
+
+    def cancel(self) -> None:
+        """Take the run out of the queue, or interrupt it; a server that does not answer has lost it anyway."""
+        patience = min(CANCEL_PATIENCE, self.client.patience)
+        try:
+            self.client.call("/queue", {"delete": [self.id]}, timeout=patience)
+            self.client.call("/interrupt", {"prompt_id": self.id}, timeout=patience)
+        except ServerLost:
+            pass
 
 
 def reasons(refusal: Mapping[str, Any]) -> str:

@@ -2,54 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from .attention import Pair
-from .catalog import encoder_title
 from .config import AdapterConfig, Checkpoint
-from .errors import AdapterError, EncoderMismatchError, ModelMismatchError
+from .errors import EncoderMismatchError, ModelMismatchError
 from .mechanisms import LayerSizes
-from .projection import FacePlusProjection, FaceProjection, ImageProjection, TokenProjection
-from .projection_sizes import Projection
+from .projecting import NETWORKS, Inputs, checked_embeds
 from .pulid_encoders import STATES, IDEncoder, IDFormer
-from .resampler import Resampler, ResamplerSizes
 from .sites import KeyNumber
-from .time_resampler import TimeResampler
-
-
-def _resampler(p: Projection, **how: Any) -> nn.Module:
-    return Resampler(p.tokens, cast(ResamplerSizes, p.resampler), **how)
-
-
-def _face_plus(p: Projection, **how: Any) -> nn.Module:
-    sizes = cast(ResamplerSizes, p.resampler)
-    return FacePlusProjection(cast(int, p.face_dim), p.hidden, p.tokens, sizes.dim, resampler=sizes, **how)
-
-
-def _time_resampler(p: Projection, **how: Any) -> nn.Module:
-    return TimeResampler(p.tokens, cast(ResamplerSizes, p.resampler), p.sinusoids, **how)
-
-
-def _id_former(p: Projection, **how: Any) -> nn.Module:
-    return IDFormer(cast(int, p.face_dim), p.hidden, p.tokens, cast(ResamplerSizes, p.resampler), **how)
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "standard": lambda p, **how: ImageProjection(p.embed_dim, p.tokens, p.token_dim, **how),
-    "plus": _resampler,
-    "full face": lambda p, **how: TokenProjection(p.embed_dim, p.hidden, p.token_dim, **how),
-    "face": lambda p, **how: FaceProjection(p.face_dim, p.hidden, p.tokens, p.token_dim, **how),
-    "face plus": _face_plus,
-    "face resampler": _resampler,
-    "wide": lambda p, **how: FaceProjection(p.embed_dim, p.hidden, p.tokens, p.token_dim, **how),
-    "time resampler": _time_resampler,
-    "id encoder": lambda p, **how: IDEncoder(p.face_dim, p.state_dim, p.hidden, p.token_dim, **how),
-    "id former": _id_former,
-}
 
 
 class AdapterNetwork(nn.Module):
@@ -61,7 +26,7 @@ class AdapterNetwork(nn.Module):
     def __init__(self, config: AdapterConfig, operations: Any = nn, device: torch.device | str | None = None) -> None:
         super().__init__()
         self.config = config
-        self.image_proj = NETWORKS[config.projection.kind](config.projection, operations=operations, device=device)
+        self.image_proj = NETWORKS[config.projection.kind].make(config.projection, operations=operations, device=device)
         self.ip_adapter = nn.ModuleDict()
         time = config.projection.resampler.dim if config.projection.resampler else 0
         for number, channels in zip(config.key_numbers, config.channels, strict=True):
@@ -106,31 +71,8 @@ class AdapterNetwork(nn.Module):
         FaceID Plus V2; `shortcut` overrides whether the adapter is V2. Raises EncoderMismatchError for embeds of
         another width.
         """
-        kind = self.config.projection.kind
-        if self.config.of_identity:
-            raise AdapterError(
-                f"{self.config.variant} reads a face and a vision encoder's hidden states together, which only the "
-                "Apply PuLID nodes give it: load its file with Load PuLID Model or Load PuLID Flux Model."
-            )
-        if kind in ("face", "face resampler"):
-            face = checked_face(self.config, face)
-            return self.image_proj(face if kind == "face" or face.ndim == 3 else face.unsqueeze(1))
-        embeds = checked_embeds(self.config, embeds)
-        if self.config.timed:
-            return embeds  # a time resampler projects them at every step, in `tokens_at`
-        if kind != "face plus":
-            return self.image_proj(embeds)
-        face = checked_face(self.config, face).to(embeds)
-        if face.ndim == 3 and face.shape[1] == 1:
-            face = face.squeeze(1)
-        if face.ndim != 2 or (len(face) != len(embeds) and 1 not in (len(face), len(embeds))):
-            raise AdapterError(
-                f"{self.config.variant} takes one face per picture, got faces {tuple(face.shape)} "
-                f"for {len(embeds)} pictures."
-            )
-        rows = max(len(face), len(embeds))
-        use_shortcut = self.config.shortcut if shortcut is None else shortcut
-        return self.image_proj(face.expand(rows, -1), embeds.expand(rows, -1, -1), face_weight, use_shortcut)
+        inputs = Inputs(embeds, face, face_weight, shortcut)
+        return NETWORKS[self.config.projection.kind].project(self.config, self.image_proj, inputs)
 
     def identify(self, ids: Tensor, states: Sequence[Tensor], side_by_side: bool = False) -> Tensor:
         """PuLID's image tokens (b, tokens, token_dim) of ids (b, id), a face vector and pooled embeds side by side, and
@@ -179,35 +121,3 @@ class AdapterNetwork(nn.Module):
                 f"the adapter ends at {self.config.key_numbers[-1]}."
             )
         return self.config.mechanism.keys_values(self.layer(key_number), tokens, heads, time)
-
-
-def checked_embeds(config: AdapterConfig, embeds: Tensor | None) -> Tensor:
-    """Embeds (n, d) or (n, tokens, d), checked; EncoderMismatchError if the adapter takes others."""
-    width, takes = config.embed_dim, config.takes
-    wanted = f"{takes} embeds {width} wide, of shape {'(n, d)' if takes == 'pooled' else '(n, tokens, d)'}"
-    if embeds is None:
-        raise EncoderMismatchError(f"{config.variant} needs {wanted}, and got none: connect a vision encoder.")
-    if embeds.ndim != (2 if takes == "pooled" else 3) or embeds.shape[-1] != width:
-        raise EncoderMismatchError(
-            f"{config.variant} needs {wanted}, got {tuple(embeds.shape)}: "
-            f"load {encoder_for(takes, width)}, or an adapter made for the encoder that is connected."
-        )
-    return embeds
-
-
-def checked_face(config: AdapterConfig, face: Tensor | None) -> Tensor:
-    """Face vectors (n, d) or (n, faces, d), checked; AdapterError if the adapter takes others."""
-    width = config.face_dim
-    if face is None:
-        raise AdapterError(f"{config.variant} needs a face vector {width} wide, and got none.")
-    if face.ndim not in (2, 3) or face.shape[-1] != width:
-        raise AdapterError(
-            f"{config.variant} needs face vectors of shape (n, {width}), got {tuple(face.shape)}: "
-            "use the recogniser that the adapter was trained with."
-        )
-    return face
-
-
-def encoder_for(takes: str | None, width: int | None) -> str:
-    """The name of the vision encoder whose embeds have this kind ("pooled", "hidden") and width, for messages."""
-    return encoder_title(takes or "", width or 0) or f"a vision encoder whose {takes} embeds are {width} wide"

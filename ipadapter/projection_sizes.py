@@ -19,7 +19,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Projection:
-    """Kind and sizes of a projection network; `kind` is a key of adapter.NETWORKS."""
+    """Kind and sizes of a projection network; `kind` is a key of projecting.NETWORKS."""
 
     kind: Kind
     token_dim: int  # width of the tokens that come out

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from .adapter import encoder_for
 from .catalog import BY_NAME, EVA
 from .config import AdapterConfig
 from .families import FAMILIES, Family
 from .model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolder, ModelFolders
 from .peek import describe, facts_of, peek_adapter, peek_encoder, peek_lora_width
 from .presets import Preset, encoder_fits, encoders_for, presets_of, same_tensors
+from .projecting import encoder_for
 from .published import Published
 from .sites import UNET
 

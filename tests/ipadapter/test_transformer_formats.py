@@ -5,10 +5,11 @@ import torch
 
 import synthetic
 import synthetic_transformers as synthetic_dit
-from pack.ipadapter.adapter import AdapterNetwork, encoder_for
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError
 from pack.ipadapter.mechanisms import published_names
+from pack.ipadapter.projecting import encoder_for
 
 
 @pytest.mark.parametrize("name", synthetic_dit.PUBLISHED)
