@@ -9,20 +9,15 @@ from . import inputs
 from .apply_base import AcceptsRenamed
 from .applying.apply import Strength
 from .applying.instantid import WHOLE, apply_instantid
-from .face_keypoints import canvas_input, place_input
 from .instantid_inputs import (
     CATEGORY,
     TERMS,
     combine_input,
     control_of,
-    faces_of_image,
     identity_inputs,
-    image_kps,
-    layer_inputs,
-    mask_input,
-    mask_limits,
     model_and_texts,
     noise_input,
+    pose_and_mask,
     reference_of,
     texts,
 )
@@ -45,13 +40,7 @@ class ApplyInstantID(AcceptsRenamed):
                 *texts(),
                 inputs.weight(maximum=5, minimum=0, default=0.8, step=0.01, tooltip="Strength of both halves."),
                 *inputs.active_range(),
-                image_kps(optional=True),
-                mask_input(),
-                *layer_inputs(),
-                *faces_of_image(),
-                canvas_input(),
-                mask_limits(),
-                place_input(WHOLE),
+                *pose_and_mask(),
             ],
             outputs=model_and_texts(),
         )
@@ -117,13 +106,7 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
                 *inputs.active_range(),
                 noise_input(),
                 combine_input(),
-                image_kps(optional=True),
-                mask_input(),
-                *layer_inputs(),
-                *faces_of_image(),
-                canvas_input(),
-                mask_limits(),
-                place_input(WHOLE),
+                *pose_and_mask(),
             ],
             outputs=model_and_texts(),
         )

@@ -8,9 +8,9 @@ from ..masks.compose import canvas_size
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
 from .applying.encoding import Reference
-from .applying.instantid import FaceControlRequest
+from .applying.instantid import WHOLE, FaceControlRequest
 from .face import face_choice, least_score
-from .face_keypoints import face_models_input
+from .face_keypoints import canvas_input, face_models_input, place_input
 from .sockets import Canvas
 
 CATEGORY = "InstantID"
@@ -79,6 +79,19 @@ def faces_of_image() -> list[io.Input]:
 def mask_limits() -> io.Input:
     tip = "What a mask limits: the whole positive text with the face, or the face alone, so that persons share a text."
     return inputs.Choice("mask_limits", options=list(MASKS), optional=True, advanced=True, tooltip=tip)
+
+
+def pose_and_mask() -> list[io.Input]:
+    """The optional inputs of both Apply nodes: pose and mask of saved graphs, then what this pack adds."""
+    return [
+        image_kps(optional=True),
+        mask_input(),
+        *layer_inputs(),
+        *faces_of_image(),
+        canvas_input(),
+        mask_limits(),
+        place_input(WHOLE),
+    ]
 
 
 def model_and_texts() -> list[io.Output]:

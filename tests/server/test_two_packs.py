@@ -29,13 +29,13 @@ PACKS = {OLD: ["IPAdapter", "IPAdapterAdvanced"], "PuLID_ComfyUI": ["PulidModelL
 @pytest.mark.parametrize("loaded", ["first", "last"])
 @pytest.mark.usefixtures("start_server")  # skips without ComfyUI
 def test_packs_with_the_same_ids_start_with_a_warning_each_that_says_whose_nodes_are_used(tmp_path: Path, loaded: str):
+    folder = tmp_path / "nodes"
     for pack, ids in PACKS.items():
-        folder = tmp_path / "nodes" / pack
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text(OLD_PACK % ids)
+        (folder / pack).mkdir(parents=True)
+        (folder / pack / "__init__.py").write_text(OLD_PACK % ids)
     paths = tmp_path / "paths.yaml"  # ComfyUI loads a default folder before its own, and others after it
     default = str(loaded == "first").lower()
-    paths.write_text(f"other:\n  is_default: {default}\n  custom_nodes: {folder.parent.as_posix()}\n")
+    paths.write_text(f"other:\n  is_default: {default}\n  custom_nodes: {folder.as_posix()}\n")
     with Server("--extra-model-paths-config", str(paths)) as server:
         warnings = [line for line in server.log.splitlines() if "also come from" in line]
         used = "this pack's" if loaded == "first" else "the other's"
