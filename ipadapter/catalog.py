@@ -22,6 +22,10 @@ R3GM = Source("r3gm/ip-adapter-anime", "not stated: see its card")
 PULID = Source("guozinan/PuLID", APACHE + ", with antelopev2 for non-commercial research only")
 PULID_FLUX = Source("guozinan/PuLID", f"{APACHE}, with antelopev2 for research only, with Flux.1-dev its own licence")
 PULID_COPY = Source("huchenlei/ipadapter_pulid", PULID.licence)
+FACEXLIB = Source(
+    "xinntao/facexlib", "MIT; trained on CelebAMask-HQ, which is for non-commercial research",
+    "https://github.com/xinntao/facexlib/releases/download/v0.2.0/",
+)  # fmt: skip
 EVA_CLIP = Source("timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k", "MIT")
 XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
 XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
@@ -45,6 +49,7 @@ VIT_L_336 = "clip-vit-large-patch14-336.bin"
 VIT_L = "clip-vit-large-patch14.safetensors"
 SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
 EVA = "eva02_large_patch14_clip_336.safetensors"
+IDENTITY_NET, FACE_PARSER = "instantid-controlnet.safetensors", "parsing_bisenet.pth"
 ANY = r"\.(safetensors|bin)$"
 ANIME_LOOK = "the general look, on Illustrious and NoobAI models"
 LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
@@ -78,10 +83,11 @@ def _pulid(
     name: str, source: Source, family: str, variant: str, patterns: str, only_by_name: bool = False
 ) -> Published:
     """A PuLID file; its folder is that of earlier PuLID packs."""
+    preset = PULID_FLUX_PRESET if family == "flux" else PULID_PRESET
     file = _adapter(
-        name, source, "", family, variant, "", patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
+        name, source, "", family, variant, preset, patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
     )
-    return replace(file, where="pulid")
+    return replace(file, where="pulid", beside=(FACE_PARSER,))
 
 
 def _lora(name: str, family: str, preset: str, pattern: str) -> Published:
@@ -102,7 +108,7 @@ FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
 )  # fmt: skip
 
 ANIME = "ANIME (Illustrious, NoobAI)"
-INSTANTID_PRESET = "INSTANTID"
+INSTANTID_PRESET, PULID_PRESET, PULID_FLUX_PRESET = IDENTITY_PRESETS = "INSTANTID", "PULID", "PULID FLUX"
 XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESETS = (
     "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
 )  # fmt: skip
@@ -152,8 +158,11 @@ ADAPTERS = _with_hashes(
              "(ip_adapter_plus_general|kolors.ip.adapter.plus)", VIT_L_336, good_at=CLOSER),
     _adapter("Kolors-IP-Adapter-FaceID-Plus.bin", KOLORS_FACE, "ipa-faceid-plus.bin", "kolors", "Kolors FaceID Plus",
              FACEID_KOLORS, "kolors.ip.adapter.faceid.plus ipa.faceid.plus", VIT_L_336, "antelopev2", WHO_AND_LOOKS),
-    _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", INSTANTID_PRESET,
-             "instant.?id.*", "", "antelopev2", WHO),
+    replace(
+        _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", INSTANTID_PRESET,
+                 "instant.?id.*", "", "antelopev2", WHO),
+        beside=(IDENTITY_NET,),
+    ),
     _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
              "flux.ip.adapter(?!.v2) xlabs.*ip.adapter", VIT_L, good_at=LOOK),
     _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",
@@ -244,7 +253,14 @@ FACE_PACKS = (
     Published("auraface", "face pack", AURAFACE),
 )
 
-CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS)
+BESIDE = (  # files that nodes of identity use beside an adapter; no public list gives their SHA-256
+    Published(IDENTITY_NET, "controlnet", INSTANT_ID, "ControlNetModel/diffusion_pytorch_model.safetensors",
+              patterns=("instant.?id",), title="InstantID's ControlNet"),
+    Published(FACE_PARSER, "face parser", FACEXLIB, FACE_PARSER, patterns=(r"parsing_bisenet\.pth$",),
+              title="facexlib's face parser", size=53_289_463),
+)  # fmt: skip
+
+CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS, *BESIDE)
 BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
 
 
@@ -261,8 +277,6 @@ class Recognised:
 RECOGNISED = (
     Recognised("flux1-redux-dev.safetensors", Source("black-forest-labs/FLUX.1-Redux-dev", FLUX_DEV), "Flux Redux",
                "a style model: ComfyUI's Load Style Model and Apply Style Model"),
-    Recognised("ControlNetModel/diffusion_pytorch_model.safetensors", INSTANT_ID, "InstantID's ControlNet",
-               "a ControlNet: ComfyUI's Load ControlNet Model"),
     Recognised("ip_adapter_art_sdxl_512.pth", Source("AisingioroHao0/IP-Adapter-Art", APACHE), "IP-Adapter-Art",
                "it loads, and IPAdapter Embeds applies ready embeds with it; pictures are refused, because the layout "
                "of its encoder (csd_clip.pth: CSD, a ViT-L) is not known here"),
@@ -278,10 +292,10 @@ def encoder_title(takes: str, width: int) -> str | None:
 
 
 def needs(file: Published) -> list[Published]:
-    """An adapter and the files that it needs: its encoder, its face pack and its LoRA."""
+    """An adapter and the files that it works with: its encoder, its face pack, its LoRA and those beside it."""
     loras = [lora for lora in LORAS if file.preset and (lora.preset, lora.family) == (file.preset, file.family)]
     others = [BY_NAME[name] for name in (file.encoder, file.face_pack) if name]
-    return [file, *others, *loras]
+    return [file, *others, *loras, *(BY_NAME[name] for name in file.beside)]
 
 
 def at(repository: str, path: str) -> Published | None:

@@ -7,7 +7,7 @@ from ipadapter.catalog import BY_NAME, CATALOG
 HUB = "https://huggingface.co"
 
 
-PACKS = ("buffalo_l", "auraface")  # folders of face models that the graphs name
+PACKS = ("buffalo_l", "auraface", "antelopev2")  # folders of face models that the graphs name
 
 
 class File(NamedTuple):
@@ -63,7 +63,7 @@ OTHERS = {
 
 def all_files() -> dict[str, File]:
     """Every file that a lesson may name."""
-    published = (file.name for file in CATALOG if file.kind != "face pack")
+    published = (file.name for file in CATALOG if file.kind not in ("face pack", "face parser"))
     return {name: find_file(name) for name in (*OTHERS, *published)}
 
 

@@ -9,6 +9,7 @@ HEIGHTS = {  # of nodes that show more than their widgets
     "IPAdapterContactSheet": 460, "IPAdapterSchedulePreview": 380, "IPAdapterLayerSweep": 900, "IPAdapterStudy": 900,
     "IPAdapterWeightSchedule": 440, "SaveAnimatedWEBP": 460, "IPAdapterAttentionMap": 420,
     "IPAdapterSaveEmbeds": 110, "IPAdapterWeights": 330, "IPAdapterReference": 330, "TextEncodeQwenImageEditPlus": 190,
+    "IPAdapterFaceKeypoints": 480,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 import published_headers as headers
 import synthetic
+from identity import pulid_files
 from model_doctor.shelves import (
     VIT_G,
     VIT_H,
@@ -60,7 +61,8 @@ def test_empty_folders_name_every_file_that_every_preset_misses(look):
     assert report.running == 0 and report.files == []
     for one in report.verdicts:
         assert one.missing[0] == PRESETS[one.preset].adapters[one.family]
-        assert f"misses {one.missing[0].name} in ipadapter, from {one.missing[0].source}" in as_text(report)
+        first = one.missing[0]
+        assert f"misses {first.name} in {first.folder}, from {first.source}" in as_text(report)
     assert [file.name for file in verdict_of(report, "FACEID KOLORS", "kolors").missing] == [
         "Kolors-IP-Adapter-FaceID-Plus.bin", "clip-vit-large-patch14-336.bin", "antelopev2",
     ]  # fmt: skip
@@ -245,6 +247,31 @@ def test_packs_left_packed_too_deep_or_outside_their_folder_are_named_as_the_loa
     for path in notes:
         assert f"{path} is still packed" in str(error.value) or f"{path.parent} itself holds" in str(error.value)
     assert "inswapper" not in str(error.value)
+
+
+def test_identity_presets_name_all_their_parts_and_run_without_those_that_no_loader_needs(places, look, tmp_path):
+    for name in ("pulid", "facexlib", "controlnet", "text_encoders"):
+        (tmp_path / name).mkdir()
+        places[name] = [tmp_path / name]
+    eva, pack, parser = "eva02_large_patch14_clip_336.safetensors", "antelopev2", "parsing_bisenet.pth"
+    net, pulid = "instantid-controlnet.safetensors", verdict_of(look(), "PULID", "sdxl")
+    assert [file.name for file in pulid.missing] == ["pulid_v1.1.safetensors", eva, pack, parser]
+    instantid = verdict_of(look(), "INSTANTID", "sdxl")
+    assert [file.name for file in instantid.missing] == ["instantid-ip-adapter.bin", pack, net]
+    headers.save(pulid_files.pulid("pulid_v1.1.safetensors", device="meta", published=True), tmp_path / "pulid/a.sft")
+    assert [file.name for file in verdict_of(look(), "PULID", "sdxl").missing] == [eva, pack, parser]
+    authors = tmp_path / "text_encoders" / "EVA02_CLIP_L_336_psz14_s6B.pt"  # in models/clip
+    torch.save(headers.filled(headers.eva("visual.")), authors)
+    write_face_pack(tmp_path / "insightface/models/antelopev2")
+    found = verdict_of(report := look(), "PULID", "sdxl")
+    assert found.runs and [file.name for file in found.missing] == [parser]
+    assert outcome(found) == (DOUBT, "no parser")
+    assert "without facexlib's face parser: get parsing_bisenet.pth from github.com/xinntao/facexlib" in as_text(report)
+    told = {file["name"]: file for file in json.loads(as_json(report))["files"]}
+    assert told["a.sft"]["works_with"] == ["EVA02_CLIP_L_336_psz14_s6B.pt", "face pack antelopev2"]
+    assert told["EVA02_CLIP_L_336_psz14_s6B.pt"]["what"] == "EVA02-CLIP L/14 at 336 pixels, for PuLID"
+    (tmp_path / "facexlib" / parser).write_bytes(b"a network")
+    assert outcome(verdict_of(look(), "PULID", "sdxl")) == (GOOD, "runs")
 
 
 def test_an_adapter_for_an_encoder_that_nobody_published_misses_an_encoder(places, look):
