@@ -30,7 +30,8 @@ try:  # the key of TorchCompileModel's wrapper
     from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 except ImportError:  # a ComfyUI that keeps it elsewhere: every call is prepared as a graph needs it
     COMPILE_KEY = None
-WHOLE_GRAPH = (host_attention.attention_pytorch, host_attention.attention_flash)  # attentions that break no graph
+# ComfyUI's attentions that break no graph
+WHOLE_GRAPH = [getattr(host_attention, name, None) for name in ("attention_pytorch", "attention_flash")]
 PLAIN_CONDS = frozenset({"y", "guidance"})  # conditionings that no transformer reads where its graph breaks
 
 

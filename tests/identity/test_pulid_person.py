@@ -20,9 +20,9 @@ from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
+from pack.ipadapter.peek import is_eva
 from pack.nodes.applying.pulid import BLOCKS, Person, see_person
 from pack.nodes.loading import openclip
-from pack.nodes.loading.pulid import is_eva
 from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
 from test_nodes_pack.standins import seeded, tiny_clip_vision
 from test_nodes_pack.unets import seed_weights
