@@ -65,7 +65,7 @@ def bytes_of_biases(model: ModelPatcher) -> float:
     assert rider is not None
     with patch.object(ReferenceWeights, "cleanup", lambda self: None):
         _sample_kontext(model, 2)
-    kept = tensor_bytes([bias for _, bias in rider.biases._last.values()])
+    kept = tensor_bytes(rider.plans.biases())
     rider.cleanup()
     return kept
 

@@ -6,6 +6,7 @@ references in the order in which the conditioning names them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from inspect import signature
 from itertools import accumulate, pairwise
 from typing import Any
@@ -31,16 +32,16 @@ class Layout:
     picture: int
     sizes: tuple[int, ...]
 
-    @property
+    @cached_property
     def head(self) -> int:
         """The number of tokens before the references."""
         return self.text + self.picture
 
-    @property
+    @cached_property
     def keys(self) -> int:
         return self.head + sum(self.sizes)
 
-    @property
+    @cached_property
     def references(self) -> tuple[slice, ...]:
         """The slice of every reference among the keys."""
         ends = accumulate(self.sizes, initial=self.head)

@@ -7,6 +7,7 @@ that has a share m of a row's attention at weight 1 has w m / (1 - m + w m) at w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ from .sequences import Layout
 LOG_OF_ZERO = -1e4
 
 Weight = float | Tensor  # of all rows, or (rows of the batch or 1, tokens or 1, 1)
-Attend = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]  # q, k, v, bias -> (b, tokens, channels)
+# q, k, v, heads, bias -> (b, tokens, channels)
+Attend = Callable[[Tensor, Tensor, Tensor, int, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class Group:
     rows: slice
     weights: tuple[Weight, ...]
 
-    @property
+    @cached_property  # asked in every layer; a property would be a call more each time
     def deaf(self) -> tuple[int, ...]:
         """The numbers, from 0, of the references whose keys have weight 0 in all of these rows."""
         return tuple(r for r, weight in enumerate(self.weights) if is_number(weight, 0.0))
 
-    @property
+    @cached_property
     def natural(self) -> bool:
         """Whether every reference has the weight 0 or 1, so that the model's own attention can be used."""
         return all(is_number(weight, 1.0) or is_number(weight, 0.0) for weight in self.weights)
@@ -86,39 +88,47 @@ def _log(weight: Weight) -> Tensor:
     return torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), LOG_OF_ZERO)
 
 
+def biases_of(layout: Layout, groups: Sequence[Group], like: Tensor) -> list[Tensor | None]:
+    """The bias of every group, see `log_bias`; None for groups whose weights are all 0 or 1."""
+    return [None if group.natural else log_bias(layout, group, like) for group in groups]
+
+
 def weighed_attention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    heads: int,
     layout: Layout,
     groups: Sequence[Group],
+    biases: Sequence[Tensor | None],
     plain: Attend,
     biased: Attend,
     mask: Tensor | None = None,
-    bias_of: Callable[[Layout, Group, Tensor], Tensor] = log_bias,
 ) -> list[Tensor]:
     """The output of the attention for every group of rows, computed by `plain` or `biased`.
 
     q, k, v are (b, heads, tokens, width); `mask`, which the model adds to the logits, is (b or 1, heads or 1, rows or
     1, keys). Keys of weight 0 are left out. If all others have weight 1, `plain`, the model's own attention, computes
-    the group. Other weights become a bias, which `biased` must support.
+    the group. Other weights become a bias, see `biases_of`, which `biased` must support.
     """
     outs = []
-    for group in groups:
-        queries, keys, values = q[:, :, group.rows], heard_keys(k, 2, layout, group), heard_keys(v, 2, layout, group)
-        of_rows = mask if mask is None or mask.shape[2] == 1 else mask[:, :, group.rows]
-        bias = None if of_rows is None else heard_keys(of_rows, 3, layout, group)
-        if group.natural:
-            outs.append(plain(queries, keys, values, bias))
-            continue
-        logs = bias_of(layout, group, q)
-        outs.append(biased(queries, keys, values, logs if bias is None else logs + bias))
+    first = groups[0].deaf  # rows of heard references have the same keys as those of text and picture
+    of_first = heard_keys(k, 2, layout, first), heard_keys(v, 2, layout, first)
+    for group, logs in zip(groups, biases, strict=True):
+        keys, values = of_first
+        if group.deaf != first:
+            keys, values = heard_keys(k, 2, layout, group.deaf), heard_keys(v, 2, layout, group.deaf)
+        bias = logs
+        if mask is not None:
+            of_rows = mask if mask.shape[2] == 1 else mask[:, :, group.rows]
+            own = heard_keys(of_rows, 3, layout, group.deaf)
+            bias = own if logs is None else logs + own
+        outs.append((plain if logs is None else biased)(q[:, :, group.rows], keys, values, heads, bias))
     return outs
 
 
-def heard_keys(x: Tensor, axis: int, layout: Layout, group: Group) -> Tensor:
-    """The entries of x for keys whose weight in a group is not 0; `axis` is the axis of the keys."""
-    deaf = group.deaf
+def heard_keys(x: Tensor, axis: int, layout: Layout, deaf: Sequence[int]) -> Tensor:
+    """The entries of x for keys of all references but those numbers; `axis` is the axis of the keys."""
     if not deaf:
         return x
     first = layout.references[deaf[0]].start

@@ -5,7 +5,7 @@ bit for bit, one without them, and is cheaper. If the others have weights other 
 hook around attentions) weighs their keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -19,7 +19,8 @@ from ..host_types import NoiseSchedule, Options
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
 from .call import position_of
-from .reference_override import Biases, Level, Override
+from .reference_override import Override
+from .reference_plans import Level, Plans
 from .riders import ModelCall, Rider
 from .run import tiled_notes
 
@@ -75,7 +76,7 @@ class ReferenceWeights(Rider):
     def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
         self.settings = tuple(settings)
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
-        self.biases = Biases()
+        self.plans = Plans()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
         """Compute sampling positions when a node runs: while sampling, `percent_to_sigma` would wait for the GPU."""
@@ -101,7 +102,7 @@ class ReferenceWeights(Rider):
         if all(level.natural for level in levels[:count]):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
-        override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.biases)
+        override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
         return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 
     def begin_run(self) -> None:
@@ -116,7 +117,7 @@ class ReferenceWeights(Rider):
         return [TOO_FEW.format(wanted=wanted, given=self.given)] if wanted > self.given else []
 
     def cleanup(self) -> None:
-        self.biases.clear()
+        self.plans.clear()
 
     def _levels(self, call: ModelCall, count: int) -> list[Level]:
         """The level of every reference of a call: its weight in every layer, and its mask."""
@@ -140,14 +141,19 @@ class ReferenceWeights(Rider):
         masked = tuple(setting for setting in reaching if setting.mask is not None or setting.weights.frames)
         if not masked or not any(layers):
             return Level(layers)
-        rows = call.plan.call.rows
-        rows = rows if rows.branches else Rows((POSITIVE,), len(call.x))
-        frames, *grid = token_counts(call.model.diffusion_model, call.x.shape)
-        masks = [
-            mask_of_rows(setting.mask, None, rows, (grid[0], grid[1]), setting.weights.frames) for setting in masked
-        ]
-        mask = prod(masks[1:], start=masks[0])
-        return Level(layers, mask.repeat(1, frames, 1) if mask.shape[1] > 1 else mask, (masked, rows, *grid, frames))
+        return Level(layers, *mask_in_call(call, masked))
+
+
+def mask_in_call(call: ModelCall, settings: tuple[ReferenceWeight, ...]) -> tuple[Tensor, Hashable]:
+    """The product of the masks and frame weights of some settings on a call's tokens, (rows or 1, tokens or 1, 1), and
+    a key that equal masks share.
+    """
+    rows = call.plan.call.rows
+    rows = rows if rows.branches else Rows((POSITIVE,), len(call.x))
+    frames, *grid = token_counts(call.model.diffusion_model, call.x.shape)
+    masks = [mask_of_rows(setting.mask, None, rows, (grid[0], grid[1]), setting.weights.frames) for setting in settings]
+    mask = prod(masks[1:], start=masks[0])
+    return mask.repeat(1, frames, 1) if mask.shape[1] > 1 else mask, (settings, rows, *grid, frames)
 
 
 def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: float | None) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pack.ipadapter.sequences import Layout, layout_of
-from pack.ipadapter.weighed_attention import Heard, groups_of, log_bias, weighed_attention
+from pack.ipadapter.weighed_attention import Heard, biases_of, groups_of, log_bias, weighed_attention
 
 TEXT, PICTURE, SIZE = 5, 12, 8
 LAYOUT = Layout(TEXT, PICTURE, (SIZE, SIZE))
@@ -13,7 +13,7 @@ FIRST, SECOND = LAYOUT.references
 ROUNDING = 1e-6  # float32, of values about 1
 
 
-def plain(q, k, v, bias):
+def plain(q, k, v, heads, bias):
     return torch.nn.functional.scaled_dot_product_attention(q, k, v, bias).transpose(1, 2).flatten(2)
 
 
@@ -38,7 +38,8 @@ def weigh(qkv, *heard, layout=LAYOUT, biased=plain, mask=None):
     heard = [one if isinstance(one, Heard) else Heard(one, one) for one in heard]
     q, k, v = qkv
     groups = groups_of(layout, q.shape[2], heard)
-    return torch.cat(weighed_attention(q, k, v, layout, groups, plain, biased, mask), 1)
+    biases = biases_of(layout, groups, q)
+    return torch.cat(weighed_attention(q, k, v, q.shape[1], layout, groups, biases, plain, biased, mask), 1)
 
 
 def same(one, other):
@@ -51,12 +52,12 @@ def without(qkv, *spans):
     for span in spans:
         left[span] = False
     q, k, v = qkv
-    return plain(q, k[:, :, left], v[:, :, left], None)
+    return plain(q, k[:, :, left], v[:, :, left], 2, None)
 
 
 def test_weight_1_is_the_plain_attention_and_weight_0_that_without_the_keys(qkv):
     q, k, v = qkv
-    full = plain(q, k, v, None)
+    full = plain(q, k, v, 2, None)
     same(weigh(qkv, 1.0, 1.0), full)
     same(weigh(qkv, through_bias(1.0), through_bias(1.0)), full)
     for none in (0.0, through_bias(0.0)):
@@ -69,11 +70,11 @@ def test_weight_1_is_the_plain_attention_and_weight_0_that_without_the_keys(qkv)
 
 def test_weight_2_is_the_reference_twice(qkv):
     q, k, v = qkv
-    twice = plain(q, torch.cat((k, k[:, :, FIRST]), 2), torch.cat((v, v[:, :, FIRST]), 2), None)
+    twice = plain(q, torch.cat((k, k[:, :, FIRST]), 2), torch.cat((v, v[:, :, FIRST]), 2), 2, None)
     weighed = weigh(qkv, 2.0, 1.0)
     same(weighed[:, HEAD], twice[:, HEAD])
     same(weighed[:, SECOND], twice[:, SECOND])
-    same(weighed[:, FIRST], plain(q, k, v, None)[:, FIRST])
+    same(weighed[:, FIRST], plain(q, k, v, 2, None)[:, FIRST])
 
 
 @pytest.mark.parametrize("weight", [0.1, 0.5, 4.0])
@@ -108,9 +109,9 @@ def test_a_models_own_mask_counts_beside_the_weights(qkv):
     q, k, v = qkv
     mask = torch.zeros(2, 1, 1, LAYOUT.keys)
     mask[0, ..., 2], mask[1, ..., 0] = -1e4, 1.5
-    same(weigh(qkv, 1.0, 1.0, mask=mask), plain(q, k, v, mask))
+    same(weigh(qkv, 1.0, 1.0, mask=mask), plain(q, k, v, 2, mask))
     left = HEAD.stop
-    head = plain(q, k[:, :, :left], v[:, :, :left], mask[..., :left])
+    head = plain(q, k[:, :, :left], v[:, :, :left], 2, mask[..., :left])
     for none in (0.0, through_bias(0.0)):
         same(weigh(qkv, none, none, mask=mask)[:, HEAD], head[:, HEAD])
 
@@ -136,8 +137,8 @@ def test_comfyuis_attentions_agree_on_the_bias(qkv, backend):
     host = pytest.importorskip("comfy.ldm.modules.attention", reason="needs ComfyUI; set COMFYUI_PATH")
     attention = getattr(host, backend)
 
-    def biased(q, k, v, bias):
-        return attention(q, k, v, q.shape[1], mask=bias, skip_reshape=True)
+    def biased(q, k, v, heads, bias):
+        return attention(q, k, v, heads, mask=bias, skip_reshape=True)
 
     half = masked(0.3, (torch.arange(PICTURE) < 6).float().view(1, -1, 1))
     torch.testing.assert_close(weigh(qkv, half, 0.0, biased=biased), weigh(qkv, half, 0.0), rtol=1e-5, atol=1e-5)
