@@ -9,7 +9,7 @@ StyleAligned, arXiv:2312.02133).
 In a transformer, text and picture share one attention: the keys beside the picture's (`Beside`) have weight 1.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from .weighed_attention import LOG_OF_ZERO, is_number
+from .weighed_attention import LOG_OF_ZERO
 
 Share = float | Tensor  # a number for all rows and tokens, or (1 or rows, 1 or tokens, 1)
 # q, k, v (rows, tokens, channels), and in a transformer what is added to the logits -> (rows, tokens, channels)
 Attend = Callable[..., Tensor]
+Biases = dict[Hashable, Tensor]  # by the shares and numbers of all keys, where shares are numbers
 SMALL = 1e-5  # added to a deviation before the division by it
 
 
@@ -89,24 +90,35 @@ def look(
     heads: int,
     seen: Sequence[Seen],
     attend: Attend,
+    biases: Biases,
     beside: Beside | None = None,
 ) -> Tensor:
     """The output of a self-attention with references, (rows, tokens, channels); q, k, v are the picture's.
 
-    `own` computes the attention without references; it is called only if the shares leave a part for it. `attend` is
-    the host's attention. Shares of references with either method count towards one total.
+    `own` computes the attention without references; it is called at most once, and only if the shares leave a part for
+    it. `attend` is the host's attention. `biases` are those of earlier attentions of the same model call. Shares of
+    references with either method count towards one total.
     """
     see = attend if beside is None else partial(beside.attend, attend)
-    total = sum(one.share for one in seen)
+    shares, towards, swaps, competing = [], [], [], []
+    for one in seen:  # in every layer of every step; each comprehension would be a call more
+        shares.append(one.share)
+        (competing if one.competes else swaps).append(one)
+        if one.queries is not None:
+            towards.append((one.match, one.queries))
+    total = sum(shares[1:], start=shares[0])
     over = total.clamp(min=1.0) if isinstance(total, Tensor) else max(1.0, total)
-    if towards := [(one.match, one.queries) for one in seen if one.queries]:
+    if towards:
         q = matched(q, towards)
-    swaps = [(one.share / over, one) for one in seen if not one.competes]
-    competing = [(one.share / over, one) for one in seen if one.competes]
-    parts = [_times(share, see(q, _of_rows(one.k, q), _of_rows(one.v, q))) for share, one in swaps]
+    parts, swapped = [], 0.0
+    for one in swaps:
+        share = one.share / over
+        out = see(q, _of_rows(one.k, q), _of_rows(one.v, q))
+        parts.append(out if isinstance(share, float) and share == 1 else share * out)
+        swapped = swapped + share
     if competing:
-        base = compete(own, q, k, v, heads, competing, beside)
-        return sum(parts, (1 - sum(share for share, _ in swaps)) * base)
+        base = compete(own, q, k, v, heads, [(one.share / over, one) for one in competing], biases, beside)
+        return sum(parts, (1 - swapped) * base)
     if not isinstance(total, Tensor) and total >= 1:
         return sum(parts[1:], parts[0])
     return sum(parts, (1 - total / over) * own())
@@ -119,41 +131,49 @@ def compete(
     v: Tensor,
     heads: int,
     references: Sequence[tuple[Share, Seen]],
+    biases: Biases,
     beside: Beside | None = None,
 ) -> Tensor:
     """Attention over the keys of the picture and of references, weighed by their shares, and over those beside.
 
     Rows in which all shares are 0 get `own`, which may be the output of another pack's patch.
     """
-    total = sum(share for share, _ in references)
+    shares = [share for share, _ in references]
+    total = sum(shares[1:], start=shares[0])
     if towards := [(one.match, one.keys) for _, one in references if one.keys]:
         k = matched(k, towards)
-    keys, values, columns = [k], [v], [_column(1 - total, k)]
+    keys, values, columns = [k], [v], [(1 - total, k.shape[1])]
     if beside is not None:
-        keys, values, columns = [k, beside.k], [v, beside.v], [*columns, _column(1.0, beside.k)]
-    keys = torch.cat([*keys, *(_of_rows(one.k, q) for _, one in references)], 1)
-    values = torch.cat([*values, *(_of_rows(one.v, q) for _, one in references)], 1)
-    columns += [_column(share / one.images, one.k) for share, one in references]
-    rows, tokens = (max(column.shape[axis] for column in columns) for axis in (0, 1))
-    weights = torch.cat([column.expand(rows, tokens, -1) for column in columns], 2)
-    bias = torch.where(weights > 0, weights.log(), LOG_OF_ZERO).unsqueeze(1).to(q.dtype)
+        keys, values, columns = [k, beside.k], [v, beside.v], [*columns, (1.0, beside.k.shape[1])]
+    for share, one in references:
+        keys.append(_of_rows(one.k, q))
+        values.append(_of_rows(one.v, q))
+        columns.append((share / one.images, one.k.shape[1]))
+    key = (*columns, q.device, q.dtype)
+    if isinstance(total, Tensor):
+        bias = log_of_columns(columns, q)
+    elif (bias := biases.get(key)) is None:
+        bias = biases[key] = log_of_columns(columns, q)
     if beside is not None and beside.bias is not None:
-        bias = bias + pad(beside.bias, (0, keys.shape[1] - beside.bias.shape[-1]))
-    q, keys, values = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values))
-    out = scaled_dot_product_attention(q, keys, values, attn_mask=bias).transpose(1, 2).flatten(2)
+        bias = bias + pad(beside.bias, (0, bias.shape[-1] - beside.bias.shape[-1]))
+    q, k, v = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, torch.cat(keys, 1), torch.cat(values, 1)))
+    out = scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2).flatten(2)
     return torch.where(total > 0, out, own()) if isinstance(total, Tensor) else out
 
 
-def _times(share: Share, out: Tensor) -> Tensor:
-    return out if is_number(share, 1.0) else share * out
+def log_of_columns(columns: Sequence[tuple[Share, int]], like: Tensor) -> Tensor:
+    """The logarithms of the weights of keys, (1 or rows, 1, 1 or tokens, keys), in the dtype and on the device of
+    `like`. Each of `columns` is a weight and its number of keys.
+    """
+    parts = []
+    for weight, keys in columns:
+        weights = weight if isinstance(weight, Tensor) else torch.full((1, 1, 1), weight, device=like.device)
+        parts.append(weights.float().expand(-1, -1, keys))
+    rows, tokens = (max(part.shape[axis] for part in parts) for axis in (0, 1))
+    weights = torch.cat([part.expand(rows, tokens, -1) for part in parts], 2)
+    return torch.where(weights > 0, weights.log(), LOG_OF_ZERO).unsqueeze(1).to(like.dtype)
 
 
 def _of_rows(x: Tensor, like: Tensor) -> Tensor:
     """Keys or values for every row; a single entry is expanded to all rows."""
-    return x.expand(len(like), -1, -1)
-
-
-def _column(weight: Share, keys: Tensor) -> Tensor:
-    """A weight as a column for each of some keys, (1 or rows, 1 or tokens, keys), in float32."""
-    weight = weight if isinstance(weight, Tensor) else torch.full((1, 1, 1), weight, device=keys.device)
-    return weight.float().expand(-1, -1, keys.shape[1])
+    return x.expand(like.shape[0], -1, -1)

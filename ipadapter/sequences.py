@@ -32,10 +32,16 @@ class Layout:
     picture: int
     sizes: tuple[int, ...]
 
+    # Each is read in every layer of a step, so it is computed once.
+
     @cached_property
     def head(self) -> int:
         """The number of tokens before the references."""
         return self.text + self.picture
+
+    @cached_property
+    def of_picture(self) -> slice:
+        return slice(self.text, self.head)
 
     @cached_property
     def keys(self) -> int:

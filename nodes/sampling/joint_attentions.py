@@ -56,17 +56,13 @@ class Attended:
         """Blocks of SD3.5 Medium have a second attention, without the text."""
         return self.layer, self.layout.text > 0
 
-    @property
-    def picture(self) -> slice:
-        return slice(self.layout.text, self.layout.head)
-
     def attend(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
         heads = self.q.shape[1]
         return self.plain(q, k, v, heads) if bias is None else self.biased(q, k, v, heads, bias)
 
     def beside(self) -> Beside | None:
         """The keys and values that are not the picture's; None if there are none."""
-        picture = self.picture
+        picture = self.layout.of_picture
         if self.layout.keys == self.layout.picture:
             return None
         k, v = (flat(around(x, picture, 2)) for x in (self.k, self.v))
@@ -104,6 +100,7 @@ class JointOverride:
         self.layers, self.visit = frozenset(layers), visit
         self.picture = prod(token_counts(self.network, call.x.shape))
         filled = -self.picture % family.fills(self.network)
+        self.layouts: dict[tuple[int, int], Layout | None] = {}  # by the numbers of keys and rows
         self.behind = (*own_references(family, call), *((filled,) if filled else ()))
 
     def __call__(
@@ -125,7 +122,9 @@ class JointOverride:
             return out
         if not more.pop("skip_reshape", False):
             q, k, v = (x.flatten(2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
-        layout = layout_of(k.shape[2], q.shape[2], self.picture, self.behind)
+        if (sizes := (k.shape[2], q.shape[2])) not in self.layouts:
+            self.layouts[sizes] = layout_of(*sizes, self.picture, self.behind)
+        layout = self.layouts[sizes]
         if layout is None:
             return out
         more["_inside_attn_wrapper"] = True  # so that the host's attentions do not call this override again
@@ -155,7 +154,7 @@ def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: At
     """An attention of a reference, whose keys and values are kept; the keys at positions moved by so many columns, and
     as if there were no text.
     """
-    q, k, v = (x[:, :, at.picture] for x in (at.q, at.k, at.v))
+    q, k, v = (x[:, :, at.layout.of_picture] for x in (at.q, at.k, at.v))
     k = positions.to_the_right(k, columns)
     statistics = (moments(flat(positions.to_the_right(q, columns))), moments(flat(k))) if matched else (None, None)
     k, repeats = positions.behind_text(k, -at.layout.text), positions.family.repeats(positions.network)
@@ -165,15 +164,16 @@ def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: At
 
 def attend(looking: Looking, positions: Positions, grid: tuple[int, ...], at: Attended) -> Tensor:
     """An attention of the picture, with references in its own rows."""
-    q, k, v = (flat(x[:, :, at.picture]) for x in (at.q, at.k, at.v))
+    own, of_picture = at.own, at.layout.of_picture
+    q, k, v = (flat(x[:, :, of_picture]) for x in (at.q, at.k, at.v))
     seen = looking.seen(at.layer, at.address, grid, q)
     if not seen:
         return at.own
     looking.ride.reached = True
     heads = at.q.shape[1]
     seen = [for_picture(one, positions, heads, at.layout.text) for one in seen]
-    picture = look(lambda: at.own[:, at.picture], q, k, v, heads, seen, at.attend, at.beside())
-    return torch.cat((at.own[:, : at.picture.start], picture, at.own[:, at.picture.stop :]), dim=1)
+    picture = look(lambda: own[:, of_picture], q, k, v, heads, seen, at.attend, looking.biases, at.beside())
+    return torch.cat((own[:, : of_picture.start], picture, own[:, of_picture.stop :]), dim=1)
 
 
 def for_picture(one: Seen, positions: Positions, heads: int, text: int) -> Seen:

@@ -2,13 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from ...ipadapter.image_prompt import NEGATIVE, Rows
-from ...ipadapter.reference_attention import Moments, Seen, Share
+from ...ipadapter.reference_attention import Biases, Moments, Seen, Share
 from ...ipadapter.sites import Layer
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
@@ -86,6 +86,7 @@ class Looking:
     shares: Mapping[RidingReference, Sequence[float]]
     kept: Mapping[RidingReference, Kept]
     rows: Rows
+    biases: Biases = field(default_factory=dict)  # of the call's attentions with shares that are numbers
 
     def seen(self, layer: Layer, address: Hashable, grid: tuple[int, ...], q: Tensor) -> list[Seen]:
         """The references with a share in a self-attention; q (rows, tokens, channels) are the picture's queries."""
@@ -98,7 +99,7 @@ class Looking:
     def _seen(
         self, reference: RidingReference, captured: Captured, weight: float, grid: tuple[int, ...], q: Tensor
     ) -> Seen:
-        share, pictures = self._share(reference, weight, grid, q), len(captured.k)
+        share, pictures = self._share(reference, weight, grid, q), captured.k.shape[0]
         how = (share, reference.competes, 1 if reference.per_frame else pictures, reference.match)
         if pictures == 1:
             return Seen(captured.k, captured.v, *how, captured.queries, captured.keys)

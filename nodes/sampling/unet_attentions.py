@@ -5,7 +5,7 @@ Each is replaced by a patch that is set in the options of one call only.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 from torch import Tensor
 
@@ -44,10 +44,12 @@ def attend(
     if not seen:
         return own_attention(patch, q, k, v, options)
     looking.ride.reached = True
-    own = cache(lambda: own_attention(patch, q, k, v, options))
+    own = partial(own_attention, patch, q, k, v, options)
     if patch.before is not None:
-        own()  # the earlier patch may need every call: Self-Attention Guidance's records the attention
-    return look(own, q, k, v, options["n_heads"], seen, lambda q, k, v: model_attention(q, k, v, options))
+        out = own()  # the earlier patch may need every call: Self-Attention Guidance's records the attention
+        own = lambda: out  # noqa: E731
+    see = partial(model_attention, options=options)
+    return look(own, q, k, v, options["n_heads"], seen, see, looking.biases)
 
 
 @dataclass(frozen=True, eq=False)
