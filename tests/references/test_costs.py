@@ -10,7 +10,9 @@ import torch
 from benchmarks.references import MARKS, count_all
 from harness.host import ROOT
 from pack.ipadapter.cache import tensor_bytes
+from pack.ipadapter.sequences import Layout
 from pack.nodes.applying.riding import Looks, ride_along
+from pack.nodes.sampling import reference_plans
 from pack.nodes.sampling.attach import rider_of
 from pack.nodes.sampling.riding import Ride
 from performance.forwards import operations
@@ -53,6 +55,17 @@ def test_a_run_holds_the_biases_of_one_attention_and_without_a_weight_between_no
     rows = {"a weight between": 3, "a mask": TEXT + PICTURE + 2}  # a row for each reference's own tokens
     held = {name: row["bytes kept"] for name, row in costs["weighed"].items()}
     assert held == {name: rows.get(name, 0) * keys * NUMBER for name in WEIGHED}
+
+
+def test_a_run_holds_biases_up_to_a_limit_and_at_least_those_of_the_last_attention(monkeypatch):
+    monkeypatch.setattr(reference_plans, "LIMIT", 8 * NUMBER)
+    plans, layout = reference_plans.Plans(), Layout(TEXT, PICTURE, REFERENCES)
+    held = []
+    for step, size in enumerate((3, 4, 2, 9, 1)):
+        plan = reference_plans.Plan(layout, (), (torch.zeros(size), None))
+        plans.store(plans.of_call(step // 2), step, plan)  # two attentions of each call
+        held.append([len(bias) for bias in plans.biases()])
+    assert held == [[3], [3, 4], [2], [9], [1]]
 
 
 def test_the_page_has_the_counted_operations(costs):

@@ -148,6 +148,8 @@ def test_layers_and_steps_are_those_of_the_model(kind, references, own):
     named = sample(weighed(kind, schedule=WeightSchedule(", ".join(texts))), kind, references)
     assert named.equal(own["both"])
     assert len({latents.sum().item() for latents in (*alone, own["none"], own["both"])}) == kind.layers + 2
+    halves, fewer = (weighed(kind, schedule=WeightSchedule(text)) for text in ("all:0.5", "all:0.5, 1:0.25"))
+    assert gap(sample(fewer, kind, references), sample(halves, kind, references)) > 1e-5
     fading = WeightSchedule("all", StepCurve("linear down", 0.0, 1.0))
     assert gap(sample(weighed(kind, schedule=fading), kind, references), own["both"]) > 1e-4
 
