@@ -1,6 +1,7 @@
 """Write the table of docs/reference.md from ipadapter/takes.py: PYTHONPATH=tests python -m authoring.take_table"""
 
 from harness.host import ROOT
+from ipadapter.joint_models import NAMES
 from ipadapter.takes import ALL_LAYERS, ANIME_END, ANIME_WEIGHT, TAKES, WHOLE_PICTURE, Recipe
 
 PAGE = ROOT / "docs" / "reference.md"
@@ -26,8 +27,8 @@ def table() -> str:
         f"of the choice. *General* presets: {', '.join(WHOLE_PICTURE)}.",
         f"On anime models of SDXL the preset ANIME comes before the general ones, with weight {ANIME_WEIGHT:g} and "
         f"until {ANIME_END:g}. The demo's models have an adapter of their own in place of the general ones.",
-        "Where no adapter fits a UNet, and its VAE is connected to `vae`, IPAdapter Reference Attention stands for "
-        f"{riding}. The other choices are refused.",
+        "Where no adapter for the choice fits the model, and its VAE is connected to `vae`, IPAdapter Reference "
+        f"Attention stands for {riding}, on UNets and as an experiment on {NAMES}. The other choices are refused.",
     )
     return "\n".join([BEGIN, HEAD, "|---|---|---|---|---|---|", *rows, "", "\n\n".join(notes), END])
 

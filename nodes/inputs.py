@@ -158,14 +158,14 @@ def layer_weights() -> io.Input:
     return io.String.Input("layer_weights", default="", multiline=True, tooltip=tip)
 
 
-def start_at(id: str = "start_at", default: float = 0.0) -> io.Input:
+def start_at(id: str = "start_at", default: float = 0.0, optional: bool = False) -> io.Input:
     tip = "Part of the sampling at which the reference starts to act: 0 is the beginning, 1 the end."
-    return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.001, tooltip=tip)
+    return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.001, optional=optional, tooltip=tip)
 
 
-def end_at() -> io.Input:
-    tip = "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end."
-    return io.Float.Input("end_at", default=1.0, min=0.0, max=1.0, step=0.001, tooltip=tip)
+def end_at(tooltip: str | None = None, optional: bool = False) -> io.Input:
+    tip = tooltip or "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end."
+    return io.Float.Input("end_at", default=1.0, min=0.0, max=1.0, step=0.001, optional=optional, tooltip=tip)
 
 
 def active_range() -> list[io.Input]:

@@ -1,6 +1,6 @@
 """IPAdapter Reference: a model, a picture, and a choice of what to take from the picture."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 
 from comfy_api.latest import io
 from torch import Tensor
@@ -22,35 +22,37 @@ from .node import AtelierNode
 from .notices import say_on_node
 from .sockets import VAE, Model
 
+TAKE = (
+    "What comes along from the picture. The node chooses adapter, layers, weight and steps for it, and says which. "
+    "'character without its colours' is an approximation."
+)
+STRENGTH = "How strongly the reference acts: 1 is the usual weight of the choice, 0 is off."
+SECOND = (
+    "A second picture. In 'style and layout' it gives the layout, and image gives the style. Otherwise both act, each "
+    "with half the strength."
+)
+END = (
+    "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end. 'character without its "
+    "colours' stops at 0.6 at the latest."
+)
+OWN_VAE = (
+    "The model's own VAE. Only used where no adapter fits: everything and style then work through the model's "
+    "self-attention. Experimental on Flux, Qwen-Image and other transformers."
+)
+DESCRIPTION = (
+    "The first node to learn: a model follows a picture. It finds the adapter and the encoder that fit the model among "
+    "your files, and says which it took."
+)
+
 
 class IPAdapterReference(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        take_tip = (
-            "What comes along from the picture. The node chooses adapter, layers, weight and steps for it, and says "
-            "which. 'character without its colours' is an approximation."
-        )
-        strength_tip = "How strongly the reference acts: 1 is the usual weight of the choice, 0 is off."
-        second_tip = (
-            "A second picture. In 'style and layout' it gives the layout, and image gives the style. Otherwise both "
-            "act, each with half the strength."
-        )
-        end_tip = (
-            "Part of the sampling at which the reference stops acting: 0 is the beginning, 1 the end. 'character "
-            "without its colours' stops at 0.6 at the latest."
-        )
-        vae_tip = (
-            "The model's own VAE. Only used where no adapter fits a UNet: everything and style then work through the "
-            "model's self-attention."
-        )
         return io.Schema(
             node_id="IPAdapterReference",
             display_name="IPAdapter Reference",
             category="ipadapter",
-            description=(
-                "The first node to learn: a model follows a picture. It finds the adapter and the encoder that fit the "
-                "model among your files, and says which it took."
-            ),
+            description=DESCRIPTION,
             search_aliases=[
                 "ip-adapter", "ipa", "image prompt", "reference image", "style reference", "character reference",
                 "one node", "参考图", "风格参考", "角色参考",
@@ -58,15 +60,14 @@ class IPAdapterReference(AtelierNode):
             inputs=[
                 inputs.model(),
                 inputs.image(),
-                inputs.Choice("take", options=list(TAKES), tooltip=take_tip),
-                inputs.weight("strength", minimum=0, maximum=2, tooltip=strength_tip),
+                inputs.Choice("take", options=list(TAKES), tooltip=TAKE),
+                inputs.weight("strength", minimum=0, maximum=2, tooltip=STRENGTH),
                 inputs.attn_mask(),
-                io.Float.Input("start_at", default=0.0, min=0.0, max=1.0, step=0.001, optional=True,
-                               tooltip=inputs.start_at().tooltip),
-                io.Float.Input("end_at", default=1.0, min=0.0, max=1.0, step=0.001, optional=True, tooltip=end_tip),
+                inputs.start_at(optional=True),
+                inputs.end_at(END, optional=True),
                 inputs.schedule(),
-                inputs.image("image_2", second_tip, optional=True),
-                io.Vae.Input("vae", optional=True, tooltip=vae_tip),
+                inputs.image("image_2", SECOND, optional=True),
+                io.Vae.Input("vae", optional=True, tooltip=OWN_VAE),
             ],
             outputs=[
                 inputs.model_output(),
@@ -100,41 +101,49 @@ class IPAdapterReference(AtelierNode):
         image_2: Tensor | None = None,
         vae: VAE | None = None,
     ) -> io.NodeOutput:
+        looks = Looks(strength, start_at=start_at, end_at=end_at, mask=attn_mask, schedule=schedule)
         try:
             chosen = choose(model, take)
         except NoAdapterError as error:
-            if vae is None or not can_ride(model, take):
-                raise needs_vae(model, take, error) from None
-            pictures = [image] if image_2 is None else [image, image_2]
-            looks = Looks(strength, start_at=start_at, end_at=end_at, mask=attn_mask, schedule=schedule)
-            ridden = ride_pictures(model, vae, take, pictures, looks, error)
-            say_on_node(ridden.report)
-            return io.NodeOutput(ridden.model, ridden.schedule, ridden.report)
-        end_at = min(end_at, chosen.recipe.end_at)
-        if start_at > end_at:
-            raise AdapterError(
-                f"start_at is {start_at:g}, and {take!r} acts until {end_at:g} here, so the reference would never act. "
-                "Set start_at to a lower value."
-            )
-        report = report_of(take, chosen, strength, start_at, end_at)
-        say_on_node(report)  # before the reference is encoded: a note about its faces may replace the report
-        references = references_of(take, image, image_2)
-        each = strength / len(references)
-        requests = [
-            Request(
-                reference,
-                Strength(
-                    schedule=schedule_of(chosen.recipe, each, StepCurve(), schedule),
-                    start_at=start_at,
-                    end_at=end_at,
-                    mask=attn_mask,
-                ),
-            )
-            for reference in references
-        ]
-        applied = apply_adapter(chosen.model, chosen.pipeline, requests)
-        steps = StepCurve(start=start_at, end=end_at)
-        return io.NodeOutput(applied.model, schedule_of(chosen.recipe, strength, steps, schedule), report)
+            return without_adapter(model, vae, take, image, image_2, looks, error)
+        return by_adapter(chosen, take, references_of(take, image, image_2), looks)
+
+
+def without_adapter(
+    model: Model,
+    vae: VAE | None,
+    take: str,
+    image: Tensor,
+    image_2: Tensor | None,
+    looks: Looks,
+    reason: NoAdapterError,
+) -> io.NodeOutput:
+    """The node's outputs where no adapter fits: the model runs on the pictures. Raises `reason` if it cannot."""
+    if vae is None or not can_ride(model, take):
+        raise needs_vae(model, take, reason) from None
+    pictures = [image] if image_2 is None else [image, image_2]
+    ridden = ride_pictures(model, vae, take, pictures, looks, reason)
+    say_on_node(ridden.report)
+    return io.NodeOutput(ridden.model, ridden.schedule, ridden.report)
+
+
+def by_adapter(chosen: Chosen, take: str, references: Sequence[Reference], looks: Looks) -> io.NodeOutput:
+    """The node's outputs with the adapter that was chosen; `looks` has the strength, which the references share, range,
+    mask and schedule.
+    """
+    start_at, end_at = looks.start_at, min(looks.end_at, chosen.recipe.end_at)
+    if start_at > end_at:
+        raise AdapterError(
+            f"start_at is {start_at:g}, and {take!r} acts until {end_at:g} here, so the reference would never act. "
+            "Set start_at to a lower value."
+        )
+    report = report_of(take, chosen, looks.weight, start_at, end_at)
+    say_on_node(report)  # before the reference is encoded: a note about its faces may replace the report
+    each = schedule_of(chosen.recipe, looks.weight / len(references), StepCurve(), looks.schedule)
+    strength = Strength(schedule=each, start_at=start_at, end_at=end_at, mask=looks.mask)
+    applied = apply_adapter(chosen.model, chosen.pipeline, [Request(one, strength) for one in references])
+    steps = StepCurve(start=start_at, end=end_at)
+    return io.NodeOutput(applied.model, schedule_of(chosen.recipe, looks.weight, steps, looks.schedule), report)
 
 
 def references_of(take: str, image: Tensor, image_2: Tensor | None) -> list[Reference]:

@@ -28,10 +28,23 @@ METHOD = (
     "swap: in place of the picture. compete: queries choose. auto: swap on UNets, on transformers compete at half the "
     "weight."
 )
+MATCH = "How far the picture's queries take the mean and spread of the reference's. Rarely helps."
+NEGATIVE = "The part of the weight in rows of the negative prompt. 0 is strongest: CFG multiplies the effect."
+PER_FRAME = "On: the first picture of a batch looks at the first latent of the reference, and so on."
 
 
 def share(id: str, default: float, tooltip: str, **more: Any) -> io.Input:
     return io.Float.Input(id, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip, **more)
+
+
+def advanced_inputs() -> list[io.Input]:
+    more: Any = {"optional": True, "advanced": True}
+    return [
+        inputs.Choice("method", options=list(METHODS), default="auto", tooltip=METHOD, **more),
+        share("match", 0.0, MATCH, **more),
+        share("negative", 1.0, NEGATIVE, **more),
+        io.Boolean.Input("per_frame", default=False, tooltip=PER_FRAME, **more),
+    ]
 
 
 class IPAdapterReferenceAttention(AtelierNode):
@@ -51,12 +64,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                 io.Model.Input("model", tooltip=MODEL),
                 io.Latent.Input("latent", tooltip="The reference from VAE Encode with this model's VAE, in any shape."),
                 share("weight", 1.0, WEIGHT),
-                inputs.Choice(
-                    "layers",
-                    options=list(LAYERS),
-                    default="late",
-                    tooltip=LATE,
-                ),
+                inputs.Choice("layers", options=list(LAYERS), default="late", tooltip=LATE),
                 *inputs.active_range(),
                 io.Conditioning.Input(
                     "text",
@@ -67,35 +75,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                 inputs.ScheduleType.Input(
                     "schedule", optional=True, tooltip="Shares over layers and steps, which take the place of layers."
                 ),
-                inputs.Choice(
-                    "method",
-                    options=list(METHODS),
-                    default="auto",
-                    optional=True,
-                    advanced=True,
-                    tooltip=METHOD,
-                ),
-                share(
-                    "match",
-                    0.0,
-                    "How far the picture's queries take the mean and spread of the reference's. Rarely helps.",
-                    optional=True,
-                    advanced=True,
-                ),
-                share(
-                    "negative",
-                    1.0,
-                    "The part of the weight in rows of the negative prompt. 0 is strongest: CFG multiplies the effect.",
-                    optional=True,
-                    advanced=True,
-                ),
-                io.Boolean.Input(
-                    "per_frame",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="On: the first picture of a batch looks at the first latent of the reference, and so on.",
-                ),
+                *advanced_inputs(),
             ],
             outputs=[io.Model.Output(display_name="MODEL", tooltip="The model that looks at the reference.")],
         )

@@ -5,16 +5,18 @@ from dataclasses import dataclass, replace
 from math import sqrt
 
 import comfy.utils
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
 from ...ipadapter.errors import NoAdapterError
-from ...ipadapter.sites import UNET, layer_blocks
+from ...ipadapter.joint_models import joint_model_of
+from ...ipadapter.sites import UNET
 from ...ipadapter.takes import TAKES
 from ...weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
 from ...weight_schedules.steps import StepCurve
-from .riding import LAYERS, Looks, ride_along, sites_of_pictures
+from .riding import Looks, Rideable, ride_along, rideable
 
 SD15_TEXT, SD15_PIXELS, PIXELS = 768, 512 * 512, 1024 * 1024  # pixels that models of this text width are made for
 SIDE = 64  # sides of scaled references are multiples of this number of pixels
@@ -36,8 +38,11 @@ def needs_vae(model: ModelPatcher, take: str, error: NoAdapterError) -> NoAdapte
 
 
 def can_ride(model: ModelPatcher, take: str) -> bool:
-    """Whether a choice can be had without an adapter: that of the whole picture or its style, on UNets."""
-    return bool(TAKES[take].riding) and UNET.fits(model.get_model_object("diffusion_model"))
+    """Whether a choice can be had without an adapter: that of the whole picture or its style, on UNets and on families
+    of transformers whose self-attention is known.
+    """
+    network = model.get_model_object("diffusion_model")
+    return bool(TAKES[take].riding) and (UNET.fits(network) or joint_model_of(network) is not None)
 
 
 def ride_pictures(
@@ -57,27 +62,34 @@ def ride_pictures(
         ModelMismatchError: the model is a UNet for videos.
         AdapterError: an empty range, or a schedule with weights that are no shares.
     """
-    unet = model.get_model_object("diffusion_model")
-    sites = sites_of_pictures(unet)
-    layers, share = TAKES[take].riding, min(inputs.weight, 1.0)
-    names = ", ".join(f"{layer}:1" for layer in LAYERS[layers](unet, sites))
-    pixels = SD15_PIXELS if sites[0].context_dim == SD15_TEXT else PIXELS
-    looks = replace(inputs, weight=share / len(pictures), schedule=times(WeightSchedule(names), inputs.schedule))
+    target = rideable(model.get_model_object("diffusion_model"))
+    layers, strength = TAKES[take].riding, min(inputs.weight, 1.0)
+    names = ", ".join(f"{layer}:1" for layer in target.layers[layers])
+    looks = replace(inputs, weight=strength / len(pictures), schedule=times(WeightSchedule(names), inputs.schedule))
     for picture in pictures:
-        latent = vae.encode(scaled_down(picture[..., :3], pixels))
-        model = ride_along(model, {"samples": latent}, None, looks)
-    steps = StepCurve(start=inputs.start_at, end=inputs.end_at)
+        model = ride_along(model, {"samples": encoded(vae, picture, target)}, None, looks)
+    steps, share = StepCurve(start=inputs.start_at, end=inputs.end_at), strength * target.factor
     drawn = times(WeightSchedule(names, steps, scale=share), inputs.schedule)
     report = "\n".join(
         [
             f"{take} without an adapter, by IPAdapter Reference Attention: at every step the model also runs on the "
             "picture. Colours and texture come along, little of subject and layout.",
-            f"{layers} of {len(layer_blocks(sites))} layers; share {share:g}; sampling {inputs.start_at:g} to "
+            f"{layers} of {len(target.blocks)} layers; share {share:g}; sampling {inputs.start_at:g} to "
             f"{inputs.end_at:g}",
+            *(f"Experimental: {note}" for note in target.attentions.notes),
             f"Why no adapter: {reason}",
         ]
     )
     return Ridden(model, drawn, report)
+
+
+def encoded(vae: VAE, pictures: Tensor, target: Rideable) -> Tensor:
+    """The latents of pictures (n, height, width, channels), made smaller where the model is not made for their size.
+
+    Each is encoded alone: VAEs of models with frames would take a batch for a video.
+    """
+    pixels = SD15_PIXELS if target.text_width == SD15_TEXT else PIXELS
+    return torch.cat([vae.encode(picture) for picture in scaled_down(pictures[..., :3], pixels).split(1)])
 
 
 def times(own: WeightSchedule, more: Schedule | None) -> Schedule:

@@ -36,8 +36,9 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
     """The best adapter for a choice of ipadapter/takes.py, among those whose files are all on the disk.
 
     Raises:
-        NoAdapterError: a model for which no adapter was published, or files are missing; the message names them.
-        AdapterError: the choice is not possible with the model.
+        NoAdapterError: no adapter was published for the model or for this choice with it, or files are missing; the
+            message names them.
+        AdapterError: the demo's models, and a choice for faces.
     """
     if isinstance(model.model.model_config, DemoConfig):
         return _of_demo(model, take)
@@ -48,7 +49,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
     model_name, anime = anime_base_of_model(model)
     recipes = recipes_for(take, family, anime is not None)
     if not recipes:
-        raise AdapterError(_impossible(take, family.title, bool(recipes_for("everything", family, False))))
+        raise NoAdapterError(_impossible(take, family.title, bool(recipes_for("everything", family, False))))
     for preset, recipe in recipes:
         found = look_at(preset, family.name)
         if not found.runs:

@@ -162,9 +162,13 @@ class Ride(Rider):
             text = reference.text or call.options.get(KEY, {}).get("text") or {}
             self.texts[key] = conds_of(model, text, noise, latent)
         conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self.texts[key].items()}
-        own = {name: value for name, value in call.options.items() if name not in OF_THE_PICTURE}
-        own |= {"cond_or_uncond": [0], "uuids": [uuid4()], "sigmas": t}
-        return replace(call, x=noised, t=t, options=own, conds=conds)
+        return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
+
+
+def own_options(options: OwnOptions, sigmas: Tensor) -> OwnOptions:
+    """The transformer options of a reference's call, beside options of the picture's."""
+    own = {name: value for name, value in options.items() if name not in OF_THE_PICTURE}
+    return own | {"cond_or_uncond": [0], "uuids": [uuid4()], "sigmas": sigmas}
 
 
 def notes_of(call: ModelCall, references: Iterable[RidingReference]) -> list[str]:

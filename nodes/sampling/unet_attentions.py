@@ -33,9 +33,7 @@ def keep(
     return own_attention(patch, q, k, v, options)
 
 
-def attend(
-    looking: Looking, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions
-) -> Tensor:
+def attend(looking: Looking, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
     """A self-attention of the picture, with references."""
     refuse_recording()
     grid, seen = tuple(options["activations_shape"][-2:]), []

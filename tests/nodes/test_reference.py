@@ -13,7 +13,7 @@ import folder_paths
 from faces import assets
 from model_doctor.shelves import VIT_G, VIT_H, VIT_L, write_adapter, write_encoder
 from pack.ipadapter import catalog
-from pack.ipadapter.errors import AdapterError, ModelMismatchError
+from pack.ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import PRESETS
 from pack.ipadapter.takes import TAKES, recipes_for
@@ -107,7 +107,7 @@ def test_transformers_take_everything_and_say_why_not_the_rest(folders):
     for take in TAKES:
         if take != "everything":
             reason = "adapter for faces" if "face" in take else "layers of the model carry style and composition"
-            with pytest.raises(AdapterError, match=f"{reason}.*Flux.*'everything'"):
+            with pytest.raises(NoAdapterError, match=f"{reason}.*Flux.*'everything'"):
                 choose(flux, take)
 
 

@@ -223,3 +223,41 @@ def test_without_an_adapter_what_self_attention_cannot_give_is_refused_and_a_vae
         assert (words in str(error.value)) == said, take
         assert error.value.node_type == "IPAdapterReference"
 
+
+
+def test_transformers_without_an_adapter_follow_the_picture_as_an_experiment(bare_server):
+    """By the shares, layers and method that IPAdapter Reference Attention has for them: at half the weight."""
+    g, wrong = Graph(), []
+    two = g.add("ImageBatch", **{f"image{n}": g.add("TestImage", seed=n, width=64, height=64)[0] for n in (1, 2)})[0]
+    one = g.add("TestImage", seed=3, width=64, height=64)[0]
+    choices = {"everything": (two, "all", 0.6), "style": (one, "late", 1.0)}
+    families = {family: tuple(choices) for family in ("Qwen-Image", "Z-Image", "Krea 2")}
+    families |= {family: ("style",) for family in ("Flux", "Chroma", "SD3.5 Medium")}  # adapters take everything
+    reports = {}
+    for family, takes in families.items():
+        model, positive, empty = (g.add("TestTransformer", kind=family, seed=seed) for seed in (0, 10, 0))
+        vae = g.add("TestVae", family="qwen" if family in ("Qwen-Image", "Krea 2") else "flux")[0]
+        models = {"bare": model[0]}
+        for take in takes:
+            pictures, layers, weight = choices[take]
+            node = g.add("IPAdapterReference", model=model[0], image=pictures, take=take, strength=weight, vae=vae)
+            latent = g.add("VAEEncode", pixels=pictures, vae=vae)[0]
+            by_hand = {"model": model[0], "latent": latent, "layers": layers, "weight": weight}
+            models[take] = node[0]
+            models[f"{take} by hand"] = g.add("IPAdapterReferenceAttention", **by_hand, start_at=0.0, end_at=1.0)[0]
+            reports[family, take] = g.add("PreviewAny", source=node[2]).id
+        for name, link in models.items():
+            sampled = g.add(
+                "KSampler", model=link, positive=positive[1], negative=positive[1], latent_image=empty[2], seed=5,
+                steps=1, cfg=1.0, sampler_name="euler", scheduler="simple", denoise=0.5,
+            )  # fmt: skip
+            g.save(f"{family} {name}", sampled[0])
+    result = bare_server.run(g)
+    for (family, take), report in reports.items():
+        bare, by_node, by_hand = (result.tensor(f"{family} {name}") for name in ("bare", take, f"{take} by hand"))
+        wrong += [f"{family}, {take}"] * (not by_node.equal(by_hand) or by_node.equal(bare))
+        (said,) = result.outputs[report]["text"]
+        share = f"share {choices[take][2] / 2:g}; sampling 0 to 1"
+        words = (f"{take} without an adapter", "Experimental: ", family.split()[0], share, "Why no adapter: ")
+        wrong += [said] * any(one not in said for one in words)
+    assert wrong == []

@@ -79,7 +79,7 @@ def tiny_transformer(family: str) -> Any:
 class TestVae(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return schema("TestVae", [io.Combo.Input("family", options=list(standins.WIDTHS))], [io.Vae.Output()])
+        return schema("TestVae", [io.Combo.Input("family", options=list(standins.FORMATS))], [io.Vae.Output()])
 
     @classmethod
     def execute(cls, family: str) -> io.NodeOutput:
