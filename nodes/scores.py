@@ -84,8 +84,8 @@ PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP
 
 
 def series_of(scores: Sequence[Score]) -> Series:
-    """One point per picture: x is CLIP-T, or the picture's number from 1 without a prompt; y is the face's score, or
-    CLIP-I where no face was scored, or else 0.
+    """One point per picture: x is CLIP-T, or without a prompt the picture's number from 1; y is the score of its face,
+    or CLIP-I if no faces were scored, or 0 if neither was.
     """
     of_faces = any(s.face is not None for s in scores)
     heights = [(s.face if of_faces else s.clip_i) or 0.0 for s in scores]
