@@ -48,7 +48,7 @@ class IPAdapterScore(AtelierNode):
                 io.Float.Output(display_name="CLIP_T", tooltip="The mean over the pictures; 0 without a prompt."),
                 io.String.Output(display_name="table", tooltip="CSV with one row per picture."),
                 io.Image.Output(display_name="chart", tooltip="CLIP-I over CLIP-T, one point per picture."),
-                io.Float.Output(display_name="FACE", tooltip="The mean over the pictures that show a face; 0 without insightface."),
+                io.Float.Output(display_name="FACE", tooltip=FACE_MEAN),
             ],
         )
 
@@ -76,6 +76,7 @@ class IPAdapterScore(AtelierNode):
         )
 
 
+FACE_MEAN = "The mean over the pictures that show a face; 0 without insightface."
 FACES = (
     "A face pack: its recogniser scores how near the face of each picture is to those of the references, -1 to 1. "
     "Adapters that were trained with the same pack get scores that are too high."
