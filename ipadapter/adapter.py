@@ -46,9 +46,9 @@ class AdapterNetwork(nn.Module):
         return adapter.train(False).requires_grad_(False)
 
     def split_off_acting(self) -> nn.ModuleDict | None:
-        """Take the modules that act while sampling out of the network: by key number; None if the adapter has none.
+        """Take the modules that act at every step out of the network, by key number; None if the adapter has none.
 
-        They can then be on the device without the projection and the weights of keys and values.
+        ComfyUI can then load them to the device without the projection and without the weights of keys and values.
         """
         names = self.config.mechanism.while_sampling
         if not names:

@@ -11,19 +11,15 @@ from typing import Any
 from .sites import FLUX_BLOCKS, JOINT_BLOCKS, KREA_BLOCKS, LUMINA_BLOCKS, QWEN_BLOCKS, Structure
 
 
-def _one(model: Any) -> int:
-    return 1
-
-
 @dataclass(frozen=True)
 class JointModel:
     """A family of transformers with joint attention.
 
-    `text_width` reads the width of the texts that a model takes, 0 if it is unknown. `positions` names the module that
-    makes rotations of positions, "" if positions are not rotated; `first_column` gives the position of the first of so
-    many columns; `behind_text` says whether positions of the picture begin behind those of the text. `repeats` reads
-    how many heads of queries share a head of keys, `fills` to a multiple of how many tokens the picture is filled up.
-    `numbered` says whether the options of an attention have the number of its block.
+    `text_width` reads the width of the texts that a model takes, 0 if it is unknown. `positions` is the name of the
+    module that makes rotary embeddings, "" for a model without them. `first_column` gives the position of a picture's
+    first column from its number of columns. `behind_text`: positions of the picture begin behind those of the text.
+    `repeats` reads how many heads of queries share a head of keys. `fills` reads the number of tokens to whose multiple
+    the picture is filled up. `numbered`: the options of an attention have the number of its block.
     """
 
     name: str
@@ -32,12 +28,12 @@ class JointModel:
     positions: str = "pe_embedder"
     first_column: Callable[[int], int] = lambda columns: 0
     behind_text: bool = False
-    repeats: Callable[[Any], int] = _one
-    fills: Callable[[Any], int] = _one
+    repeats: Callable[[Any], int] = lambda model: 1
+    fills: Callable[[Any], int] = lambda model: 1
     numbered: bool = True
 
     def columns_aside(self, picture: int, reference: int) -> int:
-        """How far a reference of so many columns is moved, to stand on the right of a picture of so many columns."""
+        """The number of columns by which a reference moves to stand on the right of a picture; both in columns."""
         return picture + self.first_column(picture) - self.first_column(reference)
 
 
@@ -88,6 +84,6 @@ NAMES = ", ".join(dict.fromkeys(family.name for family in JOINT_MODELS.values())
 def joint_model_of(model: Any) -> JointModel | None:
     """The family of a diffusion model, by its class; None if it is unknown.
 
-    Classes that derive from these, as those of models in pixel space, were not tried, so they are unknown too.
+    Only these very classes are known: those that derive from them, such as models in pixel space, were not tried.
     """
     return JOINT_MODELS.get(type(getattr(model, "_orig_mod", model)).__name__)  # torch.compile wraps the model

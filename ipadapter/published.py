@@ -59,7 +59,7 @@ class Published:
     size: int | None = None
     where: str = ""  # ComfyUI's name of its model folder, if it differs from FOLDERS
     only_by_name: bool = False  # True: a more common adapter has equal tensors, so only names identify this file
-    beside: tuple[str, ...] = ()  # names of files that work with it and that unified loaders do not load
+    beside: tuple[str, ...] = ()  # names of files that nodes use with it and unified loaders do not load
 
     @property
     def folder(self) -> str:

@@ -21,7 +21,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 from .weighed_attention import LOG_OF_ZERO
 
 Share = float | Tensor  # a number for all rows and tokens, or (1 or rows, 1 or tokens, 1)
-# q, k, v (rows, tokens, channels), and in a transformer what is added to the logits -> (rows, tokens, channels)
+# q, k, v (rows, tokens, channels), and in a transformer a bias of the logits or None -> (rows, tokens, channels)
 Attend = Callable[..., Tensor]
 Biases = dict[Hashable, Tensor]  # by the shares and numbers of all keys, where shares are numbers
 SMALL = 1e-5  # added to a deviation before the division by it
@@ -54,8 +54,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class Beside:
-    """Keys and values of a joint attention that are not the picture's, (rows, tokens, channels): those of the text,
-    say. `bias` is what the model adds to the logits, (rows or 1, heads or 1, picture or 1, picture + tokens).
+    """Keys and values of a joint attention beside the picture's, such as the text's, (rows, tokens, channels).
+
+    `bias` is what the model adds to the logits, (rows or 1, heads or 1, picture or 1, picture + tokens).
     """
 
     k: Tensor

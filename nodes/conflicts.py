@@ -51,7 +51,7 @@ def _pack_of(node: type) -> str:
 def _warn(earlier: Mapping[str, str], later: Mapping[str, str]) -> None:
     """`earlier` are node ids of packs that were loaded before this one, `later` those of packs loaded after it.
 
-    Both have the pack of each id.
+    Their values are the packs' names.
     """
     for held, used in ((earlier, "this pack's are used"), (later, "the other's are used")):
         for pack in sorted(set(held.values())):

@@ -40,6 +40,7 @@ class IPAdapterFaceKeypoints(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         people_tip = "Draw the face that face and face_index choose, or every face of the picture."
+        mask_tip = "White where the person is; place says how the mask is used."
         return io.Schema(
             node_id="IPAdapterFaceKeypoints",
             display_name="IPAdapter Face Keypoints",
@@ -53,7 +54,7 @@ class IPAdapterFaceKeypoints(AtelierNode):
                 *face_choice("largest", choice=inputs.Choice, whole=io.Int.Input),
                 least_score(io.Float.Input),
                 canvas_input(),
-                io.Mask.Input("mask", optional=True, tooltip="White where the person is; place says what it does."),
+                io.Mask.Input("mask", optional=True, tooltip=mask_tip),
                 place_input("the photo in the mask"),
             ],
             outputs=[io.Image.Output(display_name="image_kps", tooltip="The drawing, for Apply InstantID.")],

@@ -18,10 +18,6 @@ PulidFluxType = io.Custom("PULIDFLUX")
 EvaClipType = io.Custom("EVA_CLIP")
 
 
-def pulid_file() -> io.Input:
-    return inputs.Choice("pulid_file", options=pulid_files(), tooltip="A file in models/pulid.")
-
-
 def loader_schema(node_id: str, display_name: str, versions: str, output: io.Output) -> io.Schema:
     return io.Schema(
         node_id=node_id,
@@ -29,7 +25,7 @@ def loader_schema(node_id: str, display_name: str, versions: str, output: io.Out
         category="pulid",
         description=f"Loads a PuLID for {versions}. What the file is, is read from its tensors.",
         search_aliases=["pulid", "identity", "same person"],
-        inputs=[pulid_file()],
+        inputs=[inputs.Choice("pulid_file", options=pulid_files(), tooltip="A file in models/pulid.")],
         outputs=[output],
     )
 
@@ -108,8 +104,8 @@ def eva_schema(node_id: str, display_name: str) -> io.Schema:
         node_id=node_id,
         display_name=display_name,
         category="pulid",
-        description="Loads the EVA02-CLIP L 336 encoder from models/clip_vision, models/open_clip or models/clip; it "
-        "is told by its tensors. Nothing is downloaded.",
+        description="Loads the EVA02-CLIP L 336 encoder from models/clip_vision, models/open_clip or models/clip, "
+        "recognised by its tensors. No file is downloaded.",
         search_aliases=["pulid", "eva clip", "eva02"],
         inputs=[],
         outputs=[EvaClipType.Output(display_name="EVA_CLIP", tooltip="The encoder, for the Apply PuLID nodes.")],

@@ -56,7 +56,7 @@ class IPAdapterReferenceAttention(AtelierNode):
             category="ipadapter/reference",
             description=(
                 "Lets a model follow a reference picture without any adapter: the model itself runs on the reference "
-                "at every step, and the picture's self-attention looks at it. For style, palette and texture. An "
+                "at every step, and the picture's self-attention attends to it. For style, palette and texture. An "
                 "experiment on Flux, SD3.5 and other transformers."
             ),
             search_aliases=["reference only", "style aligned", "visual style prompting", "without adapter"],

@@ -48,7 +48,7 @@ class IPAdapterScore(AtelierNode):
                 io.Float.Output(display_name="CLIP_T", tooltip="The mean over the pictures; 0 without a prompt."),
                 io.String.Output(display_name="table", tooltip="CSV with one row per picture."),
                 io.Image.Output(display_name="chart", tooltip="CLIP-I over CLIP-T, one point per picture."),
-                io.Float.Output(display_name="FACE", tooltip="The mean over the pictures that show a face."),
+                io.Float.Output(display_name="FACE", tooltip=FACE_MEAN),
             ],
         )
 
@@ -76,16 +76,17 @@ class IPAdapterScore(AtelierNode):
         )
 
 
+FACE_MEAN = "The mean over the pictures that show a face; 0 without insightface."
 FACES = (
-    "A face pack: its recogniser says how near the face of each picture is to those of the references, -1 to 1. "
-    "Adapters that were trained with the same pack are overrated by it."
+    "A face pack: its recogniser scores how near the face of each picture is to those of the references, -1 to 1. "
+    "Adapters that were trained with the same pack get scores that are too high."
 )
 PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP-T."
 
 
 def series_of(scores: Sequence[Score]) -> Series:
-    """One point per picture: x is CLIP-T, or the picture's number from 1 without a prompt; y is the face's score, or
-    CLIP-I where no face was scored, or else 0.
+    """One point per picture: x is CLIP-T, or without a prompt the picture's number from 1; y is the score of its face,
+    or CLIP-I if no faces were scored, or 0 if neither was.
     """
     of_faces = any(s.face is not None for s in scores)
     heights = [(s.face if of_faces else s.clip_i) or 0.0 for s in scores]

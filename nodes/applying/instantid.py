@@ -25,7 +25,7 @@ from .encoding import Reference, encode_reference
 from .keys_values import as_many, tokens_of_embeds
 
 USUAL_SIDES = (768, 1536)  # least and greatest long side, in pixels, of pictures that SDXL is sampled at
-WHOLE = next(iter(PLACES))  # as in the photo
+WHOLE = next(iter(PLACES))  # the place "as in the photo"
 LONG_SIDE = 1280  # long side, in pixels, to which InstantID's authors resize every picture
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
@@ -160,9 +160,11 @@ def draw_faces(
 ) -> Tensor:
     """Drawings (n, height, width, 3) of eyes, nose and mouth in pictures (n, h, w, c).
 
-    The chosen face of each picture is drawn, or every face, where the place (a key of PLACES) has it on the canvas.
-    Without a canvas, drawings have the size of the pictures. Raises FaceError for a picture without a face, unless
-    `choice` leaves such pictures out, and for a mask without a face in it.
+    The chosen face of each picture is drawn, or every face. `place`, a key of PLACES, says which part of the canvas a
+    picture fills and which of its faces count. Without a canvas, drawings have the size of the pictures.
+
+    Raises:
+        FaceError: a picture without a face, unless `choice` leaves such pictures out; a mask without a face in it.
     """
     found = faces_in(part_of(insightface, "insightface"), images, choice.least_score, FACES)
     size = (images.shape[1], images.shape[2])
@@ -195,7 +197,8 @@ def control_picture(
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
         return photo[..., :3]
     frame = photo.shape[1:3] if mask is None or place == WHOLE else mask.shape[-2:]
-    return draw_faces(insightface, photo, choice, False, canvas or usual_canvas((frame[0], frame[1])), mask, place)
+    canvas = canvas or usual_canvas((frame[0], frame[1]))
+    return draw_faces(insightface, photo, choice, canvas=canvas, mask=mask, place=place)
 
 
 def usual_canvas(size: Size) -> Size:

@@ -63,16 +63,19 @@ def score_pictures(
 def score_faces(
     insightface: FaceAnalysis, images: Sequence[Tensor], references: Sequence[Tensor]
 ) -> list[float | None]:
-    """For every picture the mean cosine, -1 to 1, of its largest face with the largest faces of the references.
+    """For every picture the mean cosine, -1 to 1, between its largest face and the largest face of each reference.
 
-    None, with a note, for a picture without a face.
+    A picture without a face has None, and a note names it.
 
     Raises:
         AdapterError: no references.
         FaceError: a reference without a face, or a face pack without a recogniser.
     """
     if not references:
-        raise AdapterError("Faces are compared with those of references: connect the photos of the person.")
+        raise AdapterError(
+            "insightface scores the faces of pictures against those of references, and references is not connected: "
+            "connect the photos of the person, or disconnect insightface."
+        )
     analysis = part_of(insightface, "insightface")
 
     def vectors(batch: Tensor) -> Tensor:
@@ -85,5 +88,5 @@ def score_faces(
         found = iter(similarity(vectors(batch[seen]), known).mean(1).tolist() if any(seen) else ())
         scores += [next(found) if each else None for each in seen]
     if missing := [str(number + 1) for number, value in enumerate(scores) if value is None]:
-        say_notes([f"No face in picture {', '.join(missing)}: it has no score of faces, and the mean leaves it out."])
+        say_notes([f"No face was found in picture {', '.join(missing)}, so FACE is the mean over the other pictures."])
     return scores

@@ -21,6 +21,8 @@ from ...ipadapter.sites import KeyNumber
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..notices import say_on_node
 
+PARTS = {"clipvision": "vision encoder", "insightface": "face pack"}  # of a unified loader's dict, beside the adapter
+
 
 @dataclass(frozen=True, eq=False)
 class LoadedAdapter:
@@ -33,14 +35,15 @@ class LoadedAdapter:
     config: AdapterConfig
     lora: Mapping[str, Tensor]
     patcher: comfy.model_patcher.ModelPatcher
-    acting: comfy.model_patcher.ModelPatcher | None = None  # layers that act while sampling, which are not in `patcher`
+    # Modules that act at every step, by key number, where the mechanism has some; `patcher` does not contain them.
+    acting: comfy.model_patcher.ModelPatcher | None = None
 
     @property
     def network(self) -> AdapterNetwork:
         return self.patcher.model
 
     def layer(self, key_number: KeyNumber) -> nn.Module:
-        """The modules of a cross-attention or block that act while sampling."""
+        """The adapter's modules for a cross-attention or a block: those that act at every step, if there are some."""
         return self.network.layer(key_number) if self.acting is None else self.acting.model[str(key_number)]
 
     def is_dynamic(self) -> bool:
@@ -88,7 +91,7 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
     if isinstance(value, LoadedAdapter):
         return Pipeline(value, clip_vision, insightface)
     if isinstance(value, Mapping) and "ipadapter" in value:
-        parts = {key: part_of(value, key) for key in ("ipadapter", "clipvision", "insightface")}
+        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", *PARTS)}
         if parts["ipadapter"] is None:
             raise AdapterError(
                 "The unified loader brought no adapter: choose a preset whose file you have, or connect an "
@@ -104,10 +107,19 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
 
 
 def part_of(value: Socket, part: str) -> Socket:
-    """A part of a unified loader's dict, by its key there; any other value stays as it is."""
-    if isinstance(value, Mapping) and "ipadapter" in value:
-        return (value.get(part) or {}).get("model")
-    return value
+    """The part of a unified loader's dict with this key of PARTS; any other value is returned as it is.
+
+    Raises:
+        AdapterError: the preset of the loader came without this part.
+    """
+    if not isinstance(value, Mapping) or "ipadapter" not in value:
+        return value
+    if (found := (value.get(part) or {}).get("model")) is None:
+        raise AdapterError(
+            f"The unified loader that is connected as {PARTS[part]} has loaded none. Choose a preset that comes with a "
+            f"{PARTS[part]}, such as PULID, or connect a loader of a {PARTS[part]}."
+        )
+    return found
 
 
 def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:

@@ -18,9 +18,9 @@ from .search import folders
 
 FOLDERS = PULID, PARSERS = "pulid", BY_NAME[FACE_PARSER].folder  # folders of other packs, which need not be installed
 NO_PARSER = (
-    f"No face parser: background, ears and clothes stay in the picture that the vision encoder sees, in grey. With "
-    f"{FACE_PARSER} of {BY_NAME[FACE_PARSER].source} in "
-    f"models/{PARSERS}, or with a face_mask, it sees face and hair alone, as PuLID was trained."
+    "No face parser: background, ears and clothes stay in the picture that the vision encoder sees, in grey. To show "
+    f"it face and hair alone, as PuLID was trained, put {FACE_PARSER} of {BY_NAME[FACE_PARSER].source} into "
+    f"models/{PARSERS}, or connect a face_mask."
 )
 _files = SharedFiles()
 
@@ -35,7 +35,7 @@ def pulid_path(name: str) -> Path:
     folder = _folder(PULID)
     for place in folder.places:
         inside(place, name)  # raises for names that lead out of the folder
-    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
+    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # a workflow from Windows has backslashes
         if path := folder.files.get(listed):
             return path
     raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")

@@ -27,8 +27,8 @@ from .reference_override import Override, of_four_axes
 from .riders import ModelCall
 
 EXPERIMENT = (
-    "IPAdapter Reference Attention is an experiment with {name}: its formulas were tested on tiny models, and no "
-    "picture of a published model was looked at. The node's help page says which values to compare."
+    "IPAdapter Reference Attention is an experiment with {name}: its formulas were tested on tiny models, and pictures "
+    "of published models have not been judged yet. The node's help page says which values to compare."
 )
 
 
@@ -87,15 +87,17 @@ def around(x: Tensor, picture: slice, axis: int) -> Tensor:
 
 
 class JointOverride:
-    """The attention override of one call, around the one that was there. `visit` gives the output of every joint
-    attention in one of `layers`.
+    """The attention override of one call, around the earlier override of these options.
+
+    `visit` gives the output of every joint attention in one of `layers`.
     """
 
     def __init__(
         self, call: ModelCall, family: JointModel, layers: Iterable[int], visit: Callable[[Attended], Tensor]
     ) -> None:
         self.network, self.before = call.model.diffusion_model, call.options.get(OVERRIDE)
-        # It weighs an edit model's own references in whole sequences; rows of the picture get those weights here.
+        # ReferenceWeights' override weighs an edit model's own references in all rows; here, their weights go into the
+        # bias of the picture's rows.
         self.weighed = self.before if isinstance(self.before, Override) else None
         self.layers, self.visit = frozenset(layers), visit
         self.picture = prod(token_counts(self.network, call.x.shape))
@@ -142,7 +144,7 @@ class JointOverride:
 
 
 def own_references(family: JointModel, call: ModelCall) -> list[int]:
-    """How many tokens each reference picture of an edit model's own has behind the picture."""
+    """The numbers of tokens of the edit model's own reference pictures, which stand behind the picture."""
     references = call.conds.get("ref_latents") or ()
     network = call.model.diffusion_model
     if family.structure not in JOINED or not references or not heeds_references(network, call.conds):
@@ -151,8 +153,9 @@ def own_references(family: JointModel, call: ModelCall) -> list[int]:
 
 
 def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: Attended) -> Tensor:
-    """An attention of a reference, whose keys and values are kept; the keys at positions moved by so many columns, and
-    as if there were no text.
+    """Store keys and values of an attention of a reference, and return its output unchanged.
+
+    The stored keys stand `columns` columns further to the right, and at the positions that they have without a text.
     """
     q, k, v = (x[:, :, at.layout.of_picture] for x in (at.q, at.k, at.v))
     k = positions.to_the_right(k, columns)
@@ -163,7 +166,7 @@ def keep(kept: Kept, matched: bool, positions: Positions, columns: float, at: At
 
 
 def attend(looking: Looking, positions: Positions, grid: tuple[int, ...], at: Attended) -> Tensor:
-    """An attention of the picture, with references in its own rows."""
+    """The output of an attention of the picture; references act in the rows of the picture's own tokens."""
     own, of_picture = at.own, at.layout.of_picture
     q, k, v = (flat(x[:, :, of_picture]) for x in (at.q, at.k, at.v))
     seen = looking.seen(at.layer, at.address, grid, q)
@@ -177,7 +180,7 @@ def attend(looking: Looking, positions: Positions, grid: tuple[int, ...], at: At
 
 
 def for_picture(one: Seen, positions: Positions, heads: int, text: int) -> Seen:
-    """A kept reference behind the picture's text, with a head of keys and values for every head of queries."""
+    """A stored reference with its keys behind the picture's text, and with a head of keys for every head of queries."""
     family = positions.family
     if (repeats := family.repeats(positions.network)) == 1 and not family.behind_text:
         return one
@@ -239,7 +242,7 @@ class JointAttentions(SelfAttentions):
         return replace(call, options=self._overridden(call, looking.shares.values(), visit), overrides=True)
 
     def moment(self, call: ModelCall) -> int:
-        """Columns of the picture: areas and windows of other widths have other positions on their right."""
+        """The width of the latent: with areas and windows of other widths, a reference stands at other columns."""
         return call.x.shape[-1]
 
     def _overridden(
@@ -251,7 +254,7 @@ class JointAttentions(SelfAttentions):
 
 
 def columns_aside(family: JointModel, reference: ModelCall, picture: ModelCall) -> float:
-    """How many columns a reference is moved, to stand on the right of the picture."""
+    """The number of columns by which a reference is moved to stand on the right of the picture."""
     columns, own = (token_counts(picture.model.diffusion_model, call.x.shape)[-1] for call in (picture, reference))
     scale = picture.options.get("rope_options", {}).get("scale_x", 1.0)  # of ComfyUI's node Scale ROPE
     return scale * family.columns_aside(columns, own)

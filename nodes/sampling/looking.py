@@ -1,4 +1,4 @@
-"""Riding references, what is captured of them, and the interface of a model's self-attentions."""
+"""Riding references, the keys and values that are captured of them, and the interface of a model's self-attentions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
@@ -91,7 +91,7 @@ class Looking:
     def seen(self, layer: Layer, address: Hashable, grid: tuple[int, ...], q: Tensor) -> list[Seen]:
         """The references with a share in a self-attention; q (rows, tokens, channels) are the picture's queries."""
         found = []
-        for reference, share in self.shares.items():  # in every layer of every step; a comprehension is a call more
+        for reference, share in self.shares.items():  # a comprehension is one more Python call in every layer
             if share[layer] and address in self.kept[reference]:
                 found.append(self._seen(reference, self.kept[reference][address], share[layer], grid, q))  # noqa: PERF401
         return found
@@ -137,13 +137,15 @@ class SelfAttentions(ABC):
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the user is shown once in a run with references."""
+        """Notes that are shown once in a run with references."""
         return ()
 
     @abstractmethod
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
-        """Run the model on a reference, `call`, and keep its keys and values where it has a share; with `matched` their
-        moments too. `picture` is the picture's call of the same step.
+        """Run the model on a reference, and return its keys and values in the layers in which it has a share.
+
+        `call` is the reference's call, `picture` the picture's call of the same step. With `matched`, the moments of
+        queries and keys are captured too.
         """
 
     @abstractmethod
@@ -151,5 +153,5 @@ class SelfAttentions(ABC):
         """The picture's call with references in its self-attentions."""
 
     def moment(self, call: ModelCall) -> Hashable:
-        """What the kept keys and values of a reference depend on in the picture's call, beside sigma and hooks."""
+        """The property of the picture's call that captured keys and values depend on, beside sigma and hooks."""
         return None

@@ -17,18 +17,18 @@ TEXT, COLUMNS = 0, 2  # axes of positions: the first may follow the text, the th
 
 @dataclass(frozen=True, eq=False)
 class Positions:
-    """The rotations of one model call. Without rotary embeddings, nothing is moved."""
+    """The rotations of one model call. In models without rotary embeddings, keys keep their positions."""
 
     family: JointModel
     network: HostModel
     rotations: dict[tuple[int, float], Tensor] = field(default_factory=dict)
 
     def to_the_right(self, x: Tensor, columns: float) -> Tensor:
-        """Queries or keys (rows, heads, tokens, width), so many columns further to the right."""
+        """Queries or keys (rows, heads, tokens, width), moved to the right by a number of columns."""
         return self._moved(x, COLUMNS, columns) if self.family.positions else x
 
     def behind_text(self, x: Tensor, tokens: int) -> Tensor:
-        """Keys behind so many more tokens of text; as they are in models where positions do not depend on the text."""
+        """Keys moved behind a number of text tokens; unchanged in models whose positions do not depend on the text."""
         return self._moved(x, TEXT, tokens) if self.family.behind_text else x
 
     def _moved(self, x: Tensor, axis: int, by: float) -> Tensor:

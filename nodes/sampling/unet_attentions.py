@@ -27,14 +27,14 @@ def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, op
 def keep(
     kept: Kept, matched: bool, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions
 ) -> Tensor:
-    """A self-attention of a reference, whose keys and values are kept."""
+    """Store keys and values of a self-attention of a reference, and return its output unchanged."""
     if k.shape[1] == q.shape[1]:  # in some blocks of upscaling models, this attention reads the text
         kept[patch.site.address] = Captured(k, v, *((moments(q), moments(k)) if matched else (None, None)))
     return own_attention(patch, q, k, v, options)
 
 
 def attend(looking: Looking, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-    """A self-attention of the picture, with references."""
+    """The output of a self-attention of the picture, with references."""
     refuse_recording()
     grid, seen = tuple(options["activations_shape"][-2:]), []
     if q.shape[1] == grid[0] * grid[1]:  # else a node has merged tokens, or attends tile by tile

@@ -31,5 +31,5 @@ def test_faces_are_scored_by_their_recogniser_and_a_picture_without_one_has_no_s
     assert scored(insightface=[bundle]) == (mean, rows)
     without, rows = scored()
     assert without == 0 and "face" not in rows[0]
-    with pytest.raises(AdapterError, match="connect the photos of the person"):
+    with pytest.raises(AdapterError, match="references is not connected"):
         score_faces(analysis, images, [])

@@ -171,6 +171,8 @@ def test_a_pulid_comes_with_its_encoder_and_face_pack_for_every_socket_of_its_ap
     parts = open_pipeline(pipeline, pipeline, pipeline)
     assert parts.adapter.config.variant == "PuLID" and parts.clip_vision is tower
     assert pack_name(parts.insightface) == "antelopev2"
+    with pytest.raises(AdapterError, match="connected as face pack has loaded none"):
+        open_pipeline(pipeline, pipeline, pipeline | {"insightface": None})
 
 
 def test_an_adapter_of_sdxl_s_base_model_warns_on_an_anime_model_and_is_loaded(folders, sdxl, monkeypatch, tmp_path):

@@ -1,5 +1,9 @@
-"""Tiny transformers of ComfyUI's own classes, one of every family that references can ride along with."""
+"""Tiny transformers of ComfyUI's own classes, one of every family that references can ride along with.
 
+edits.py makes edit models of the same parts.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -12,7 +16,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from .standins import seeded
-from .unets import seed_weights
+from .unets import DTYPES, seed_weights
 
 SIZE = (8, 6)  # latent pixels of the canvas and of the first reference
 TEXT = 24  # width of most texts
@@ -81,18 +85,21 @@ TRANSFORMERS: dict[str, Any] = {title: kind for title, kind in EVERY_TRANSFORMER
 
 
 @cache
-def model_of(kind: Transformer) -> ModelPatcher:
+def model_of(kind: Transformer, dtype: str = "fp32") -> ModelPatcher:
     config = getattr(comfy.supported_models, kind.name)(dict(kind.sizes))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(DTYPES[dtype], None)
     model = config.get_model({}, "", "cpu")
     seed_weights(model.diffusion_model, 1)
+    model.to(DTYPES[dtype])
     device = torch.device("cpu")
     return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
 
 
-def text_of(kind: Transformer, seed: int) -> list[list[Any]]:
-    """A CONDITIONING of five tokens."""
-    return [[seeded((1, 5, kind.text), seed), {"pooled_output": seeded((1, 24), seed + 1), **kind.more}]]
+def text_of(kind: Transformer, seed: int, references: Sequence[Tensor] = ()) -> list[list[Any]]:
+    """A CONDITIONING of five tokens, perhaps with reference pictures as Set Reference Latent leaves them there."""
+    given = {"reference_latents": list(references)} if references else {}
+    pooled = {"pooled_output": seeded((1, TEXT), seed + 1)}
+    return [[seeded((1, 5, kind.text), seed), {**pooled, **kind.more, **given}]]
 
 
 class TestTransformer(io.ComfyNode):

@@ -1,6 +1,6 @@
-// Where an IPAdapter Reference stops because files are missing, give it a button. Pressed, it adds an IPAdapter Model Download
-// with the settings that the message names; the files are fetched when that node runs. The page's subgraph nodes take no such
-// button, so a message says which subgraph to open.
+// Give an IPAdapter Reference that stops because files are missing a button, which adds an IPAdapter Model Download with the
+// settings that the message names. The files are fetched when that node runs. The node of a subgraph cannot show the button of a
+// node inside, so a message says which subgraph to open.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
@@ -43,7 +43,7 @@ function removeButtons() {
   for (const node of nodesOf(root())) removeButton(node)
 }
 
-function tell(summary) {
+function showMessage(summary) {
   app.extensionManager?.toast?.add({ severity: "info", summary, life: 8000 })
 }
 
@@ -55,7 +55,7 @@ app.registerExtension({
       const nodes = found ? nodesOn(detail.node_id) : []
       if (!nodes.length) return
       addButton(nodes.at(-1), { preset: found[1], family: found[2], download: true })
-      if (nodes.length > 1) tell(say("inside", nodes.slice(0, -1).map(node => node.title).join(" › ")))
+      if (nodes.length > 1) showMessage(say("inside", nodes.slice(0, -1).map(node => node.title).join(" › ")))
     })
     api.addEventListener("execution_start", removeButtons)
   },

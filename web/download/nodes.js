@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js"
 
-// The graph that a run begins with; app.graph is another where an older page has opened a subgraph.
+// The outermost graph; in older pages, app.graph is the subgraph that is open.
 export function root() {
   return app.rootGraph ?? app.graph.rootGraph ?? app.graph
 }
@@ -12,7 +12,7 @@ export function nodesOf(graph) {
   return graph.nodes.flatMap(node => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])])
 }
 
-// The nodes from the outermost subgraph to the node that a run calls "5:3": node 3 inside of the subgraph node 5.
+// The nodes on the way to a node with an id such as "5:3": the subgraph node 5, then node 3 inside of it.
 export function nodesOn(id) {
   const found = []
   let graph = root()

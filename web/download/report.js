@@ -1,4 +1,4 @@
-// What a node of this pack says about its run stands under it, in two lines unless the node grows. Let it grow.
+// Make a node of this pack as high as the report under it needs: the page itself gives a report two lines.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
@@ -8,7 +8,7 @@ const REPORT = "$$node-text-preview" // the page's name for a widget with such a
 const MARGINS = 36 // above and below the text
 const SIDES = 52 // left and right of it
 
-// The height that the page's text takes in a width, in pixels of the canvas.
+// The height of a text of this width in the page, in pixels of the canvas.
 function heightOf(text, width) {
   const box = document.createElement("div")
   box.style.cssText = `position: absolute; visibility: hidden; width: ${width}px; font-size: 12px; line-height: 16px;
