@@ -110,6 +110,9 @@ def seed_weights(module: nn.Module, seed: int, drawn_on: str = "cpu") -> None:
     small = sum(shape.numel() for shape, _, _ in layout) < MOST_KEPT
     for parameter, value in zip(module.parameters(), (_kept if small else _drawn)(seed, drawn_on, layout), strict=True):
         parameter.copy_(value)
+    for name, buffer in module.named_buffers(recurse=False):
+        if name == "pos_embed":  # of SD3, which ComfyUI leaves uninitialised until it loads a file
+            buffer.copy_(torch.randn(buffer.shape, generator=torch.Generator().manual_seed(seed)))
 
 
 def _drawn(seed: int, drawn_on: str, layout: tuple[Layout, ...]) -> Iterator[Tensor]:
