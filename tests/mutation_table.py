@@ -258,6 +258,12 @@ REFERENCES = (
         ("references/test_riding_transformers.py",),
     ),
     Mutation(
+        "layers of other weights have the plan of the first layer",
+        "nodes/sampling/reference_override.py",
+        {"key = (weights, k.shape": "key = (k.shape"},
+        ("references/test_reference_weights.py",),
+    ),
+    Mutation(
         "rows that look at a reference see masked tokens of the text",
         "ipadapter/reference_attention.py",
         {"bias = None if self.bias is None else": "bias = None if True else"},
