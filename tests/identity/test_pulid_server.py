@@ -94,9 +94,13 @@ def test_a_person_in_a_flux_by_each_pack_s_form_of_the_node(people):
 
 def test_the_face_of_a_group_can_be_chosen_and_is_shown(people):
     g = Graph()
-    face_models = g.add("PulidFluxInsightFaceLoader", provider="CPU")[0]
     shown = {}
-    for order, index in (("left-right", 0), ("right-left", 0), ("left-right", 5)):
+    orders = {  # with the loaders of both packs
+        ("left-right", 0): "PulidFluxInsightFaceLoader", ("right-left", 0): "PulidFluxInsightFaceLoader",
+        ("left-right", 5): "PulidInsightFaceLoader",
+    }  # fmt: skip
+    for (order, index), loader in orders.items():
+        face_models = g.add(loader, provider="CPU")[0]
         options = g.add(
             "PulidFluxOptions", input_faces_order=order, input_faces_index=index, input_faces_align_mode=1
         )  # fmt: skip
@@ -120,6 +124,7 @@ def test_the_face_of_a_group_can_be_chosen_and_is_shown(people):
         ("other pack", "antelopev2"),
         ("other encoder", "EVA02-CLIP"),
         ("no encoder file", "EVA02_CLIP_L_336_psz14_s6B.pt"),
+        ("no encoder file for flux", "EVA02_CLIP_L_336_psz14_s6B.pt"),
     ],
 )
 def test_what_cannot_work_is_refused_before_sampling_with_what_to_do(people, case, words):
@@ -139,6 +144,8 @@ def test_what_cannot_work_is_refused_before_sampling_with_what_to_do(people, cas
         links["eva_clip"] = g.add("TestClipVision", seed=3)[0]
     if case == "no encoder file":
         links["eva_clip"] = g.add("PulidEvaClipLoader")[0]
+    if case == "no encoder file for flux":
+        links["eva_clip"] = g.add("PulidFluxEvaClipLoader")[0]
     if case == "sdxl file for flux":
         links["pulid_flux"] = links.pop("pulid")
         node = g.add("ApplyPulidFlux", **NUMBERS, **links)

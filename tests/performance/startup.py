@@ -7,7 +7,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 LOAD = """
 import asyncio, sys, time
-import conftest, nodes, server, comfy_api.latest  # what ComfyUI has imported before it loads packs
+import conftest, nodes, server, comfy_api.latest, comfy_api.torch_helpers  # as before any pack
 before = set(sys.modules)
 start = time.perf_counter()
 extension = asyncio.run(sys.modules["pack"].comfy_entrypoint())

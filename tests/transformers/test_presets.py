@@ -95,7 +95,7 @@ def test_a_preset_brings_the_adapter_and_the_encoder_that_fits_it(published, mon
 
 
 def test_a_preset_of_unets_says_which_presets_there_are_for_flux(folders):
-    with pytest.raises(ValueError, match=r"the model is Flux\. .*: FLUX - XLabs, FLUX - XLabs v2, FLUX - InstantX\."):
+    with pytest.raises(ValueError, match=r"is Flux\. .*: PULID FLUX, FLUX - XLabs, FLUX - XLabs v2, FLUX - InstantX\."):
         IPAdapterUnifiedLoader.execute(tiny_model("flux"), "STANDARD (medium strength)")
 
 
