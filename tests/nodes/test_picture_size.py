@@ -107,7 +107,9 @@ def test_a_connected_encoder_of_another_picture_size_than_the_adapter_s_is_said_
         assert caplog.text.count(line) == said and caplog.text.count("trained with") == said
         caplog.clear()
     encode_reference(used, Reference(embeds=torch.ones(1, 1024)))
-    encode_reference(pipeline("styleIpadapterFor_v10.safetensors"), Reference(images=pictures(SIDE)))
+    sdxl = synthetic.adapter("SDXL", context=2048, channels=synthetic.sdxl_channels(8, (1, 2)), pooled=1280)
+    style = manage(read_checkpoint(sdxl, "styleIpadapterFor_v10.safetensors"))
+    encode_reference(Pipeline(style, tiny_clip_vision(3, 32, 1280, 112)), Reference(images=pictures(SIDE)))
     assert "trained with" not in caplog.text
 
 
