@@ -27,7 +27,7 @@ PAGE, BY_REAL = ROOT / "docs" / "gallery.md", ROOT / "docs" / "gallery"
 GRAPHS = ROOT / "workflows"
 MODEL_FOLDERS = (
     "checkpoints", "clip_vision", "controlnet", "diffusion_models", "insightface", "ipadapter", "loras", "open_clip",
-    "text_encoders", "vae",
+    "text_encoders", "vae", "pulid", "facexlib",
 )  # fmt: skip
 SHOWS = ("IPAdapterContactSheet", "SaveImage")  # the nodes at the end of a lesson, the sheet before its pictures
 LONGEST = 3600  # seconds of a lesson

@@ -11,22 +11,28 @@ What a schema says is taken from it, so no page can be out of date; advice is wr
     mistakes:
     - what goes wrong often
     related: NodeId, NodeId
-    picture: the name of a workflow whose picture shows the node
+    picture: the name of a workflow that has the node; the page shows the part of its picture around the node
 """
 
+import json
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from .locales import label, our_nodes, read_words
 
 ROOT = Path(__file__).parents[1]
 ADVICE, PAGES, WORKFLOWS = ROOT / "help", ROOT / "web" / "docs", ROOT / "workflows"
-# A folder beside docs' pages: the page looks for it from there, in every language. Workflow pictures are too large.
+# A folder beside docs' pages: the page looks for it from there, in every language. Whole workflow pictures are too
+# large for the page's help, and made smaller nobody can read them.
 PICTURES = "pictures"
-PICTURE_WIDTH = 640
+WIDEST, HIGHEST = 640, 420  # pixels of a picture
+FRAME = 20  # pixels around a graph in the picture of its workflow
+BESIDE = 45  # of the graph, from a node's position to the upper edge of its badge
 ENGLISH = "en"
 HEADINGS = {
     "en": {
@@ -75,7 +81,8 @@ def page(schema: Any, advice: Advice, titles: dict[str, str], language: str) -> 
     def said(kind: str, english: str) -> str:
         return words[kind].get(english, english)
 
-    picture = [f"![{advice.picture}]({PICTURES}/{advice.picture}.jpg)"] if advice.picture else []
+    alt = said("titles", schema.display_name)
+    picture = [f"![{alt}]({PICTURES}/{schema.node_id}.jpg)"] if advice.picture else []
     parts = [
         f"# {said('titles', schema.display_name)}",
         said("sentences", schema.description),
@@ -134,16 +141,39 @@ def pages(nodes: list[Any]) -> dict[str, str]:
     return written | english
 
 
-def write_pictures() -> None:
-    from PIL import Image
+def around(node_id: str, workflow: str) -> tuple[int, int, int, int]:
+    """The part of a workflow's picture that shows the first node of a kind, with its neighbours left and right.
 
+    Returns left, top, right and bottom in pixels. StopIteration if the workflow has no such node.
+    """
+    nodes = json.loads((WORKFLOWS / f"{workflow}.json").read_text("utf-8"))["nodes"]
+    with Image.open(WORKFLOWS / f"{workflow}.jpg") as picture:
+        width, height = picture.size
+    left, top = min(node["pos"][0] for node in nodes), min(node["pos"][1] for node in nodes) - BESIDE
+    scale = (width - 2 * FRAME) / (max(node["pos"][0] + node["size"][0] for node in nodes) - left)
+    node = next(node for node in nodes if node["type"] == node_id)
+    middle = FRAME + (node["pos"][0] + node["size"][0] / 2 - left) * scale
+    above = FRAME + (node["pos"][1] - BESIDE - top) * scale - FRAME
+    wide, high = min(WIDEST, width), min(HIGHEST, round((node["size"][1] + BESIDE) * scale) + 2 * FRAME, height)
+    x, y = round(min(max(middle - wide / 2, 0), width - wide)), round(min(max(above, 0), height - high))
+    return x, y, x + wide, y + high
+
+
+def pictures() -> dict[str, Image.Image]:
+    """The picture of each help page that has one, by the node's id."""
+    found = {}
+    for node_id, advice in sorted(read_advice(ENGLISH).items()):
+        if advice.picture:
+            with Image.open(WORKFLOWS / f"{advice.picture}.jpg") as picture:
+                found[node_id] = picture.convert("RGB").crop(around(node_id, advice.picture))
+    return found
+
+
+def write_pictures() -> None:
     folder = PAGES / PICTURES
     folder.mkdir(parents=True, exist_ok=True)
-    for name in sorted({one.picture for one in read_advice(ENGLISH).values() if one.picture}):
-        with Image.open(WORKFLOWS / f"{name}.jpg") as picture:
-            height = round(picture.height * PICTURE_WIDTH / picture.width)
-            small = picture.convert("RGB").resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
-            small.save(folder / f"{name}.jpg", quality=82, optimize=True)
+    for node_id, picture in pictures().items():
+        picture.save(folder / f"{node_id}.jpg", quality=82, optimize=True)
 
 
 def main() -> None:

@@ -21,7 +21,8 @@ CHAPTERS: dict[str, tuple[str, ...]] = {
     ),
     "People": (
         "same_person", "face_plus_v2_and_lora", "face_and_normal_map", "face_free_for_commercial_use",
-        "left_person_only",
+        "left_person_only", "instantid_one_person", "instantid_two_people", "person_in_a_style", "pulid",
+        "which_face_adapter",
     ),
     "Here this, there that": (
         "two_people_two_references", "two_regions_two_references", "split_canvas", "regional_prompts",

@@ -47,11 +47,13 @@ def adapters(catalog: Any) -> str:
 
 
 def others(catalog: Any) -> str:
-    """Encoders, face packs and LoRAs."""
+    """Encoders, face packs, files beside adapters and LoRAs."""
     rows = [[f"`{file.name}`", file.title, "`models/clip_vision`", source(file)] for file in catalog.ENCODERS]
     rows += [[f"`{file.name}`", file.title, "`models/open_clip`", source(file)] for file in catalog.TOWERS]
     for pack in catalog.FACE_PACKS:
         rows.append([f"`{pack.name}`", "face pack", "`models/insightface/models`", source(pack)])
+    for file in catalog.BESIDE:
+        rows.append([f"`{file.name}`", file.title, f"`models/{file.folder}`", source(file)])
     for lora in catalog.LORAS:
         rows.append([f"`{lora.name}`", "LoRA, which is also in the adapter's file", "`models/loras`", source(lora)])
     return table(("file", "what", "goes into", "from, licence"), rows)

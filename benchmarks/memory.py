@@ -7,7 +7,10 @@ import torch
 
 import synthetic
 import synthetic_transformers
+from identity.pulid_files import pulid
+from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import tensor_bytes
+from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
 from pack.nodes.applying.sources import Stored
 from pack.weight_schedules.layers import LayerWeights
@@ -20,12 +23,18 @@ KINDS: dict[str, dict[str, Any]] = {
     "SD1.5, 16 tokens": {"variant": "plus", "context": 768, "channels": synthetic.sd15_channels(), "tokens": 16},
     "SDXL, 4 tokens": {"variant": "SDXL", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 4},
     "SDXL, 16 tokens": {"variant": "plus", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 16},
+    "SDXL, InstantID": {"variant": "InstantID", "context": 2048, "channels": synthetic.sdxl_channels(), "tokens": 16},
 }
 TRANSFORMERS = {  # name: published file
     "Flux, XLabs": "ip_adapter.safetensors",
     "Flux, XLabs v2": "flux-ip-adapter-v2.safetensors",
     "Flux, InstantX": "flux.1-dev-ip-adapter.bin",
     "SD3.5 Large, InstantX": "sd3.5-large-ip-adapter.bin",  # what is kept is of one step
+}
+PULIDS = {  # name: published file, tokens of a person
+    "SDXL, PuLID": ("pulid_v1.bin", 10),
+    "SDXL, PuLID v1.1": ("pulid_v1.1.safetensors", 32),
+    "Flux, PuLID": ("pulid_flux_v0.9.1.safetensors", 32),
 }
 OF_SITES = ("double_blocks", "ip_adapter")  # what holds the weights that make keys and values
 
@@ -44,7 +53,8 @@ def measure_bytes() -> dict[str, dict[str, float]]:
             "kept on the device": kept_bytes(kind["channels"], kind["tokens"]) / 1e6,
             "adapter on the device while sampling": sum(model.model_size() for model in needed) / 1e6,
         }
-    return results | {name: _transformer(synthetic_transformers.PUBLISHED[file]) for name, file in TRANSFORMERS.items()}
+    results |= {name: _transformer(synthetic_transformers.PUBLISHED[file]) for name, file in TRANSFORMERS.items()}
+    return results | {name: _pulid(file, tokens) for name, (file, tokens) in PULIDS.items()}
 
 
 def _transformer(sizes: dict[str, Any]) -> dict[str, float]:
@@ -60,6 +70,20 @@ def _transformer(sizes: dict[str, Any]) -> dict[str, float]:
         "to_k_ip and to_v_ip": of_sites / 1e6,
         "kept on the device": kept / 1e6,
         "adapter on the device while sampling": loaded / 1e6,
+    }
+
+
+def _pulid(file: str, tokens: int) -> dict[str, float]:
+    """Megabytes of a PuLID, of which Flux' layers with queries of their own stay on the device while sampling."""
+    checkpoint = read_checkpoint(pulid(file, device="meta", dtype=HALF, published=True), file)
+    network = AdapterNetwork.from_checkpoint(checkpoint)
+    acting = network.split_off_acting()
+    matrices = [x for key, x in network.ip_adapter.state_dict().items() if "_ip." in key]
+    return {
+        "adapter": tensor_bytes([*checkpoint.image_proj.values(), *checkpoint.ip_adapter.values()]) / 1e6,
+        "to_k_ip and to_v_ip": tensor_bytes(matrices) / 1e6,
+        "kept on the device": kept_bytes(checkpoint.config.channels, tokens) / 1e6,
+        "adapter on the device while sampling": tensor_bytes(acting.state_dict() if acting else {}) / 1e6,
     }
 
 

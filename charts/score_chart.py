@@ -10,6 +10,7 @@ from .paint import FAINT, INK, PAPER, UNIT, Colour, write_text
 SIDE, LEFT, TOP, RIGHT, BOTTOM = 300, 64, 26, 26, 56  # layout units
 COLOURS: tuple[Colour, ...] = ((255, 176, 92), (120, 196, 255), (190, 150, 255), (140, 220, 140), (255, 130, 150))
 RADIUS = 4
+CLIP_AXIS, FACE_AXIS = "CLIP-I: near the reference", "face: near the person"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,11 @@ class Series:
     joined: bool = True
 
 
-def draw_scores(series: Sequence[Series]) -> Image.Image:
-    """A chart of CLIP-I over CLIP-T whose axes span the measured values, with a colour and a legend per series."""
+def draw_scores(series: Sequence[Series], axis: str = CLIP_AXIS) -> Image.Image:
+    """A chart of CLIP-I, or what `axis` names, over CLIP-T, with a colour and a legend per series.
+
+    The axes span the measured values.
+    """
     legend = 18 * len(series)
     size = ((LEFT + SIDE + RIGHT) * UNIT, (TOP + SIDE + BOTTOM + legend) * UNIT)
     picture = Image.new("RGB", size, PAPER)
@@ -38,7 +42,7 @@ def draw_scores(series: Sequence[Series]) -> Image.Image:
         x, y = ((value - low) / (high - low) for value, (low, high) in zip(point, spans, strict=True))
         return LEFT + x * SIDE, TOP + (1 - y) * SIDE
 
-    _draw_axes(draw, spans)
+    _draw_axes(draw, spans, axis)
     for number, curve in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         positions = [at(point) for point in curve.points]
@@ -60,7 +64,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
     return low - edge, high + edge
 
 
-def _draw_axes(draw: ImageDraw.ImageDraw, spans: Sequence[tuple[float, float]]) -> None:
+def _draw_axes(draw: ImageDraw.ImageDraw, spans: Sequence[tuple[float, float]], axis: str) -> None:
     box = [LEFT * UNIT, TOP * UNIT, (LEFT + SIDE) * UNIT, (TOP + SIDE) * UNIT]
     draw.rectangle(box, outline=FAINT, width=1)
     for share in (0.0, 0.5, 1.0):
@@ -68,7 +72,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, spans: Sequence[tuple[float, float]]) 
         write_text(draw, (LEFT + share * SIDE, TOP + SIDE + 12), _tick(x_low, x_high, share), 11, FAINT, "mm")
         write_text(draw, (LEFT - 6, TOP + (1 - share) * SIDE), _tick(y_low, y_high, share), 11, FAINT, "rm")
     write_text(draw, (LEFT + SIDE / 2, TOP + SIDE + 30), "CLIP-T: near the prompt", 12, INK, "mm")
-    write_text(draw, (LEFT, TOP / 2), "CLIP-I: near the reference", 12, INK, "lm")
+    write_text(draw, (LEFT, TOP / 2), axis, 12, INK, "lm")
 
 
 def _tick(low: float, high: float, share: float) -> str:

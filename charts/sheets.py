@@ -103,8 +103,10 @@ def _lay_out(pictures: Sequence[Image.Image], layout: Layout, title: str) -> tup
         x, y = layout.corner(*divmod(number, layout.columns))
         scale = min(layout.cell[0] / picture.width, layout.cell[1] / picture.height)
         fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        small = picture.convert("RGB").resize(fitted, Image.Resampling.LANCZOS) if fitted != picture.size else picture
-        sheet.paste(small, (x + (layout.cell[0] - fitted[0]) // 2, y + (layout.cell[1] - fitted[1]) // 2))
+        # Enlarged by a whole number, each pixel becomes a square, and small pictures stay sharp.
+        method = Image.Resampling.NEAREST if scale == int(scale) else Image.Resampling.LANCZOS
+        resized = picture.convert("RGB").resize(fitted, method) if fitted != picture.size else picture
+        sheet.paste(resized, (x + (layout.cell[0] - fitted[0]) // 2, y + (layout.cell[1] - fitted[1]) // 2))
     return sheet, draw
 
 

@@ -157,6 +157,16 @@ ATTENDING = (
     Need(BASE, "", "weights of reference pictures", texts=('"ref_latents"',)),
     Need(FLUX_MODEL, "", "weights of reference pictures by layer in Flux", texts=('"block_type"', '"block_index"')),
     Need(ATTENTION, "", "references that ride along", texts=('"attn1"',)),
+    *(
+        Need(file, name, f"references that ride along in {title}", texts=texts)
+        for file, name, title, texts in (
+            (FLUX_MODEL, "Flux", "Flux", ('"rope_options"',)),
+            ("comfy/ldm/chroma/model.py", "Chroma", "Chroma", ('"block_index"',)),
+            (MMDIT_MODEL, "OpenAISignatureMMDITWrapper", "SD3.5", ()),
+            ("comfy/ldm/qwen_image/model.py", "QwenImageTransformer2DModel", "Qwen-Image", ('"block_index"',)),
+            ("comfy/ldm/lumina/model.py", "NextDiT", "Z-Image", ('"block_index"', "self.rope_embedder")),
+        )
+    ),
     Need(BASE, "BaseModel._apply_model", "references that ride along", takes=("x", "t"),
          keywords=("transformer_options",)),
     Need(BASE, "BaseModel.process_latent_in", "references that ride along", takes=("latent",)),

@@ -162,7 +162,7 @@ def as_text(report: Report) -> str:
 
 def _outcome(verdict: Verdict) -> str:
     if verdict.runs:
-        note = f"; without its LoRA: {verdict.note}" if verdict.note else ""
+        note = f"; {verdict.note}" if verdict.note else ""
         return f"runs with {', '.join(path.name for path in verdict.files)}{note}"
     if verdict.missing and verdict.why.startswith(("No adapter", "No vision encoder", "No face pack")):
         return "misses " + "; ".join(f"{file.name} in {file.folder}, from {file.source}" for file in verdict.missing)

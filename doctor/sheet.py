@@ -15,7 +15,10 @@ GOOD, DOUBT, BAD = (110, 210, 140), (250, 196, 92), (255, 120, 110)
 MARKS = {GOOD: "+", DOUBT: "!", BAD: "x"}  # for people who cannot tell the colours apart
 WIDTH, ROW, MARGIN, COLUMN, PRESET, SPLIT = 1600, 30, 28, 118, 292, 720
 MOST_FILES = 24
-WORDS = {"adapter": "adapter", "encoder": "encoder", "face pack": "face pack", "lora": "LoRA"}
+WORDS = {
+    "adapter": "adapter", "encoder": "encoder", "face pack": "face pack", "lora": "LoRA", "controlnet": "ControlNet",
+    "face parser": "parser",
+}  # fmt: skip
 
 
 def draw_report(report: Report) -> Image.Image:
@@ -61,9 +64,9 @@ def _draw_presets(draw: ImageDraw.ImageDraw, top: int, presets: Sequence[str], v
 
 def outcome(verdict: Verdict) -> tuple[Colour, str]:
     """Colour and short text for a preset's cell."""
-    if verdict.runs:
-        return (DOUBT, "no LoRA") if verdict.note else (GOOD, "runs")
     kinds = list(dict.fromkeys(WORDS[file.kind] for file in verdict.missing))
+    if verdict.runs:
+        return (DOUBT, f"no {kinds[0] if kinds else WORDS['lora']}") if verdict.note else (GOOD, "runs")
     if "several could be it" in verdict.why:
         return BAD, "several files"
     if not kinds:  # an encoder that is not in the catalogue

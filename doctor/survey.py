@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from ..ipadapter.base_models import anime_base_of_file
-from ..ipadapter.catalog import ADAPTERS, ANIME, ENCODERS, LORAS
+from ..ipadapter.catalog import ADAPTERS, ANIME, BY_NAME, ENCODERS, EVA, LORAS
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.model_folders import (
@@ -20,6 +20,7 @@ from ..ipadapter.model_folders import (
 )
 from ..ipadapter.peek import EncoderSizes, FileFacts, facts_of, peek
 from ..ipadapter.published import Published
+from ..ipadapter.search import EVA_FILE, EVA_FOLDERS
 
 STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # examined in other folders; other pickles there are not read
 OUR_FOLDERS = (ADAPTER_FOLDER, ENCODER_FOLDER, LORA_FOLDER)
@@ -60,7 +61,7 @@ def survey(places: Places) -> list[Found]:
     found: dict[Path, Found] = {}
     for folder in [*first, *(folder for folder in places if folder not in first)]:
         for path, name in walk(places.get(folder, ())):
-            if folder not in first and not name.lower().endswith(STRAY_SUFFIXES):
+            if folder not in first and not name.lower().endswith(STRAY_SUFFIXES) and path.name != EVA_FILE:
                 continue
             file = examine(path, folder, PurePath(name).as_posix())
             if file is not None:
@@ -101,6 +102,8 @@ def _recognised(file: Found, facts: FileFacts) -> Found | None:
     if facts.encoder is not None and file.folder in (*ENCODER_FOLDERS, ADAPTER_FOLDER):
         found = replace(file, kind="encoder", title=encoder_title(facts.encoder), sizes=facts.encoder)
         return found if file.folder in ENCODER_FOLDERS else _elsewhere(found, ENCODER_FOLDER)
+    if facts.eva and file.folder in EVA_FOLDERS:
+        return replace(file, kind="encoder", title=f"{BY_NAME[EVA].title}, for PuLID")
     if facts.lora_width is not None and (lora := _published_lora(file.name)):
         return _lora(file, lora, facts.lora_width)
     if file.folder in CHECKPOINT_FOLDERS and (base := anime_base_of_file(file.path)) and is_sdxl(file.path):

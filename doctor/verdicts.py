@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..encoders.face_models import find_complete_pack
-from ..ipadapter.catalog import needs
+from ..ipadapter.catalog import BY_NAME, EVA, needs
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.errors import FaceError
 from ..ipadapter.families import FAMILIES
@@ -16,7 +16,7 @@ from ..ipadapter.model_folders import ModelFolders
 from ..ipadapter.peek import facts_of
 from ..ipadapter.presets import PRESETS, Preset, encoder_fits, encoders_for
 from ..ipadapter.published import Published
-from ..ipadapter.search import find_adapter, find_encoder, find_lora
+from ..ipadapter.search import EVA_FOLDERS, find_adapter, find_encoder, find_eva, find_lora
 from .survey import BROKEN, FINE, Found, published_as
 
 
@@ -29,7 +29,7 @@ class Verdict:
     files: tuple[Path, ...] = ()
     missing: tuple[Published, ...] = ()
     why: str = ""  # the loader's message if the preset does not run
-    note: str = ""  # the loader's message about a missing LoRA, without which the preset still runs
+    note: str = ""  # about missing files without which the preset still runs: its LoRA, or files beside it
 
     @property
     def runs(self) -> bool:
@@ -67,6 +67,12 @@ def _with_parts(
         except FileNotFoundError as error:
             missing += encoders_for(config)[:1]
             why.append(str(error))
+    if config.of_identity:
+        try:
+            files.append(find_eva(folders))
+        except FileNotFoundError as error:
+            missing.append(BY_NAME[EVA])
+            why.append(str(error))
     if preset.face_pack is not None:
         try:
             files.append(find_complete_pack(preset.face_pack, face_roots))
@@ -77,17 +83,28 @@ def _with_parts(
         try:
             files.append(find_lora(found.preset, preset, FAMILIES[found.family], folders))
         except (FileNotFoundError, ValueError) as error:
-            note = str(error)
+            note = f"without its LoRA: {error}"
+    beside = [BY_NAME[name] for name in preset.adapters[found.family].beside]
+    if absent := [file for file in beside if not _there(file, folders, face_roots)]:
+        missing += absent
+        note = "; ".join(f"without {file.title}: get {file.name} from {file.source}" for file in absent)
     return Verdict(found.preset, found.family, tuple(files), tuple(missing), " ".join(why), note)
 
 
 def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -> bool:
-    """Whether an encoder (under any file name) or a complete face pack is installed; False for other kinds of files."""
+    """Whether an encoder (under any file name), a complete face pack or a file beside an adapter is installed.
+
+    False for other kinds of files.
+    """
+    if file.kind in ("controlnet", "face parser"):
+        return bool(file.matches(list(folders[file.folder].files)))
     if file.kind == "face pack":
         try:
             return bool(find_complete_pack(file.name, face_roots))
         except (FileNotFoundError, FaceError):
             return False
+    if file.name == EVA:
+        return any(facts_of(path).eva for folder in EVA_FOLDERS for path in folders[folder].files.values())
     if file.kind == "encoder":
         seen = (facts_of(path).encoder for path in folders[file.folder].files.values())
         return any(sizes is not None and (sizes.pooled, sizes.hidden, sizes.tokens) == file.sizes for sizes in seen)
@@ -116,6 +133,9 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         there += [fits[0].name] if fits else []
         width = file.config.unread_encoder or f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
         missing += [] if fits else [named[0].name if named else width]
+    if file.config.of_identity:
+        eva = next((one.name for one in files if facts_of(one.path).eva), None)
+        (there if eva else missing).append(eva or EVA)
     if file.config.needs_face:
         published = published_as(file.config)
         pack = published.face_pack if published and published.face_pack else "buffalo_l"

@@ -25,12 +25,15 @@ FACE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {
     "highest score": lambda found: -found[:, 4],
     "largest": lambda found: -(found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
     "left-most": lambda found: found[:, 0] + found[:, 2],
+    "right-most": lambda found: -(found[:, 0] + found[:, 2]),
+    "top-most": lambda found: found[:, 1] + found[:, 3],
+    "bottom-most": lambda found: -(found[:, 1] + found[:, 3]),
 }
 MORE_ORDERS: dict[str, Callable[[Tensor], Tensor]] = {  # orders of other packs' nodes, by their names there
     "left-right": FACE_ORDERS["left-most"],
-    "right-left": lambda found: -(found[:, 0] + found[:, 2]),
-    "top-bottom": lambda found: found[:, 1] + found[:, 3],
-    "bottom-top": lambda found: -(found[:, 1] + found[:, 3]),
+    "right-left": FACE_ORDERS["right-most"],
+    "top-bottom": FACE_ORDERS["top-most"],
+    "bottom-top": FACE_ORDERS["bottom-most"],
     "small-large": lambda found: (found[:, 2] - found[:, 0]) * (found[:, 3] - found[:, 1]),
     "large-small": FACE_ORDERS["largest"],
 }

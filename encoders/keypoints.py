@@ -19,6 +19,7 @@ LIMBS = (0, 1, 3, 4)  # numbers of the points that a line joins to the nose; lat
 HALF_WIDTH = 4  # of a line, in pixels
 BRIGHTNESS = 0.6  # of the lines
 RADIUS = 10  # of a point, in pixels
+Box = tuple[int, int, int, int]  # top, left, height, width of a part of the canvas, in pixels
 
 
 def draw_keypoints(faces: Sequence[NDArray[np.floating]], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -48,21 +49,24 @@ def limb_outline(point: NDArray[np.floating], nose: NDArray[np.floating]) -> NDA
     return import_face_module("cv2").ellipse2Poly(centre, half_axes, angle, 0, 360, 1)
 
 
-def keypoint_picture(faces: Tensor, size: tuple[int, int], canvas: tuple[int, int]) -> Tensor:
+def keypoint_picture(
+    faces: Tensor, size: tuple[int, int], canvas: tuple[int, int], box: Box | None = None
+) -> Tensor:
     """Draw the detections (n, 16) of a picture on a canvas: (height, width, 3) in 0..1.
 
-    `size` and `canvas` are (height, width) of the picture and the canvas. The picture's middle fills the canvas, as
-    when ComfyUI resizes a ControlNet's picture.
+    `size` and `canvas` are (height, width) of the picture and the canvas. The picture's middle fills the box, without a
+    box the canvas, as when ComfyUI resizes a ControlNet's picture.
 
     Raises:
         FaceError: the detections have no points.
     """
-    points = [to_canvas(points_of(face), size, canvas) for face in faces]
+    points = [to_box(points_of(face), size, box or (0, 0, *canvas)) for face in faces]
     return torch.from_numpy(draw_keypoints(points, canvas)).float() / 255
 
 
-def to_canvas(points: NDArray[np.floating], size: tuple[int, int], canvas: tuple[int, int]) -> NDArray[np.float64]:
-    """Map points x, y (n, 2) of a picture to a canvas that the picture's middle fills; sizes are (height, width)."""
-    scale = max(wanted / own for wanted, own in zip(canvas, size, strict=True))
-    middles = [np.array([width, height]) / 2 for height, width in (size, canvas)]
-    return (points - middles[0]) * scale + middles[1]
+def to_box(points: NDArray[np.floating], size: tuple[int, int], box: Box) -> NDArray[np.float64]:
+    """Map points x, y (n, 2) of a picture of `size` (height, width) to a box of a canvas that its middle fills."""
+    top, left, *wanted = box
+    scale = max(side / own for side, own in zip(wanted, size, strict=True))
+    middles = [np.array([width, height]) / 2 for height, width in (size, wanted)]
+    return (points - middles[0]) * scale + middles[1] + np.array([left, top])

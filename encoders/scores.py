@@ -17,6 +17,7 @@ class Score:
 
     clip_i: float | None = None
     clip_t: float | None = None
+    face: float | None = None  # mean cosine of face vectors with those of the references
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:
@@ -51,23 +52,29 @@ def score(pictures: Tensor, references: Tensor | None = None, prompt: Tensor | N
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
-    """The means of CLIP-I and CLIP-T over the pictures that have them."""
+    """The mean of each score over the pictures that have it."""
 
     def mean(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known else None
 
-    return Score(mean([s.clip_i for s in scores]), mean([s.clip_t for s in scores]))
+    return Score(mean([s.clip_i for s in scores]), mean([s.clip_t for s in scores]), mean([s.face for s in scores]))
 
 
 def table(names: Sequence[dict[str, object]], scores: Sequence[Score]) -> str:
-    """CSV with a row per picture: the columns that name it, then its scores; a score that is None is an empty cell."""
+    """CSV with a row per picture: the columns that name it, then its scores; a score that is None is an empty cell.
+
+    The column of faces is there if any picture has such a score.
+    """
     text = io.StringIO()
-    columns = [*(names[0] if names else ()), "CLIP-I", "CLIP-T"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    of_faces = any(s.face is not None for s in scores)
+    rows = []
     for name, found in zip(names, scores, strict=True):
-        writer.writerow({**name, "CLIP-I": _cell(found.clip_i), "CLIP-T": _cell(found.clip_t)})
+        face = {"face": _cell(found.face)} if of_faces else {}
+        rows.append({**name, "CLIP-I": _cell(found.clip_i), "CLIP-T": _cell(found.clip_t), **face})
+    writer = csv.DictWriter(text, rows[0] if rows else ("CLIP-I", "CLIP-T"), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 

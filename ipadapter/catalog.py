@@ -1,43 +1,14 @@
 """The catalogue of published adapters, LoRAs, vision encoders and face packs.
 
-It is used by loaders, messages, the doctor, downloads and the tables of docs/model_files.md. Names, repositories and
-licences come from the model cards and READMEs.
+It is used by loaders, messages, the doctor, downloads and the tables of docs/model_files.md. Names come from the model
+cards and READMEs.
 """
 
 from dataclasses import dataclass, replace
 
+from . import origins as by
 from .hashes import HASHES
 from .published import NOOBAI_STYLE, Published, Source
-
-APACHE, RESEARCH, FLUX_DEV = "Apache-2.0", "non-commercial research only", "FLUX.1-dev non-commercial"
-H94 = Source("h94/IP-Adapter", APACHE)
-FACE_ID = Source("h94/IP-Adapter-FaceID", RESEARCH)
-COMPOSITION = Source("ostris/ip-composition-adapter", APACHE)
-KOLORS = Source("Kwai-Kolors/Kolors-IP-Adapter-Plus", "see its card")
-KOLORS_FACE = Source("Kwai-Kolors/Kolors-IP-Adapter-FaceID-Plus", RESEARCH)
-INSTANT_ID = Source("InstantX/InstantID", "Apache-2.0 by its card; its authors' README: for research purposes only")
-NOOB = Source("subby2006/noob-ipa", "fair-ai-public-license-1.0-sd")
-KATARAGI = Source("kataragi/Noob_ipadapter", "openrail-m")
-R3GM = Source("r3gm/ip-adapter-anime", "not stated: see its card")
-PULID = Source("guozinan/PuLID", APACHE + ", with antelopev2 for non-commercial research only")
-PULID_FLUX = Source("guozinan/PuLID", f"{APACHE}, with antelopev2 for research only, with Flux.1-dev its own licence")
-PULID_COPY = Source("huchenlei/ipadapter_pulid", PULID.licence)
-EVA_CLIP = Source("timm/eva02_large_patch14_clip_336.merged2b_s6b_b61k", "MIT")
-XLABS = Source("XLabs-AI/flux-ip-adapter", FLUX_DEV)
-XLABS_V2 = Source("XLabs-AI/flux-ip-adapter-v2", "Apache-2.0 by its card")
-INSTANTX_FLUX = Source("InstantX/FLUX.1-dev-IP-Adapter", FLUX_DEV)
-INSTANTX_SD35 = Source("InstantX/SD3.5-Large-IP-Adapter", "Stability AI community")
-CIVITAI_STYLE = Source(
-    "civitai", "civitai's terms, no sale of images by services", "https://civitai.com/models/1233692"
-)  # fmt: skip
-OPENAI = Source("openai/clip-vit-large-patch14", "see its card")
-LAION_H = Source("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "MIT")
-TIMM_L = Source("timm/vit_large_patch14_clip_224.openai", "see its card")
-SIGLIP = Source("Comfy-Org/sigclip_vision_384", "see its card")
-AURAFACE = Source("fal/AuraFace-v1", "Apache-2.0, but no FaceID adapter was trained with it")
-INSIGHTFACE = Source(
-    "insightface", RESEARCH, "https://github.com/deepinsight/insightface/releases/download/model-zoo/"
-)  # fmt: skip
 
 VIT_H = "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 VIT_G = "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"
@@ -45,6 +16,7 @@ VIT_L_336 = "clip-vit-large-patch14-336.bin"
 VIT_L = "clip-vit-large-patch14.safetensors"
 SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
 EVA = "eva02_large_patch14_clip_336.safetensors"
+IDENTITY_NET, FACE_PARSER = "instantid-controlnet.safetensors", "parsing_bisenet.pth"
 ANY = r"\.(safetensors|bin)$"
 ANIME_LOOK = "the general look, on Illustrious and NoobAI models"
 LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
@@ -67,26 +39,27 @@ def _adapter(
 
 def _general(name: str, family: str, variant: str, preset: str, patterns: str, good_at: str, **more) -> Published:
     folder = {"sd15": "models/", "sdxl": "sdxl_models/"}[family]
-    return _adapter(name, H94, folder, family, variant, preset, patterns, good_at=good_at, **more)
+    return _adapter(name, by.H94, folder, family, variant, preset, patterns, good_at=good_at, **more)
 
 
 def _face(name: str, family: str, variant: str, preset: str, patterns: str, encoder: str, good_at: str) -> Published:
-    return _adapter(name, FACE_ID, "", family, variant, preset, patterns, encoder, "buffalo_l", good_at)
+    return _adapter(name, by.FACE_ID, "", family, variant, preset, patterns, encoder, "buffalo_l", good_at)
 
 
 def _pulid(
     name: str, source: Source, family: str, variant: str, patterns: str, only_by_name: bool = False
 ) -> Published:
     """A PuLID file; its folder is that of earlier PuLID packs."""
+    preset = PULID_FLUX_PRESET if family == "flux" else PULID_PRESET
     file = _adapter(
-        name, source, "", family, variant, "", patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
+        name, source, "", family, variant, preset, patterns, EVA, "antelopev2", WHO_ONLY, only_by_name=only_by_name
     )
-    return replace(file, where="pulid")
+    return replace(file, where="pulid", beside=(FACE_PARSER,))
 
 
 def _lora(name: str, family: str, preset: str, pattern: str) -> Published:
     return Published(
-        name, "lora", FACE_ID, name, family, preset=preset, patterns=(pattern + r"\.safetensors$",)
+        name, "lora", by.FACE_ID, name, family, preset=preset, patterns=(pattern + r"\.safetensors$",)
     )  # fmt: skip
 
 
@@ -102,7 +75,7 @@ FACEID_PORTRAIT, FACEID_UNNORM, FACEID_KOLORS = (
 )  # fmt: skip
 
 ANIME = "ANIME (Illustrious, NoobAI)"
-INSTANTID_PRESET = "INSTANTID"
+INSTANTID_PRESET, PULID_PRESET, PULID_FLUX_PRESET = IDENTITY_PRESETS = "INSTANTID", "PULID", "PULID FLUX"
 XLABS_PRESET, XLABS_V2_PRESET, INSTANTX_PRESET, SD35_PRESET = TRANSFORMER_PRESETS = (
     "FLUX - XLabs", "FLUX - XLabs v2", "FLUX - InstantX", "SD3.5 LARGE - InstantX"
 )  # fmt: skip
@@ -144,43 +117,46 @@ ADAPTERS = _with_hashes(
           PORTRAIT),
     _face("ip-adapter-faceid-portrait_sdxl_unnorm.bin", "sdxl", "FaceID portrait unnorm", FACEID_UNNORM,
           "portrait.sdxl.unnorm", "", PORTRAIT),
-    _adapter("ip_plus_composition_sd15.safetensors", COMPOSITION, "", "sd15", "composition", "Composition",
+    _adapter("ip_plus_composition_sd15.safetensors", by.COMPOSITION, "", "sd15", "composition", "Composition",
              "plus.composition.sd15", good_at=LAYOUT),
-    _adapter("ip_plus_composition_sdxl.safetensors", COMPOSITION, "", "sdxl", "composition", "Composition",
+    _adapter("ip_plus_composition_sdxl.safetensors", by.COMPOSITION, "", "sdxl", "composition", "Composition",
              "plus.composition.sdxl", good_at=LAYOUT),
-    _adapter("Kolors-IP-Adapter-Plus.bin", KOLORS, "ip_adapter_plus_general.bin", "kolors", "Kolors plus", "Kolors",
+    _adapter("Kolors-IP-Adapter-Plus.bin", by.KOLORS, "ip_adapter_plus_general.bin", "kolors", "Kolors plus", "Kolors",
              "(ip_adapter_plus_general|kolors.ip.adapter.plus)", VIT_L_336, good_at=CLOSER),
-    _adapter("Kolors-IP-Adapter-FaceID-Plus.bin", KOLORS_FACE, "ipa-faceid-plus.bin", "kolors", "Kolors FaceID Plus",
+    _adapter("Kolors-IP-Adapter-FaceID-Plus.bin", by.KOLORS_FACE, "ipa-faceid-plus.bin", "kolors", "Kolors FaceID Plus",
              FACEID_KOLORS, "kolors.ip.adapter.faceid.plus ipa.faceid.plus", VIT_L_336, "antelopev2", WHO_AND_LOOKS),
-    _adapter("instantid-ip-adapter.bin", INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", INSTANTID_PRESET,
-             "instant.?id.*", "", "antelopev2", WHO),
-    _adapter("flux-ip-adapter.safetensors", XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
+    replace(
+        _adapter("instantid-ip-adapter.bin", by.INSTANT_ID, "ip-adapter.bin", "sdxl", "InstantID", INSTANTID_PRESET,
+                 "instant.?id.*", "", "antelopev2", WHO),
+        beside=(IDENTITY_NET,),
+    ),
+    _adapter("flux-ip-adapter.safetensors", by.XLABS, "ip_adapter.safetensors", "flux", "XLabs Flux", XLABS_PRESET,
              "flux.ip.adapter(?!.v2) xlabs.*ip.adapter", VIT_L, good_at=LOOK),
-    _adapter("flux-ip-adapter-v2.safetensors", XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",
+    _adapter("flux-ip-adapter-v2.safetensors", by.XLABS_V2, "ip_adapter.safetensors", "flux", "XLabs Flux v2",
              XLABS_V2_PRESET, "flux.ip.adapter.v2", VIT_L, good_at=LOOK),
-    _adapter("instantx-flux-ip-adapter.bin", INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux", INSTANTX_PRESET,
-             "instantx.flux.ip.adapter ipadapter.flux.*ip.adapter", SIGLIP_384, good_at=LOOK),
-    _adapter("instantx-sd3.5-large-ip-adapter.bin", INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5",
+    _adapter("instantx-flux-ip-adapter.bin", by.INSTANTX_FLUX, "ip-adapter.bin", "flux", "InstantX Flux",
+             INSTANTX_PRESET, "instantx.flux.ip.adapter ipadapter.flux.*ip.adapter", SIGLIP_384, good_at=LOOK),
+    _adapter("instantx-sd3.5-large-ip-adapter.bin", by.INSTANTX_SD35, "ip-adapter.bin", "sd3.5", "InstantX SD3.5",
              SD35_PRESET, "sd3.?5.*ip.adapter", SIGLIP_384, good_at=LOOK),
-    _adapter("noobIPAMARK1_mark1.safetensors", NOOB, "", "sdxl", "SDXL", ANIME,
+    _adapter("noobIPAMARK1_mark1.safetensors", by.NOOB, "", "sdxl", "SDXL", ANIME,
              "noob.?ipa.?mark.?1(.mark.?1)? (noob|illustrious).*ip.?a(dapter)?.* ip.?a(dapter)?.*(noob|illustrious).*",
              VIT_G, good_at=ANIME_LOOK, embed_dim=1280, only_by_name=True),
-    _adapter("ip_adapter_Noobtest_800000.bin", KATARAGI, "", "sdxl", "SDXL", "", "noob.?test.*",
+    _adapter("ip_adapter_Noobtest_800000.bin", by.KATARAGI, "", "sdxl", "SDXL", "", "noob.?test.*",
              good_at=ANIME_LOOK + "; its author calls it undertrained", embed_dim=1024, only_by_name=True),
-    _pulid("pulid_v1.1.safetensors", PULID, "sdxl", "PuLID v1.1", r"pulid.?v?1\.1"),
-    _pulid("pulid_v1.bin", PULID, "sdxl", "PuLID", "pulid.v1"),
-    _pulid("ip-adapter_pulid_sdxl_fp16.safetensors", PULID_COPY, "sdxl", "PuLID", "pulid.sdxl.fp16",
+    _pulid("pulid_v1.1.safetensors", by.PULID, "sdxl", "PuLID v1.1", r"pulid.?v?1\.1"),
+    _pulid("pulid_v1.bin", by.PULID, "sdxl", "PuLID", "pulid.v1"),
+    _pulid("ip-adapter_pulid_sdxl_fp16.safetensors", by.PULID_COPY, "sdxl", "PuLID", "pulid.sdxl.fp16",
            only_by_name=True),
-    _pulid("pulid_flux_v0.9.1.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.1 pulid.flux.*"),
-    _pulid("pulid_flux_v0.9.0.safetensors", PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.0",
+    _pulid("pulid_flux_v0.9.1.safetensors", by.PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.1 pulid.flux.*"),
+    _pulid("pulid_flux_v0.9.0.safetensors", by.PULID_FLUX, "flux", "PuLID Flux", r"pulid.flux.v0\.9\.0",
            only_by_name=True),
     replace(
-        _adapter("styleIpadapterFor_v10.safetensors", CIVITAI_STYLE, "", "sdxl", NOOBAI_STYLE, "",
+        _adapter("styleIpadapterFor_v10.safetensors", by.CIVITAI_STYLE, "", "sdxl", NOOBAI_STYLE, "",
                  "style.?ip.?adapter.?for.*", VIT_G, good_at="the style, on NoobAI models; pictures of 448 pixels",
                  embed_dim=1280),
         path="",  # civitai asks for a login
     ),
-    _adapter("ipAdapterPlusAnime_v10.safetensors", R3GM, "", "sd15", "plus", "", "ip.?adapter.?plus.?anime.*",
+    _adapter("ipAdapterPlusAnime_v10.safetensors", by.R3GM, "", "sd15", "plus", "", "ip.?adapter.?plus.?anime.*",
              good_at="closer to the reference, on anime models", only_by_name=True),
 )  # fmt: skip
 
@@ -194,12 +170,12 @@ LORAS = _with_hashes(
 
 ENCODERS = _with_hashes(
     Published(
-        VIT_H, "encoder", H94, "models/image_encoder/model.safetensors", title="CLIP ViT-H/14 (laion2B s32B b79K)",
+        VIT_H, "encoder", by.H94, "models/image_encoder/model.safetensors", title="CLIP ViT-H/14 (laion2B s32B b79K)",
         patterns=(r"(ViT.H.14.*s32B.b79K|ipadapter.*sd15|sd1.?5.*model)" + ANY, r"clip.?vision.?(vit.)?h" + ANY),
         sizes=(1024, 1280, 257), gives=("pooled", "hidden"),
     ),
     Published(
-        VIT_G, "encoder", H94, "sdxl_models/image_encoder/model.safetensors",
+        VIT_G, "encoder", by.H94, "sdxl_models/image_encoder/model.safetensors",
         title="CLIP ViT-bigG/14 (laion2B 39B b160k)",
         patterns=(
             r"(ViT.bigG.14.*39B.b160k|ipadapter.*sdxl|sdxl.*model)" + ANY, r"clip.?vision.?(vit.)?(big)?g" + ANY,
@@ -207,44 +183,51 @@ ENCODERS = _with_hashes(
         sizes=(1280, 1664, 257), gives=("pooled", "hidden"),
     ),
     Published(
-        VIT_L_336, "encoder", KOLORS, "image_encoder/pytorch_model.bin", title="CLIP ViT-L/14 at 336 pixels",
+        VIT_L_336, "encoder", by.KOLORS, "image_encoder/pytorch_model.bin", title="CLIP ViT-L/14 at 336 pixels",
         patterns=(r"clip.vit.large.patch14.336" + ANY, r"vit.?l.*336" + ANY),
         sizes=(768, 1024, 577), gives=("hidden",),
     ),
     Published(
-        VIT_L, "encoder", OPENAI, "model.safetensors", title="CLIP ViT-L/14",
+        VIT_L, "encoder", by.OPENAI, "model.safetensors", title="CLIP ViT-L/14",
         patterns=(r"clip.vit.large.patch14" + ANY, r"clip.?vision.?(vit.)?l" + ANY),
         sizes=(768, 1024, 257), gives=("pooled",),
     ),
     Published(
-        SIGLIP_384, "encoder", SIGLIP, SIGLIP_384,
+        SIGLIP_384, "encoder", by.SIGLIP, SIGLIP_384,
         title="SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
         patterns=(r"sig(c)?lip.*384" + ANY,), sizes=(1152, 1152, 729), gives=("pooled", "hidden"),
     ),
     Published(
-        EVA, "encoder", EVA_CLIP, "open_clip_model.safetensors", title="EVA02-CLIP L/14 at 336 pixels",
+        EVA, "encoder", by.EVA_CLIP, "open_clip_model.safetensors", title="EVA02-CLIP L/14 at 336 pixels",
         patterns=(r"eva.?02.*l.*336.*\.(safetensors|bin|pt)$",),
     ),
 )  # fmt: skip
 
 TOWERS = (  # encoders with their text towers, for IPAdapter OpenCLIP Loader
     Published(
-        "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors", "both towers", LAION_H, "open_clip_model.safetensors",
+        "open_clip_ViT-H-14_laion2b_s32b_b79k.safetensors", "both towers", by.LAION_H, "open_clip_model.safetensors",
         title="OpenCLIP ViT-H/14 with its text tower",
     ),
     Published(
-        "open_clip_ViT-L-14_openai.safetensors", "both towers", TIMM_L, "open_clip_model.safetensors",
+        "open_clip_ViT-L-14_openai.safetensors", "both towers", by.TIMM_L, "open_clip_model.safetensors",
         title="OpenAI's ViT-L/14 with its text tower",
     ),
 )  # fmt: skip
 
 FACE_PACKS = (
-    Published("buffalo_l", "face pack", INSIGHTFACE, "buffalo_l.zip"),
-    Published("antelopev2", "face pack", INSIGHTFACE, "antelopev2.zip"),
-    Published("auraface", "face pack", AURAFACE),
+    Published("buffalo_l", "face pack", by.INSIGHTFACE, "buffalo_l.zip"),
+    Published("antelopev2", "face pack", by.INSIGHTFACE, "antelopev2.zip"),
+    Published("auraface", "face pack", by.AURAFACE),
 )
 
-CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS)
+BESIDE = (  # files that nodes of identity use beside an adapter; no public list gives their SHA-256
+    Published(IDENTITY_NET, "controlnet", by.INSTANT_ID, "ControlNetModel/diffusion_pytorch_model.safetensors",
+              patterns=("instant.?id",), title="InstantID's ControlNet"),
+    Published(FACE_PARSER, "face parser", by.FACEXLIB, FACE_PARSER, patterns=(r"parsing_bisenet\.pth$",),
+              title="facexlib's face parser", size=53_289_463),
+)  # fmt: skip
+
+CATALOG: tuple[Published, ...] = (*ADAPTERS, *LORAS, *ENCODERS, *TOWERS, *FACE_PACKS, *BESIDE)
 BY_NAME: dict[str, Published] = {file.name: file for file in CATALOG}
 
 
@@ -259,14 +242,12 @@ class Recognised:
 
 
 RECOGNISED = (
-    Recognised("flux1-redux-dev.safetensors", Source("black-forest-labs/FLUX.1-Redux-dev", FLUX_DEV), "Flux Redux",
+    Recognised("flux1-redux-dev.safetensors", Source("black-forest-labs/FLUX.1-Redux-dev", by.FLUX_DEV), "Flux Redux",
                "a style model: ComfyUI's Load Style Model and Apply Style Model"),
-    Recognised("ControlNetModel/diffusion_pytorch_model.safetensors", INSTANT_ID, "InstantID's ControlNet",
-               "a ControlNet: ComfyUI's Load ControlNet Model"),
-    Recognised("ip_adapter_art_sdxl_512.pth", Source("AisingioroHao0/IP-Adapter-Art", APACHE), "IP-Adapter-Art",
+    Recognised("ip_adapter_art_sdxl_512.pth", Source("AisingioroHao0/IP-Adapter-Art", by.APACHE), "IP-Adapter-Art",
                "it loads, and IPAdapter Embeds applies ready embeds with it; pictures are refused, because the layout "
                "of its encoder (csd_clip.pth: CSD, a ViT-L) is not known here"),
-    Recognised("ipAdapterAnimeFine_v10.safetensors", R3GM, "an adapter for anime models of SD1.5",
+    Recognised("ipAdapterAnimeFine_v10.safetensors", by.R3GM, "an adapter for anime models of SD1.5",
                "it loads with IPAdapter Model Loader; which projection it has, its tensors say"),
 )  # fmt: skip
 
@@ -278,10 +259,10 @@ def encoder_title(takes: str, width: int) -> str | None:
 
 
 def needs(file: Published) -> list[Published]:
-    """An adapter and the files that it needs: its encoder, its face pack and its LoRA."""
+    """An adapter and the files that it works with: its encoder, its face pack, its LoRA and those beside it."""
     loras = [lora for lora in LORAS if file.preset and (lora.preset, lora.family) == (file.preset, file.family)]
     others = [BY_NAME[name] for name in (file.encoder, file.face_pack) if name]
-    return [file, *others, *loras]
+    return [file, *others, *loras, *(BY_NAME[name] for name in file.beside)]
 
 
 def at(repository: str, path: str) -> Published | None:

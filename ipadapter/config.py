@@ -58,12 +58,12 @@ class AdapterConfig:
 
     @property
     def picture_side(self) -> int | None:
-        """Pixels: side of the pictures in training, if it is not the vision encoder's own size; else None."""
+        """The side of the training pictures in pixels, if it differs from the vision encoder's own; else None."""
         return 448 if self.variant == NOOBAI_STYLE else None
 
     @property
     def unread_encoder(self) -> str:
-        """The vision encoder of its training, if this pack cannot load it; "" for other adapters."""
+        """The vision encoder of the training, if this pack cannot read its file; "" for other adapters."""
         return "CSD (csd_clip.pth), a ViT-L trained on styles" if self.variant == ART else ""
 
     @property

@@ -76,8 +76,8 @@ def model_folder(places: Places, folder: str) -> ModelFolder:
 
 
 def model_folders(places: Places) -> dict[str, ModelFolder]:
-    """The folders of adapters, encoders and LoRAs, in which presets find their files."""
-    return {folder: model_folder(places, folder) for folder in (ADAPTERS, ENCODERS, LORAS)}
+    """The folders in which presets find their files, and those of the files that work with them."""
+    return {folder: model_folder(places, folder) for folder in dict.fromkeys([*FOLDERS.values(), "text_encoders"])}
 
 
 def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:

@@ -1,5 +1,6 @@
 """Recognise a model file by its header: names, shapes and dtypes of its tensors, without reading their values."""
 
+import re
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,11 @@ TYPES = {  # safetensors' names
 }  # fmt: skip
 CLIP_POSITIONS = "vision_model.embeddings.position_embedding.weight"
 OPENCLIP_POSITIONS = "visual.positional_embedding"  # the key of the text tower is positional_embedding
+EVA_SHAPES = {  # shapes by which PuLID's encoder is recognised, with its authors' names or timm's
+    r"visual\.(trunk\.)?pos_embed": (1, 577, 1024),
+    r"visual\.(trunk\.)?head\.weight": (768, 1024),
+    r"visual\.(trunk\.)?blocks\.23\.attn\.q_proj\.weight": (1024, 1024),
+}
 BARE_POSITIONS = "positional_embedding"  # in a file with OpenCLIP's vision tower alone, which has conv1.weight too
 
 
@@ -80,6 +86,7 @@ class FileFacts:
     encoder: EncoderSizes | None = None
     lora_width: int | None = None
     other: OtherFile | None = None
+    eva: bool = False  # whether it is the EVA02-CLIP L 336 encoder, which PuLID reads
     fault: str = ""  # the loader's message, for a file with an adapter's keys that cannot be used
 
     def __str__(self) -> str:
@@ -118,7 +125,8 @@ def _read(path: Path) -> FileFacts:
         keys = list(_keys(tensors))
         other = other_file(keys)
         broken = other is None and any(".to_k_ip." in key for key in keys)
-        return FileFacts(count, None, None, _lora_width(tensors), other, str(error) if broken else "")
+        fault = str(error) if broken else ""
+        return FileFacts(count, None, None, _lora_width(tensors), other, is_eva(tensors), fault)
 
 
 def peek_adapter(path: Path) -> AdapterConfig | None:
@@ -155,6 +163,15 @@ def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
         return None
     table = shapes.get(f"{prefix}{BARE_POSITIONS}", (0,))
     return EncoderSizes(projection[1], projection[0], table[0])
+
+
+def is_eva(tensors: Mapping[str, Any]) -> bool:
+    """Whether tensors are those of the EVA02-CLIP L 336 encoder."""
+    shapes = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in tensors.items()}
+    return all(
+        any(re.fullmatch(name, found) and shape == has for found, has in shapes.items())
+        for name, shape in EVA_SHAPES.items()
+    )
 
 
 def _lora_width(tensors: Mapping[str, Any]) -> int | None:

@@ -12,20 +12,36 @@ from .published import Published
 
 @dataclass(frozen=True)
 class Preset:
-    """Adapters and their LoRAs by model family, and the face pack that they need."""
+    """Adapters and their LoRAs by model family, and the face pack that they need.
 
-    adapters: Mapping[str, Published]
+    Of several adapters for a family the first is the preset's own. Others are loaded where the first is missing.
+    """
+
+    versions: Mapping[str, tuple[Published, ...]]
     loras: Mapping[str, Published]
     face_pack: str | None
 
+    @property
+    def adapters(self) -> dict[str, Published]:
+        """The preset's own adapter for each family."""
+        return {family: files[0] for family, files in self.versions.items()}
+
+    @property
+    def of_identity(self) -> bool:
+        """Whether the adapters are PuLIDs, which read the EVA02-CLIP encoder."""
+        return all(file.encoder == catalog.EVA for file in self.adapters.values())
+
 
 def _preset(name: str) -> Preset:
-    adapters, loras = (
-        {file.family: file for file in files if file.preset == name} for files in (catalog.ADAPTERS, catalog.LORAS)
-    )
-    packs = {file.face_pack for file in adapters.values()}
+    files = [file for file in catalog.ADAPTERS if file.preset == name]
+    packs = {file.face_pack for file in files}
     assert len(packs) == 1, f"the adapters of {name} need different face packs"
-    return Preset(adapters, loras, packs.pop() or None)
+    versions = {
+        family: tuple(file for file in files if file.family == family)
+        for family in dict.fromkeys(file.family for file in files)
+    }
+    loras = {file.family: file for file in catalog.LORAS if file.preset == name}
+    return Preset(versions, loras, packs.pop() or None)
 
 
 def _presets(*names: str) -> dict[str, Preset]:
@@ -37,7 +53,7 @@ GENERAL = _presets(
 )  # fmt: skip
 FACES = _presets(
     catalog.FACEID, catalog.FACEID_PLUS, catalog.FACEID_PLUS_V2, catalog.FACEID_PORTRAIT, catalog.FACEID_UNNORM,
-    catalog.FACEID_KOLORS, catalog.INSTANTID_PRESET,
+    catalog.FACEID_KOLORS, *catalog.IDENTITY_PRESETS,
 )  # fmt: skip
 COMMUNITY = _presets("Composition", "Kolors", *catalog.TRANSFORMER_PRESETS, catalog.ANIME)
 PRESETS: dict[str, Preset] = {**GENERAL, **FACES, **COMMUNITY}

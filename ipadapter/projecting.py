@@ -1,4 +1,4 @@
-"""How each kind of projection is built, and which inputs it makes image tokens of."""
+"""The network of each kind of projection, and the function that gives it its inputs."""
 
 from __future__ import annotations
 

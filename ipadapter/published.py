@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["adapter", "lora", "encoder", "both towers", "face pack"]
+Kind = Literal["adapter", "lora", "encoder", "both towers", "face pack", "controlnet", "face parser"]
 FOLDERS: dict[Kind, str] = {  # kind of file -> ComfyUI's name of its model folder
     "adapter": "ipadapter", "lora": "loras", "encoder": "clip_vision", "both towers": "open_clip",
-    "face pack": "insightface",
+    "face pack": "insightface", "controlnet": "controlnet", "face parser": "facexlib",
 }  # fmt: skip
 
 NOOBAI_STYLE, ART = "SDXL style at 448 pixels", "IP-Adapter-Art"  # variants with the tensors of the variant SDXL
@@ -59,6 +59,7 @@ class Published:
     size: int | None = None
     where: str = ""  # ComfyUI's name of its model folder, if it differs from FOLDERS
     only_by_name: bool = False  # True: a more common adapter has equal tensors, so only names identify this file
+    beside: tuple[str, ...] = ()  # names of files that nodes use with it and unified loaders do not load
 
     @property
     def folder(self) -> str:
@@ -67,8 +68,8 @@ class Published:
 
     @property
     def pickled(self) -> bool:
-        """Whether it is published as a pickle (.bin) only; pickles are read without executing their code."""
-        return self.path.endswith(".bin")
+        """Whether it is published as a pickle (.bin, .pth) only; pickles are read without executing their code."""
+        return self.path.endswith((".bin", ".pth"))
 
     @property
     def url(self) -> str:

@@ -5,20 +5,24 @@ its part of a row's attention. *Swap* mixes outputs: share times the attention t
 picture's own (at share 1: Visual Style Prompting, arXiv:2402.12974). *Compete* puts the keys of picture and references
 into one softmax. With both, the picture's queries can take mean and deviation of the reference's (AdaIN, as in
 StyleAligned, arXiv:2312.02133).
+
+In a transformer, text and picture share one attention: the keys beside the picture's (`Beside`) have weight 1.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .weighed_attention import LOG_OF_ZERO, is_number
 
 Share = float | Tensor  # a number for all rows and tokens, or (1 or rows, 1 or tokens, 1)
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (rows, tokens, channels) -> (rows, tokens, channels)
+# q, k, v (rows, tokens, channels), and in a transformer a bias of the logits or None -> (rows, tokens, channels)
+Attend = Callable[..., Tensor]
 SMALL = 1e-5  # added to a deviation before the division by it
 
 
@@ -47,6 +51,23 @@ class Seen:
     keys: Moments | None = None
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Keys and values of a joint attention beside the picture's, such as the text's, (rows, tokens, channels).
+
+    `bias` is what the model adds to the logits, (rows or 1, heads or 1, picture or 1, picture + tokens).
+    """
+
+    k: Tensor
+    v: Tensor
+    bias: Tensor | None = None
+
+    def attend(self, attend: Attend, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention to these keys and to a reference's, k and v, in place of the picture's own."""
+        bias = None if self.bias is None else pad(self.bias[..., -self.k.shape[1] :], (0, k.shape[1]))
+        return attend(q, torch.cat((self.k, k), 1), torch.cat((self.v, v), 1), bias)
+
+
 def moments(x: Tensor) -> Moments:
     """Mean and standard deviation of x (rows, tokens, channels) over its tokens."""
     x = x.float()
@@ -62,22 +83,30 @@ def matched(x: Tensor, towards: Sequence[tuple[float, Moments]]) -> Tensor:
 
 
 def look(
-    own: Callable[[], Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, seen: Sequence[Seen], attend: Attend
+    own: Callable[[], Tensor],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    heads: int,
+    seen: Sequence[Seen],
+    attend: Attend,
+    beside: Beside | None = None,
 ) -> Tensor:
-    """The output of a self-attention with references, (rows, tokens, channels).
+    """The output of a self-attention with references, (rows, tokens, channels); q, k, v are the picture's.
 
     `own` computes the attention without references; it is called only if the shares leave a part for it. `attend` is
     the host's attention. Shares of references with either method count towards one total.
     """
+    see = attend if beside is None else partial(beside.attend, attend)
     total = sum(one.share for one in seen)
     over = total.clamp(min=1.0) if isinstance(total, Tensor) else max(1.0, total)
     if towards := [(one.match, one.queries) for one in seen if one.queries]:
         q = matched(q, towards)
     swaps = [(one.share / over, one) for one in seen if not one.competes]
     competing = [(one.share / over, one) for one in seen if one.competes]
-    parts = [_times(share, attend(q, _of_rows(one.k, q), _of_rows(one.v, q))) for share, one in swaps]
+    parts = [_times(share, see(q, _of_rows(one.k, q), _of_rows(one.v, q))) for share, one in swaps]
     if competing:
-        base = compete(own, q, k, v, heads, competing)
+        base = compete(own, q, k, v, heads, competing, beside)
         return sum(parts, (1 - sum(share for share, _ in swaps)) * base)
     if not isinstance(total, Tensor) and total >= 1:
         return sum(parts[1:], parts[0])
@@ -91,20 +120,26 @@ def compete(
     v: Tensor,
     heads: int,
     references: Sequence[tuple[Share, Seen]],
+    beside: Beside | None = None,
 ) -> Tensor:
-    """Attention over the keys of the picture and of references, weighed by their shares.
+    """Attention over the keys of the picture and of references, weighed by their shares, and over those beside.
 
     Rows in which all shares are 0 get `own`, which may be the output of another pack's patch.
     """
     total = sum(share for share, _ in references)
     if towards := [(one.match, one.keys) for _, one in references if one.keys]:
         k = matched(k, towards)
-    keys = torch.cat([k, *(_of_rows(one.k, q) for _, one in references)], 1)
-    values = torch.cat([v, *(_of_rows(one.v, q) for _, one in references)], 1)
-    columns = [_column(1 - total, k)] + [_column(share / one.images, one.k) for share, one in references]
+    keys, values, columns = [k], [v], [_column(1 - total, k)]
+    if beside is not None:
+        keys, values, columns = [k, beside.k], [v, beside.v], [*columns, _column(1.0, beside.k)]
+    keys = torch.cat([*keys, *(_of_rows(one.k, q) for _, one in references)], 1)
+    values = torch.cat([*values, *(_of_rows(one.v, q) for _, one in references)], 1)
+    columns += [_column(share / one.images, one.k) for share, one in references]
     rows, tokens = (max(column.shape[axis] for column in columns) for axis in (0, 1))
     weights = torch.cat([column.expand(rows, tokens, -1) for column in columns], 2)
     bias = torch.where(weights > 0, weights.log(), LOG_OF_ZERO).unsqueeze(1).to(q.dtype)
+    if beside is not None and beside.bias is not None:
+        bias = bias + pad(beside.bias, (0, keys.shape[1] - beside.bias.shape[-1]))
     q, keys, values = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, keys, values))
     out = scaled_dot_product_attention(q, keys, values, attn_mask=bias).transpose(1, 2).flatten(2)
     return torch.where(total > 0, out, own()) if isinstance(total, Tensor) else out

@@ -1,37 +1,58 @@
 """Find the files for a preset and a model in the model folders: the adapter, its vision encoder, its LoRA."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
+from .catalog import BY_NAME, EVA
 from .config import AdapterConfig
 from .families import FAMILIES, Family
 from .model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolder, ModelFolders
-from .peek import describe, peek_adapter, peek_encoder, peek_lora_width
+from .peek import describe, facts_of, peek_adapter, peek_encoder, peek_lora_width
 from .presets import Preset, encoder_fits, encoders_for, presets_of, same_tensors
 from .projecting import encoder_for
 from .published import Published
 from .sites import UNET
 
 log = logging.getLogger(__name__)
+Files = TypeVar("Files")
+EVA_FOLDERS = (ENCODERS, "open_clip", "text_encoders")  # ComfyUI counts models/clip to the last
+EVA_FILE = "EVA02_CLIP_L_336_psz14_s6B.pt"  # of its authors; the catalogue has timm's copy
 
 
 def find_adapter(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
     """The path of a preset's adapter for a model family.
 
-    A file with a usual name of the adapter is chosen, or else the only file whose tensors are this adapter's.
+    A file with a usual name of the adapter is chosen, or else the only file whose tensors are this adapter's. Where
+    there is none, the preset's other versions are searched in the same way.
 
     Raises:
         ValueError: the preset has no adapter for this family.
         FileNotFoundError: no file fits, or several without the usual name do; with the folders and files searched.
     """
-    if (wanted := _of_family(preset.adapters, family)) is None:
-        others = " and ".join(FAMILIES[name].title for name in preset.adapters)
+    if (versions := _of_family(preset.versions, family)) is None:
+        others = " and ".join(FAMILIES[name].title for name in preset.versions)
         raise ValueError(
             f"The preset {preset_name} exists for {others} only, and the model is {family.title}. "
             f"Choose another preset: {', '.join(presets_of(family))}."
         )
     folder = folders[ADAPTERS]
+    for wanted in versions:
+        if candidates := _candidates(wanted, family, folder):
+            log.info("%s is used for %s, out of %s", candidates[0], wanted.name, ", ".join(candidates))
+            return folder.files[candidates[0]]
+    newest, *older = versions
+    nor = f", nor {' or '.join(file.name for file in older)}" if older else ""
+    raise FileNotFoundError(
+        f"No adapter for the preset {preset_name} and {family.title} models{nor}: expected {newest.name} in "
+        f"{_places(folder)}. Get it from {newest.source}. {_found(folder)}"
+    )
+
+
+def _candidates(wanted: Published, family: Family, folder: ModelFolder) -> list[str]:
+    """The names of files that could be a published adapter; FileNotFoundError if several without its name could."""
     named = wanted.matches(list(folder.files))
     fitting = [name for name in named if _is_wanted(folder.files[name], wanted, family)]
     if not fitting and not wanted.only_by_name:
@@ -43,13 +64,7 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
                 f"{', '.join(fitting)}. Rename the right one."
             )
     damaged = [name for name in named if peek_adapter(folder.files[name]) is None]  # the loader explains the damage
-    if not (candidates := [*fitting, *damaged]):
-        raise FileNotFoundError(
-            f"No adapter for the preset {preset_name} and {family.title} models: expected {wanted.name} in "
-            f"{_places(folder)}. Get it from {wanted.source}. {_found(folder)}"
-        )
-    log.info("%s is used for %s, out of %s", candidates[0], wanted.name, ", ".join(candidates))
-    return folder.files[candidates[0]]
+    return [*fitting, *damaged]
 
 
 def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders) -> Path:
@@ -77,6 +92,22 @@ def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders
     )
 
 
+def find_eva(folders: ModelFolders) -> Path:
+    """The path of the EVA02-CLIP L 336 encoder in any folder of encoders, recognised by its tensors.
+
+    Files with its name are read first. Raises FileNotFoundError with the names of both published files.
+    """
+    paths = [path for name in EVA_FOLDERS for path in folders[name].files.values()]
+    paths.sort(key=lambda path: re.search("eva", str(path), re.IGNORECASE) is None)
+    if (found := next((path for path in paths if facts_of(path).eva), None)) is None:
+        raise FileNotFoundError(
+            "No vision encoder EVA02-CLIP L 336 in models/clip_vision, models/open_clip or models/clip: put "
+            f"{EVA_FILE} there, from huggingface.co/QuanSun/EVA-CLIP (MIT), or the file {BY_NAME[EVA].path} of "
+            f"{BY_NAME[EVA].source}."
+        )
+    return found
+
+
 def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFolders) -> Path:
     """The path of a preset's LoRA file, for an adapter file without a LoRA.
 
@@ -96,7 +127,7 @@ def find_lora(preset_name: str, preset: Preset, family: Family, folders: ModelFo
     )
 
 
-def _of_family(files: Mapping[str, Published], family: Family) -> Published | None:
+def _of_family(files: Mapping[str, Files], family: Family) -> Files | None:
     """The file for the first of `family.presets` (families whose adapters run on its models) that has one, or None."""
     return next((files[name] for name in family.presets if name in files), None)
 

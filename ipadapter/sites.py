@@ -168,7 +168,11 @@ QWEN_BLOCKS = Structure(
     blocks="transformer_blocks",
 )
 KREA_BLOCKS = Structure("krea", {"block": "block"}, ("blocks", "txtfusion", "pe_embedder"), blocks="blocks")
-STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS)
+# Z-Image and Lumina 2.
+LUMINA_BLOCKS = Structure(
+    "lumina", {"block": "double_block"}, ("layers", "cap_embedder", "noise_refiner", "rope_embedder"), blocks="layers"
+)
+STRUCTURES = (UNET, FLUX_BLOCKS, JOINT_BLOCKS, QWEN_BLOCKS, KREA_BLOCKS, LUMINA_BLOCKS)
 
 
 def known_structure_of(model: Any) -> Structure | None:

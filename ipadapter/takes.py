@@ -44,7 +44,7 @@ class Take:
     """A choice: the properties that are taken from the picture (`meaning`), and the recipes for it, best first.
 
     If `second_gives_layout`, a second picture gives the layout; otherwise both pictures act alike. `riding` is the
-    choice of layers of IPAdapter Reference Attention that stands for it where no adapter fits; "" if that cannot.
+    choice of layers with which IPAdapter Reference Attention takes the same where no adapter fits; "" if it cannot.
     """
 
     meaning: str

@@ -22,6 +22,12 @@ def rotate_back(q: Tensor, rotation: Tensor) -> Tensor:
     return torch.einsum("...ij,...i->...j", rotation.float(), pairs).flatten(-2).to(q)
 
 
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """x (rows, heads, n, head width) with a rotary embedding, `rotation` as for rotate_back, in float32."""
+    pairs = x.float().unflatten(-1, (-1, 2))
+    return torch.einsum("...ij,...j->...i", rotation.float(), pairs).flatten(-2).to(x)
+
+
 def unit_heads(x: Tensor, eps: float) -> Tensor:
     """Vectors (..., width) divided by their root mean square, computed in float32."""
     wide = x.float()

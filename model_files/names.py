@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .errors import DownloadError
 
-SUFFIXES = (".safetensors", ".bin")
+SUFFIXES = (".safetensors", ".bin", ".pth")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()\-]{0,149}")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # Windows' devices, with any suffix
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}")
@@ -43,12 +43,12 @@ def check_repository(repository: str, path: str) -> None:
 
 
 def check_suffix(name: str, pickle_allowed: bool) -> None:
-    """Check that a name ends in .safetensors, or in .bin where pickles are allowed; DownloadError otherwise."""
-    if name.endswith(".safetensors") or (pickle_allowed and name.endswith(".bin")):
+    """Check that a name ends in .safetensors, or in .bin or .pth where pickles are allowed; DownloadError otherwise."""
+    if name.endswith(SUFFIXES if pickle_allowed else SUFFIXES[:1]):
         return
     raise DownloadError(
-        f"{_short(name)} is not fetched: only .safetensors files are, and .bin files of repositories that publish "
-        "nothing else and that this pack knows. Download it yourself if you trust where it comes from."
+        f"{_short(name)} is not fetched: only .safetensors files are, and .bin and .pth files of repositories that "
+        "publish nothing else and that this pack knows. Download it yourself if you trust where it comes from."
     )
 
 

@@ -19,7 +19,8 @@ from .sampling.riding import Ride
 from .sockets import Model
 
 CATEGORY = "ipadapter/attention"
-UNRECORDED: dict[str, Callable[[Model], object]] = {  # nodes of references that act in self-attentions
+# Nodes whose references act in self-attentions -> whether a model has such references.
+UNRECORDED: dict[str, Callable[[Model], object]] = {
     "IPAdapter Reference Weights": weighed_references,
     "IPAdapter Reference Attention": lambda model: rider_of(model, Ride),
 }
@@ -53,9 +54,9 @@ class IPAdapterAttentionRecorder(AtelierNode):
 
 
 def check_recorded(model: Model) -> None:
-    """Note that references without an adapter are not in the map; AdapterError if the model has no others.
+    """Show a note that the map leaves out references without an adapter; AdapterError if the model has no others.
 
-    They act in self-attentions, and the recorder sees what image prompts add to the attention to the text.
+    The recorder sees what image prompts add to the attention to the text; these references act in self-attentions.
     """
     others = [name for name, applied in UNRECORDED.items() if applied(model)]
     if not others:
@@ -64,9 +65,9 @@ def check_recorded(model: Model) -> None:
     if not attached_prompts(model):
         raise AdapterError(
             f"This model has no image prompt to record. References of {names} act in the model's self-attention, which "
-            "the recorder does not record. Put the recorder behind the apply nodes, or take it out."
+            "the recorder does not see. Put the recorder behind an apply node, or take it out."
         )
-    say_notes([f"The attention map will show the image prompts, and not the references of {names}."])
+    say_notes([f"The attention map will show image prompts only, and not the references of {names}."])
 
 
 class IPAdapterAttentionMap(AtelierNode):

@@ -25,7 +25,7 @@ def without_unwanted(nodes: Sequence[type[io.ComfyNode]]) -> list[type[io.ComfyN
 
 
 def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
-    """Log one warning, once every pack is loaded, that names each pack with nodes of our ids."""
+    """Log a warning for each pack with nodes of our ids, once every pack is loaded: it says whose nodes are used."""
     earlier = other_packs(ours)
     app = getattr(getattr(PromptServer, "instance", None), "app", None)
     if app is None:  # without a server: no pack is loaded after this one
@@ -49,13 +49,16 @@ def _pack_of(node: type) -> str:
 
 
 def _warn(earlier: Mapping[str, str], later: Mapping[str, str]) -> None:
-    """`earlier` are node ids of packs that were loaded before this one, `later` those of packs loaded after it."""
-    if held := {**earlier, **later}:
-        packs = ", ".join(sorted(set(held.values())))
-        log.warning(
-            "%d IPAdapter nodes (such as %s) also come from %s. ComfyUI keeps the pack that it loads last: %s. "
-            "Remove or disable one of them (rename its folder to end in .disabled) and restart; or start ComfyUI with "
-            "%s=%s in its environment (node ids, separated by commas), which leaves out those of this pack.",
-            len(held), next(iter(held)), packs, "the other's are used" if later else "this pack's are used", WITHOUT,
-            next(iter(held)),
-        )  # fmt: skip
+    """`earlier` are node ids of packs that were loaded before this one, `later` those of packs loaded after it.
+
+    Their values are the packs' names.
+    """
+    for held, used in ((earlier, "this pack's are used"), (later, "the other's are used")):
+        for pack in sorted(set(held.values())):
+            ids = [id for id, holder in held.items() if holder == pack]
+            log.warning(
+                "%d nodes of IPAdapter Atelier (such as %s) also come from %s. ComfyUI keeps the pack that it loads "
+                "last: %s. Remove or disable one of them (rename its folder to end in .disabled) and restart; or start "
+                "ComfyUI with %s=%s in its environment, which leaves out those of this pack.",
+                len(ids), ids[0], pack, used, WITHOUT, ",".join(ids),
+            )  # fmt: skip

@@ -33,7 +33,7 @@ def encode(
             "FaceID node."
         )
     encoder = Encoder(pipeline)
-    effect = "the encoder sees nothing of the reference"
+    effect = "the encoder sees no part of the reference"
     note_black_masks([mask], "mask", effect, "on the part of the reference that the encoder should see")
     positive = encoder(image if mask is None else hide_outside(image, mask, encoder.vision))
     # Copies: other nodes may change what they get, and these tensors are stored for later runs.

@@ -35,7 +35,7 @@ def face_choice(
 ) -> list[io.Input]:
     """Which face of a picture is used, and how pictures without a face are treated."""
     order_tip = (
-        "Which face of a picture with several is used: the one the detector is surest of, the largest, the left-most."
+        "Which face of a picture with several is used: the one the detector is surest of, the largest, or by position."
     )
     missing_tip = (
         "For pictures without a face: stop, leave them out, or use the face of the nearest picture that has one."

@@ -3,10 +3,11 @@
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..encoders.face_places import PLACES
 from ..encoders.faces import FaceChoice
 from ..masks.compose import canvas_size
 from . import inputs
-from .applying.instantid import draw_faces
+from .applying.instantid import WHOLE, draw_faces
 from .face import face_choice, least_score
 from .node import AtelierNode
 from .sockets import Canvas, FaceModels
@@ -15,8 +16,11 @@ PEOPLE = {"one face": False, "every face": True}  # whose points are drawn -> wh
 
 
 def face_models_input(id: str = "insightface") -> io.Input:
-    tip = "Face pack, from InstantID Face Analysis or an IPAdapter InsightFace Loader with antelopev2."
-    return io.MultiType.Input(id, types=[inputs.FaceAnalysisType, inputs.InsightFaceType], tooltip=tip)
+    tip = (
+        "Face pack: InstantID Face Analysis, an IPAdapter InsightFace Loader with antelopev2, or the unified loader's "
+        "ipadapter output."
+    )
+    return inputs.face_models(id, tip)
 
 
 def canvas_input() -> io.Input:
@@ -24,10 +28,19 @@ def canvas_input() -> io.Input:
     return io.MultiType.Input("canvas", types=[io.Latent, io.Image, io.Mask], optional=True, tooltip=tip)
 
 
+def place_input(default: str) -> io.Input:
+    tip = (
+        "Where on the canvas the face is drawn. as in the photo: the photo fills the canvas. the face in the mask: of "
+        "a group, the face that lies in it. the photo in the mask: the photo fills the box around its white part."
+    )
+    return inputs.Choice("place", options=list(PLACES), default=default, optional=True, advanced=True, tooltip=tip)
+
+
 class IPAdapterFaceKeypoints(AtelierNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         people_tip = "Draw the face that face and face_index choose, or every face of the picture."
+        mask_tip = "White where the person is; place says how the mask is used."
         return io.Schema(
             node_id="IPAdapterFaceKeypoints",
             display_name="IPAdapter Face Keypoints",
@@ -41,6 +54,8 @@ class IPAdapterFaceKeypoints(AtelierNode):
                 *face_choice("largest", choice=inputs.Choice, whole=io.Int.Input),
                 least_score(io.Float.Input),
                 canvas_input(),
+                io.Mask.Input("mask", optional=True, tooltip=mask_tip),
+                place_input("the photo in the mask"),
             ],
             outputs=[io.Image.Output(display_name="image_kps", tooltip="The drawing, for Apply InstantID.")],
             is_output_node=True,
@@ -57,10 +72,14 @@ class IPAdapterFaceKeypoints(AtelierNode):
         missing_face: str = "error",
         least_score: float = 0.0,
         canvas: Canvas | None = None,
+        mask: Tensor | None = None,
+        place: str = WHOLE,
     ) -> io.NodeOutput:
         choice = FaceChoice(face, face_index, missing_face, least_score)
         size = None if canvas is None else canvas_size(canvas)
-        drawn = draw_faces(insightface, image, choice, PEOPLE[people], size)
+        drawn = draw_faces(
+            insightface, image, choice, PEOPLE[people], size, mask, WHOLE if mask is None else place
+        )  # fmt: skip
         return io.NodeOutput(drawn, ui=ui.PreviewImage(drawn, cls=cls))
 
 

@@ -87,6 +87,13 @@ def clip_vision(optional: bool = True) -> io.Input:
     return io.ClipVision.Input("clip_vision", optional=optional, tooltip=tip)
 
 
+def face_models(id: str, tooltip: str, *, optional: bool = False) -> io.Input:
+    """A face pack from any loader, or from a unified loader's ipadapter output."""
+    return io.MultiType.Input(
+        id, types=[FaceAnalysisType, InsightFaceType, IPAdapterType], optional=optional, tooltip=tooltip
+    )
+
+
 def insightface(optional: bool = True) -> io.Input:
     tip = "Face detector for FaceID adapters. Not needed when a unified loader brought one."
     return InsightFaceType.Input("insightface", optional=optional, tooltip=tip)

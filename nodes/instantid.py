@@ -8,21 +8,16 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .apply_base import AcceptsRenamed
 from .applying.apply import Strength
-from .applying.instantid import apply_instantid
-from .face_keypoints import canvas_input
+from .applying.instantid import WHOLE, apply_instantid
 from .instantid_inputs import (
     CATEGORY,
     TERMS,
     combine_input,
     control_of,
-    faces_of_image,
     identity_inputs,
-    image_kps,
-    layer_inputs,
-    mask_input,
-    mask_limits,
     model_and_texts,
     noise_input,
+    pose_and_mask,
     reference_of,
     texts,
 )
@@ -45,12 +40,7 @@ class ApplyInstantID(AcceptsRenamed):
                 *texts(),
                 inputs.weight(maximum=5, minimum=0, default=0.8, step=0.01, tooltip="Strength of both halves."),
                 *inputs.active_range(),
-                image_kps(optional=True),
-                mask_input(),
-                *layer_inputs(),
-                *faces_of_image(),
-                canvas_input(),
-                mask_limits(),
+                *pose_and_mask(),
             ],
             outputs=model_and_texts(),
         )
@@ -78,6 +68,7 @@ class ApplyInstantID(AcceptsRenamed):
         least_score: float = 0.0,
         canvas: Canvas | None = None,
         mask_limits: str = "text and face",
+        place: str = WHOLE,
     ) -> io.NodeOutput:
         if not isinstance(weight, int | float):
             raise AdapterError("weight needs one number: the ControlNet of InstantID has no weights of frames.")
@@ -91,7 +82,7 @@ class ApplyInstantID(AcceptsRenamed):
             end_at=end_at,
             mask=mask,
         )
-        control = control_of(control_net, weight, image_kps, canvas, mask_limits)
+        control = control_of(control_net, weight, image_kps, canvas, mask_limits, place)
         texts = (positive, negative)
         return io.NodeOutput(*apply_instantid(model, instantid, insightface, texts, reference, strength, control))
 
@@ -115,12 +106,7 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
                 *inputs.active_range(),
                 noise_input(),
                 combine_input(),
-                image_kps(optional=True),
-                mask_input(),
-                *layer_inputs(),
-                *faces_of_image(),
-                canvas_input(),
-                mask_limits(),
+                *pose_and_mask(),
             ],
             outputs=model_and_texts(),
         )
@@ -151,13 +137,14 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
         least_score: float = 0.0,
         canvas: Canvas | None = None,
         mask_limits: str = "text and face",
+        place: str = WHOLE,
     ) -> io.NodeOutput:
         reference = reference_of(image, face, face_index, least_score, combine_embeds, noise)
         strength = Strength(
             ip_weight, weight_type, layer_weights=layer_weights, schedule=schedule, start_at=start_at, end_at=end_at,
             mask=mask,
         )  # fmt: skip
-        control = control_of(control_net, cn_strength, image_kps, canvas, mask_limits)
+        control = control_of(control_net, cn_strength, image_kps, canvas, mask_limits, place)
         texts = (positive, negative)
         return io.NodeOutput(*apply_instantid(model, instantid, insightface, texts, reference, strength, control))
 

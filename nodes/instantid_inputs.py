@@ -8,9 +8,9 @@ from ..masks.compose import canvas_size
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
 from .applying.encoding import Reference
-from .applying.instantid import FaceControlRequest
+from .applying.instantid import WHOLE, FaceControlRequest
 from .face import face_choice, least_score
-from .face_keypoints import face_models_input
+from .face_keypoints import canvas_input, face_models_input, place_input
 from .sockets import Canvas
 
 CATEGORY = "InstantID"
@@ -81,6 +81,19 @@ def mask_limits() -> io.Input:
     return inputs.Choice("mask_limits", options=list(MASKS), optional=True, advanced=True, tooltip=tip)
 
 
+def pose_and_mask() -> list[io.Input]:
+    """The optional inputs of both Apply nodes: pose and mask of saved graphs, then what this pack adds."""
+    return [
+        image_kps(optional=True),
+        mask_input(),
+        *layer_inputs(),
+        *faces_of_image(),
+        canvas_input(),
+        mask_limits(),
+        place_input(WHOLE),
+    ]
+
+
 def model_and_texts() -> list[io.Output]:
     return [inputs.model_output(), *texts_out()]
 
@@ -106,7 +119,7 @@ def reference_of(
 
 
 def control_of(
-    net: object, strength: float, image_kps: Tensor | None, canvas: Canvas | None, mask_limits: str
+    net: object, strength: float, image_kps: Tensor | None, canvas: Canvas | None, mask_limits: str, place: str
 ) -> FaceControlRequest:
     size = None if canvas is None else canvas_size(canvas)
-    return FaceControlRequest(net, strength, image_kps, size, MASKS[mask_limits])
+    return FaceControlRequest(net, strength, image_kps, size, place, MASKS[mask_limits])

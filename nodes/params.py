@@ -59,7 +59,7 @@ class IPAdapterRegionalConditioning(AcceptsRenamed, ConditioningMethod):
         positive: Conditioning | None = None,
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        note_black_masks([mask], "mask", "neither reference nor text act anywhere", "where the region is")
+        note_black_masks([mask], "mask", "neither the reference nor the text of the region acts", "where the region is")
         region = Region(image, mask, image_weight, weight_type, start_at, end_at)
         params: Params = {name: [value] for name, value in region._asdict().items()}
         return io.NodeOutput(params, region_of(positive, mask, prompt_weight), region_of(negative, mask, prompt_weight))

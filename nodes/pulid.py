@@ -1,46 +1,38 @@
 """PuLID for SDXL: a person as a prompt that changes the rest of the picture little. Ids are those of older packs."""
 
-from collections.abc import Hashable
-
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..encoders.face_models import PROVIDERS
 from ..encoders.faces import FACE_ORDERS, FaceChoice
 from ..ipadapter.pulid_rules import RULES
 from ..ipadapter.pulid_tokens import COMBINE
-from ..ipadapter.shared_files import fingerprint
 from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.apply import Strength
-from .applying.pulid import FACE_PACK, Person, apply_pulid
-from .loading.face_packs import fingerprint_of_packs, load_face_models
-from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_files, pulid_path
+from .applying.pulid import Person, apply_pulid
 from .node import AtelierNode
+from .pulid_loaders import EvaClipType, PulidEvaClipLoader, PulidInsightFaceLoader, PulidModelLoader, PulidType
 from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
-PulidType = io.Custom("PULID")
-EvaClipType = io.Custom("EVA_CLIP")
 METHODS = {"fidelity": ("ortho_v2", 8), "style": ("ortho", 16), "neutral": ("none", 0)}  # rule, zero tokens
 
 
-def pulid_file() -> io.Input:
-    return inputs.Choice("pulid_file", options=pulid_files(), tooltip="A file in models/pulid.")
-
-
-def provider() -> io.Input:
-    tip = "What the face networks run on. CPU takes a fraction of a second per picture and needs no extra package."
-    return inputs.Choice("provider", options=list(PROVIDERS), tooltip=tip)
-
-
-def encoders() -> list[io.MultiType.Input]:
+def encoders() -> list[io.Input]:
     """The sockets of the EVA-CLIP encoder and of the face models."""
-    eva_tip = "The EVA02-CLIP L 336 encoder, from Load Eva Clip or an IPAdapter OpenCLIP Loader."
-    face_tip = "Face detector and recogniser; PuLID was trained with the pack antelopev2."
-    return [
-        io.MultiType.Input("eva_clip", types=[EvaClipType, io.ClipVision], tooltip=eva_tip),
-        io.MultiType.Input("face_analysis", types=[inputs.FaceAnalysisType, inputs.InsightFaceType], tooltip=face_tip),
-    ]
+    eva_tip = (
+        "The EVA02-CLIP L 336 encoder: Load Eva Clip, an IPAdapter OpenCLIP Loader, or the unified loader's ipadapter "
+        "output."
+    )
+    types = [EvaClipType, io.ClipVision, inputs.IPAdapterType]
+    return [io.MultiType.Input("eva_clip", types=types, tooltip=eva_tip), face_analysis()]
+
+
+def face_analysis() -> io.Input:
+    tip = (
+        "Face detector and recogniser, or the unified loader's ipadapter output; PuLID was trained with the pack "
+        "antelopev2."
+    )
+    return inputs.face_models("face_analysis", tip)
 
 
 def person_image() -> io.Input:
@@ -60,7 +52,7 @@ def combine_embeds() -> io.Input:
 
 def appended() -> list[io.Input]:
     """Inputs that this pack adds behind those of older packs."""
-    order_tip = "Which face of a photo with several is the person: the largest, the left-most, the one found surest."
+    order_tip = "Which face of a photo with several is the person: the largest, the one found surest, or by position."
     mask_tip = "White on face and hair of the photo, in place of the face parser in models/facexlib."
     layers = inputs.layer_weights()
     layers.optional = True
@@ -82,80 +74,9 @@ def photo_choice(face: str, face_index: int) -> FaceChoice:
     return FaceChoice(face, face_index, missing="skip the image")
 
 
-class PulidModelLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="PulidModelLoader",
-            display_name="Load PuLID Model",
-            category="pulid",
-            description="Loads a PuLID for SDXL: version 1 or 1.1. What the file is, is read from its tensors.",
-            search_aliases=["pulid", "identity", "same person"],
-            inputs=[pulid_file()],
-            outputs=[PulidType.Output(display_name="PULID", tooltip="The PuLID, for Apply PuLID.")],
-        )
-
-    @classmethod
-    def run(cls, pulid_file: str) -> io.NodeOutput:
-        return io.NodeOutput(load_pulid(pulid_file, flux=False))
-
-    @classmethod
-    def fingerprint_inputs(cls, pulid_file: str | None = None) -> Hashable:
-        return None if pulid_file is None else fingerprint(pulid_path(pulid_file))  # None: from a link
-
-
-def insightface_schema(node_id: str, display_name: str) -> io.Schema:
-    tip = "Face detector and recogniser, for the Apply PuLID nodes."
-    return io.Schema(
-        node_id=node_id,
-        display_name=display_name,
-        category="pulid",
-        description="Loads the face pack antelopev2, with which PuLID was trained: for non-commercial research only.",
-        search_aliases=["pulid", "insightface", "antelopev2"],
-        inputs=[provider()],
-        outputs=[inputs.FaceAnalysisType.Output(display_name="FACEANALYSIS", tooltip=tip)],
-    )
-
-
-class PulidInsightFaceLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return insightface_schema("PulidInsightFaceLoader", "Load InsightFace (PuLID)")
-
-    @classmethod
-    def run(cls, provider: str) -> io.NodeOutput:
-        return io.NodeOutput(load_face_models(provider, FACE_PACK))
-
-    @classmethod
-    def fingerprint_inputs(cls, **_: str) -> Hashable:
-        return fingerprint_of_packs()
-
-
-def eva_schema(node_id: str, display_name: str) -> io.Schema:
-    return io.Schema(
-        node_id=node_id,
-        display_name=display_name,
-        category="pulid",
-        description="Loads the EVA02-CLIP L 336 encoder from models/clip_vision, models/open_clip or models/clip; it "
-        "is told by its tensors. Nothing is downloaded.",
-        search_aliases=["pulid", "eva clip", "eva02"],
-        inputs=[],
-        outputs=[EvaClipType.Output(display_name="EVA_CLIP", tooltip="The encoder, for the Apply PuLID nodes.")],
-    )
-
-
-class PulidEvaClipLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return eva_schema("PulidEvaClipLoader", "Load Eva Clip (PuLID)")
-
-    @classmethod
-    def run(cls) -> io.NodeOutput:
-        return io.NodeOutput(load_eva())
-
-    @classmethod
-    def fingerprint_inputs(cls) -> Hashable:
-        return fingerprint_of_eva()
+def strength_inputs() -> list[io.Input]:
+    """The last inputs of both Apply nodes for SDXL: range and mask of saved graphs, then what this pack adds."""
+    return [*inputs.active_range(), inputs.attn_mask(), combine_embeds(), *appended()]
 
 
 def pulid_sockets() -> list[io.Input]:
@@ -179,10 +100,7 @@ class ApplyPulid(AtelierNode):
                 *pulid_sockets(),
                 inputs.Choice("method", options=list(METHODS), tooltip=tip),
                 pulid_weight(),
-                *inputs.active_range(),
-                inputs.attn_mask(),
-                combine_embeds(),
-                *appended(),
+                *strength_inputs(),
             ],
             outputs=[inputs.model_output()],
         )
@@ -239,10 +157,7 @@ class ApplyPulidAdvanced(AtelierNode):
                 inputs.Choice("projection", options=list(RULES), tooltip=projection_tip),
                 io.Int.Input("fidelity", default=8, min=0, max=32, tooltip=fidelity_tip),
                 io.Float.Input("noise", default=0.0, min=-1.0, max=1.0, step=0.1, tooltip=noise_tip),
-                *inputs.active_range(),
-                inputs.attn_mask(),
-                combine_embeds(),
-                *appended(),
+                *strength_inputs(),
             ],
             outputs=[inputs.model_output()],
         )

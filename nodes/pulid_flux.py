@@ -1,6 +1,5 @@
 """PuLID for Flux, with the node ids and inputs of the first packs for it."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 
 from comfy_api.latest import io
@@ -10,29 +9,25 @@ from ..encoders.face_crops import FFHQ_SIZE
 from ..encoders.faces import MORE_ORDERS, FaceChoice, crop_faces, face_features
 from ..ipadapter.errors import AdapterError
 from ..ipadapter.pulid_tokens import COMBINE, FUSIONS, SIDE_BY_SIDE
-from ..ipadapter.shared_files import fingerprint
 from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.apply import Strength
 from .applying.caches import FACES
-from .applying.pulid import FACE_PACK, Person, apply_pulid, shrunk
-from .loading.face_packs import fingerprint_of_packs, load_face_models
-from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_path
+from .applying.pulid import Person, apply_pulid, shrunk
+from .loading.adapters import part_of
 from .node import AtelierNode
 from .notices import say_notes
 from .pulid import (
     appended,
     encoders,
-    eva_schema,
-    insightface_schema,
+    face_analysis,
     person_image,
     photo_choice,
-    pulid_file,
     pulid_weight,
 )
+from .pulid_loaders import PulidFluxEvaClipLoader, PulidFluxInsightFaceLoader, PulidFluxModelLoader, PulidFluxType
 from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
 
-PulidFluxType = io.Custom("PULIDFLUX")
 TRAINED = ("auto_weight", "train_weight")  # weights that another pack finds or trains while the graph runs
 FUSION = ("mean", SIDE_BY_SIDE, *(name for name in FUSIONS if name != "mean"), *TRAINED)
 ALIGNED = ("head", "aligned")  # crops by PulidFluxOptions' mode: as PuLID's authors cut, or by ArcFace's template
@@ -53,56 +48,6 @@ class FaceOptions:
     @property
     def crop(self) -> str:
         return ALIGNED[self.align_mode]
-
-
-class PulidFluxModelLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="PulidFluxModelLoader",
-            display_name="Load PuLID Flux Model",
-            category="pulid",
-            description="Loads a PuLID for Flux: version 0.9.0 or 0.9.1. What the file is, is read from its tensors.",
-            search_aliases=["pulid", "identity", "same person"],
-            inputs=[pulid_file()],
-            outputs=[PulidFluxType.Output(display_name="PULIDFLUX", tooltip="The PuLID, for Apply PuLID Flux.")],
-        )
-
-    @classmethod
-    def run(cls, pulid_file: str) -> io.NodeOutput:
-        return io.NodeOutput(load_pulid(pulid_file, flux=True))
-
-    @classmethod
-    def fingerprint_inputs(cls, pulid_file: str | None = None) -> Hashable:
-        return None if pulid_file is None else fingerprint(pulid_path(pulid_file))  # None: from a link
-
-
-class PulidFluxInsightFaceLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return insightface_schema("PulidFluxInsightFaceLoader", "Load InsightFace (PuLID Flux)")
-
-    @classmethod
-    def run(cls, provider: str) -> io.NodeOutput:
-        return io.NodeOutput(load_face_models(provider, FACE_PACK))
-
-    @classmethod
-    def fingerprint_inputs(cls, **_: str) -> Hashable:
-        return fingerprint_of_packs()
-
-
-class PulidFluxEvaClipLoader(AtelierNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return eva_schema("PulidFluxEvaClipLoader", "Load Eva Clip (PuLID Flux)")
-
-    @classmethod
-    def run(cls) -> io.NodeOutput:
-        return io.NodeOutput(load_eva())
-
-    @classmethod
-    def fingerprint_inputs(cls) -> Hashable:
-        return fingerprint_of_eva()
 
 
 def fusion_inputs() -> list[io.Input]:
@@ -243,10 +188,7 @@ class PulidFluxFaceDetector(AtelierNode):
             description="Shows which face of each photo Apply PuLID Flux follows, and how it is cut out.",
             search_aliases=["pulid", "face crop"],
             inputs=[
-                io.MultiType.Input(
-                    "face_analysis", types=[inputs.FaceAnalysisType, inputs.InsightFaceType],
-                    tooltip="Face detector and recogniser; PuLID was trained with the pack antelopev2.",
-                ),
+                face_analysis(),
                 person_image(),
                 inputs.OptionsType.Input("options", tooltip="Which face, from PuLID Flux Options."),
             ],
@@ -260,7 +202,8 @@ class PulidFluxFaceDetector(AtelierNode):
     @classmethod
     def run(cls, face_analysis: FaceModels, image: Tensor, options: FaceOptions) -> io.NodeOutput:
         images, wish = shrunk(image), checked_options(options)
-        faces = face_features(face_analysis, images, FFHQ_SIZE, choice=wish.choice, crop=wish.crop, cache=FACES)
+        analysis = part_of(face_analysis, "insightface")
+        faces = face_features(analysis, images, FFHQ_SIZE, choice=wish.choice, crop=wish.crop, cache=FACES)
         chosen = dict(zip(faces.kept, faces.found, strict=True))
         embed = crop_faces(images, chosen, faces.kept, 112)
         boxes = crop_faces(images, chosen, faces.kept, FFHQ_SIZE, crop="box")

@@ -158,8 +158,8 @@ def report_of(take: str, chosen: Chosen, strength: float, start_at: float, end_a
     layers = "all layers" if recipe.layers == "linear" else f"layers: {recipe.layers}"
     lines = [
         f"{take}: {kind.meaning}.{' This is an approximation.' if kind.approximate else ''}",
-        f"{chosen.preset}: {', '.join(chosen.files)}",
-        f"{layers}; weight {recipe.weight * strength:g}; sampling {start_at:g} to {end_at:g}",
+        f"{chosen.preset}: {', '.join(chosen.files)}.",
+        f"{layers}; weight {recipe.weight * strength:g}; sampling {start_at:g} to {end_at:g}.",
         *chosen.notes,
     ]
     return "\n".join(lines)

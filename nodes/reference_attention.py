@@ -1,4 +1,4 @@
-"""References for UNets without an adapter: the model runs on the reference, and self-attentions attend to it."""
+"""References without an adapter: the model itself runs on the reference, and self-attentions attend to it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,22 @@ from .applying.riding import LAYERS, Looks, ride_along
 from .node import AtelierNode
 from .sockets import Conditioning, Model
 
-METHODS: dict[str, bool] = {"auto": False, "swap": False, "compete": True}  # whether the keys of references compete
+# Whether the keys of references compete; None where the model decides.
+METHODS: dict[str, bool | None] = {"auto": None, "swap": False, "compete": True}
+
+MODEL = (
+    "Any UNet for pictures (SD1.5, SD2, SDXL, Kolors). As an experiment: Flux, Chroma, SD3.5, Qwen-Image, Z-Image, "
+    "Krea 2. No adapter needed."
+)
+WEIGHT = "Share of the attention that the reference takes. On UNets its effect is weak below 0.75."
+LATE = (
+    "late: layers on the way out, of transformers the last three quarters; for style with little content. all: "
+    "strongest."
+)
+METHOD = (
+    "swap: in place of the picture. compete: queries choose. auto: swap on UNets, on transformers compete at half the "
+    "weight."
+)
 
 
 def share(id: str, default: float, tooltip: str, **more: Any) -> io.Input:
@@ -28,18 +43,19 @@ class IPAdapterReferenceAttention(AtelierNode):
             category="ipadapter/reference",
             description=(
                 "Lets a model follow a reference picture without any adapter: the model itself runs on the reference "
-                "at every step, and the picture's self-attention looks at it. For style, palette and texture."
+                "at every step, and the picture's self-attention attends to it. For style, palette and texture. An "
+                "experiment on Flux, SD3.5 and other transformers."
             ),
             search_aliases=["reference only", "style aligned", "visual style prompting", "without adapter"],
             inputs=[
-                io.Model.Input("model", tooltip="Any UNet for pictures: SD1.5, SD2, SDXL, Kolors. No adapter needed."),
+                io.Model.Input("model", tooltip=MODEL),
                 io.Latent.Input("latent", tooltip="The reference from VAE Encode with this model's VAE, in any shape."),
-                share("weight", 1.0, "Share of the attention that the reference takes. Below 0.75 its effect is weak."),
+                share("weight", 1.0, WEIGHT),
                 inputs.Choice(
                     "layers",
                     options=list(LAYERS),
                     default="late",
-                    tooltip="late: layers on the way out, for style with little content. all: strongest.",
+                    tooltip=LATE,
                 ),
                 *inputs.active_range(),
                 io.Conditioning.Input(
@@ -57,7 +73,7 @@ class IPAdapterReferenceAttention(AtelierNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="swap: in place of the picture. compete: queries choose. auto: swap.",
+                    tooltip=METHOD,
                 ),
                 share(
                     "match",

@@ -1,4 +1,4 @@
-"""Multiply the weights of all image prompts on a model, for a whole chain of adapters."""
+"""Multiply the weights of every reference on a model, for a whole chain of apply nodes."""
 
 from comfy_api.latest import io
 

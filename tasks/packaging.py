@@ -22,11 +22,15 @@ def package(folder: Path = ROOT / "output") -> Path:
                 entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
                 archive.writestr(entry, (ROOT / name).read_bytes(), zipfile.ZIP_DEFLATED)
     if missing := missing_fields((ROOT / "pyproject.toml").read_text("utf-8")):
-        say(f"Before it is published, pyproject.toml needs {', '.join(missing)}: docs/registry.md says what they are.")
+        fields = ", ".join(missing)
+        say(f"Not ready for the registry: fill in {fields} in pyproject.toml. docs/registry.md explains each.")
     say(f"Wrote {target} ({target.stat().st_size / 2**20:.1f} MB)")
     return target
 
 
+FIELDS = {"PublisherId": r"[\w-]+", "Repository": "https://.+", "Icon": "https://.+", "Banner": "https://.+"}
+
+
 def missing_fields(project: str) -> list[str]:
-    """What the registry asks for and pyproject.toml has not: addresses that only the publisher knows."""
-    return [name for name in ("Repository", "Icon", "Banner") if not re.search(rf'^{name} = "https://', project, re.M)]
+    """The fields that only the publisher knows and that pyproject.toml lacks, has empty or has commented out."""
+    return [name for name, value in FIELDS.items() if not re.search(rf'^"?{name}"? = "{value}"', project, re.M)]

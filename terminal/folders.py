@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-OWN = ("ipadapter", "open_clip")  # folders that this pack registers when ComfyUI loads it
+OWN = ("ipadapter", "open_clip", "instantid", "pulid", "facexlib")  # registered by this pack when ComfyUI loads it
 FACES = "insightface"
 
 

@@ -130,6 +130,12 @@ def save_pickle(header: Header, path: Path) -> Path:
     return path
 
 
+def eva(prefix: str = "visual.trunk.") -> Header:
+    """Of the EVA02-CLIP L 336 encoder the tensors that tell what it is; its authors' own prefix is `visual.`."""
+    shapes = {"pos_embed": (1, 577, 1024), "head.weight": (768, 1024), "blocks.23.attn.q_proj.weight": (1024, 1024)}
+    return {prefix + key: meta(*shape) for key, shape in shapes.items()}
+
+
 def filled(header: Header) -> dict[str, Tensor]:
     """Tensors of zeros, in each of which one number stands for all."""
     return {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in header.items()}

@@ -23,7 +23,8 @@ REFERENCE = Path(__file__).parent / "reference"
 CURRENT: dict[str, Any] = json.loads((REFERENCE / "node_interface.json").read_text("utf-8"))
 LEGACY: dict[str, Any] = json.loads((REFERENCE / "legacy_interface.json").read_text("utf-8"))
 INSTANTID: dict[str, Any] = json.loads((REFERENCE / "instantid_interface.json").read_text("utf-8"))
-EXPECTED = CURRENT | LEGACY | INSTANTID
+PULID: dict[str, Any] = json.loads((REFERENCE / "pulid_interface.json").read_text("utf-8"))
+EXPECTED = CURRENT | LEGACY | INSTANTID | PULID
 LIMITS = ("min", "max", "step", "multiline")
 
 
@@ -108,10 +109,15 @@ def test_no_input_is_dynamic_so_that_releases_validate_them_alike(nodes):
 
 
 def test_nodes_that_the_environment_names_are_left_to_another_pack(nodes, monkeypatch):
-    monkeypatch.setenv("ATELIER_WITHOUT_NODES", "ApplyInstantID*, FaceKeypointsPreprocessor")
-    registered = {node.GET_SCHEMA().node_id for node in asyncio.run(IPAdapterAtelier().get_node_list())}
-    left_out = {"ApplyInstantID", "ApplyInstantIDAdvanced", "ApplyInstantIDControlNet", "FaceKeypointsPreprocessor"}
-    assert nodes.keys() - registered == left_out
+    pulid = "ApplyPulid*,Pulid*,FixPulidFluxPatch"  # the setting that docs/faces.md gives
+    assert f"ATELIER_WITHOUT_NODES={pulid}" in (Path(__file__).parents[1] / "docs" / "faces.md").read_text("utf-8")
+    instantid = {"ApplyInstantID", "ApplyInstantIDAdvanced", "ApplyInstantIDControlNet", "FaceKeypointsPreprocessor"}
+    of_pulid = {id for id in nodes if "pulid" in id.lower()}
+    assert len(of_pulid) == 12
+    for setting, left_out in (("ApplyInstantID*, FaceKeypointsPreprocessor", instantid), (pulid, of_pulid)):
+        monkeypatch.setenv("ATELIER_WITHOUT_NODES", setting)
+        registered = {node.GET_SCHEMA().node_id for node in asyncio.run(IPAdapterAtelier().get_node_list())}
+        assert nodes.keys() - registered == left_out
 
 
 def test_every_input_output_and_node_is_explained(nodes):

@@ -5,10 +5,11 @@ import warnings
 from urllib.request import urlopen
 
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
-from authoring.help_pages import HEADINGS, PAGES, PICTURES, pages, read_advice
+from authoring.help_pages import HEADINGS, PAGES, PICTURES, around, pages, pictures, read_advice
 from authoring.locales import definitions, label, languages, our_nodes, read_definitions, read_words, texts
 from harness.process import PACK
 
@@ -60,6 +61,19 @@ def test_every_node_has_a_help_page_none_is_out_of_date_and_what_is_not_translat
     assert set(languages()) | {"en"} == set(HEADINGS)
 
 
+def test_the_picture_of_a_help_page_shows_its_node_as_the_lesson_has_it_now():
+    kept = {file.stem: file for file in (PAGES / PICTURES).glob("*.jpg")}
+    now = pictures()
+    assert kept.keys() == now.keys(), "run: python -m authoring.help_pages"
+    for node_id, file in kept.items():
+        with Image.open(file) as picture:
+            assert picture.size == now[node_id].size, node_id
+            differences = ImageChops.difference(picture.convert("RGB"), now[node_id])
+        assert max(ImageStat.Stat(differences).mean) < 4, node_id  # of 255; JPEG loses a little, another crop gives 10
+    with pytest.raises(StopIteration):
+        around("IPAdapterUnifiedLoader", "try_it_no_downloads")
+
+
 @pytest.mark.parametrize("language", HEADINGS)
 def test_advice_names_inputs_choices_and_nodes_that_there_are(nodes, language):
     schemas = {node.GET_SCHEMA().node_id: node.GET_SCHEMA() for node in nodes}
@@ -78,7 +92,7 @@ def test_advice_names_inputs_choices_and_nodes_that_there_are(nodes, language):
             assert named <= own | ELSEWHERE.get(node_id, set()), (node_id, line)
             picked = re.findall(r"(?<![*])[*]([^*]+)[*](?![*])", line)
             assert all(any(choice.startswith(name) for choice in choices) for name in picked), (node_id, line)
-        assert one.picture is None or (PAGES / PICTURES / f"{one.picture}.jpg").is_file()
+        assert one.picture is None or (PAGES / PICTURES / f"{node_id}.jpg").is_file()
 
 
 def test_the_server_serves_the_help_pages(server):

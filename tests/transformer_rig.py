@@ -25,13 +25,13 @@ TEXT_TOKENS = 5
 FAMILY = {"XLabs Flux": "flux", "InstantX Flux": "flux", "InstantX SD3.5": "sd3.5"}
 
 
-def tiny_model(family: str, seed: int = 0, **sizes: int) -> ModelPatcher:
+def tiny_model(family: str, seed: int = 0, **sizes: Any) -> ModelPatcher:
     """A MODEL as Load Diffusion Model makes it of a file with these tensors, which it copies."""
     return comfy.sd.load_diffusion_model_state_dict(dict(_tensors(family, seed, **sizes)))
 
 
 @cache
-def _tensors(family: str, seed: int, **sizes: int) -> dict[str, Tensor]:
+def _tensors(family: str, seed: int, **sizes: Any) -> dict[str, Tensor]:
     return tiny.STATES[family](seed, **sizes)
 
 

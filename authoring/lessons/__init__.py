@@ -5,6 +5,7 @@ from . import (  # noqa: F401  # they fill RECIPES
     editing,
     embeds,
     first,
+    identity,
     measuring,
     moments,
     passes,

@@ -23,6 +23,18 @@ def unified(canvas: Canvas, kind: str = "IPAdapterUnifiedLoader", preset: str = 
     return loader[0], loader[1]
 
 
+def one_reference() -> Blueprint:
+    made = Blueprint("A picture to follow, by one node that finds the files for the connected model; for beginners.")
+    applied = made.canvas.add(
+        "IPAdapterReference", model=Outside("model"), image=Outside("image"), take=Outside("take", "everything"),
+        strength=Outside("strength", 1.0), end_at=Outside("end_at", 1.0), attn_mask=Outside("attn_mask"),
+    )  # fmt: skip
+    made.canvas.next()
+    made.canvas.add("IPAdapterSchedulePreview", schedule=applied[1], model=applied[0])
+    made.outputs = {"model": applied[0], "schedule": applied[1], "report": applied[2]}
+    return made
+
+
 def style_reference() -> Blueprint:
     made = Blueprint("The look of a picture for any SD1.5 or SDXL model; the prompt says what is drawn.")
     model, adapter = unified(made.canvas)
@@ -78,6 +90,7 @@ def reference_with_schedule() -> Blueprint:
 
 
 BLUEPRINTS = {
+    "One Reference": one_reference(),
     "Style Reference": style_reference(),
     "Person Reference": person_reference(),
     "Left and Right References": left_right_references(),

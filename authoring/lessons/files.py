@@ -7,7 +7,7 @@ from ipadapter.catalog import BY_NAME, CATALOG
 HUB = "https://huggingface.co"
 
 
-PACKS = ("buffalo_l", "auraface")  # folders of face models that the graphs name
+PACKS = ("buffalo_l", "auraface", "antelopev2")  # folders of face models that the graphs name
 
 
 class File(NamedTuple):
@@ -46,6 +46,9 @@ OTHERS = {
         f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/text_encoders/qwen_2.5_vl_7b_fp8_scaled.safetensors", "text_encoders"
     ),
     "qwen_image_vae.safetensors": (f"Comfy-Org/Qwen-Image_ComfyUI/{SPLIT}/vae/qwen_image_vae.safetensors", "vae"),
+    "sdxl_lightning_4step_lora.safetensors": (
+        "ByteDance/SDXL-Lightning/resolve/main/sdxl_lightning_4step_lora.safetensors", "loras"
+    ),
     "sdxl_vae.safetensors": ("stabilityai/sdxl-vae/resolve/main/sdxl_vae.safetensors", "vae"),
     **{
         name: (f"{CONTROLNETS}/resolve/main/{name}", "controlnet")
@@ -60,7 +63,7 @@ OTHERS = {
 
 def all_files() -> dict[str, File]:
     """Every file that a lesson may name."""
-    published = (file.name for file in CATALOG if file.kind != "face pack")
+    published = (file.name for file in CATALOG if file.kind not in ("face pack", "face parser"))
     return {name: find_file(name) for name in (*OTHERS, *published)}
 
 

@@ -88,8 +88,8 @@ class Kit(Canvas):
     def batch(self, *pictures: Link) -> Link:
         return self.add("BatchImagesNode", **{f"images.image{i}": picture for i, picture in enumerate(pictures)})[0]
 
-    def sheet(self, pictures: list[Link], captions: list[str]) -> None:
-        """Pictures side by side on one sheet."""
+    def sheet(self, pictures: list[Link], captions: list[str]) -> Link:
+        """Pictures side by side on one sheet; the batch of them."""
         self.next()
         batch = self.batch(*pictures)
         text = "\n".join(captions)
@@ -97,6 +97,7 @@ class Kit(Canvas):
             "IPAdapterContactSheet", images=batch, captions=text, title="", columns=len(captions), cell=288
         )
         sheet.part["size"] = [640, 460]
+        return batch
 
 
 class StableDiffusion(Kit):
@@ -115,7 +116,10 @@ class StableDiffusion(Kit):
         "FaceID": "ip-adapter-faceid_sd15.bin",
         "FaceID Plus V2": "ip-adapter-faceid-plusv2_sd15.bin",
     }
-    pictures = {"style": "coffee.png", "second": "chelsea.png", "person": "astronaut.png", "content": "chelsea.png"}
+    pictures = {
+        "style": "coffee.png", "second": "chelsea.png", "person": "astronaut.png", "content": "chelsea.png",
+        "second person": "grace_hopper.jpg",
+    }  # fmt: skip
     clip: Link
 
     def load(self, kind: str, widget: str, name: str) -> Node:

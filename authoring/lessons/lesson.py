@@ -8,7 +8,8 @@ HEIGHTS = {  # of nodes that show more than their widgets
     "LoadImage": 330, "CLIPTextEncode": 130, "SaveImage": 460, "PreviewImage": 290, "IPAdapterDemoReference": 330,
     "IPAdapterContactSheet": 460, "IPAdapterSchedulePreview": 380, "IPAdapterLayerSweep": 900, "IPAdapterStudy": 900,
     "IPAdapterWeightSchedule": 440, "SaveAnimatedWEBP": 460, "IPAdapterAttentionMap": 420,
-    "IPAdapterSaveEmbeds": 110, "IPAdapterWeights": 330, "TextEncodeQwenImageEditPlus": 190,
+    "IPAdapterSaveEmbeds": 110, "IPAdapterWeights": 330, "IPAdapterReference": 330, "TextEncodeQwenImageEditPlus": 190,
+    "IPAdapterFaceKeypoints": 480,
 }  # fmt: skip
 
 

@@ -77,6 +77,43 @@ def clean_reference(k: StableDiffusion) -> None:
     k.sheet(pictures, list(models))
 
 
+LIGHTNING = "sdxl_lightning_4step_lora.safetensors"
+
+
+class Lightning(SDXL):
+    """SDXL in four steps, by the LoRA of SDXL-Lightning, whose authors sample so."""
+
+    sampling = {"steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "sgm_uniform", "denoise": 1.0}
+
+    def models(self, adapter: str = "plus") -> None:
+        super().models(adapter)
+        lora = self.load("LoraLoaderModelOnly", "lora_name", LIGHTNING)
+        lora.part["links"] |= {"model": list(self.model)}
+        self.model = lora[0]
+
+
+@lesson("four_steps", Lightning)
+def four_steps_of_lightning(k: Lightning) -> None:
+    k.models()
+    reference = k.picture("style")
+    k.next()
+    half = k.add("IPAdapterWeightSchedule", "Until 0.4", layers="linear", steps="constant", end=0.4)[0]
+    sigmas = k.add("BasicScheduler", model=k.model, scheduler="sgm_uniform", steps=4, denoise=1.0)[0]
+    k.next()
+    models = {
+        "until 1: four steps": k.apply(reference, "Until 1", weight=0.8),
+        "until 0.4: two steps": k.apply(reference, "Until 0.4", weight=0.8, schedule=half),
+        "until 0.1: one step": k.apply(reference, "Until 0.1", weight=0.8, end_at=0.1),
+    }
+    k.next()
+    words = k.conditions("a fox in a forest, watercolor", "")
+    latent = k.latent()
+    k.add("IPAdapterSchedulePreview", "The four steps", schedule=half, model=k.model, sigmas=sigmas)
+    k.next()
+    pictures = [k.sample(model, name.capitalize(), **words, latent_image=latent) for name, model in models.items()]
+    k.sheet(pictures, list(models))
+
+
 @lesson("four_steps", Demo)
 def four_steps(k: Kit) -> None:
     k.models()

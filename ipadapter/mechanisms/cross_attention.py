@@ -37,7 +37,7 @@ def in_diffusers_names(keys: Iterable[str]) -> bool:
 
 
 def _order(path: str) -> tuple[int, tuple[int, ...]]:
-    """What sorts the paths of diffusers' cross-attentions, `down_blocks.1.attentions.0...`, in order of key numbers."""
+    """The sort key of a path such as `down_blocks.1.attentions.0...`, by which paths are in order of key numbers."""
     return DIFFUSERS_PARTS.index(path.partition(".")[0]), tuple(map(int, re.findall(r"\.(\d+)", path)))
 
 
@@ -62,7 +62,7 @@ class CrossAttention(Mechanism):
         return PULID_ENCODER.sub("image_proj.", PULID_LAYER.sub(r"ip_adapter.\1.to_\2_ip.", key))
 
     def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A flat state dict with diffusers' names of an adapter's tensors in its UNet renamed too."""
+        """A flat state dict under published names; diffusers' names of an adapter in its UNet are renamed too."""
         layers = {key: match for key in flat if (match := DIFFUSERS_LAYER.fullmatch(key))}
         numbers = {path: 2 * rank + 1 for rank, path in enumerate(sorted({m[1] for m in layers.values()}, key=_order))}
         named = {key: f"ip_adapter.{numbers[match[1]]}.to_{match[2]}_ip.weight" for key, match in layers.items()}

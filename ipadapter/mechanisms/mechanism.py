@@ -78,6 +78,7 @@ class Mechanism(ABC):
     name: str
     variants: tuple[str, ...]  # the values that `label` can return
     parts: tuple[str, ...]  # the parts of a model (sites.Structure) that adapters have weights for
+    while_sampling: tuple[str, ...] = ()  # names of a layer's modules that act at every step, beside keys and values
     made_for: str | None = None  # the family (families.FAMILIES) of its adapters; None: it depends on the text's width
     site = "block"  # the word for a site in messages
     timed = False  # whether its layers read the embedding of the timestep, which only a time resampler has

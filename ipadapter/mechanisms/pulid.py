@@ -34,6 +34,7 @@ class OwnQueries(Mechanism):
     parts = tuple(FLUX_BLOCKS.parts)
     made_for = FLUX.name
     reads_attention = False
+    while_sampling = ("norm2", "to_q", "to_out")
     scalings = ("V only",)
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:

@@ -214,9 +214,9 @@ def note_black_masks(
     masks: Sequence[Tensor | None], name: str = "attn_mask", effect: str = "the reference acts nowhere",
     white: str = "where the reference should act",
 ) -> None:  # fmt: skip
-    """Show a note with the number of masks that are black everywhere, and the effect of such a mask.
+    """Show a note if masks are black everywhere: how many, what follows, and where such a mask should be white.
 
-    `name` is the input's, `white` what should be white.
+    `name` is the name of the mask's input; `effect` and `white` are parts of the sentence.
     """
     black = sum(mask is not None and not mask.any() for mask in masks)
     if black:

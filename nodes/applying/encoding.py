@@ -93,9 +93,9 @@ class Encoder:
         config = pipeline.adapter.config
         if config.unread_encoder:
             raise EncoderMismatchError(
-                f"{pipeline.adapter.name} was trained with the vision encoder {config.unread_encoder}, whose file this "
-                "pack cannot read, and another encoder's embeds mean other things. Apply embeds of that encoder, made "
-                f"elsewhere, with IPAdapter Embeds: (images, {config.embed_dim})."
+                f"{pipeline.adapter.name} was trained with the vision encoder {config.unread_encoder}. This pack "
+                "cannot read that encoder's file, and embeds of another encoder mean other things to the adapter. Make "
+                f"the embeds elsewhere, of shape (images, {config.embed_dim}), and apply them with IPAdapter Embeds."
             )
         if pipeline.clip_vision is None:
             raise EncoderMismatchError(
@@ -170,10 +170,10 @@ def _feature(output: Any, name: str, dimensions: Sequence[int], count: int) -> T
     except (AttributeError, KeyError):  # of ComfyUI's class, and of a dict
         feature = None
     if not isinstance(feature, Tensor) or feature.ndim not in dimensions or len(feature) != count:
-        given = tuple(feature.shape) if isinstance(feature, Tensor) else "nothing"
-        fault = f"for {count} pictures it gave {given} as {name}"
+        given = f"{name} of shape {tuple(feature.shape)}" if isinstance(feature, Tensor) else f"no {name}"
+        fault = f"for {count} pictures it gave {given}"
     elif not feature.isfinite().all():
-        fault = f"its {name} hold values that are not numbers (NaN or infinite)"
+        fault = f"its {name} have values that are NaN or infinite"
     else:
         return feature.float()
     raise EncoderMismatchError(

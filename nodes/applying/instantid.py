@@ -8,11 +8,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ...encoders.face_places import PLACES
 from ...encoders.faces import FaceChoice, face_notes, faces_in, select_faces
 from ...encoders.keypoints import keypoint_picture
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
-from ..loading.adapters import Pipeline, open_pipeline
+from ..loading.adapters import Pipeline, open_pipeline, part_of
 from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
@@ -24,6 +25,7 @@ from .encoding import Reference, encode_reference
 from .keys_values import as_many, tokens_of_embeds
 
 USUAL_SIDES = (768, 1536)  # least and greatest long side, in pixels, of pictures that SDXL is sampled at
+WHOLE = next(iter(PLACES))  # the place "as in the photo"
 LONG_SIDE = 1280  # long side, in pixels, to which InstantID's authors resize every picture
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
@@ -41,6 +43,7 @@ class FaceControlRequest:
     strength: float
     image_kps: Tensor | None = None
     canvas: Size | None = None  # size of the drawing of a photo's points
+    place: str = WHOLE  # where the points of a photo are drawn: a key of PLACES
     masks_text: bool = True  # whether a mask limits the whole positive text, or the face alone
 
 
@@ -60,10 +63,10 @@ def apply_instantid(
     check_control_net(control.net)
     followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
     assert reference.images is not None
-    if control.image_kps is None:
-        picture = control_picture(insightface, reference.images[:1], reference.face, control.canvas)
-    else:
-        picture = control_picture(insightface, control.image_kps[:1], FaceChoice("largest"), control.canvas)
+    photo, face = (
+        (reference.images, reference.face) if control.image_kps is None else (control.image_kps, FaceChoice("largest"))
+    )
+    picture = control_picture(insightface, photo[:1], face, control.canvas, strength.mask, control.place)
     controlled = apply_control(conditionings, control, picture, tokens, strength)
     return followed, *controlled
 
@@ -147,34 +150,55 @@ def read_face_embeds(value: object) -> FaceTokens:
 
 
 def draw_faces(
-    insightface: object, images: Tensor, choice: FaceChoice, everybody: bool = False, canvas: Size | None = None
+    insightface: object,
+    images: Tensor,
+    choice: FaceChoice,
+    everybody: bool = False,
+    canvas: Size | None = None,
+    mask: Tensor | None = None,
+    place: str = WHOLE,
 ) -> Tensor:
     """Drawings (n, height, width, 3) of eyes, nose and mouth in pictures (n, h, w, c).
 
-    The chosen face of each picture is drawn, or every face. Without a canvas, drawings have the size of the pictures.
-    Raises FaceError for a picture without a face, unless `choice` leaves such pictures out.
+    The chosen face of each picture is drawn, or every face. `place`, a key of PLACES, says which part of the canvas a
+    picture fills and which of its faces count. Without a canvas, drawings have the size of the pictures.
+
+    Raises:
+        FaceError: a picture without a face, unless `choice` leaves such pictures out; a mask without a face in it.
     """
-    found = faces_in(insightface, images, choice.least_score, FACES)
-    chosen, kept = select_faces(found, choice)
-    say_notes(face_notes(chosen))
+    found = faces_in(part_of(insightface, "insightface"), images, choice.least_score, FACES)
     size = (images.shape[1], images.shape[2])
+    placed = [PLACES[place](faces, size, canvas or size, mask) for faces in found]
+    chosen, kept = select_faces([each.faces for each in placed], choice)
+    say_notes(face_notes(chosen))
     drawings = []
     for number in kept:
-        faces = found[number] if everybody else chosen[number].unsqueeze(0)
-        drawings.append(keypoint_picture(faces, size, canvas or size))
+        faces = placed[number].faces if everybody else chosen[number].unsqueeze(0)
+        drawings.append(keypoint_picture(faces, size, canvas or size, placed[number].box))
     return torch.stack(drawings)
 
 
-def control_picture(insightface: object, photo: Tensor, choice: FaceChoice, canvas: Size | None = None) -> Tensor:
+def control_picture(
+    insightface: object,
+    photo: Tensor,
+    choice: FaceChoice,
+    canvas: Size | None = None,
+    mask: Tensor | None = None,
+    place: str = WHOLE,
+) -> Tensor:
     """The picture for the ControlNet (1, height, width, 3): the face of a photo (1, h, w, c) drawn on a canvas.
 
     A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
-    SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels.
+    SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels. A photo
+    that is placed in a mask is drawn in the mask's proportions.
     """
-    if not any(len(faces) for faces in faces_in(insightface, photo, choice.least_score, FACES)):
+    faces_of_photos = faces_in(part_of(insightface, "insightface"), photo, choice.least_score, FACES)
+    if not any(map(len, faces_of_photos)):
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
         return photo[..., :3]
-    return draw_faces(insightface, photo, choice, canvas=canvas or usual_canvas((photo.shape[1], photo.shape[2])))
+    frame = photo.shape[1:3] if mask is None or place == WHOLE else mask.shape[-2:]
+    canvas = canvas or usual_canvas((frame[0], frame[1]))
+    return draw_faces(insightface, photo, choice, canvas=canvas, mask=mask, place=place)
 
 
 def usual_canvas(size: Size) -> Size:

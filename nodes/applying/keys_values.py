@@ -83,7 +83,7 @@ def source_of_tokens(
     key += () if tokens.composition is None else (content_key(tokens.composition), of_composition)
     stored = KEYS_VALUES.get_or_make(key, lambda: _compute(adapter, weights, tokens_of, dtype))
     norms = {site: own_norms(adapter, of_site) for site, of_site in weights.items()}
-    if not adapter.config.mechanism.reads_attention:
+    if adapter.acting is not None:
         return StoredBeside(stored, norms, adapter, weights)
     return Stored(stored, norms)
 

@@ -139,7 +139,7 @@ def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
     if person.face_mask is not None:
         count, height, width = images.shape[:3]
         masks = check_mask(person.face_mask, "face_mask")
-        note_black_masks([masks], "face_mask", "nothing of the face is seen", "on face and hair")
+        note_black_masks([masks], "face_mask", "the vision encoder sees no part of the face", "on face and hair")
         masks = (masks.unsqueeze(0) if masks.ndim == 2 else masks).unsqueeze(-1)
         if len(masks) not in (1, count):
             raise AdapterError(f"face_mask has {len(masks)} masks for {count} images: connect one, or one for each.")

@@ -16,11 +16,11 @@ from .riding import checked_shares
 def rescale(model: ModelPatcher, schedule: Schedule) -> ModelPatcher:
     """A clone of a model with the weights of every reference on it, if any, multiplied by a schedule.
 
-    Of an edit model's own references, those that IPAdapter Reference Weights nodes weigh are multiplied, each once.
+    An edit model's own references are multiplied once each, if an IPAdapter Reference Weights node weighs them.
 
     Raises:
-        AdapterError: a product that the reference cannot have: an edit model's own is not subtracted, and a riding one
-            takes at most all of the attention.
+        AdapterError: a product is a weight that its reference cannot have: below 0 for a reference of an edit model,
+            above 1 for a riding reference.
     """
     factor = schedule.resolve(layers_of(model))
 
@@ -39,7 +39,7 @@ def rescale(model: ModelPatcher, schedule: Schedule) -> ModelPatcher:
 
 
 def reached_layers(model: ModelPatcher) -> int:
-    """The number of layers, from the first, in which references on a model have weights; 0 without references."""
+    """The number of layers, from the first, for which references on a model have weights; 0 if it has no reference."""
     if weighed_references(model) or rider_of(model, Ride) is not None:
         return len(layers_of(model))
     return max((prompt.layers for prompt in attached_prompts(model)), default=0)

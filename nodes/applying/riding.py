@@ -11,15 +11,24 @@ from torch import Tensor
 
 from ...ipadapter.checks import check_weight, is_finite
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.sites import UNET, Site, find_sites, layer_blocks
+from ...ipadapter.joint_models import NAMES, JointModel, joint_model_of
+from ...ipadapter.sites import UNET, Block, Site, find_sites, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
 from ..host_types import Conds, HostModel, Options
-from ..sampling.riding import RidingReference, Text, attach_reference
+from ..sampling.riding import (
+    JointAttentions,
+    RidingReference,
+    SelfAttentions,
+    Text,
+    UNetAttentions,
+    attach_reference,
+)
 from .apply import checked_mask, note_black_masks
 
-SUPPORTED = "UNets: SD1.5, SD2, SDXL, Kolors and their relatives"
+UNETS = "SD1.5, SD2, SDXL, Kolors and their relatives"
+SUPPORTED = f"UNets ({UNETS}), and as an experiment with {NAMES}"
 
 
 def late_layers(unet: HostModel, sites: Sequence[Site]) -> list[int]:
@@ -40,12 +49,72 @@ def every_layer(unet: HostModel, sites: Sequence[Site]) -> list[int]:
     return list(range(len(layer_blocks(sites))))
 
 
-LAYERS = {"late": late_layers, "all": every_layer}
+LAYERS = {"late": late_layers, "all": every_layer}  # of UNets; those of transformers have the same names
+
+
+@dataclass(frozen=True)
+class Rideable:
+    """A model that references can ride along with.
+
+    `layers` are the numbers of the layers of each choice. `text_width` is the width of the texts that it reads, 0 if it
+    is unknown. `competes` and `factor` of the weight are those of the method *auto*.
+    """
+
+    name: str  # of its class
+    attentions: SelfAttentions
+    blocks: tuple[Block, ...]
+    layers: Mapping[str, Sequence[int]]
+    text_width: int
+    competes: bool
+    factor: float
+
+
+def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
+    """The transformer blocks of a UNet for pictures; ModelMismatchError for one for videos."""
+    sites = find_sites(unet)
+    if any(site.along_frames for site in sites):
+        raise ModelMismatchError(
+            f"This model ({type(unet).__name__}) makes videos: its self-attentions along the frames stand at the same "
+            f"address as those of the pictures. IPAdapter Reference Attention works with {SUPPORTED}."
+        )
+    return sites
+
+
+def unet_of(unet: HostModel) -> Rideable:
+    sites = sites_of_pictures(unet)
+    layers = {name: choose(unet, sites) for name, choose in LAYERS.items()}
+    name, width = type(unet).__name__, sites[0].context_dim
+    return Rideable(name, UNetAttentions(sites), layer_blocks(sites), layers, width, False, 1.0)
+
+
+def transformer_of(family: JointModel, model: HostModel) -> Rideable:
+    """A transformer of a known family. Late are the last three quarters of its blocks, as for Krea 2 in InvokeAI.
+
+    In a transformer, a share of 1 in all layers would leave the picture's tokens without each other, so the method
+    *auto* lets keys compete, for half the weight.
+    """
+    blocks = family.structure.layers(model)
+    layers = {"late": range(len(blocks) // 4, len(blocks)), "all": range(len(blocks))}
+    name, width = type(model).__name__, family.text_width(model)
+    return Rideable(name, JointAttentions(family), blocks, layers, width, True, 0.5)
+
+
+def rideable(model: HostModel) -> Rideable:
+    """What references need to know of a diffusion model; ModelMismatchError if it has no accessible self-attention."""
+    if UNET.fits(model):
+        return unet_of(model)
+    family = joint_model_of(model)
+    if family is None:
+        raise ModelMismatchError(
+            f"In this model ({type(model).__name__}) nothing tells a patch where its self-attention is. IPAdapter "
+            f"Reference Attention works with {SUPPORTED}."
+        )
+    return transformer_of(family, model)
 
 
 @dataclass(frozen=True)
 class Looks:
-    """The inputs of IPAdapter Reference Attention, see RidingReference."""
+    """The inputs of IPAdapter Reference Attention, see RidingReference; `competes` is None for the method *auto*."""
 
     weight: float = 1.0
     layers: str = "late"
@@ -53,7 +122,7 @@ class Looks:
     end_at: float = 1.0
     mask: Tensor | None = None
     schedule: Schedule | None = None
-    competes: bool = False
+    competes: bool | None = None
     match: float = 0.0
     negative: float = 1.0
     per_frame: bool = False
@@ -63,11 +132,10 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
     """A clone of a model whose self-attentions attend to one more reference.
 
     Raises:
-        ModelMismatchError: the model is not a UNet for pictures.
+        ModelMismatchError: the model has no accessible self-attention.
         AdapterError: the latent has another format than the model's, or a share is not a number from 0 to 1.
     """
-    unet = model.get_model_object("diffusion_model")
-    sites = sites_of_pictures(unet)
+    target = rideable(model.get_model_object("diffusion_model"))
     if looks.start_at > looks.end_at:
         raise AdapterError(
             f"start_at ({looks.start_at}) lies after end_at ({looks.end_at}), so the reference would never act. "
@@ -77,43 +145,27 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
     note_black_masks([looks.mask])
     reference = RidingReference(
         latent=checked_latent(latent, channels),
-        weights=shares(looks, unet, sites),
+        weights=shares(looks, target),
         start_at=looks.start_at,
         end_at=looks.end_at,
-        text=None if text is None else checked_text(text, sites[0].context_dim),
+        text=None if text is None else checked_text(text, target.text_width),
         mask=checked_mask(looks.mask),
-        competes=looks.competes,
+        competes=target.competes if looks.competes is None else looks.competes,
         match=checked_share(looks.match, "match"),
         negative=checked_share(looks.negative, "negative"),
         per_frame=looks.per_frame,
     )
-    return attach_reference(model, reference, sites)
+    return attach_reference(model, reference, target.attentions)
 
 
-def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
-    """The transformer blocks of a UNet for pictures; ModelMismatchError for any other model."""
-    name = type(unet).__name__
-    if not UNET.fits(unet):
-        raise ModelMismatchError(
-            f"In this model ({name}) nothing tells a patch where its self-attention is. IPAdapter Reference Attention "
-            f"works with {SUPPORTED}."
-        )
-    sites = find_sites(unet)
-    if any(site.along_frames for site in sites):
-        raise ModelMismatchError(
-            f"This model ({name}) makes videos: its self-attentions along the frames stand at the same address as "
-            f"those of the pictures. IPAdapter Reference Attention works with {SUPPORTED}."
-        )
-    return sites
-
-
-def shares(looks: Looks, unet: HostModel, sites: Sequence[Site]) -> Weights:
+def shares(looks: Looks, target: Rideable) -> Weights:
     """The share of a reference in every layer: the weight, in the chosen layers or times a schedule."""
-    weight, blocks = checked_share(looks.weight, "weight"), layer_blocks(sites)
+    weight = checked_share(looks.weight, "weight") * (target.factor if looks.competes is None else 1.0)
+    blocks = target.blocks
     if looks.schedule is None:
-        chosen = LAYERS[looks.layers](unet, sites)
+        chosen = target.layers[looks.layers]
         if not chosen:
-            raise ModelMismatchError(f"This {type(unet).__name__} has no {looks.layers} layers. Choose layers: all.")
+            raise ModelMismatchError(f"This {target.name} has no {looks.layers} layers. Choose layers: all.")
         return of_layers(LayerWeights(tuple(weight * (layer in chosen) for layer in range(len(blocks)))))
     return checked_shares(looks.schedule.scaled(weight).resolve(blocks))
 
@@ -164,7 +216,7 @@ def checked_text(text: Conds, width: int) -> Text:
     """The first entry of a CONDITIONING in the form of samplers' conds; AdapterError for text of another width."""
     if not text or not isinstance(text[0][0], Tensor):
         raise AdapterError("text is an empty conditioning. Connect a CLIP Text Encode, or leave it open.")
-    if text[0][0].shape[-1] != width:
+    if width and text[0][0].shape[-1] != width:
         raise AdapterError(
             f"text is {text[0][0].shape[-1]} wide, and this model reads texts {width} wide. Encode it with this "
             "model's CLIP."

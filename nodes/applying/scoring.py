@@ -1,17 +1,25 @@
-"""Score pictures against references and a prompt with any CLIP_VISION; a prompt needs its text tower."""
+"""Score pictures against references and a prompt with any CLIP_VISION, and faces with a face recogniser.
+
+A prompt needs the encoder's text tower.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ...encoders.scores import Score, score
+from ...encoders.faces import FaceChoice, face_features, faces_in
+from ...encoders.scores import Score, score, similarity
 from ...encoders.vision import encode_images
 from ...ipadapter.errors import AdapterError
-from ..host_types import HostEncoder
+from ..host_types import FaceAnalysis, HostEncoder
+from ..loading.adapters import part_of
+from ..notices import say_notes
+from .caches import FACES
 from .encoding import vision_encoder
 
 CHUNK = 16  # pictures encoded at once
+CROP = 112  # pixels of the recogniser's picture
 
 
 def text_embeds(clip_vision: HostEncoder, texts: Sequence[str]) -> Tensor:
@@ -50,3 +58,35 @@ def score_pictures(
     words = text_embeds(clip_vision, [prompt]) if prompt.strip() else None  # first, because it may raise
     pictures = picture_embeds(clip_vision, images)
     return score(pictures, picture_embeds(clip_vision, references) if references else None, words)
+
+
+def score_faces(
+    insightface: FaceAnalysis, images: Sequence[Tensor], references: Sequence[Tensor]
+) -> list[float | None]:
+    """For every picture the mean cosine, -1 to 1, between its largest face and the largest face of each reference.
+
+    A picture without a face has None, and a note names it.
+
+    Raises:
+        AdapterError: no references.
+        FaceError: a reference without a face, or a face pack without a recogniser.
+    """
+    if not references:
+        raise AdapterError(
+            "insightface scores the faces of pictures against those of references, and references is not connected: "
+            "connect the photos of the person, or disconnect insightface."
+        )
+    analysis = part_of(insightface, "insightface")
+
+    def vectors(batch: Tensor) -> Tensor:
+        return face_features(analysis, batch, CROP, choice=FaceChoice("largest"), cache=FACES).embeds
+
+    known = torch.cat([vectors(batch) for batch in references])
+    scores: list[float | None] = []
+    for batch in images:
+        seen = [len(faces) > 0 for faces in faces_in(analysis, batch, 0.0, FACES)]
+        found = iter(similarity(vectors(batch[seen]), known).mean(1).tolist() if any(seen) else ())
+        scores += [next(found) if each else None for each in seen]
+    if missing := [str(number + 1) for number, value in enumerate(scores) if value is None]:
+        say_notes([f"No face was found in picture {', '.join(missing)}, so FACE is the mean over the other pictures."])
+    return scores

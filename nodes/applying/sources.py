@@ -56,10 +56,10 @@ class StoredBeside(Stored):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.models = (self.adapter.patcher,)
+        self.models = (self.adapter.acting,)
 
     def layer(self, site: SiteNumber) -> nn.Module:
-        return self.adapter.network.layer(self.weights[site].key_number)
+        return self.adapter.layer(self.weights[site].key_number)
 
 
 @dataclass(eq=False)
@@ -72,7 +72,7 @@ class Computed(Source):
 
     def __post_init__(self) -> None:
         self.images = max(len(tokens) for site in range(len(self.weights)) for tokens in self.tokens(site))
-        self.models = (self.adapter.patcher,)
+        self.models = tuple(filter(None, (self.adapter.patcher, self.adapter.acting)))
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
         device = self.adapter.patcher.load_device
@@ -81,7 +81,7 @@ class Computed(Source):
         return KeysValues(positive, negative)
 
     def layer(self, site: SiteNumber) -> nn.Module:
-        return self.adapter.network.layer(self.weights[site].key_number)
+        return self.adapter.layer(self.weights[site].key_number)
 
     def norms(self, site: SiteNumber) -> Pair | None:
         return own_norms(self.adapter, self.weights[site])

@@ -9,7 +9,7 @@ from weakref import WeakValueDictionary
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...ipadapter.adapter import AdapterNetwork
 from ...ipadapter.cache import serial
@@ -17,8 +17,11 @@ from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, 
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.names import name_with_folder
 from ...ipadapter.shared_files import SharedFiles
+from ...ipadapter.sites import KeyNumber
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..notices import say_on_node
+
+PARTS = {"clipvision": "vision encoder", "insightface": "face pack"}  # of a unified loader's dict, beside the adapter
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +35,16 @@ class LoadedAdapter:
     config: AdapterConfig
     lora: Mapping[str, Tensor]
     patcher: comfy.model_patcher.ModelPatcher
+    # Modules that act at every step, by key number, where the mechanism has some; `patcher` does not contain them.
+    acting: comfy.model_patcher.ModelPatcher | None = None
 
     @property
     def network(self) -> AdapterNetwork:
         return self.patcher.model
+
+    def layer(self, key_number: KeyNumber) -> nn.Module:
+        """The adapter's modules for a cross-attention or a block: those that act at every step, if there are some."""
+        return self.network.layer(key_number) if self.acting is None else self.acting.model[str(key_number)]
 
     def is_dynamic(self) -> bool:
         """ComfyUI calls this on every object that has a `patcher`."""
@@ -76,12 +85,13 @@ def load_adapter(path: Path, shortcut: bool | None = None) -> LoadedAdapter:
 def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: FaceAnalysis = None) -> Pipeline:
     """Read an IPADAPTER value: our adapter, or another pack's state dict or unified loader's dict.
 
-    An encoder or detector connected to the node itself replaces the loader's.
+    An encoder or detector connected to the node itself replaces the loader's. Either may be a unified loader's dict.
     """
+    clip_vision, insightface = part_of(clip_vision, "clipvision"), part_of(insightface, "insightface")
     if isinstance(value, LoadedAdapter):
         return Pipeline(value, clip_vision, insightface)
     if isinstance(value, Mapping) and "ipadapter" in value:
-        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", "clipvision", "insightface")}
+        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", *PARTS)}
         if parts["ipadapter"] is None:
             raise AdapterError(
                 "The unified loader brought no adapter: choose a preset whose file you have, or connect an "
@@ -96,6 +106,22 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
     )
 
 
+def part_of(value: Socket, part: str) -> Socket:
+    """The part of a unified loader's dict with this key of PARTS; any other value is returned as it is.
+
+    Raises:
+        AdapterError: the preset of the loader came without this part.
+    """
+    if not isinstance(value, Mapping) or "ipadapter" not in value:
+        return value
+    if (found := (value.get(part) or {}).get("model")) is None:
+        raise AdapterError(
+            f"The unified loader that is connected as {PARTS[part]} has loaded none. Choose a preset that comes with a "
+            f"{PARTS[part]}, such as PULID, or connect a loader of a {PARTS[part]}."
+        )
+    return found
+
+
 def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
     key = serial(next(iter(state_dict["image_proj"].values())))
     if (loaded := _state_dicts.get(key)) is None:
@@ -106,9 +132,14 @@ def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
 def manage(checkpoint: Checkpoint) -> LoadedAdapter:
     """The adapter of a checkpoint, under ComfyUI's memory management."""
     network = AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast)
-    patcher = comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
-        network,
+    acting = network.split_off_acting()
+    patchers = (_patcher(network), None if acting is None else _patcher(acting))
+    return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, *patchers)
+
+
+def _patcher(module: nn.Module) -> comfy.model_patcher.ModelPatcher:
+    return comfy.model_patcher.CoreModelPatcher(  # looked up late: ComfyUI replaces the class at start
+        module,
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
-    return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, patcher)

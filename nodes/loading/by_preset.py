@@ -23,6 +23,7 @@ from ..sampling.attach import sites_of, with_lora_weights
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
 from .face_packs import load_face_models
+from .pulid import eva_path, load_eva
 from .search import find_adapter, find_encoder, find_lora
 
 Bundle = dict[str, dict[str, Any]]  # the IPADAPTER value of unified loaders, ours and other packs'
@@ -53,6 +54,8 @@ def load_preset(
     if adapter.config.takes is not None:
         encoder = find_encoder(adapter.config, adapter.name)
         pipeline["clipvision"] = {"file": str(encoder), "model": load_encoder(encoder)}
+    if adapter.config.of_identity:
+        pipeline["clipvision"] = {"file": str(eva_path()), "model": load_eva()}
     if preset.face_pack is not None:
         pack = preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name
         detector = load_face_models(faces.provider, pack, complete=True)

@@ -9,6 +9,7 @@ from ...ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
 from ...ipadapter.families import Family
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
+from ..notices import say_on_node
 from .adapters import load_adapter
 from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family
 from .demo_models import ADAPTERS, FOLDER, DemoConfig, load_vision
@@ -58,7 +59,10 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         notes = (found.note, warning(adapter.name, adapter.config, model_name, anime))
         names = tuple(path.name for path in found.files)
         return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
-    raise NoAdapterError(_missing(take, recipes[0][0], family))
+    preset = recipes[0][0]
+    if missing := look_at(preset, family.name).missing:
+        say_on_node(f"Missing for {preset}: {', '.join(file.name for file in missing)}")
+    raise NoAdapterError(_missing(take, preset, family))
 
 
 def _of_demo(model: ModelPatcher, take: str) -> Chosen:

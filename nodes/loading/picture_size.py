@@ -26,7 +26,7 @@ class Resized:
     """A CLIP_VISION whose pictures are `side` x `side` pixels; the CLIP_VISION itself does not change.
 
     Raises:
-        EncoderMismatchError: no CLIP encoder, or its patches do not divide `side`.
+        EncoderMismatchError: this is no CLIP encoder, or `side` is no multiple of the side of its patches.
     """
 
     def __init__(self, clip_vision: HostEncoder, side: int) -> None:
@@ -36,7 +36,10 @@ class Resized:
         self.crop = getattr(clip_vision, "crop", True)
         self.owner, self.name, patch = positions_of(clip_vision.model)
         if side % patch:
-            raise EncoderMismatchError(f"Pictures of {side} pixels do not consist of whole patches of {patch} pixels.")
+            raise EncoderMismatchError(
+                f"The adapter was trained with pictures of {side} pixels, which this vision encoder cannot cut into "
+                f"whole patches of {patch} pixels: connect the encoder that the adapter names."
+            )
         self.tokens = (side // patch) ** 2 + 1
 
     def encode_image(self, image: Tensor, **how: Any) -> Any:

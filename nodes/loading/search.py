@@ -8,6 +8,7 @@ from ...ipadapter.config import AdapterConfig
 from ...ipadapter.families import Family
 from ...ipadapter.model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolders, model_folder
 from ...ipadapter.presets import Preset
+from ...ipadapter.search import EVA_FOLDERS
 from ...ipadapter.shared_files import fingerprint
 from .places import model_places
 
@@ -29,7 +30,8 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
 
 def fingerprint_of_preset(preset: Preset) -> Hashable:
     """A value that changes when a file that a preset may use is added, removed or replaced."""
-    paths = [path for folder in folders(ADAPTERS, ENCODERS).values() for path in folder.files.values()]
+    names = (ADAPTERS, *(EVA_FOLDERS if preset.of_identity else (ENCODERS,)))
+    paths = [path for folder in folders(*names).values() for path in folder.files.values()]
     if preset.loras:
         loras = folders(LORAS)[LORAS].files  # hundreds of them: only those with the name of one of the preset's
         paths += [loras[name] for wanted in preset.loras.values() for name in wanted.matches(list(loras))]

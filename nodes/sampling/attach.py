@@ -69,9 +69,9 @@ def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
 
 
 def with_lora_weights(model: ModelPatcher, lora: Mapping[str, Tensor], strength: float) -> ModelPatcher:
-    """A clone of a model with a LoRA by ComfyUI's own code, on the modules that the model was loaded with.
+    """A clone of a model with a LoRA, put by ComfyUI's own code on the modules that the model was loaded with.
 
-    A note says so if another pack put modules into this clone that lack weights of the LoRA.
+    If another pack replaced modules of this clone by some without weights that the LoRA changes, a note names them.
     """
     with originals_in_place(model):
         # The host's function returns None only for a model of None.

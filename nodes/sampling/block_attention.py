@@ -106,7 +106,7 @@ class BlockAttention:
         return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
 
     def block(self) -> HostModule:
-        """The block in the model that is called; where another pack has replaced it, the model's own."""
+        """The block of the called copy of the model (one per GPU); the patched one if a pack replaced it there."""
         part, number = self.site.block
         model = self.plan.model
         called = getattr(model.diffusion_model, f"{part}_blocks")[number] if model is not None else None

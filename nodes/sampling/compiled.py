@@ -5,8 +5,8 @@ in the graph, and the graph of a model without image prompts would also run for 
 holds only the number of the cross-attention; the operation reads prompts, weights and options from the current model
 call. A keyword argument of that call names the patched cross-attentions, because guards on keywords are not dropped.
 
-torch.compile guards what each function reads that it traces by itself, and where a graph breaks it traces functions by
-themselves. They do not read the keyword, so calls that break graphs run without them (`safe_graphs`).
+Where a graph breaks, torch.compile traces the functions behind the break one by one, and guards only what each of them
+reads. None of them reads the keyword, so calls whose graphs break run without graphs (`safe_graphs`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ except ImportError:  # a ComfyUI that keeps it elsewhere: every call is prepared
     COMPILE_KEY = None
 # ComfyUI's attentions that break no graph
 WHOLE_GRAPH = [getattr(host_attention, name, None) for name in ("attention_pytorch", "attention_flash")]
-PLAIN_CONDS = frozenset({"y", "guidance"})  # conditionings that no transformer reads where its graph breaks
+PLAIN_CONDS = frozenset({"y", "guidance"})  # conditionings that no transformer reads behind a graph break
 
 
 class _Running:
@@ -131,11 +131,11 @@ def with_empty_output(model: HostModel, control: Conds) -> Any:
 def safe_graphs(
     model: HostModel, options: Options, conds: OwnOptions, overrides: bool = False
 ) -> AbstractContextManager[Any]:
-    """A context for one model call, in which a compiled model runs without its graphs if no guard tells them apart.
+    """A context for one model call. A compiled model runs without its graphs in it if a wrong graph could be used.
 
-    Those are graphs traced with an attention override (`overrides`); a transformer's with conditionings beside text,
-    pooled text and guidance, such as references, which its forward reads where the graph breaks; and those of the
-    blocks of a UNet whose attention breaks graphs.
+    No guard distinguishes graphs with and without an attention override (`overrides`); a transformer's graphs with and
+    without conditionings beside text, pooled text and guidance, such as references, which its forward reads where the
+    graph breaks; and the graphs of the blocks of a UNet whose attention breaks graphs.
     """
     if hasattr(model.diffusion_model, "input_blocks"):
         breaks = host_attention.optimized_attention not in WHOLE_GRAPH
@@ -149,8 +149,8 @@ def uncompiled() -> AbstractContextManager[Any]:
     set_stance = getattr(torch.compiler, "set_stance", None)
     if set_stance is None:
         raise AdapterError(
-            "This model is compiled, and this call of it has to run without its graphs, which PyTorch can do from 2.6 "
-            f"on; this is {torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
+            "Image prompts or references make this compiled model run without its graphs, which needs PyTorch 2.6 or "
+            f"newer; this is {torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
         )
     return set_stance("force_eager")
 

@@ -71,7 +71,8 @@ class Hooks:
     ) -> Tensor:  # fmt: skip
         """Wrap one model call: make its plan, let the riders change the call, and pass the plan to every patch."""
         refuse_recording()
-        options, model = transformer_options or {}, executor.class_obj
+        options = given = transformer_options or {}
+        model = executor.class_obj
         plan = self.plans.make(options, len(x), model.model_sampling, (x.shape[-2], x.shape[-1]))
         plan.model = model
         self.run.expected = self.run.expected or bool(plan.call.weights)
@@ -92,7 +93,7 @@ class Hooks:
             out = executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
         if plan.call.weights and not self.run.compared:
             self.run.compared = True
-            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, options, model.current_patcher))
+            self.run.say(notes := replaced_notes(self.sites, self.patch_at, plan, given, model.current_patcher))
             self.run.reached = bool(notes)  # the notes name the cause already, so no second note is needed
         self.run.reached = self.run.reached or plan.called
         return out

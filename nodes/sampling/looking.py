@@ -1,21 +1,20 @@
-"""Self-attentions of a UNet with riding references: captured in the reference's call, attended to in the picture's."""
+"""Riding references, the keys and values that are captured of them, and the interface of a model's self-attentions."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
 from ...ipadapter.image_prompt import NEGATIVE, Rows
-from ...ipadapter.reference_attention import Moments, Seen, Share, look, moments
-from ...ipadapter.sites import Address
+from ...ipadapter.reference_attention import Moments, Seen, Share
+from ...ipadapter.sites import Layer
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import OwnOptions
-from .arranged import Grid, mask_of_rows
-from .patches import SelfAttentionPatch, refuse_recording
-from .unet import text_attention as model_attention
+from .arranged import mask_of_rows
+from .riders import ModelCall
 
 if TYPE_CHECKING:
     from .riding import Ride
@@ -64,7 +63,7 @@ class RidingReference:
 
 class Captured(NamedTuple):
     """Keys and values of a reference in one self-attention, (images, tokens, channels); the moments of its queries and
-    keys if the reference has a `match`.
+    keys if the reference has a `match`. Where heads of keys are repeated, each is kept once.
     """
 
     k: Tensor
@@ -73,57 +72,32 @@ class Captured(NamedTuple):
     keys: Moments | None
 
 
-Kept = dict[Address, Captured]
-
-
-def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-    """The output of a self-attention without references: the earlier patch's, if there is one, else the host's."""
-    return (patch.before or model_attention)(q, k, v, options)
-
-
-@dataclass(eq=False)
-class Capture:
-    """Stores keys and values of every self-attention in the reference's call, with their moments if `match` needs them.
-    """
-
-    wants_moments: bool
-    kept: Kept = field(default_factory=dict)
-
-    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-        if k.shape[1] == q.shape[1]:  # in some blocks of upscaling models, this attention reads the text
-            both = (moments(q), moments(k)) if self.wants_moments else (None, None)
-            self.kept[patch.site.address] = Captured(k, v, *both)
-        return own_attention(patch, q, k, v, options)
+Kept = dict[Hashable, Captured]  # by the address of the self-attention
 
 
 @dataclass(frozen=True, eq=False)
 class Looking:
-    """Adds references to the self-attentions of one call: the captured keys and values, and a share in every layer."""
+    """The references of one call: the captured keys and values, and a share in every layer.
+
+    A grid has the rows and columns of the picture's tokens, behind the number of frames in a model that has them.
+    """
 
     ride: "Ride"
     shares: Mapping[RidingReference, Sequence[float]]
     kept: Mapping[RidingReference, Kept]
     rows: Rows
 
-    def attend(self, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
-        refuse_recording()
-        grid = tuple(options["activations_shape"][-2:])
-        site, seen = patch.site, []
-        if q.shape[1] == grid[0] * grid[1]:  # else a node has merged tokens, or attends tile by tile
-            seen = [
-                self._seen(reference, self.kept[reference][site.address], share[site.layer], grid, q)
-                for reference, share in self.shares.items()
-                if share[site.layer] and site.address in self.kept[reference]
-            ]
-        if not seen:
-            return own_attention(patch, q, k, v, options)
-        self.ride.reached = True
-        own = cache(lambda: own_attention(patch, q, k, v, options))
-        if patch.before is not None:
-            own()  # the earlier patch may need every call: Self-Attention Guidance's records the attention
-        return look(own, q, k, v, options["n_heads"], seen, lambda q, k, v: model_attention(q, k, v, options))
+    def seen(self, layer: Layer, address: Hashable, grid: tuple[int, ...], q: Tensor) -> list[Seen]:
+        """The references with a share in a self-attention; q (rows, tokens, channels) are the picture's queries."""
+        found = []
+        for reference, share in self.shares.items():  # a comprehension is one more Python call in every layer
+            if share[layer] and address in self.kept[reference]:
+                found.append(self._seen(reference, self.kept[reference][address], share[layer], grid, q))  # noqa: PERF401
+        return found
 
-    def _seen(self, reference: RidingReference, captured: Captured, weight: float, grid: Grid, q: Tensor) -> Seen:
+    def _seen(
+        self, reference: RidingReference, captured: Captured, weight: float, grid: tuple[int, ...], q: Tensor
+    ) -> Seen:
         share, pictures = self._share(reference, weight, grid, q), len(captured.k)
         how = (share, reference.competes, 1 if reference.per_frame else pictures, reference.match)
         if pictures == 1:
@@ -141,7 +115,7 @@ class Looking:
         tokens = of_rows(captured.k), of_rows(captured.v)
         return Seen(*tokens, *how, averaged(captured.queries), averaged(captured.keys))
 
-    def _share(self, reference: RidingReference, weight: float, grid: Grid, q: Tensor) -> Share:
+    def _share(self, reference: RidingReference, weight: float, grid: tuple[int, ...], q: Tensor) -> Share:
         rows, frames, factors = self.rows, reference.weights.frames, None
         if reference.negative != 1 and NEGATIVE in rows.branches:
             factors = tuple(reference.negative if branch == NEGATIVE else 1.0 for branch in rows.branches)
@@ -150,6 +124,33 @@ class Looking:
         key = (reference, factors, rows, grid, q.device, q.dtype)
 
         def share_of_rows() -> Tensor:
-            return mask_of_rows(reference.mask, factors, rows, grid, frames).to(q)
+            *times, height, width = grid
+            mask = mask_of_rows(reference.mask, factors, rows, (height, width), frames).to(q)
+            return mask.repeat(1, *times, 1) if times and mask.shape[1] > 1 else mask
 
         return weight * self.ride.masks.get(key, share_of_rows)[0]
+
+
+class SelfAttentions(ABC):
+    """The self-attentions of a kind of model: how references are captured there, and attended to."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Notes that are shown once in a run with references."""
+        return ()
+
+    @abstractmethod
+    def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
+        """Run the model on a reference, and return its keys and values in the layers in which it has a share.
+
+        `call` is the reference's call, `picture` the picture's call of the same step. With `matched`, the moments of
+        queries and keys are captured too.
+        """
+
+    @abstractmethod
+    def look(self, call: ModelCall, looking: Looking) -> ModelCall:
+        """The picture's call with references in its self-attentions."""
+
+    def moment(self, call: ModelCall) -> Hashable:
+        """The property of the picture's call that captured keys and values depend on, beside sigma and hooks."""
+        return None

@@ -34,8 +34,9 @@ def model_to_sample(model: ModelPatcher) -> HostModule:
 
 @contextmanager
 def originals_in_place(model: ModelPatcher) -> Iterator[None]:
-    """A context in which the shared model has the modules that it was loaded with, for code of ComfyUI that reads its
-    state dict; another pack's modules are put back afterwards.
+    """A context in which the shared model has the modules that it was loaded with; then other packs' are put back.
+
+    ComfyUI's code for LoRAs reads the names of weights from the shared model's state dict.
     """
     originals = {path: module for path, module in model.object_patches_backup.items() if isinstance(module, nn.Module)}
     present = [(path, get_attr(model.model, path)) for path in originals]
@@ -49,7 +50,7 @@ def originals_in_place(model: ModelPatcher) -> Iterator[None]:
 
 
 def lacking(model: ModelPatcher, weights: Iterable[str]) -> list[str]:
-    """The classes of modules that another pack put into this clone and that lack some of these weights of the model."""
+    """The classes of other packs' modules in this clone that lack some of these weights of the model, by name."""
     found = set()
     for path, module in _below_root(model.object_patches).items():
         start, has = f"{_ROOT}.{path}.", module.state_dict().keys()

@@ -26,11 +26,12 @@ _identities = itertools.count(1)
 
 
 def refuse_recording() -> None:
-    """AdapterError while a CUDA graph is recorded: it would repeat the image prompts of this step in every other."""
+    """AdapterError while a CUDA graph is recorded: its replay would repeat this step's image prompts in all steps."""
     if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         raise AdapterError(
-            "This model is recorded as a CUDA graph, which would repeat the image prompts of one step in all others. "
-            "Sample it without CUDA graphs: switch them off in ComfyUI, or take out the node that records them."
+            "This model is being recorded as a CUDA graph, which would repeat the image prompts or references of one "
+            "step in all others. Sample it without CUDA graphs: switch them off in ComfyUI, or take out the node that "
+            "records them."
         )
 
 

@@ -66,8 +66,8 @@ class Plan:
     """The entries of all sites in one call. Calls with equal `key` share them.
 
     `reached` holds the numbers of the sites whose entry was made. `bypassed` holds, by number of the site, the patch or
-    module of another pack that ran in place of a block's own attention. `model` is the model that is called (of several
-    GPUs, each has a copy), None if the caller did not go through `apply_model`.
+    module of another pack that ran in place of a block's own attention. `model` is the copy of the model that is called
+    (one per GPU), None if the caller did not go through `apply_model`.
     """
 
     prompts: tuple[ImagePrompt, ...]

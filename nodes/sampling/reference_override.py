@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.sequences import Layout, layer_number, layout_of
-from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, Heard, groups_of, log_bias, weighed_attention
+from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, Heard, groups_of, is_number, log_bias, weighed_attention
 from ...masks.grid import mask_around
 from .backend import OVERRIDE
 from .patches import refuse_recording
@@ -108,6 +108,18 @@ class Override:
             bias_of=partial(self._bias, layer),
         )  # fmt: skip
         return torch.cat(outs, dim=2 if more.get("skip_output_reshape") else 1)
+
+    def picture_bias(self, layer: int, layout: Layout, like: Tensor) -> Tensor | None:
+        """The logarithms of the weights of all keys in rows of the picture, (rows or 1, 1, picture or 1, keys); None if
+        all are 1.
+        """
+        if all(level.mask is None and level.layers[layer] == 1 for level in self.levels):
+            return None
+        heads = [level.heard(layer, layout.text).head for level in self.levels]
+        weights = [head[:, layout.text :] if isinstance(head, Tensor) and head.shape[1] > 1 else head for head in heads]
+        zero = torch.zeros(1, 1, 1)  # a key of weight 0 stays among the keys, with LOG_OF_ZERO
+        present = tuple(zero if is_number(weight, 0.0) else weight for weight in weights)
+        return log_bias(layout, Group(slice(layout.text, layout.head), present), like)
 
     def _bias(self, layer: int, layout: Layout, group: Group, like: Tensor) -> Tensor:
         weights = tuple((level.layers[layer], level.key) for level in self.levels)

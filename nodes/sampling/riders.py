@@ -36,6 +36,10 @@ class ModelCall:
     say: Callable[[Sequence[str]], None]
     overrides: bool = False
 
+    def run(self) -> Tensor:
+        """The model's prediction for this call, below the wrappers of other packs and of ComfyUI."""
+        return self.model._apply_model(self.x, self.t, transformer_options=self.options, **self.conds)
+
 
 class Rider(ABC):
     """Changes model calls. A model has at most one rider of a class; riders of a lower `order` come first."""

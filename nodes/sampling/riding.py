@@ -1,14 +1,14 @@
-"""Riding references: a UNet runs on them once per step, and the picture's self-attentions attend to their keys.
+"""Riding references: a model runs on them once per step, and the picture's self-attentions attend to their keys.
 
 A reference is noised to the sigma of the step, and the model runs on it in a call of its own, without the patches and
 wrappers of the picture's calls. That call stores the keys and values of the self-attentions where the reference has a
-share. The patches for both calls are set in the options of each call only, so steps outside the range of all references
-run the unpatched model.
+share. The patches for both calls are set in the options of each call only (unet_attentions.py, joint_attentions.py), so
+steps outside the range of all references run the unpatched model.
 """
 
 import logging
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -20,23 +20,26 @@ from torch import Tensor
 
 from ...ipadapter.cache import serial, tensor_bytes
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.sites import Site
 from ..host_types import HostModel, OwnOptions
 from .attach import attach_rider, rider_of
 from .backend import OVERRIDE
 from .call import position_of
-from .compiled import graph_keyword, is_compiled, safe_graphs, serving_graphs
-from .looking import Capture, Kept, Looking, RidingReference, Text
-from .patches import KEY, SelfAttentionPatch
+from .joint_attentions import JointAttentions as JointAttentions
+from .looking import Kept, Looking, RidingReference, SelfAttentions, Text
+from .patches import KEY
 from .riders import ModelCall, Rider
 from .run import tiled_notes
 from .store import Store
+from .unet_attentions import UNetAttentions as UNetAttentions
 
 log = logging.getLogger(__name__)
 NOISE = 0x1B0A  # with sigma, the seed of the noise of references
 LARGE = 4  # a reference with more than so many times the latent pixels of the picture gets a note
 # Entries of a conditioning, and of transformer options, that the reference's call leaves out.
-OF_THE_CANVAS = ("area", "mask", "concat_latent_image", "concat_mask", "denoise_mask")
+OF_THE_CANVAS = (
+    "area", "mask", "concat_latent_image", "concat_mask", "denoise_mask",
+    "reference_latents", "reference_latents_text_embeds",  # an edit model's own references
+)  # fmt: skip
 OF_THE_PICTURE = ("patches", "patches_replace", "wrappers", "callbacks", "context_window", OVERRIDE, KEY)
 
 UNKNOWN_ROWS = (
@@ -51,21 +54,25 @@ NOT_REACHED = (
 NO_NEGATIVE_ROWS = (
     "negative of IPAdapter Reference Attention had no effect: at CFG 1 the model is not run on the negative prompt."
 )
+ANIMATED = (
+    "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions along the "
+    "frames too. Use ComfyUI's own context windows, or take out one of the two."
+)
 LARGE_REFERENCE = (
     "A reference of {reference} latent pixels is more than {times} times as large as the picture of {picture}, and its "
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
 
 
-def attach_reference(model: ModelPatcher, reference: RidingReference, sites: Sequence[Site]) -> ModelPatcher:
-    """A clone of a model with one more riding reference; `sites` are the transformer blocks of its UNet."""
+def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
+    """A clone of a model with one more riding reference in its self-attentions."""
     position = position_of(model.get_model_object("model_sampling"), applying=True)
     for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
         position.sigma(percent)
     if not reference.weights.constant:
         position.percent(0.0)
     earlier = rider_of(model, Ride)
-    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), sites))
+    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), attentions))
 
 
 def change_references(model: ModelPatcher, change: Callable[[RidingReference], RidingReference]) -> ModelPatcher:
@@ -73,21 +80,21 @@ def change_references(model: ModelPatcher, change: Callable[[RidingReference], R
     earlier = rider_of(model, Ride)
     if earlier is None:
         return model
-    return attach_rider(model, Ride(tuple(map(change, earlier.references)), earlier.sites))
+    return attach_rider(model, Ride(tuple(map(change, earlier.references)), earlier.attentions))
 
 
 @dataclass(eq=False)
 class Ride(Rider):
-    """The riding references of a model.
+    """The riding references of a model, and its self-attentions.
 
-    `sites` are the transformer blocks of the model's UNet. `kept` holds the keys and values of a reference for one
-    sigma, `texts` the conditionings of the references' calls for one run.
+    `kept` holds the keys and values of a reference for one sigma, `texts` the conditionings of the references' calls
+    for one run.
     """
 
     order = 1
 
     references: tuple[RidingReference, ...]
-    sites: Sequence[Site]
+    attentions: SelfAttentions
     kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
     texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
@@ -121,54 +128,32 @@ class Ride(Rider):
         if not acting:
             return call
         if "ad_params" in call.options:
-            raise AdapterError(
-                "IPAdapter Reference Attention does not work with AnimateDiff-Evolved, which calls self-attentions "
-                "along the frames too. Use ComfyUI's own context windows, or take out one of the two."
-            )
-        self._say(call, acting)
+            raise AdapterError(ANIMATED)
+        call.say([*self.attentions.notes, *notes_of(call, acting)])
         kept = {reference: self._captured(reference, share, sigma, call) for reference, share in acting.items()}
         self.acted = True
-        looking = Looking(self, acting, kept, rows)
-        options, conds = self._patched(call.options, acting.values(), looking.attend), call.conds
-        if is_compiled(call.model, options):
-            conds = {**conds, graph_keyword(options): None}  # selects another graph than for calls without references
-        return replace(call, options=options, conds=conds)
-
-    def _say(self, call: ModelCall, acting: Mapping[RidingReference, Any]) -> None:
-        area = call.x.shape[-2] * call.x.shape[-1]
-        notes = call.options.get(KEY, {})
-        for reference in acting:
-            height, width = reference.latent.shape[-2:]
-            if height * width > LARGE * area:
-                sizes = {"reference": f"{width} x {height}", "picture": f"{call.x.shape[-1]} x {call.x.shape[-2]}"}
-                call.say([LARGE_REFERENCE.format(**sizes, times=LARGE)])
-            if reference.negative != 1 and notes.get("cfg") == 1:
-                call.say([NO_NEGATIVE_ROWS])
-            if reference.mask is not None:
-                call.say(tiled_notes(call.options, call.plan.call))
+        return self.attentions.look(call, Looking(self, acting, kept, rows))
 
     def _captured(self, reference: RidingReference, shares: Sequence[float], sigma: float, call: ModelCall) -> Kept:
         """Keys and values of a reference at a sigma, computed once per step, device and set of the host's hooks."""
         hooks = getattr(call.model.current_patcher, "current_hooks", None)  # the host's: LoRAs of a conditioning
-        moment = sigma, None if hooks is None else serial(hooks)
+        moment = sigma, None if hooks is None else serial(hooks), self.attentions.moment(call)
         of_moment, kept = self.kept.get(key := (reference, call.x.device), (None, {}))
         if of_moment == moment:
             return kept
         self.kept.pop(key, None)  # frees the memory of the last step's before new ones are computed
-        capture = Capture(bool(reference.match))
         with torch.no_grad():
-            self._run_on(reference, shares, capture, sigma, call)
+            kept = self.attentions.capture(self._call_on(reference, sigma, call), shares, bool(reference.match), call)
         if of_moment is None:
-            log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(capture.kept) / 1e6)
-        self.kept[key] = moment, capture.kept
-        return capture.kept
+            log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(kept) / 1e6)
+        self.kept[key] = moment, kept
+        return kept
 
-    def _run_on(
-        self, reference: RidingReference, shares: Sequence[float], capture: "Capture", sigma: float, call: ModelCall
-    ) -> None:
-        """Run the model on a reference that is noised to a sigma; `capture` stores its keys and values."""
+    def _call_on(self, reference: RidingReference, sigma: float, call: ModelCall) -> ModelCall:
+        """The model call on a reference that is noised to a sigma."""
         model, count = call.model, len(reference.latent)
-        latent = model.process_latent_in(reference.latent.to(call.x))
+        latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
+        latent = model.process_latent_in(latent.to(call.x))
         noise = noise_at(sigma, latent)
         t = call.t[:1].repeat(count)
         noised = model.model_sampling.noise_scaling(t, noise, latent, False)
@@ -179,22 +164,25 @@ class Ride(Rider):
         conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self.texts[key].items()}
         own = {name: value for name, value in call.options.items() if name not in OF_THE_PICTURE}
         own |= {"cond_or_uncond": [0], "uuids": [uuid4()], "sigmas": t}
-        own = self._patched(own, [shares], capture.attend)
-        if is_compiled(model, call.options):
-            conds[graph_keyword(own)] = None
-        with serving_graphs(own), safe_graphs(model, own, conds):
-            model._apply_model(noised, t, transformer_options=own, **conds)
+        return replace(call, x=noised, t=t, options=own, conds=conds)
 
-    def _patched(self, options: OwnOptions, shares: Any, attend: Any) -> OwnOptions:
-        """A copy of the options with a patch on every self-attention in which one of these references has a share."""
-        replaced = options.get("patches_replace", {})
-        present = replaced.get("attn1", {})
-        ours = {
-            site.address: SelfAttentionPatch(site, number, attend, present.get(site.address, present.get(site.block)))
-            for number, site in enumerate(self.sites)
-            if any(share[site.layer] for share in shares)
-        }
-        return {**options, "patches_replace": {**replaced, "attn1": {**present, **ours}}}
+
+def notes_of(call: ModelCall, references: Iterable[RidingReference]) -> list[str]:
+    """Notes for the user about references in a call: large ones, masks of unknown parts, shares in rows that are not
+    there.
+    """
+    notes: list[str] = []
+    cfg, (tall, wide) = call.options.get(KEY, {}).get("cfg"), call.x.shape[-2:]
+    for reference in references:
+        height, width = reference.latent.shape[-2:]
+        if height * width > LARGE * tall * wide:
+            sizes = {"reference": f"{width} x {height}", "picture": f"{wide} x {tall}"}
+            notes.append(LARGE_REFERENCE.format(**sizes, times=LARGE))
+        if reference.negative != 1 and cfg == 1:
+            notes.append(NO_NEGATIVE_ROWS)
+        if reference.mask is not None:
+            notes += tiled_notes(call.options, call.plan.call)
+    return notes
 
 
 def noise_at(sigma: float, like: Tensor) -> Tensor:

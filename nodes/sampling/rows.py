@@ -52,8 +52,8 @@ def read_rows(options: Options, count: int) -> Rows:
 
     ComfyUI joins the latents of all conditionings in order. A sampler of another pack may put several tiles of a
     picture into one call: the rows are then in order of tiles, each with all of its conditionings. With any other
-    number of rows, the conditioning of a row is unknown. Of a part of the batch without a window, it is unknown which
-    frames it has.
+    number of rows, the conditioning of a row is unknown. If a call has a part of the batch and names no context window,
+    the frames of its rows are unknown.
     """
     labels = options.get("cond_or_uncond") or [0]
     notes = options.get(KEY, {})

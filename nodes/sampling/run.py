@@ -21,9 +21,9 @@ UNKNOWN_ROWS = (
     "node that splits the batch (a tiled or a cached sampler, say), or sample one latent at a time."
 )
 UNKNOWN_FRAMES = (
-    "Only some of the {batch} latents are sampled at a time, and it is not known which. Image prompts with a "
-    "picture, a weight or a mask for each frame were left out of these calls. Take out the node that splits the batch, "
-    "or update ComfyUI-IPAdapter-Atelier if it is a node of ComfyUI (context windows)."
+    "A node samples some of the {batch} latents at a time, and does not say which ones. Image prompts with a picture, "
+    "a weight or a mask for each frame were left out of these calls. Take out the node that splits the batch; if it is "
+    "ComfyUI's own (context windows), update ComfyUI-IPAdapter-Atelier."
 )
 TILED_MASK = (
     "A sampler works on parts of the picture, {part} of {canvas} latent pixels, and does not tell where they are. "

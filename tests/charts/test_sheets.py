@@ -28,3 +28,11 @@ def test_a_grid_has_its_names_and_refuses_the_wrong_number_of_pictures():
         contact_sheet([])
     with pytest.raises(ValueError, match="3 captions for 1 pictures"):
         contact_sheet(pictures[:1], ["a", "b", "c"])
+
+
+def test_small_pictures_are_enlarged_pixel_by_pixel():
+    noise = np.random.default_rng(1).integers(0, 255, (32, 32, 3), dtype=np.uint8)
+    sheet = contact_sheet([Image.fromarray(noise)], cell=96)
+    x, y = (sheet.width - 96) // 2, (sheet.height - 96) // 2
+    drawn = np.asarray(sheet.crop((x, y, x + 96, y + 96)))
+    assert (drawn == noise.repeat(3, axis=0).repeat(3, axis=1)).all()

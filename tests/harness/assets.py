@@ -35,6 +35,7 @@ TRANSFORMER_ADAPTERS = {
     "instantx-sd3.5-large-ip-adapter.bin": "InstantX SD3.5",
 }
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png")
+SECOND_PERSON = "grace_hopper.jpg"  # out of matplotlib: a portrait by the US Navy, public domain
 
 
 def write_adapters(folder: Path) -> None:
@@ -66,3 +67,7 @@ def photo(name: str) -> Path:
 def write_photos(folder: Path) -> None:
     for name in PHOTOS:
         shutil.copyfile(photo(name), folder / name)
+    package = find_spec("matplotlib")  # of the tests, and not of a server that is set up to be tried
+    if package is not None and package.origin is not None:
+        hopper = Path(package.origin).parent / "mpl-data" / "sample_data" / SECOND_PERSON
+        shutil.copyfile(hopper, folder / SECOND_PERSON)

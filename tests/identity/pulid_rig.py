@@ -20,6 +20,7 @@ from pack.nodes.applying.pulid import Person, Seen, follow_person
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from synthetic import sdxl_channels
 from test_nodes_pack import unets
+from test_nodes_pack.counting import HOST_NODES
 from test_nodes_pack.standins import TOKENS, seeded
 
 V1, V11, FLUX = "pulid_v1.bin", "pulid_v1.1.safetensors", "pulid_flux_v0.9.1.safetensors"
@@ -60,10 +61,13 @@ def follow(
     return follow_person(model, loaded, lambda: seen(seed, pictures), person, Strength(**strength), projection)
 
 
-def drawn(model: Any, steps: int = 1, **more: Any) -> Tensor:
-    """The latent of an SDXL that was sampled by ComfyUI's own guider, with a CFG of 4."""
+def drawn(model: Any, steps: int = 1, net: Any = None, **more: Any) -> Tensor:
+    """The latent of an SDXL that was sampled by ComfyUI's own guider, with a CFG of 4, perhaps with a ControlNet."""
     guider = comfy.samplers.CFGGuider(model)
-    conds = ([[seeded((1, TOKENS, 2048), seed), {"pooled_output": seeded((1, 1280), seed + 1)}]] for seed in (10, 20))
+    conds = [[[seeded((1, TOKENS, 2048), seed), {"pooled_output": seeded((1, 1280), seed + 1)}]] for seed in (10, 20)]
+    if net is not None:
+        hint = seeded((1, 128, 64, 3), 7)
+        conds = HOST_NODES.ControlNetApplyAdvanced().apply_controlnet(*conds, net, hint, 0.7, 0, 1)
     guider.set_conds(*conds)
     guider.set_cfg(4.0)
     return sample(model, (1, 4, 16, 8), steps, guider, **more)
@@ -76,6 +80,14 @@ def published_tokens(name: str, family: str, seed: int = 1) -> tuple[Tensor, Ten
     person = seen(seed)
     nobody = encoder(w, 0 * person.ids, [0 * state for state in person.states])
     return encoder(w, person.ids, person.states), nobody
+
+
+def with_difference(model: Any, name: str) -> Any:
+    """A clone with a difference of one weight, as LoRAs of ComfyUI make them."""
+    clone = model.clone()
+    shape = tuple(clone.model.state_dict()[f"diffusion_model.{name}"].shape)
+    clone.add_patches({f"diffusion_model.{name}": ("diff", (seeded(shape, 8),))}, 0.1)
+    return clone
 
 
 def _rows(options: Mapping[str, Any], rows: int, pair: Sequence[Tensor]) -> Tensor:

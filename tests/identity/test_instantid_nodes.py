@@ -72,7 +72,7 @@ class Person:
         return [result.tensor(name) for name in names]
 
 
-def test_saved_graphs_with_one_node_and_with_two_halves_give_one_picture(instantid_server):
+def test_saved_graphs_with_one_node_with_two_halves_and_with_a_preset_give_one_picture(instantid_server):
     p = Person(instantid_server)
     plain, advanced = p.apply(canvas=p.canvas), p.apply("ApplyInstantIDAdvanced", canvas=p.canvas)
     patch = p.graph.add(
@@ -85,11 +85,16 @@ def test_saved_graphs_with_one_node_and_with_two_halves_give_one_picture(instant
         "ApplyInstantIDControlNet", face_embeds=patch[1], control_net=p.net, image_kps=drawn[0],
         positive=p.text(10), negative=p.text(20), strength=0.8, **RANGE,
     )  # fmt: skip
+    unified = p.graph.add(
+        "IPAdapterUnifiedLoaderFaceID", preset="INSTANTID", model=p.model, lora_strength=0.0, provider="CPU"
+    )  # fmt: skip
+    one_loader = p.apply(instantid=unified[1], insightface=unified[1], model=unified[0], canvas=p.canvas)
     p.sample("bare", p.model, p.text(10), p.text(20))
+    p.sample("one loader", *(one_loader[n] for n in range(3)))
     p.sample("plain", *(plain[n] for n in range(3)))
     p.sample("advanced", *(advanced[n] for n in range(3)))
     p.sample("halves", patch[0], halves[0], halves[1])
-    bare, *others = p.latents("bare", "plain", "advanced", "halves")
+    bare, *others = p.latents("bare", "plain", "advanced", "halves", "one loader")
     assert not bare.equal(others[0])
     assert all(other.equal(others[0]) for other in others)
 
@@ -121,12 +126,44 @@ def test_any_face_of_a_photo_is_drawn_shown_and_taken_for_the_pose(instantid_ser
     assert drawing.equal(of_photo) and not drawing.equal(of_group)
 
 
-def test_two_persons_in_two_halves_have_no_order(instantid_server):
-    p = Person(instantid_server)
-    masks = p.graph.add(
+def halves(p: Person) -> Any:
+    """Two masks: output 1 is the left half of the canvas, output 2 the right half."""
+    return p.graph.add(
         "IPAdapterSplitCanvas", split="columns", columns=2, rows=1, softness=0.0, width=128, height=64, widths="",
         heights="",
     )  # fmt: skip
+
+
+def test_each_person_takes_the_face_of_a_group_that_lies_in_the_mask_or_a_photo_moves_into_it(instantid_server):
+    p = Person(instantid_server)
+    masks, group, single = halves(p), p.picture("six people"), p.picture("hopper")
+    keypoints = {"people": "one face", "face": "largest", "insightface": p.sockets["insightface"], "canvas": p.canvas}
+    for place, photo in (("the face in the mask", group), ("the photo in the mask", single)):
+        for side, mask in (("left", masks[1]), ("right", masks[2])):
+            drawing = p.graph.add("IPAdapterFaceKeypoints", image=photo, mask=mask, place=place, **keypoints)
+            p.graph.save(f"{place} {side}", drawing[0])
+            for name, kps, more in (("drawn", drawing[0], {}), ("placed", photo, {"place": place})):
+                applied = p.apply(image_kps=kps, mask=mask, canvas=p.canvas, mask_limits="face", **more)
+                p.sample(f"{name} {place} {side}", *(applied[n] for n in range(3)))
+    result = instantid_server.run(p.graph)
+    for place in ("the face in the mask", "the photo in the mask"):
+        middles = []
+        for side in ("left", "right"):
+            assert result.tensor(f"drawn {place} {side}").equal(result.tensor(f"placed {place} {side}"))
+            columns = result.tensor(f"{place} {side}")[0].amax(dim=(0, 2)).nonzero()
+            middles.append(columns.float().mean().item())
+        assert middles[0] < 64 < middles[1], place
+        assert not result.tensor(f"drawn {place} left").equal(result.tensor(f"drawn {place} right"))
+    p = Person(instantid_server)
+    applied = p.apply(image_kps=p.picture("hopper"), place="the photo in the mask")
+    p.sample("latent", *(applied[n] for n in range(3)))
+    with pytest.raises(PromptError, match="connect a mask, or choose 'as in the photo'"):
+        p.latents("latent")
+
+
+def test_two_persons_in_two_halves_have_no_order(instantid_server):
+    p = Person(instantid_server)
+    masks = halves(p)
 
     def chain(name: str, *people: tuple[str, int], together: bool) -> None:
         """Persons by photo and number of the region; with texts of their own, or `together` in one text."""

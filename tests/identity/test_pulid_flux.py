@@ -1,15 +1,21 @@
 """PuLID in a Flux: whole predictions against the published formula, beside other packs' patches and other adapters."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
-from identity.pulid_rig import FLUX, V11, follow, published_flux
+from benchmarks.memory import measure_bytes
+from identity.pulid_rig import FLUX, V11, follow, published_flux, with_difference
 from pack.ipadapter.errors import ModelMismatchError
+from pack.nodes.applying import caches
 from pack.nodes.sampling.attach import attached_prompts
-from test_nodes_pack.counting import count_step, host_reads, products
+from test_nodes_pack.counting import count_step, host_reads, products, total
 from transformer_rig import adapter, embeds, follow as follow_picture, predict, sample, tiny_model
+
+BLOCK, SINGLE = 11, 2  # operations of a block that acts; a single block is cut into text and picture, and joined again
 
 
 def half(height, width):
@@ -51,6 +57,20 @@ def test_no_weight_is_no_adapter_and_before_its_start_it_does_not_act():
     early, late = (predict(model, "flux", sigma)[1] for sigma in (0.99, 0.5))
     assert torch.equal(predict(follow(model, FLUX, start_at=0.5), "flux", 0.99)[1], early)
     assert not torch.equal(predict(follow(model, FLUX, start_at=0.1), "flux", 0.5)[1], late)
+
+
+def test_a_lora_acts_beside_a_person_and_what_is_cached_changes_no_picture():
+    model, name = tiny_model("flux"), "double_blocks.0.img_mlp.0.weight"
+    with published_flux(model, 0.9):
+        alone, expected = sample(model, "flux"), sample(with_difference(model, name), "flux")
+    followed = follow(with_difference(model, name), FLUX, weight=0.9)
+    cold = sample(followed, "flux")
+    assert (expected - alone).abs().max() > 0.01
+    torch.testing.assert_close(cold, expected, rtol=0, atol=1e-4)  # float32, scale 3
+    assert torch.equal(sample(followed, "flux"), cold)
+    assert torch.equal(sample(with_difference(follow(model, FLUX, weight=0.9), name), "flux"), cold)
+    caches.forget()
+    assert torch.equal(sample(follow(with_difference(model, name), FLUX, weight=0.9), "flux"), cold)
 
 
 def test_persons_and_pictures_may_be_applied_in_any_order():
@@ -96,20 +116,42 @@ def test_what_another_pack_put_in_the_slot_and_its_attention_still_run():
     assert calls.count("block") == 1 and calls.count("attention") >= 4
 
 
-def test_the_adapter_is_loaded_while_sampling_and_its_keys_and_values_cost_no_product_in_a_step():
+def test_queries_and_outputs_alone_are_loaded_while_sampling_and_a_step_has_no_product_of_keys_and_values():
     model = tiny_model("flux")
     patched = follow(model, FLUX)
     (prompt,) = attached_prompts(patched)
-    assert [patcher.model for patcher in prompt.source.models] == [prompt.source.adapter.network]
+    loaded = patched.model_patches_models()
+    assert all(patcher is loaded[0] for patcher in loaded)
+    assert sorted({key.split(".")[1] for key in loaded[0].model.state_dict()}) == ["norm2", "to_out", "to_q"]
+    assert not any(key.split(".")[2] in ("norm2", "to_out", "to_q") for key in network_keys(prompt.source.adapter))
 
     def steps_of(sampled):
         return lambda steps: sample(sampled, "flux", tuple(torch.linspace(1.0, 0.0, steps + 1).tolist()), cfg=3.0)
 
-    counts = count_step(patched, steps_of(patched))
-    counts.subtract(count_step(model, steps_of(model)))
-    blocks = 2  # double 0 and single 0 of two each
-    assert products(counts) == 2 * blocks  # the queries and the way out
-    assert host_reads(counts) == 0
+    bare = count_step(model, steps_of(model))
+    for layers, blocks, singles in (("double0:1", 1, 0), ("double0:1, single0:1", 2, 1)):
+        acting = follow(model, FLUX, layer_weights=layers)
+        counts = count_step(acting, steps_of(acting))
+        counts.subtract(bare)
+        assert products(counts) == 2 * blocks, layers  # the queries and the way out
+        assert total(counts) == BLOCK * blocks + SINGLE * singles, (layers, counts)
+        assert host_reads(counts) == 0
+
+
+def network_keys(loaded):
+    return [key for key in loaded.network.state_dict() if key.startswith("ip_adapter.")]
+
+
+def test_the_bytes_at_the_published_size_are_those_of_the_specification():
+    found = measure_bytes()
+    kept = {name: found[name]["kept on the device"] / 2 for name in found}  # of one branch of guidance
+    megabytes = {"SDXL, InstantID": 5.3, "SDXL, PuLID": 3.3, "SDXL, PuLID v1.1": 10.6, "Flux, PuLID": 5.2}
+    assert {name: round(kept[name], 1) for name in megabytes} == megabytes
+    loaded = {name: found[name]["adapter on the device while sampling"] for name in megabytes}
+    assert {name: round(size) for name, size in loaded.items()} == dict.fromkeys(megabytes, 0) | {"Flux, PuLID": 504}
+    assert round(found["Flux, PuLID"]["adapter"]) == 1142
+    page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text("utf-8")
+    assert [name for name in megabytes if f"| {name} " not in page] == []
 
 
 def test_models_and_files_that_do_not_fit_are_refused():

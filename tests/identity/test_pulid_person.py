@@ -20,9 +20,9 @@ from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
+from pack.ipadapter.peek import is_eva
 from pack.nodes.applying.pulid import BLOCKS, Person, see_person
 from pack.nodes.loading import openclip
-from pack.nodes.loading.pulid import is_eva
 from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
 from test_nodes_pack.standins import seeded, tiny_clip_vision
 from test_nodes_pack.unets import seed_weights
@@ -89,7 +89,7 @@ def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, 
     assert float(alike) > 0.9
     nothing_kept = torch.zeros(photo("astronaut").shape[1:3])
     white = see_person(encoder, analysis, replace(person, face_mask=nothing_kept))
-    assert caplog.text.count("face_mask is black everywhere, so nothing of the face is seen") == 1
+    assert caplog.text.count("face_mask is black everywhere, so the vision encoder sees no part of the face") == 1
     assert torch.equal(white.ids[:, :512], seen.ids[:, :512])
     blank, _ = encoder.encode_states(torch.ones(1, SIZE, SIZE, 3), BLOCKS)
     torch.testing.assert_close(white.ids[:, 512:], blank / blank.norm(), rtol=1e-4, atol=1e-4)

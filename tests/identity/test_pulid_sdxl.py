@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
-from identity.pulid_rig import SHALLOW, V1, V11, bare, drawn, follow, published_sdxl
+from identity.pulid_rig import SHALLOW, V1, V11, bare, drawn, follow, published_sdxl, with_difference
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.caches import KEYS_VALUES, TOKENS
@@ -13,6 +13,7 @@ from pack.nodes.applying.pulid import Person, apply_pulid
 from pack.nodes.sampling.attach import attached_prompts
 from performance.rig import Rig
 from test_nodes_pack.counting import count_step, host_reads, products, total
+from test_nodes_pack.loaders import tiny_control_net
 from test_nodes_pack.unets import tiny_model
 
 RULES = {"none": 0, "ortho": 16, "ortho_v2": 8}
@@ -97,6 +98,18 @@ def test_persons_may_be_applied_in_any_order_and_beside_an_ip_adapter():
     for order in ((other, one, picture), (picture, other, one), (other, picture, one)):
         torch.testing.assert_close(chain(*order), expected, rtol=0, atol=2e-3)  # float32, sums in another order
     assert (chain(one, other) - expected).abs().max() > 0.1
+
+
+def test_a_lora_and_a_control_net_act_beside_a_person_in_any_order():
+    model, name = bare(SHALLOW), "middle_block.1.transformer_blocks.0.attn2.to_q.weight"
+    net = tiny_control_net(11, "sdxl shallow")
+    settings = {"weight": 0.8, "family": SHALLOW, **FIDELITY}
+    with published_sdxl(model, V1, "ortho_v2", 8, 0.8, family=SHALLOW):
+        alone, expected = drawn(model), drawn(with_difference(model, name), net=net)
+    found = drawn(follow(with_difference(model, name), V1, **settings), net=net)
+    assert (expected - alone).abs().max() > 0.5
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)  # float32, scale 15
+    assert torch.equal(drawn(with_difference(follow(model, V1, **settings), name), net=net), found)
 
 
 def test_a_changed_weight_encodes_and_projects_no_person_again_and_gives_what_a_first_run_gives():

@@ -20,30 +20,6 @@ NUMBERS = {"weight": 1.0, "start_at": 0.0, "end_at": 1.0}
 EF = {  # what another pack appends
     "fusion": "train_weight", "fusion_weight_max": 1.0, "fusion_weight_min": 0.0, "train_step": 1000, "use_gray": True,
 }  # fmt: skip
-# Node ids with the sockets and widgets of saved graphs, in order; the first optional ones are those of older packs.
-SAVED = {
-    "PulidModelLoader": ["pulid_file"],
-    "PulidInsightFaceLoader": ["provider"],
-    "PulidEvaClipLoader": [],
-    "ApplyPulid": [
-        "model", "pulid", "eva_clip", "face_analysis", "image", "method", "weight", "start_at", "end_at", "attn_mask",
-    ],
-    "ApplyPulidAdvanced": [
-        "model", "pulid", "eva_clip", "face_analysis", "image", "weight", "projection", "fidelity", "noise",
-        "start_at", "end_at", "attn_mask",
-    ],
-    "PulidFluxModelLoader": ["pulid_file"],
-    "PulidFluxInsightFaceLoader": ["provider"],
-    "PulidFluxEvaClipLoader": [],
-    "ApplyPulidFlux": [
-        "model", "pulid_flux", "eva_clip", "face_analysis", "image", "weight", "start_at", "end_at", "fusion",
-        "fusion_weight_max", "fusion_weight_min", "train_step", "use_gray", "attn_mask", "options", "prior_image",
-    ],
-    "PulidFluxOptions": ["input_faces_order", "input_faces_index", "input_faces_align_mode"],
-    "PulidFluxFaceDetector": ["face_analysis", "image", "options"],
-    "FixPulidFluxPatch": ["model"],
-}  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def people(server):
@@ -77,16 +53,6 @@ def sockets(g, flux=False, file="pulid_v1.bin"):
 
 def sdxl(g):
     return g.add("TestModel", family="two layers", seed=1)[0]
-
-
-def test_ids_and_inputs_are_those_of_the_packs_that_had_them_first(people):
-    wrong = {}
-    for node_id, names in SAVED.items():
-        found = people.call(f"/object_info/{node_id}")[node_id]["input_order"]
-        ours = [*found.get("required", []), *found.get("optional", [])]
-        if ours[: len(names)] != names:
-            wrong[node_id] = ours
-    assert wrong == {}
 
 
 def test_the_methods_of_the_simple_node_are_settings_of_the_advanced_node_and_differ(people):

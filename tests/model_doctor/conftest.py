@@ -7,11 +7,26 @@ import pytest
 from harness.hub import Entry, serve_hub
 from harness.server import Server
 from model_doctor.shelves import VIT_L, encoder_bytes, flux_adapter_bytes
+from pack.doctor.report import examine_all
 
 # Files of which no hash is known, so that a hub may have small ones; and a file whose hash is known.
 ADAPTER, ENCODER = "XLabs-AI/flux-ip-adapter/ip_adapter.safetensors", "openai/clip-vit-large-patch14/model.safetensors"
 HASHED = "h94/IP-Adapter/models/ip-adapter_sd15.safetensors"
+FOLDERS = ("ipadapter", "clip_vision", "loras", "checkpoints")
 ADAPTER_FILE, ENCODER_FILE = "ipadapter/flux-ip-adapter.safetensors", "clip_vision/clip-vit-large-patch14.safetensors"
+
+
+@pytest.fixture
+def places(tmp_path):
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+    return {name: [tmp_path / name] for name in FOLDERS}
+
+
+@pytest.fixture
+def look(places, tmp_path):
+    """What the doctor says of the folders now."""
+    return lambda: examine_all(places, [tmp_path / "insightface"])
 
 
 @pytest.fixture(scope="session")

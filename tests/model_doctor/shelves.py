@@ -62,3 +62,8 @@ def write_face_pack(folder: Path) -> Path:
     for name, role in {"det_10g": "detection", "w600k_r50": "recognition", "2d106det": "landmarks"}.items():
         write_network(folder / f"{name}.onnx", role)
     return folder
+
+
+def verdict_of(report: Any, preset: str, family: str = "sd15") -> Any:
+    """What a report of the doctor says of a preset for a family."""
+    return next(one for one in report.verdicts if (one.preset, one.family) == (preset, family))

@@ -12,43 +12,17 @@ from safetensors.torch import save_file
 
 import published_headers as headers
 import synthetic
-from model_doctor.shelves import (
-    VIT_G,
-    VIT_H,
-    VIT_L,
-    write_adapter,
-    write_encoder,
-    write_face_pack,
-    write_network,
-)
+from model_doctor.shelves import VIT_G, VIT_H, VIT_L, verdict_of, write_adapter, write_encoder
 from pack.doctor import packages as module
-from pack.doctor.report import as_json, as_text, examine_all
-from pack.doctor.sheet import BAD, DOUBT, GOOD, MARKS, draw_report, outcome
+from pack.doctor.report import as_json, as_text
+from pack.doctor.sheet import BAD, GOOD, MARKS, draw_report, outcome
 from pack.doctor.survey import BROKEN, DOUBTFUL, FINE, survey
-from pack.encoders.face_models import find_pack
 from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.errors import FaceError
 from pack.ipadapter.presets import PRESETS
 
 PLUS, STANDARD, FACEID = "PLUS (high strength)", "STANDARD (medium strength)", "FACEID"
 FOLDERS = ("ipadapter", "clip_vision", "loras", "checkpoints")
-
-
-@pytest.fixture
-def places(tmp_path):
-    for name in FOLDERS:
-        (tmp_path / name).mkdir()
-    return {name: [tmp_path / name] for name in FOLDERS}
-
-
-@pytest.fixture
-def look(places, tmp_path):
-    """What the doctor says of the folders now."""
-    return lambda: examine_all(places, [tmp_path / "insightface"])
-
-
-def verdict_of(report, preset, family="sd15"):
-    return next(one for one in report.verdicts if (one.preset, one.family) == (preset, family))
 
 
 def files_of(places):
@@ -60,7 +34,8 @@ def test_empty_folders_name_every_file_that_every_preset_misses(look):
     assert report.running == 0 and report.files == []
     for one in report.verdicts:
         assert one.missing[0] == PRESETS[one.preset].adapters[one.family]
-        assert f"misses {one.missing[0].name} in ipadapter, from {one.missing[0].source}" in as_text(report)
+        first = one.missing[0]
+        assert f"misses {first.name} in {first.folder}, from {first.source}" in as_text(report)
     assert [file.name for file in verdict_of(report, "FACEID KOLORS", "kolors").missing] == [
         "Kolors-IP-Adapter-FaceID-Plus.bin", "clip-vit-large-patch14-336.bin", "antelopev2",
     ]  # fmt: skip
@@ -190,61 +165,6 @@ def test_links_are_followed_once_even_where_they_lead_back(places, tmp_path):
     (places["ipadapter"][0] / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(places["ipadapter"][0])
     assert [file.name for file in survey(places)] == ["linked/ip-adapter_sd15.safetensors"]
-
-
-def test_half_a_lora_leaves_a_face_preset_running_with_a_note(places, look, tmp_path):
-    nested = synthetic.adapter("FaceID", channels=synthetic.sd15_channels(32), face_hidden=16, rank=4)
-    layers = {key: tensor for key, tensor in nested["ip_adapter"].items() if "3.to_q_lora.up" not in key}
-    path = places["ipadapter"][0] / "ip-adapter-faceid_sd15.bin"
-    synthetic.save(nested | {"ip_adapter": layers}, path)
-    assert [file.name for file in verdict_of(look(), FACEID).missing] == ["buffalo_l"]
-    write_face_pack(tmp_path / "insightface" / "models" / "buffalo_l")
-    report = look()
-    found = verdict_of(report, FACEID)
-    assert found.runs and "expected ip-adapter-faceid_sd15_lora.safetensors" in found.note
-    assert outcome(found) == (DOUBT, "no LoRA")
-    assert report.files[0].state == DOUBTFUL and "attention 3.to_q is not complete" in report.files[0].note
-
-
-def test_half_a_face_pack_keeps_face_presets_from_running_and_says_what_it_lacks(places, look, tmp_path):
-    write_adapter(places["ipadapter"][0] / "ip-adapter-faceid_sd15.bin")
-    pack = tmp_path / "insightface" / "models" / "buffalo_l"
-    write_network(pack / "det_10g.onnx", "detection")
-    report = look()
-    found = verdict_of(report, FACEID)
-    assert [file.name for file in found.missing] == ["buffalo_l"] and outcome(found) == (BAD, "no face pack")
-    assert f"The face pack {pack} has no recogniser; its files: det_10g.onnx. Put all files" in found.why
-    assert [(file.name, file.state, file.note) for file in report.packs] == [("buffalo_l", DOUBTFUL, found.why)]
-    assert f"FACEID, SD1.5: {found.why}" in as_text(report) and f"! face pack buffalo_l: {found.why}" in as_text(report)
-    told = {file["name"]: file for file in json.loads(as_json(report))["files"]}
-    assert told["ip-adapter-faceid_sd15.bin"]["misses"] == ["face pack buffalo_l"]
-    write_network(pack / "swapper.onnx", "swapper")
-    assert "no recogniser" in verdict_of(look(), FACEID).why, "a face swapper is no recogniser"
-    write_network(pack / "w600k_r50.onnx", "recognition")
-    assert verdict_of(look(), FACEID).runs and look().packs[0].state == FINE
-
-
-def test_packs_left_packed_too_deep_or_outside_their_folder_are_named_as_the_loader_does(look, tmp_path):
-    root = tmp_path / "insightface"
-    write_face_pack(root / "models" / "antelopev2" / "antelopev2")
-    (root / "models" / "antelopev2.zip").touch()  # the pack is there: its zip is no problem
-    write_network(root / "inswapper_128.onnx", "swapper")  # of another pack, which keeps it there
-    assert [(pack.name, pack.state, pack.title) for pack in look().packs] == [
-        ("antelopev2", FINE, "3 networks: 2d106det, det_10g, w600k_r50")
-    ]
-    (root / "buffalo_l.zip").touch()
-    loose = [write_network(root / place / "glintr100.onnx", "recognition") for place in ("", "models", "buffalo_l")]
-    report = look()
-    notes = {pack.path: pack.note for pack in report.packs if pack.state == DOUBTFUL}
-    assert notes == {root / "buffalo_l.zip": f"still packed: unpack it into {root / 'models' / 'buffalo_l'}"} | {
-        path: f"in no pack's folder: move it into the folder of its pack in {root / 'models'}" for path in loose
-    }
-    assert "! insightface buffalo_l/glintr100.onnx: in no pack's folder" in as_text(report) and draw_report(report)
-    with pytest.raises(FileNotFoundError) as error:
-        find_pack("buffalo_l", [root])
-    for path in notes:
-        assert f"{path} is still packed" in str(error.value) or f"{path.parent} itself holds" in str(error.value)
-    assert "inswapper" not in str(error.value)
 
 
 def test_an_adapter_for_an_encoder_that_nobody_published_misses_an_encoder(places, look):

@@ -99,10 +99,10 @@ def test_every_node_that_takes_a_mask_of_the_canvas_or_of_a_picture_names_a_blac
     black, picture = torch.zeros(1, 32, 32), pictures(1)
     kontext, latent = model_of(MODELS["Flux Kontext"]), {"samples": standins.seeded((1, 4, 8, 8), 3)}
     runs = {
-        "mask is black everywhere, so the encoder sees nothing": lambda mask: IPAdapterEncoder.run(
+        "mask is black everywhere, so the encoder sees no part of the reference": lambda mask: IPAdapterEncoder.run(
             ADAPTER, picture, mask=mask, clip_vision=vision()
         ),
-        "mask is black everywhere, so neither reference nor text": lambda mask: IPAdapterRegionalConditioning.run(
+        "mask is black everywhere, so neither the reference nor": lambda mask: IPAdapterRegionalConditioning.run(
             picture, mask=mask
         ),
         "attn_mask is black everywhere": lambda mask: ride_along(RIG.bare(), latent, None, Looks(mask=mask)),

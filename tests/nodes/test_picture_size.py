@@ -78,7 +78,7 @@ def test_an_encoder_of_the_openclip_loader_takes_other_sizes_too(tmp_path):
 def test_encoders_without_such_positions_and_sizes_of_no_whole_patches_are_refused():
     with pytest.raises(EncoderMismatchError, match="only the position embeddings of CLIP encoders"):
         Resized(tiny_siglip(3), SIDE)
-    with pytest.raises(EncoderMismatchError, match="do not consist of whole patches of 14"):
+    with pytest.raises(EncoderMismatchError, match="cannot cut into whole patches of 14"):
         Resized(tiny_clip_vision(3, HIDDEN, POOLED, 224), 450)
 
 

@@ -14,6 +14,7 @@ import torch
 import published_headers as headers
 import synthetic
 import synthetic_transformers
+from identity import pulid_files
 from pack.doctor.survey import DOUBTFUL, FINE, survey
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError, FileNameError
@@ -34,19 +35,25 @@ VIT_H, VIT_G, VIT_L, VIT_L_336 = (1024, 1280, 257), (1280, 1664, 257), (768, 102
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Every published adapter under its name: projections of the published sizes, layers that are one number wide."""
+    """Every published adapter under its name: projections of published sizes, layers that are one number wide."""
     folder = tmp_path_factory.mktemp("published")
     for name, (variant, sizes) in synthetic.ZOO.items():
         groups = synthetic.adapter(
             variant, channels=[1] * 16, dtype=synthetic.published_dtype(name), device="meta", **sizes
         )
         if name.endswith(".bin"):  # nested; one number stands for a whole tensor there
-            filled = {group: headers.filled(part) for group, part in groups.items()}
-            torch.save(filled, folder / name)
+            torch.save({group: headers.filled(part) for group, part in groups.items()}, folder / name)
         else:
             headers.save(synthetic.flat(groups), folder / name)
+    for name in (name for name, (_, family, *_) in pulid_files.NAMES.items() if family == "sdxl"):
+        tensors = pulid_files.pulid(name, device="meta", published=True, channels=[1] * 16)
+        (headers.save if name.endswith(".safetensors") else save_filled)(tensors, folder / name)
     yield folder
     shutil.rmtree(folder)
+
+
+def save_filled(tensors, path):
+    torch.save(headers.filled(tensors), path)
 
 
 def put(source, target):
@@ -116,8 +123,7 @@ def test_a_renamed_file_is_found_where_tensors_tell_and_named_where_they_cannot(
         right = PRESETS[preset].adapters[family]
         renamed = folder / f"mine{Path(right.name).suffix}"
         put(published / right.name, renamed)
-        told = peek_adapter(renamed)
-        assert told is not None
+        assert (told := peek_adapter(renamed)) is not None
         if told.variant == right.variant and not right.only_by_name:
             assert find(preset, family) == renamed, preset
         else:
@@ -137,6 +143,14 @@ def test_a_truncated_file_is_called_damaged_and_passed_over_for_a_whole_one(publ
         assert find(preset, family) == folder / "again" / right.name, preset
         shutil.rmtree(folder / "again")
         (folder / right.name).unlink()
+
+
+def test_an_older_pulid_serves_where_the_newer_is_missing_and_is_passed_over_where_it_is_there(published, folder):
+    names = ("ip-adapter_pulid_sdxl_fp16.safetensors", "pulid_v1.bin", "pulid_v1.1.safetensors")
+    for name in names:  # each is preferred to those before it
+        put(published / name, folder.parent / "pulid" / name)
+        assert find("PULID", "sdxl").name == name
+    assert "nor pulid_flux_v0.9.0.safetensors: expected pulid_flux_v" in refused(lambda: find("PULID FLUX", "flux"))
 
 
 def test_of_two_files_that_are_the_same_the_first_is_used(published, folder):

@@ -27,12 +27,6 @@ def unet(images: int, **more: Any) -> Any:
     return UNET.follow(UNET.bare(), images=images, per_frame=images > 1, **more)
 
 
-def riding(images: int, **more: Any) -> Any:
-    latent = {"samples": seeded((1, 4, 8, 8), 3)}
-    looks = {"attn_mask" if name == "mask" else name: value for name, value in more.items()}
-    return ride_along(UNET.bare(), latent, None, Looks(layers="all", **looks))
-
-
 def transformer(kind: str) -> Callable[..., Any]:
     def follow(images: int, **more: Any) -> Any:
         bare, loaded = transformer_rig.tiny_model(transformer_rig.FAMILY[kind]), transformer_rig.adapter(kind)
@@ -104,8 +98,8 @@ def test_a_mask_that_is_fitted_to_tiles_of_an_area_is_said_and_on_the_whole_area
 
 
 def test_riding_references_act_in_tiles_of_one_call_as_in_those_of_a_call_each():
+    model = ride_along(UNET.bare(), {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(layers="all"))
     for title, run in {"one picture": {}, "an area": {"area": AREA, "strength": 1.0}}.items():
-        model = riding(1)
         alone, together = (sampled(model, "UNet", caller, **run) for caller in (tile_by_tile, tiles_in_one_call))
         none = sampled(UNET.bare(), "UNet", tile_by_tile, **run)
         assert (alone - none).norm() > 0.005 * none.norm(), title

@@ -12,15 +12,18 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import folder_paths
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
+import published_headers as headers
 import synthetic
 from faces import assets
+from identity.pulid_files import pulid
 from model_doctor import shelves
-from pack.ipadapter.catalog import ANIME
+from pack.encoders.faces import pack_name
+from pack.ipadapter.catalog import ADAPTERS, ANIME
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import COMMUNITY, FACES, GENERAL
 from pack.nodes.loading import by_preset
-from pack.nodes.loading.adapters import load_adapter
+from pack.nodes.loading.adapters import load_adapter, open_pipeline
 from pack.nodes.loading.face_packs import pack_names
 from pack.nodes.unified import (
     IPAdapterUnifiedLoader,
@@ -113,7 +116,7 @@ def test_several_files_that_could_be_it_are_listed_instead_of_one_being_picked(f
 def test_every_preset_finds_its_published_file_among_all_of_them_or_says_which_families_have_it(folders):
     from pack.nodes.loading.search import find_adapter
 
-    for name in synthetic.ZOO:
+    for name in (*synthetic.ZOO, *(file.name for file in ADAPTERS if file.folder == "pulid")):
         (folders["ipadapter"] / name).touch()
     for preset, wanted in {**GENERAL, **FACES, **COMMUNITY}.items():
         for family in (FAMILIES["sd15"], FAMILIES["sdxl"]):
@@ -153,6 +156,24 @@ def test_kolors_takes_the_encoder_of_336_pixels(folders, sdxl):
     assert found == {
         "ipadapter": "ip_adapter_plus_general.bin", "clipvision": "clip-vit-large-patch14-336.safetensors",
     }  # fmt: skip
+
+
+def test_a_pulid_comes_with_its_encoder_and_face_pack_for_every_socket_of_its_apply_node(folders, sdxl, monkeypatch):
+    tower = object()
+    monkeypatch.setattr(by_preset, "load_eva", lambda: tower)  # one of 0.3 billion numbers
+    (folders["ipadapter"].parent / "pulid").mkdir()
+    torch.save(pulid("pulid_v1.bin", channels=[8] * 11), folders["ipadapter"].parent / "pulid" / "mine.bin")
+    with pytest.raises(FileNotFoundError, match="EVA02_CLIP_L_336_psz14_s6B.pt.*open_clip_model.safetensors"):
+        load(IPAdapterUnifiedLoaderFaceID, sdxl, "PULID")
+    headers.save(headers.eva(), folders["clip_vision"] / "some eva.safetensors")
+    write_face_pack(folders, "antelopev2")
+    _, pipeline = load(IPAdapterUnifiedLoaderFaceID, sdxl, "PULID")
+    assert names(pipeline) == {"ipadapter": "mine.bin", "clipvision": "some eva.safetensors"}
+    parts = open_pipeline(pipeline, pipeline, pipeline)
+    assert parts.adapter.config.variant == "PuLID" and parts.clip_vision is tower
+    assert pack_name(parts.insightface) == "antelopev2"
+    with pytest.raises(AdapterError, match="connected as face pack has loaded none"):
+        open_pipeline(pipeline, pipeline, pipeline | {"insightface": None})
 
 
 def test_an_adapter_of_sdxl_s_base_model_warns_on_an_anime_model_and_is_loaded(folders, sdxl, monkeypatch, tmp_path):

@@ -114,9 +114,9 @@ def test_features_that_an_encoder_of_a_faulty_release_lacks_are_refused_by_name(
     own, pictures = case.clip_vision.encode_image, picture(30, 90, count=2)
     hidden = "penultimate_hidden_states"
     faults = {
-        f"for 2 pictures it gave nothing as {hidden}": (hidden, lambda x: None),
-        f"for 2 pictures it gave (1, 17, 64) as {hidden}": (hidden, lambda x: x[:1]),
-        "its image_embeds hold values that are not numbers": ("image_embeds", lambda x: x * float("nan")),
+        f"for 2 pictures it gave no {hidden}": (hidden, lambda x: None),
+        f"for 2 pictures it gave {hidden} of shape (1, 17, 64)": (hidden, lambda x: x[:1]),
+        "its image_embeds have values that are NaN or infinite": ("image_embeds", lambda x: x * float("nan")),
     }
     for release in (None, "0.31.0"):
         if release:

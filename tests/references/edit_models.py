@@ -8,8 +8,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from test_nodes_pack.edits import EVERY_MODEL, FLUX, METHOD, OTHER, SIZE, EditModel, model_of, texts
+from test_nodes_pack.edits import EVERY_MODEL, METHOD, OTHER, EditModel
 from test_nodes_pack.standins import seeded
+from test_nodes_pack.transformers import FLUX, SIZE, Transformer, model_of, text_of
 
 __all__ = ["FLUX", "METHOD", "MODELS", "OTHER", "SIZE", "EditModel", "attentions", "model_of", "sample"]
 
@@ -18,7 +19,7 @@ MODELS = {title: kind for title, kind in EVERY_MODEL.items() if kind.known}
 
 def sample(
     model: ModelPatcher,
-    kind: EditModel,
+    kind: Transformer,
     references: Sequence[Tensor],
     cfg: float = 1.0,
     steps: int = 2,
@@ -27,7 +28,7 @@ def sample(
 ) -> Tensor:
     """The latents that ComfyUI's guider samples by euler; the negative text has the same references unless given."""
     guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(texts(kind, 10, references), texts(kind, 20, references if negative is None else negative))
+    guider.set_conds(text_of(kind, 10, references), text_of(kind, 20, references if negative is None else negative))
     guider.set_cfg(cfg)
     noise = torch.cat([seeded((1, *kind.channels, *SIZE), 5 + row) for row in range(batch)])
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", steps)

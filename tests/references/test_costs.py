@@ -15,8 +15,10 @@ from pack.nodes.sampling.attach import rider_of
 from pack.nodes.sampling.riding import Ride
 from performance.forwards import operations
 from performance.rig import Rig, half_mask
+from references import edit_models
 from test_nodes_pack.counting import host_reads, total
 from test_nodes_pack.standins import seeded
+from test_nodes_pack.transformers import TRANSFORMERS, model_of
 
 RIG = Rig("sd15")
 LATENT = {"samples": seeded((1, 4, 8, 8), 11)}
@@ -72,6 +74,23 @@ def test_the_run_on_a_riding_reference_has_the_operations_of_a_bare_run(monkeypa
         runs = operations(ride(**looks), RIG.sample)
         assert [rows for rows, _ in runs] == [1, 2, 1, 2]
         assert total(runs[2][1]) == total(bare) and host_reads(runs[3][1]) == 0, looks
+
+
+def test_a_block_of_a_transformer_costs_as_many_operations_as_the_page_says():
+    found = {}
+    for name in ("Flux", "Qwen-Image", "Z-Image"):
+        kind = TRANSFORMERS[name]
+
+        def sample(model: Any, kind: Any = kind) -> Any:
+            return edit_models.sample(model, kind, (), cfg=2.0)
+
+        _, (_, bare) = operations(model_of(kind), sample)
+        looks = Looks(layers="all", competes=True, weight=0.5)
+        runs = operations(ride_along(model_of(kind), {"samples": kind.latent(11)}, None, looks), sample)
+        assert [rows for rows, _ in runs] == [1, 2, 1, 2]
+        assert [host_reads(run) for _, run in runs[2:]] == [0, 0]
+        found[name] = (total(runs[3][1]) - total(bare)) / kind.layers
+    assert found == {"Flux": 54, "Qwen-Image": 62, "Z-Image": 95.5}
 
 
 def test_bytes_of_keys_and_values_are_kept_for_acting_layers_alone(costs, monkeypatch):

@@ -6,17 +6,22 @@ from typing import Any
 import pytest
 import torch
 
-import transformer_rig
 from harness.in_process import sample
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.reference_attention import IPAdapterReferenceAttention
 from pack.weight_schedules.schedule import WeightSchedule
 from performance.rig import Rig
+from references import edit_models
 from test_nodes_pack import neighbours
 from test_nodes_pack.standins import seeded
+from test_nodes_pack.transformers import TRANSFORMERS, Transformer, model_of
 
 MODEL = Rig("sd15").bare()
 LATENT = {"samples": seeded((1, 4, 8, 8), 11)}
+# AuraFlow, whose class has a name of one of SD3.5's; other sizes than published
+AURA_FLOW = Transformer("AuraFlow", dict(dim=64, n_layers=2, n_double_layers=1, n_heads=2, global_conddim=64), 2, (4,))
+FLUX = TRANSFORMERS["Flux"]
+SEEN = {"model": FLUX, "latent": {"samples": FLUX.latent(1)}}
 WRONG: dict[str, dict[str, Any]] = {
     r"weight is 1.5: it is a share of the attention": {"weight": 1.5},
     r"negative is -0.5: it is a share": {"negative": -0.5},
@@ -29,7 +34,9 @@ WRONG: dict[str, dict[str, Any]] = {
     r"text is an empty conditioning": {"text": []},
     r"precise weight type": {"schedule": WeightSchedule("style transfer precise")},
     r"weight and schedule is 2": {"schedule": WeightSchedule("3:2")},
-    r"In this model \(Flux\) nothing tells a patch": {"model": "flux"},
+    r"In this model \(MMDiT\) nothing tells a patch": {"model": AURA_FLOW},
+    r"text is 64 wide, and this model reads texts 24 wide": {"text": [[torch.zeros(1, 8, 64), {}]], **SEEN},
+    r"weight is 1.2: it is a share": {"weight": 1.2, **SEEN},
     r"layers cannot be 'early'": {"layers": "early"},
 }
 
@@ -42,7 +49,7 @@ def apply(**inputs: Any) -> Any:
 def test_wrong_inputs_are_refused_with_what_was_expected():
     said = {}
     for words, inputs in WRONG.items():
-        model = {"model": transformer_rig.tiny_model(inputs["model"])} if "model" in inputs else {}
+        model = {"model": model_of(inputs["model"])} if "model" in inputs else {}
         with pytest.raises(AdapterError, match=words) as caught:
             apply(**(inputs | model))
         said[words] = str(caught.value)
@@ -72,6 +79,12 @@ def test_notes_are_shown_once_in_a_run(caplog):
     sample(MODEL, guider=guider, steps=2)
     assert caplog.text.count("at CFG 1 the model is not run on the negative prompt") == 1
     assert caplog.text.count("64 x 8 latent pixels is more than 4 times as large as the picture of 8 x 8") == 1
+
+
+def test_transformers_are_said_to_be_an_experiment_once_in_a_run(caplog):
+    model = apply(model=model_of(FLUX), latent=SEEN["latent"])
+    edit_models.sample(model, FLUX, (), steps=2)
+    assert caplog.text.count("is an experiment with Flux") == 1
 
 
 def test_models_of_animatediff_evolved_are_refused():

@@ -1,70 +1,40 @@
 """Tiny edit models of ComfyUI's own classes, which take reference pictures themselves."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cache
 from inspect import signature
 from typing import Any
 
 import comfy.controlnet
-import comfy.model_patcher
 import comfy.ops
-import comfy.supported_models
 import torch
 from comfy.ldm.flux.controlnet import ControlNetFlux
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from torch import Tensor
 
-from .standins import TextStandIn, VaeStandIn, seeded
+from .standins import TextStandIn, VaeStandIn
+from .transformers import FLUX, KREA, QWEN, SIZE, TEXT, Transformer, model_of, text_of
 from .unets import DTYPES, seed_weights
 
-SIZE = (8, 6)  # latent pixels of the canvas and of the first reference
-OTHER = (4, 10)  # of the second reference
-FLUX = dict(
-    image_model="flux", in_channels=16, out_channels=16, vec_in_dim=24, context_in_dim=24, hidden_size=64,
-    mlp_ratio=2.0, num_heads=2, depth=2, depth_single_blocks=2, axes_dim=[8, 12, 12], theta=10000, patch_size=2,
-    qkv_bias=True, guidance_embed=True, txt_ids_dims=[],
-)  # fmt: skip
+OTHER = (4, 10)  # latent pixels of the second reference; SIZE are those of the canvas and of the first
 FLUX2 = FLUX | dict(
     image_model="flux2", in_channels=128, out_channels=128, vec_in_dim=None, axes_dim=[8, 8, 8, 8], theta=2000,
     patch_size=1, qkv_bias=False, txt_ids_dims=[3], global_modulation=True, mlp_silu_act=True, ops_bias=False,
     default_ref_method="index", ref_index_scale=10.0,
 )  # fmt: skip
-QWEN = dict(
-    image_model="qwen_image", in_channels=64, out_channels=16, num_layers=3, attention_head_dim=32,
-    num_attention_heads=2, joint_attention_dim=24, axes_dims_rope=(8, 12, 12),
-)  # fmt: skip
-KREA = dict(
-    image_model="krea2", features=64, tdim=32, txtdim=16, heads=2, kvheads=1, multiplier=2, layers=3, txtlayers=2,
-    txtheads=2, txtkvheads=2,
-)  # fmt: skip
 MAGE = dict(
     image_model="mage_flow", in_channels=128, out_channels=128, num_layers=3, attention_head_dim=32,
-    num_attention_heads=2, joint_attention_dim=24, axes_dims_rope=(8, 12, 12),
+    num_attention_heads=2, joint_attention_dim=TEXT, axes_dims_rope=(8, 12, 12),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class EditModel:
-    """A model of ComfyUI: its class among the supported ones, its sizes, and what its conditionings need."""
-
-    name: str
-    sizes: dict[str, Any]
-    layers: int
-    channels: tuple[int, ...] = (16,)  # of a latent, with the frames of models that have them
-    text: int = 24  # width
-    more: dict[str, Any] = field(default_factory=dict)
-
-    def latent(self, seed: int, size: tuple[int, int] = SIZE) -> Tensor:
-        return seeded((1, *self.channels, *size), seed) * 0.5
+class EditModel(Transformer):
+    """A transformer that takes reference pictures."""
 
     @property
     def known(self) -> bool:
         """Whether this release of ComfyUI has the model, and gives it references."""
-        if not hasattr(comfy.supported_models, self.name):
+        if not super().known:
             return False
-        return "ref_latents" in signature(network(self).forward).parameters
+        network = model_of(self).get_model_object("diffusion_model")
+        return "ref_latents" in signature(network.forward).parameters
 
 
 METHOD = "reference_latents_method"
@@ -73,34 +43,12 @@ EVERY_MODEL = {
     "Flux Kontext": EditModel("Flux", FLUX, 4, more={METHOD: "offset"}),
     "Flux.2": EditModel("Flux2", FLUX2, 4, channels=(128,)),
     "Qwen-Image-Edit": EditModel(
-        "QwenImage", QWEN, 3, (16, 1),
+        "QwenImage", QWEN | dict(num_layers=3), 3, (16, 1),
         more={METHOD: "index_timestep_zero", "attention_mask": torch.tensor([[1, 1, 1, 1, 0]])},
     ),
-    "Krea 2": EditModel("Krea2", KREA, 3, (16, 1), 32, {METHOD: "index"}),
+    "Krea 2": EditModel("Krea2", KREA | dict(layers=3), 3, (16, 1), 32, {METHOD: "index"}),
     "Mage-Flow": EditModel("MageFlow", MAGE, 3, (128,)),
 }  # fmt: skip
-
-
-@cache
-def model_of(kind: EditModel, dtype: str = "fp32") -> ModelPatcher:
-    config = getattr(comfy.supported_models, kind.name)(dict(kind.sizes))
-    config.set_inference_dtype(DTYPES[dtype], None)
-    model = config.get_model({}, "", "cpu")
-    seed_weights(model.diffusion_model, 1)
-    model.to(DTYPES[dtype])
-    device = torch.device("cpu")
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
-
-
-def network(kind: EditModel) -> Any:
-    return model_of(kind).get_model_object("diffusion_model")
-
-
-def texts(kind: EditModel, seed: int, references: Sequence[Tensor] = ()) -> list[list[Any]]:
-    """A CONDITIONING of five tokens with reference pictures, as Set Reference Latent leaves them there."""
-    given = {"reference_latents": list(references)} if references else {}
-    pooled = {"pooled_output": seeded((1, 24), seed + 1)}
-    return [[seeded((1, 5, kind.text), seed), {**pooled, **kind.more, **given}]]
 
 
 class TestEditModel(io.ComfyNode):
@@ -125,7 +73,7 @@ class TestEditModel(io.ComfyNode):
         edit = EVERY_MODEL[kind]
         given = [edit.latent(11), edit.latent(12, OTHER)][:references]
         empty = {"samples": torch.zeros(batch, *edit.channels, *SIZE)}
-        return io.NodeOutput(model_of(edit, dtype), texts(edit, 10, given), texts(edit, 20, given), empty)
+        return io.NodeOutput(model_of(edit, dtype), text_of(edit, 10, given), text_of(edit, 20, given), empty)
 
 
 class TestEditLoader(io.ComfyNode):
@@ -150,7 +98,7 @@ class TestEditText(io.ComfyNode):
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(TextStandIn("edit", pooled=24))
+        return io.NodeOutput(TextStandIn("edit", pooled=TEXT))
 
 
 class TestVaeLoader(io.ComfyNode):

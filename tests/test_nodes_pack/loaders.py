@@ -19,7 +19,7 @@ def tiny_control_net(seed: int, family: str = "sd15") -> controlnet.ControlNet:
 
 
 class TestControlNet(io.ComfyNode):
-    """Stands in for ControlNetLoader; every name gives weights of its own, `xl` in it those of an SDXL's."""
+    """Stands in for ControlNetLoader; every name gives weights of its own, `xl` and `instantid` those of an SDXL's."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,7 +32,8 @@ class TestControlNet(io.ComfyNode):
 
     @classmethod
     def execute(cls, control_net_name: str) -> io.NodeOutput:
-        family = "sdxl shallow" if standins.family_of(control_net_name) == "sdxl" else "sd15"
+        of_sdxl = "instantid" in control_net_name or standins.family_of(control_net_name) == "sdxl"
+        family = "sdxl shallow" if of_sdxl else "sd15"
         return io.NodeOutput(tiny_control_net(zlib.crc32(control_net_name.encode()), family))
 
 

@@ -22,6 +22,7 @@ from . import (
     probe,
     sent,
     standins,
+    transformers,
     unets,
     weight_probe,
 )
@@ -222,5 +223,5 @@ class TestNodes(ComfyExtension):
             TestChoice,
             probe.TestProbe, probe.TestReadProbe, weight_probe.TestWeightProbe, weight_probe.TestWeightReport,
             *callers.NODES, *neighbours.NODES, sent.TestSentPicture, *loaders.NODES, counting.TestCountedStep,
-            little_memory.TestLittleMemory, eva.TestEvaClip, *edits.NODES,
+            little_memory.TestLittleMemory, eva.TestEvaClip, *edits.NODES, *transformers.NODES,
         ]  # fmt: skip

@@ -25,7 +25,10 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     "MODEL": ("TestModel", {"family": "sd15", "seed": 1}),
     "IMAGE": ("LoadImage", {"image": "astronaut.png"}),
     "LATENT": ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+    "MASK": ("SolidMask", {"value": 1.0, "width": 64, "height": 64}),
 }
+# What applies a reference in them, and its input for how strongly.
+APPLY = {"IPAdapterAdvanced": "weight", "IPAdapterFaceID": "weight", "IPAdapterReference": "strength"}
 CONNECT = """
 sources => {
   const graph = window.app.graph, block = graph.nodes[0]
@@ -81,9 +84,9 @@ def run(server: Server, prompt: dict[str, Any], weight: float | None = None) -> 
     """What is sampled from the model that leaves the blueprint's last apply node."""
     g = Graph()
     g.prompt |= copy.deepcopy(prompt)
-    applied = [id for id, node in prompt.items() if node["class_type"] in ("IPAdapterAdvanced", "IPAdapterFaceID")]
+    applied = [id for id, node in prompt.items() if node["class_type"] in APPLY]
     for id in applied if weight is not None else ():
-        g.prompt[id]["inputs"]["weight"] = weight
+        g.prompt[id]["inputs"][APPLY[prompt[id]["class_type"]]] = weight
     g.save("latent", sample(g, [applied[-1], 0])[0])
     return server.run(g).tensor("latent")
 

@@ -11,7 +11,8 @@ from pack.ipadapter.catalog import BY_NAME
 
 FILES = sorted((ROOT / "workflows").glob("*.json"))
 SUFFIXES = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".sft")
-FOLDERS = ("checkpoints", "controlnet", "diffusion_models", "text_encoders", "vae")  # of models that are not ours
+# Of models that are not in our catalog.
+FOLDERS = ("checkpoints", "controlnet", "diffusion_models", "loras", "text_encoders", "vae")
 
 
 def nodes_of(file: Path) -> list[dict[str, Any]]:

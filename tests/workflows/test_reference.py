@@ -1,7 +1,8 @@
-"""IPAdapter Reference in the page: where files are missing, one press adds the node that fetches them."""
+"""IPAdapter Reference in the page: its report can be read; where files are missing, a button adds what fetches them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
@@ -23,27 +24,93 @@ MADE = """
   return reference.id
 }
 """
-BUTTON = "id => window.app.graph.getNodeById(id).widgets.find(one => one.name === 'get the missing files')"
-SAVED = "id => window.app.graph.getNodeById(id).serialize().widgets_values"
+FOLDED = """
+id => {
+  const graph = window.app.graph, node = graph.getNodeById(id)
+  window.folded = graph.convertToSubgraph(new Set([node])).node
+  window.folded.title = 'Folded'
+}
+"""
+PRESS = """
+node => {
+  const button = node.widgets.find(one => one.name === 'get the missing files')
+  const saved = [node.serialize().widgets_values.length, node.size[0] >= window.before[0]]
+  button.callback()
+  return [button.label, ...saved]
+}
+"""
+WAITING = "node => !!node.widgets.find(one => one.name === 'get the missing files')"
 ADDED = """
-() => window.app.graph.nodes.filter(node => node.type === 'IPAdapterModelDownload').map(
+graph => graph.nodes.filter(node => node.type === 'IPAdapterModelDownload').map(
   node => Object.fromEntries(node.widgets.map(widget => [widget.name, widget.value])))
+"""
+ROOT, SUBGRAPH = "window.app.graph", "window.folded.subgraph"
+ALONE, INSIDE = (f"{graph}.nodes.find(node => node.type === 'IPAdapterReference')" for graph in (ROOT, SUBGRAPH))
+WITH_DEMO = """
+() => {
+  const nodes = ["DemoLoader", "DemoReference", "Reference", "SchedulePreview"].map(
+    name => LiteGraph.createNode(`IPAdapter${name}`))
+  const [models, picture, reference, preview] = nodes
+  nodes.forEach((node, at) => { window.app.graph.add(node); node.pos = [240 * at + 80, 120] })
+  models.connect(0, reference, "model")
+  picture.connect(0, reference, "image")
+  reference.connect(1, preview, "schedule")
+}
+"""
+REPORT = """
+begin => {
+  const report = [...document.querySelectorAll('.dom-widget span')].find(one => one.textContent.startsWith(begin))
+  if (!report) return null
+  const text = document.createRange()
+  text.selectNodeContents(report)
+  const [inner, outer] = [text, report.closest('.dom-widget')].map(one => one.getBoundingClientRect())
+  return [report.textContent, inner.bottom <= outer.bottom, inner.height]
+}
 """
 
 
-def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(
-    browser: Browser, start_server: Callable[..., Server]
-):
-    tab = ComfyPage(browser, start_server("--dont-print-server").url)  # whose model folders no other test fills
-    try:
-        id = tab.page.evaluate(MADE)
-        saved = tab.page.evaluate(SAVED, id)
-        tab.page.evaluate("window.app.queuePrompt(0, 1)")
-        tab.page.wait_for_function(f"id => !!({BUTTON})(id)", arg=id, timeout=60_000)
-        assert tab.page.evaluate(SAVED, id) == saved
-        tab.page.evaluate(f"id => {{ ({BUTTON})(id).callback() }}", id)
-        (added,) = tab.page.evaluate(ADDED)
-        assert (added["preset"], added["family"], added["download"]) == ("FACEID PLUS V2", "SDXL", True)
-        assert not tab.page.evaluate(f"id => !!({BUTTON})(id)", id)
-    finally:
-        tab.page.close()
+@pytest.fixture(scope="module")
+def tab(browser: Browser, start_server: Callable[..., Server]) -> Iterator[ComfyPage]:
+    opened = ComfyPage(browser, start_server("--dont-print-server").url)  # whose model folders no other test fills
+    yield opened
+    opened.page.close()
+
+
+def press(tab: ComfyPage, node: str) -> list[object]:
+    """Run the open graph, wait for the button of a node, and press it; its words, what the node saves, its width."""
+    tab.page.evaluate(f"window.before = [...{node}.size]")
+    tab.page.evaluate("window.app.queuePrompt(0, 1)")
+    tab.page.wait_for_function(f"() => ({WAITING})({node})", timeout=60_000)
+    return tab.page.evaluate(f"() => ({PRESS})({node})")
+
+
+def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(MADE)
+    saved = tab.page.evaluate(f"{ALONE}.serialize().widgets_values.length")
+    assert press(tab, ALONE) == ["Get the missing files", saved, True]
+    (added,) = tab.page.evaluate(f"() => ({ADDED})(window.app.graph)")
+    assert (added["preset"], added["family"], added["download"]) == ("FACEID PLUS V2", "SDXL", True)
+    assert not tab.page.evaluate(f"() => ({WAITING})({ALONE})")
+    (text, fits, _) = tab.page.evaluate(REPORT, "Missing for")
+    assert (text, fits) == ("Missing for FACEID PLUS V2: ip-adapter-faceid-plusv2_sdxl.bin", True)
+
+
+def test_a_node_in_a_subgraph_has_the_button_inside_and_a_message_says_which_subgraph(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(FOLDED, tab.page.evaluate(MADE))
+    press(tab, INSIDE)
+    assert [len(tab.page.evaluate(f"() => ({ADDED})({graph})")) for graph in (ROOT, SUBGRAPH)] == [0, 1]
+    assert not tab.page.evaluate(f"() => ({WAITING})({INSIDE})")
+    tab.page.get_by_text("Files are missing for a node in the subgraph Folded.").wait_for(timeout=10_000)
+
+
+def test_a_node_grows_until_the_whole_report_can_be_read(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(WITH_DEMO)
+    tab.page.evaluate("window.app.queuePrompt(0, 1)")
+    fits = f"begin => (({REPORT})(begin) ?? [])[1]"
+    tab.page.wait_for_function(fits, arg="everything: subject", timeout=60_000)
+    text, _, height = tab.page.evaluate(REPORT, "everything: subject")
+    assert "ip-adapter-plus_demo.safetensors, vision.safetensors" in text
+    assert height > 58  # which the page gives such a text

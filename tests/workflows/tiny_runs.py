@@ -8,10 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 import synthetic
+from authoring.lessons.identity import INSTANTID, PLUS_FACE, PLUS_V2, PULID
+from authoring.lessons.passes import LIGHTNING
 from authoring.lessons.people import LORA
-from harness.assets import FACE, SD15, SDXL, SHALLOW
+from harness.assets import FACE, SD15, SHALLOW
 from harness.graph import Graph
 from harness.sampling import TOKENS
+from identity.pulid_files import pulid
 
 Prompt = dict[str, Any]
 
@@ -34,6 +37,7 @@ STAND_INS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "UNETLoader": ("TestEditLoader", None),  # only lessons on edit models have one
     "CLIPLoader": ("TestEditText", {}),
     "DualCLIPLoader": ("TestEditText", {}),
+    "PulidEvaClipLoader": ("TestEvaClip", {"seed": 5}),
 }
 # What a graph leaves open for another pack's loaders: input, stand-in, its inputs.
 OPEN_ENDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,8 +51,11 @@ LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ip-adapter_sd15_light_v11.bin": ("light", SD15),
     "ip-adapter-full-face_sd15.safetensors": ("full face", SD15),
     "ip-adapter-faceid-plusv2_sd15.bin": ("FaceID Plus V2", SD15 | FACE),
-    "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SDXL),
-    "noobIPAMARK1_mark1.safetensors": ("SDXL", SDXL),
+    "ip-adapter-plus_sdxl_vit-h.safetensors": ("SDXL plus", SHALLOW),
+    "noobIPAMARK1_mark1.safetensors": ("SDXL", SHALLOW),
+    PLUS_FACE: ("plus face", SHALLOW),
+    PLUS_V2: ("FaceID Plus V2", SHALLOW | FACE),
+    INSTANTID: ("InstantID", SHALLOW | FACE),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048, "inner": 96}),
 }
 
@@ -58,9 +65,12 @@ def write_lesson_models(models: Path) -> None:
     for seed, (name, (variant, sizes)) in enumerate(LESSON_ADAPTERS.items()):
         made = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes)
         synthetic.save(made, models / "ipadapter" / name)
+    (models / "pulid").mkdir(exist_ok=True)
+    save_file(pulid(PULID, seed=7, channels=SHALLOW["channels"]), models / "pulid" / PULID)
     layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
     halves = {f"{layer}.lora_down.weight": torch.ones(4, 32), f"{layer}.lora_up.weight": torch.ones(32, 4) / 4}
-    save_file(halves, models / "loras" / LORA)
+    for name in (LORA, LIGHTNING):  # as SDXL has no such layer, the second leaves it as it is
+        save_file(halves, models / "loras" / name)
 
 
 def with_stand_ins(prompt: Prompt) -> Prompt:
@@ -73,6 +83,8 @@ def with_stand_ins(prompt: Prompt) -> Prompt:
         node["inputs"] = node["inputs"] if inputs is None else dict(inputs)
         tiny = {} if demo and kind == "EmptyLatentImage" else TINY_RUN.get(kind, {})  # the demo's is tiny already
         node["inputs"] |= {name: value for name, value in tiny.items() if name in node["inputs"]}
+        if kind == "TestCheckpoint" and "xl" in node["inputs"]["ckpt_name"].lower():
+            node["inputs"]["ckpt_name"] += " shallow"  # eleven transformers of one or two layers in place of 70 layers
     return with_open_ends(prompt if demo else with_small_pictures(prompt))
 
 

@@ -1,9 +1,11 @@
-// Where an IPAdapter Reference stops because files are missing, give it a button. Pressed, it adds an IPAdapter Model Download
-// with the settings that the message names; the files are fetched when that node runs.
+// Give an IPAdapter Reference that stops because files are missing a button, which adds an IPAdapter Model Download with the
+// settings that the message names. The files are fetched when that node runs. The node of a subgraph cannot show the button of a
+// node inside, so a message says which subgraph to open.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
 import { say } from "../live/words.js"
+import { nodesOf, nodesOn, root } from "./nodes.js"
 
 const NODE = "IPAdapterReference"
 const WANTED = /IPAdapter Model Download: preset (.+), family (.+), download on/ // as nodes/loading/by_take.py says it
@@ -11,8 +13,8 @@ const BUTTON = "get the missing files"
 const BELOW = 60 // pixels of the canvas between the two nodes
 
 function removeButton(node) {
-  const at = node.widgets?.findIndex(widget => widget.name === BUTTON) ?? -1
-  if (at >= 0) node.widgets.splice(at, 1)
+  const button = node.widgets?.find(widget => widget.name === BUTTON)
+  if (button) node.removeWidget(button)
 }
 
 function addDownload(node, values) {
@@ -24,8 +26,8 @@ function addDownload(node, values) {
     widget.value = value
     widget.callback?.(value)
   }
-  removeButton(node)
-  app.graph.setDirtyCanvas(true, true)
+  removeButtons()
+  node.graph.setDirtyCanvas(true, true)
 }
 
 function addButton(node, values) {
@@ -33,7 +35,16 @@ function addButton(node, values) {
   const button = node.addWidget("button", BUTTON, null, () => addDownload(node, values), { serialize: false })
   button.label = say("fetch")
   button.serialize = false // otherwise saved workflows would hold a value for this widget
-  node.setSize(node.computeSize())
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])])
+}
+
+function removeButtons() {
+  for (const node of nodesOf(root())) removeButton(node)
+}
+
+function showMessage(summary) {
+  app.extensionManager?.toast?.add({ severity: "info", summary, life: 8000 })
 }
 
 app.registerExtension({
@@ -41,11 +52,11 @@ app.registerExtension({
   setup() {
     api.addEventListener("execution_error", ({ detail }) => {
       const found = detail.node_type === NODE && WANTED.exec(detail.exception_message)
-      const node = found && app.graph.getNodeById(Number(detail.node_id)) // null for a node inside of a subgraph
-      if (node) addButton(node, { preset: found[1], family: found[2], download: true })
+      const nodes = found ? nodesOn(detail.node_id) : []
+      if (!nodes.length) return
+      addButton(nodes.at(-1), { preset: found[1], family: found[2], download: true })
+      if (nodes.length > 1) showMessage(say("inside", nodes.slice(0, -1).map(node => node.title).join(" › ")))
     })
-    api.addEventListener("execution_start", () => {
-      for (const node of app.graph.nodes) if (node.comfyClass === NODE) removeButton(node)
-    })
+    api.addEventListener("execution_start", removeButtons)
   },
 })

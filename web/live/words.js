@@ -13,7 +13,8 @@ const WORDS = {
     heavy: () => "Pictures of over 8 MB are not drawn here. Run the graph to see the regions.",
     gone: () => "The drawing did not arrive. Is ComfyUI running?",
     family: () => "Click: layers of another family of models",
-    fetch: () => "Get the missing files: Model Download",
+    fetch: () => "Get the missing files",
+    inside: name => `Files are missing for a node in the subgraph ${name}. Open it: that node has a button to get them.`,
   },
   zh: {
     connect: name => `连接 ${name} 以查看结果。`,
@@ -25,7 +26,8 @@ const WORDS = {
     heavy: () => "超过 8 MB 的图像不在此绘制。运行后可查看区域。",
     gone: () => "未收到绘图。ComfyUI 是否在运行？",
     family: () => "点击：显示另一类模型的层",
-    fetch: () => "获取缺少的文件：模型下载",
+    fetch: () => "获取缺少的文件",
+    inside: name => `子图 ${name} 里的节点缺少文件。打开子图：该节点上有获取文件的按钮。`,
   },
 }
 
