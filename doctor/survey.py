@@ -119,7 +119,12 @@ def _adapter(file: Found, config: AdapterConfig) -> Found:
     found = replace(file, kind="adapter", title=adapter_title(config), config=config)
     if config.lora_fault:
         return replace(found, state=DOUBTFUL, note=f"its LoRA cannot be used: {config.lora_fault}")
-    return found if file.folder in ADAPTER_FOLDERS else _elsewhere(found, ADAPTER_FOLDER)
+    if file.folder not in ADAPTER_FOLDERS:
+        return _elsewhere(found, ADAPTER_FOLDER)
+    if all(other.lists(file.path) for other in OTHER_FOLDERS if other.name == file.folder):
+        return found
+    note = "the loaders list files of this folder with 'ip-adapter' in their names only: link it into models/ipadapter"
+    return replace(found, state=DOUBTFUL, note=note)
 
 
 def _lora(file: Found, lora: Published, width: int) -> Found:

@@ -84,7 +84,7 @@ def hide_outside(images: Tensor, masks: Tensor, encoder: VisionEncoder) -> Tenso
     """
     images, masks = check_images(images), check_mask(masks)
     masks = masks.unsqueeze(0) if masks.ndim == 2 else masks
-    if masks.ndim != 3 or len(masks) not in (1, len(images)):
+    if len(masks) not in (1, len(images)):
         raise AdapterError(
             f"Expected one mask, or one for each of the {len(images)} images, as (masks, height, width), "
             f"got {tuple(masks.shape)}."

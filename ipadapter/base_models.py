@@ -20,28 +20,28 @@ BASES = {  # in the words of a name
     "Pony": r"pony",
     "v-prediction": r"\bv ?pred",
 }
+V_PREDICTION = "v_pred"  # an empty tensor by which a checkpoint tells ComfyUI that it predicts v
 METADATA = ("modelspec.title", "modelspec.architecture", "modelspec.prediction_type", "ss_base_model_version")
 
 
 def anime_base(name: str, metadata: Mapping[str, str] | None = None) -> str | None:
     """The family that a checkpoint's name or metadata says, a key of BASES; None where neither does."""
     known = metadata or {}
-    if known.get("modelspec.prediction_type", "").lower() == "v":
-        return "v-prediction"
     words = words_of(" ".join([name, *(known[key] for key in METADATA if key in known)]))
-    return next((base for base, pattern in BASES.items() if re.search(pattern, words)), None)
+    named = next((base for base, pattern in BASES.items() if re.search(pattern, words)), None)
+    return named or ("v-prediction" if known.get("modelspec.prediction_type", "").lower() == "v" else None)
 
 
 def anime_base_of_file(path: Path) -> str | None:
-    """The same of a file on the disk; the metadata is read where its format has some."""
-    metadata = None
+    """The same of a file on the disk; metadata and the key V_PREDICTION are read where its format has some."""
+    metadata, marked = None, False
     if path.suffix.lower() in (".safetensors", ".sft"):
         try:
             with safe_open(path, framework="pt") as file:
-                metadata = file.metadata()
+                metadata, marked = file.metadata(), V_PREDICTION in file.keys()
         except (SafetensorError, OSError):  # damaged: its loader says so
             pass
-    return anime_base(path.name, metadata)
+    return anime_base(path.name, metadata) or ("v-prediction" if marked else None)
 
 
 def warning(adapter: str, config: AdapterConfig, model: str, base: str | None) -> str:

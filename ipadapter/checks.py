@@ -38,15 +38,15 @@ def extremes_once(x: Tensor) -> tuple[float, float]:
 
 
 def check_pictures(images: Any, name: str = "image") -> Tensor:
-    """Pictures (n, h, w, 1 to 4) in float32, with their channels.
+    """Pictures (n, h, w, 1, 3 or 4) in float32 as (n, h, w, 3 or 4): grey becomes three equal channels.
 
     Raises:
         AdapterError: no pictures, integers instead of floats from 0 to 1, or colours that are NaN or infinite.
     """
     _check_kind(images, name, "pictures")
     shape = tuple(images.shape)
-    if images.ndim != 4 or shape[-1] > 4:
-        raise AdapterError(f"{name}: expected images of shape (images, height, width, 3 or 4 colours), got {shape}.")
+    if images.ndim != 4 or shape[-1] not in (0, 1, 3, 4):
+        raise AdapterError(f"{name}: expected images of shape (images, height, width, 1, 3 or 4 colours), got {shape}.")
     if 0 in shape:
         raise AdapterError(f"{name}: expected at least one image with at least one pixel, got a batch of {shape}.")
     colours = images[..., :3]  # alpha is not checked, because no encoder reads it
@@ -56,7 +56,7 @@ def check_pictures(images: Any, name: str = "image") -> Tensor:
             f"{name}: Image {bad} of {len(images)} {NO_NUMBERS}: whatever made it went wrong, often a VAE in half "
             "precision."
         )
-    return images.float()
+    return (colours_of(images) if shape[-1] == 1 else images).float()
 
 
 def colours_of(images: Tensor) -> Tensor:
@@ -65,15 +65,7 @@ def colours_of(images: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor) -> Tensor:
-    """Grey, RGB or RGBA pictures (n, h, w, 1, 3 or 4) as encoders take them, (n, h, w, 3) in float32.
-
-    Raises:
-        AdapterError: any other shape, and values that `check_pictures` refuses.
-    """
-    if isinstance(images, Tensor) and (images.ndim != 4 or images.shape[-1] not in (1, 3, 4)):
-        raise AdapterError(
-            f"Expected images of shape (images, height, width, 1, 3 or 4 colours), got {tuple(images.shape)}."
-        )
+    """Grey, RGB or RGBA pictures as encoders take them, (n, h, w, 3) in float32; errors as of `check_pictures`."""
     return colours_of(check_pictures(images))
 
 
@@ -84,7 +76,7 @@ def check_mask(mask: Any, name: str = "mask") -> Tensor:
         AdapterError: no mask, or values far from 0 to 1.
     """
     _check_kind(mask, name, "a mask")
-    if mask.ndim not in (2, 3, 4) or not mask.numel():
+    if mask.ndim not in (2, 3, 4) or (mask.ndim == 4 and mask.shape[1] != 1) or not mask.numel():
         raise AdapterError(f"{name} must be a mask of shape (masks, height, width), got {tuple(mask.shape)}.")
     values = mask.float()
     low, high = extremes_once(values)

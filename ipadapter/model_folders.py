@@ -24,6 +24,10 @@ class OtherFolder:
     path: str  # below ComfyUI's models; searched even if the other pack is not installed
     file_names: str = ""  # regular expression of adapters' file names, for a folder with other models too
 
+    def lists(self, path: Path) -> bool:
+        """Whether the loaders list a file of this folder."""
+        return re.search(self.file_names, path.name, re.IGNORECASE) is not None
+
 
 OTHER_FOLDERS = (
     OtherFolder("ipadapter-flux", "ipadapter-flux"),
@@ -66,7 +70,7 @@ def model_folder(places: Places, folder: str) -> ModelFolder:
         files.setdefault(name, path)
     for other in OTHER_FOLDERS if folder == ADAPTERS else ():
         for path, name in walk(places.get(other.name, ())):
-            if re.search(other.file_names, path.name, re.IGNORECASE):
+            if other.lists(path):
                 files.setdefault(str(Path(other.path, name)), path)
     return ModelFolder(list(places.get(folder, ())), {name: path for name, path in files.items() if path.is_file()})
 

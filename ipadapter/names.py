@@ -38,6 +38,7 @@ def inside(folder: Path, name: str, plain: bool = False) -> Path:
 
 # File names that many repositories use, so that only the folder's name identifies the file.
 SHARED_NAMES = {"ip adapter", "model", "pytorch model", "diffusion pytorch model"}
+INSTANTID = re.compile("instant ?id")  # in the words of a name
 
 
 def words_of(name: str) -> str:
@@ -46,7 +47,13 @@ def words_of(name: str) -> str:
 
 
 def name_with_folder(path: Path) -> str:
-    """A file's name, for SHARED_NAMES with the folder's name before it: `instantid/ip-adapter.bin`."""
+    """A file's name, with its folder before it if that tells what the file is: `instantid/ip-adapter.bin`.
+
+    Folders tell of SHARED_NAMES, and the folder of InstantID (or the one above, of `instantid/SDXL`) of every file.
+    """
+    for folder in path.parents[:2]:
+        if INSTANTID.search(words_of(folder.name)):
+            return path.relative_to(folder.parent).as_posix()
     return f"{path.parent.name}/{path.name}" if words_of(path.stem) in SHARED_NAMES else path.name
 
 
@@ -69,6 +76,6 @@ def variant_by_name(variant: str, family: str, dtype: torch.dtype, name: str) ->
         case "plus" | "SDXL plus" if re.search(r"plus ?face", words):
             return "plus face"
         case "FaceID portrait unnorm" if family == "sdxl" and not re.search("portrait|unnorm", words):
-            named = own == "ip adapter" or re.search(r"instant ?id", words)
+            named = own == "ip adapter" or INSTANTID.search(words)
             return "InstantID" if named or dtype == torch.float32 else variant
     return variant

@@ -270,4 +270,21 @@ REFERENCES = (
         ("references/test_riding_transformers.py",),
     ),
 )
-MUTATIONS = (*HEART, *BINDINGS, *APPLYING, *MASKS, *SCHEDULES, *ENCODERS, *REFERENCES)
+PUBLISHED = (
+    Mutation("an encoder of another number of tokens is run", "ipadapter/presets.py",
+             {"sizes in published if published": "sizes.gives(config) if published"}, ("nodes/test_search.py",)),
+    Mutation("a face pack without recogniser counts as complete", "encoders/face_models.py",
+             {'"detection": "detector", "recognition": "recogniser"': '"detection": "detector"'},
+             ("model_doctor/test_doctor.py", "faces/test_face_models.py")),
+    Mutation("the terminal fetches a face pack over half of one", "terminal/fetching.py",
+             {"half_pack(wanted.name, target.parent)": '""'}, ("model_doctor/test_terminal.py",)),
+    Mutation("black masks are not named", "nodes/applying/apply.py",
+             {"mask is not None and not mask.any() for mask": "False for mask"}, ("nodes/test_counts.py",)),
+    Mutation("PuLID does not name a black mask", "nodes/applying/pulid.py",
+             {"    note_black_masks([strength.mask])\n": ""}, ("identity/test_pulid_sdxl.py",)),
+    Mutation("a FaceID LoRA is put on modules that another pack left", "nodes/loading/face_lora.py",
+             {"original_model(model)": "model.model.diffusion_model"}, ("faces/test_lora.py",)),
+    Mutation("tiles in one call are taken for more latents", "nodes/sampling/*.py",
+             {"Rows(branches * tiles, latents,": "Rows(branches, latents * tiles,"}, ("nodes/test_tiles.py",)),
+)  # fmt: skip
+MUTATIONS = (*HEART, *BINDINGS, *APPLYING, *MASKS, *SCHEDULES, *ENCODERS, *REFERENCES, *PUBLISHED)

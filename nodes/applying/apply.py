@@ -207,8 +207,6 @@ def checked_mask(mask: Tensor | None) -> Tensor | None:
         return None
     mask = check_mask(mask, "attn_mask")
     mask = mask.unsqueeze(0) if mask.ndim == 2 else mask
-    if mask.ndim != 3:
-        raise AdapterError(f"attn_mask must be a mask of shape (masks, height, width), got {tuple(mask.shape)}.")
     return None if bool((mask == 1).all()) else mask.detach().cpu()
 
 

@@ -20,7 +20,7 @@ from ...ipadapter.families import face_habits
 from ..host import known_faults
 from ..host_types import HostEncoder
 from ..loading.adapters import Pipeline
-from ..loading.picture_size import Resized
+from ..loading.picture_size import Resized, note_picture_size
 from ..loading.siglip_head import siglip_pooled
 from ..notices import say_notes
 from .caches import FACES, FEATURES
@@ -71,6 +71,8 @@ class Embeds:
 def encode_reference(pipeline: Pipeline, reference: Reference) -> Embeds:
     """The embeds of a reference in the form that the adapter takes, combined as the reference's settings say."""
     config = pipeline.adapter.config
+    if reference.embeds is None and config.takes is not None:
+        note_picture_size(pipeline)
     if reference.combine not in COMBINE:
         raise AdapterError(f"combine_embeds cannot be {reference.combine!r:.80}; choose one of: {', '.join(COMBINE)}.")
     if config.needs_face:

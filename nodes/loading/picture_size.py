@@ -1,6 +1,10 @@
-"""A CLIP_VISION for pictures of another size: its position embeddings are interpolated while it encodes."""
+"""A CLIP_VISION for pictures of another size: its position embeddings are interpolated while it encodes.
+
+And a note on a CLIP_VISION whose own size is not that of the adapter's training.
+"""
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +14,12 @@ from torch import Tensor, nn
 
 from ...encoders.positions import interpolate_positions
 from ...ipadapter.errors import EncoderMismatchError
+from ...ipadapter.presets import encoders_for
 from ..host_types import HostEncoder
+from ..notices import say_notes
+from .adapters import Pipeline
+
+PATCH = 14  # pixels: side of a patch in all encoders of published adapters
 
 
 class Resized:
@@ -64,3 +73,19 @@ def positions_of(network: Any) -> tuple[Any, str, int]:
         f"The adapter was trained with larger pictures than this vision encoder ({type(network).__name__}) takes, and "
         "only the position embeddings of CLIP encoders can be interpolated: connect the CLIP that the adapter names."
     )
+
+
+def note_picture_size(pipeline: Pipeline) -> None:
+    """Show a note if a connected encoder takes pictures of another size than the one of the adapter's training.
+
+    Sizes are compared in patches, since widths alone do not tell such encoders apart. The loaders take none of them.
+    """
+    config, side = pipeline.adapter.config, getattr(pipeline.clip_vision, "image_size", 0)
+    trained = [(file.title, math.isqrt(file.sizes[2])) for file in encoders_for(config) if file.sizes]
+    if not trained or side < 1 or config.picture_side or any(patches == side // PATCH for _, patches in trained):
+        return
+    say_notes([
+        f"The vision encoder takes pictures of {side} pixels, and {pipeline.adapter.name} was trained with "
+        f"{trained[0][0]}: the picture follows the reference less well. Connect that one, or use an IPAdapter Unified "
+        "Loader, which finds it."
+    ])  # fmt: skip

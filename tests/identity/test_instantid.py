@@ -19,7 +19,8 @@ from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.control import with_face_control
 from pack.nodes.applying.encoding import Embeds, Reference, with_face_noise
-from pack.nodes.applying.instantid import apply_identity, side_by_side
+from pack.nodes.applying.instantid import apply_identity, as_face_embeds, side_by_side
+from pack.nodes.instantid_halves import ApplyInstantIDControlNet
 from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling.attach import watch
 from test_nodes_pack.counting import HOST_NODES, count_step, products, total
@@ -160,9 +161,20 @@ def test_a_mask_limits_both_halves(studio):
         assert not image[:, :, half:].any() and image[:, :, :half].any(), site
 
 
-def test_a_black_mask_is_named(studio, caplog):
-    studio.apply(mask=torch.zeros(1, 64, 64))
-    assert caplog.text.count("mask is black everywhere, so the face acts nowhere") == 1
+def test_a_black_mask_is_named_by_each_half(studio, caplog):
+    tokens = as_face_embeds(studio.apply()[1])
+    hint = studio.hints["face"]
+    halves: dict[str, Callable[[Tensor | None], Any]] = {
+        "mask is black everywhere, so the face acts nowhere": lambda mask: studio.apply(mask=mask),
+        "mask is black everywhere, so the ControlNet acts nowhere": lambda mask: ApplyInstantIDControlNet.run(
+            tokens, studio.nets["face"], hint, *texts(), mask=mask
+        ),
+    }
+    for text, run in halves.items():
+        for mask, said in ((torch.zeros(1, 64, 64), 1), (studio.left, 0), (None, 0)):
+            caplog.clear()
+            run(mask)
+            assert caplog.text.count(text) == said, text
 
 
 def test_the_middle_block_acts_alone(studio):

@@ -48,6 +48,15 @@ def test_a_mask_multiplies_what_is_added_after_the_sums_over_the_whole_picture()
     assert (expected - drawn(follow(model, V1, weight=0.8, **FIDELITY))).abs().max() > 0.1
 
 
+def test_a_black_mask_is_named_and_the_person_acts_nowhere(caplog):
+    model = bare()
+    assert torch.equal(drawn(follow(model, V1, mask=torch.zeros(16, 8), **FIDELITY)), drawn(model))
+    assert caplog.text.count("attn_mask is black everywhere, so the reference acts nowhere") == 1
+    caplog.clear()
+    follow(model, V1, mask=half(16, 8), **FIDELITY)
+    assert caplog.text == ""
+
+
 def test_every_cross_attention_of_an_sdxl_gets_the_weights_of_its_number_and_the_middle_block_acts():
     model = bare(SHALLOW)
     with published_sdxl(model, V1, "ortho_v2", 8, 0.8, family=SHALLOW):

@@ -20,6 +20,7 @@ def test_a_checkpoint_says_its_family_in_its_name_or_its_metadata(tmp_path):
         "ponyDiffusionV6XL.safetensors": ({}, "Pony"),
         "mine_vpred.safetensors": ({}, "v-prediction"),
         "mine.safetensors": ({"modelspec.prediction_type": "v"}, "v-prediction"),
+        "noob_v.safetensors": ({"modelspec.prediction_type": "v"}, "NoobAI"),
         "titled.safetensors": ({"modelspec.title": "A mix of NoobAI"}, "NoobAI"),
         "sd_xl_base_1.0.safetensors": ({"modelspec.prediction_type": "epsilon"}, None),
         "wainscot.safetensors": ({}, None),
@@ -29,7 +30,8 @@ def test_a_checkpoint_says_its_family_in_its_name_or_its_metadata(tmp_path):
         save_file({"a": torch.zeros(1)}, tmp_path / name, metadata)
         if (found := anime_base_of_file(tmp_path / name)) != base:
             wrong[name] = found
-    assert wrong == {}
+    save_file({"a": torch.zeros(1), "v_pred": torch.zeros(0)}, tmp_path / "merge.safetensors")
+    assert wrong == {} and anime_base_of_file(tmp_path / "merge.safetensors") == "v-prediction"
     (tmp_path / "pony.safetensors").write_bytes(b"half a download")
     assert anime_base_of_file(tmp_path / "pony.safetensors") == "Pony"
 

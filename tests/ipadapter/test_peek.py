@@ -125,6 +125,11 @@ def test_adapters_that_only_names_tell_apart_are_told_through_spaces_dots_and_fo
         "lightning.safetensors": ("standard", half, "standard"),
         "ip-adapter.bin": ("FaceID portrait unnorm", half, "InstantID"),
         "instantid/SDXL/ip-adapter.bin": ("FaceID portrait unnorm", half, "InstantID"),
+        "instantid/mine.safetensors": ("FaceID portrait unnorm", half, "InstantID"),
+        "instantid/SDXL/mine.bin": ("FaceID portrait unnorm", half, "InstantID"),
+        "instantid/ip-adapter-faceid-portrait_sdxl_unnorm.bin": (
+            "FaceID portrait unnorm", half, "FaceID portrait unnorm"
+        ),
         "face.safetensors": ("FaceID portrait unnorm", whole, "InstantID"),
         "face.bin": ("FaceID portrait unnorm", half, "FaceID portrait unnorm"),
         "ip-adapter-faceid-portrait_sdxl_unnorm.bin": ("FaceID portrait unnorm", whole, "FaceID portrait unnorm"),

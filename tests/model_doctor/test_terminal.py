@@ -9,7 +9,9 @@ import pytest
 
 from harness.host import ROOT, find_comfyui
 from model_doctor.conftest import ADAPTER_FILE, ENCODER_FILE
-from model_doctor.shelves import write_adapter
+from model_doctor.shelves import write_adapter, write_network
+from pack.model_files.errors import DownloadError
+from terminal.fetching import fetch_preset
 
 if find_comfyui() is None:
     pytest.skip("needs ComfyUI: set COMFYUI_PATH", allow_module_level=True)
@@ -60,6 +62,16 @@ def test_a_preset_is_fetched_by_a_short_name_and_only_once(ask, published, tmp_p
 def test_what_cannot_be_fetched_is_said_in_a_line(ask, published):
     done = ask("fetch")
     assert done.returncode == 1 and done.stderr.startswith("Say what to fetch") and "Traceback" not in done.stderr
+
+
+def test_half_a_face_pack_is_not_fetched_over(published, tmp_path):
+    places = {name: [tmp_path / name] for name in ("ipadapter", "clip_vision", "loras", "insightface")}
+    write_adapter(tmp_path / "ipadapter" / "ip-adapter-faceid_sd15.bin")
+    half = write_network(tmp_path / "insightface" / "models" / "buffalo_l" / "det_10g.onnx", "detection")
+    before = len(published.asked)
+    with pytest.raises(DownloadError, match=r"buffalo_l has no recogniser; .* remove its folder first"):
+        fetch_preset("faceid", "sd15", places)
+    assert list((tmp_path / "insightface").rglob("*.*")) == [half] and len(published.asked) == before
 
 
 REFUSED = {

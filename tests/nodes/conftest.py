@@ -30,3 +30,17 @@ def folders(tmp_path, monkeypatch):
         comfy.clip_vision, "load", lambda path: paths["loaded"].append(Path(path).name) or FakeEncoder(path)
     )
     return paths
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Empty folders of adapters and encoders, the only models of this ComfyUI."""
+    import folder_paths
+
+    for name in ("ipadapter", "clip_vision"):
+        (tmp_path / name).mkdir()
+        entry = ([str(tmp_path / name)], set(folder_paths.supported_pt_extensions))
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+    return tmp_path

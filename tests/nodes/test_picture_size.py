@@ -96,6 +96,23 @@ def test_style_for_noobai_is_told_by_its_name_and_sees_pictures_of_448_pixels():
         assert torch.equal(embeds.positive, expected) and not embeds.negative.any(), name
 
 
+def test_a_connected_encoder_of_another_picture_size_than_the_adapter_s_is_said_once(caplog):
+    """Of the same width: a ViT-L of 224 pixels beside one of 336. Loaders pass such an encoder over."""
+    state = synthetic.adapter("standard", context=768, channels=synthetic.sd15_channels(8), pooled=1024)
+    adapter = manage(read_checkpoint(state, "ip-adapter_sd15.safetensors"))
+    for side, said in ((112, 1), (224, 0)):
+        used = Pipeline(adapter, tiny_clip_vision(3, 32, 1024, side))
+        encode_reference(used, Reference(images=pictures(side), negative=pictures(side)))
+        line = f"takes pictures of {side} pixels, and ip-adapter_sd15.safetensors was trained with CLIP ViT-H/14"
+        assert caplog.text.count(line) == said and caplog.text.count("trained with") == said
+        caplog.clear()
+    encode_reference(used, Reference(embeds=torch.ones(1, 1024)))
+    sdxl = synthetic.adapter("SDXL", context=2048, channels=synthetic.sdxl_channels(8, (1, 2)), pooled=1280)
+    style = manage(read_checkpoint(sdxl, "styleIpadapterFor_v10.safetensors"))
+    encode_reference(Pipeline(style, tiny_clip_vision(3, 32, 1280, 112)), Reference(images=pictures(SIDE)))
+    assert "trained with" not in caplog.text
+
+
 @pytest.fixture(scope="module")
 def art() -> tuple[dict[str, torch.Tensor], Any]:
     """What diffusers' UNet has of an adapter, and the published layout that diffusers read it from."""

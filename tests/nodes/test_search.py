@@ -7,7 +7,6 @@ import os
 import shutil
 from pathlib import Path
 
-import folder_paths
 import pytest
 import torch
 
@@ -15,6 +14,7 @@ import published_headers as headers
 import synthetic
 import synthetic_transformers
 from identity import pulid_files
+from pack.doctor.survey import survey
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import CheckpointError, FileNameError
 from pack.ipadapter.families import FAMILIES
@@ -23,6 +23,7 @@ from pack.ipadapter.presets import PRESETS
 from pack.ipadapter.sites import UNET
 from pack.nodes.loading.adapters import load_adapter
 from pack.nodes.loading.files import adapter_files, adapter_path
+from pack.nodes.loading.places import model_places
 from pack.nodes.loading.search import find_adapter, find_encoder, folders
 
 UNETS = [name for name, family in FAMILIES.items() if family.structure is UNET]
@@ -58,17 +59,6 @@ def put(source, target):
     """The same content without taking the space for it twice."""
     target.parent.mkdir(parents=True, exist_ok=True)
     os.link(source, target)
-
-
-@pytest.fixture
-def models(tmp_path, monkeypatch):
-    for name in ("ipadapter", "clip_vision"):
-        (tmp_path / name).mkdir()
-        entry = ([str(tmp_path / name)], set(folder_paths.supported_pt_extensions))
-        monkeypatch.setitem(folder_paths.folder_names_and_paths, name, entry)
-    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
-    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
-    return tmp_path
 
 
 @pytest.fixture
@@ -288,9 +278,6 @@ def test_files_in_capitals_are_read_as_what_they_are(published, folder):
 
 
 def test_the_doctor_lists_the_files_that_the_loaders_list(published, models):
-    from pack.doctor.survey import survey
-    from pack.nodes.loading.places import model_places
-
     for name in ("a.pt2", ".cache/b.safetensors", "c.pkl", "deep/d.safetensors"):
         like = "ip-adapter_sd15.safetensors" if name.endswith("s") else "ip-adapter-faceid_sd15.bin"
         put(published / like, models / "ipadapter" / name)

@@ -14,14 +14,13 @@ import comfy.samplers
 
 import transformer_rig
 from harness.callers import tile_by_tile, tiles_in_one_call
-from harness.in_process import conditioning
 from pack.nodes.applying.riding import Looks, ride_along
 from performance.rig import Rig, in_windows
-from test_nodes_pack.standins import seeded
+from test_nodes_pack.standins import POOLED, TOKENS, seeded
 
 FRAMES, HEIGHT, WIDTH = 2, 16, 8
 AREA = (HEIGHT, WIDTH // 2, 0, WIDTH // 2)  # the right half
-UNET = Rig("sd15")
+UNET = Rig("two layers")  # on two grids, which is enough for masks
 
 
 def unet(images: int, **more: Any) -> Any:
@@ -37,13 +36,14 @@ def transformer(kind: str) -> Callable[..., Any]:
     return follow
 
 
-KINDS: dict[str, Callable[..., Any]] = {"SD1.5": unet, **{kind: transformer(kind) for kind in transformer_rig.FAMILY}}
+KINDS: dict[str, Callable[..., Any]] = {"UNet": unet, **{kind: transformer(kind) for kind in transformer_rig.FAMILY}}
 
 
 def texts(kind: str, **more: Any) -> list[Any]:
-    make = conditioning if kind == "SD1.5" else lambda seed, **more: transformer_rig.texts(family, seed, **more)
-    family = transformer_rig.FAMILY.get(kind, "")
-    return [make(seed, **more) for seed in (10, 20)]
+    if kind != "UNet":
+        return [transformer_rig.texts(transformer_rig.FAMILY[kind], seed, **more) for seed in (10, 20)]
+    pooled = {"pooled_output": seeded((1, POOLED), 3)}
+    return [[[seeded((1, TOKENS, 2048), seed), pooled | more]] for seed in (10, 20)]
 
 
 def sampled(model: Any, kind: str, caller: Callable[..., Any], frames: int = 1, **more: Any) -> torch.Tensor:
@@ -53,7 +53,7 @@ def sampled(model: Any, kind: str, caller: Callable[..., Any], frames: int = 1, 
     guider = comfy.samplers.CFGGuider(clone)
     guider.set_conds(*texts(kind, **more))
     guider.set_cfg(3.0)
-    shape = (frames, 4 if kind == "SD1.5" else 16, HEIGHT, WIDTH)
+    shape = (frames, 4 if kind == "UNet" else 16, HEIGHT, WIDTH)
     sigmas = torch.tensor([clone.get_model_object("model_sampling").percent_to_sigma(0.3), 0.0])
     with torch.inference_mode():
         return guider.sample(seeded(shape, 5), torch.zeros(shape), comfy.samplers.ksampler("euler"), sigmas, seed=5)
@@ -100,7 +100,7 @@ def test_a_mask_that_is_fitted_to_tiles_of_an_area_is_said_and_on_the_whole_area
 def test_riding_references_act_in_tiles_of_one_call_as_in_those_of_a_call_each():
     model = ride_along(UNET.bare(), {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(layers="all"))
     for title, run in {"one picture": {}, "an area": {"area": AREA, "strength": 1.0}}.items():
-        alone, together = (sampled(model, "SD1.5", caller, **run) for caller in (tile_by_tile, tiles_in_one_call))
-        none = sampled(UNET.bare(), "SD1.5", tile_by_tile, **run)
+        alone, together = (sampled(model, "UNet", caller, **run) for caller in (tile_by_tile, tiles_in_one_call))
+        none = sampled(UNET.bare(), "UNet", tile_by_tile, **run)
         assert (alone - none).norm() > 0.005 * none.norm(), title
         assert same(together, alone), title

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import folder_paths
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 
 import published_headers as headers
 import synthetic
@@ -191,6 +192,9 @@ def test_an_adapter_of_sdxl_s_base_model_warns_on_an_anime_model_and_is_loaded(f
         assert anime == {"ipadapter": "noobIPAMARK1_mark1.safetensors", "clipvision": "bigG.safetensors"}
         assert [line.startswith(f"{name} seems to be a NoobAI model") for line in said] == [True] * warned
         said.clear()
+    merge = ModelSamplingDiscrete().patch(model, "v_prediction", False)[0]  # of a file whose name tells nothing
+    load(IPAdapterUnifiedLoader, merge, PLUS)
+    assert [line.split(", and")[0] for line in said] == ["sd_xl_base_1.0.safetensors seems to be a v-prediction model"]
 
 
 def test_faceid_without_a_clip_part_needs_no_encoder_and_loads_none(folders, sd15):

@@ -20,7 +20,7 @@ from pack.nodes.loading.adapters import LoadedAdapter, manage
 from pack.nodes.sampling import attach, unet
 from test_nodes_pack import counting, standins, unets
 
-LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "two layers": 2}
+LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "two layers": 2, "one layer": 1}
 EMBEDS = 32
 XL: dict[str, Any] = {"variant": "SDXL", "context": 2048}
 KINDS: dict[str, dict[str, Any]] = {
@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sdxl": XL | {"channels": synthetic.sdxl_channels},
     "sdxl shallow": XL | {"channels": partial(synthetic.sdxl_channels, depths=(1, 2))},
     "two layers": XL | {"channels": lambda base: [2 * base, base]},
+    "one layer": XL | {"channels": lambda base: [base]},
 }
 
 

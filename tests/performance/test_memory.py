@@ -14,13 +14,14 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import comfy.model_management as memory
 
 import synthetic
+import synthetic_transformers
 from benchmarks.memory import kept_bytes
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.cache import ContentCache
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, KeysValues, Rows, arrange
 from pack.nodes.applying import caches, keys_values
-from pack.nodes.loading.adapters import manage
+from pack.nodes.loading.adapters import load_adapter, manage
 from pack.nodes.sampling.attach import attached_prompts
 from pack.nodes.sampling.store import BUDGET
 from performance.rig import Rig, half_mask, hooks_of, in_windows
@@ -69,6 +70,27 @@ def test_once_a_network_has_the_weights_of_a_file_no_other_object_holds_them():
     gc.collect()
     assert len(held) == len(adapter.network.state_dict()) and not any(ref() is not None for ref in held)
     assert adapter.name == "fresh.safetensors" and adapter.lora == halves and adapter.config.has_lora
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
+def test_an_adapter_s_file_is_in_memory_once_and_leaves_no_byte_when_its_network_moves(tmp_path, suffix):
+    """InstantX' adapter for Flux has 5.3 GB: kept beside a network on a GPU, its tensors would be as many again."""
+
+    def held() -> dict[int, int]:
+        alive = (x for x in gc.get_objects() if isinstance(x, torch.Tensor) and x.device.type == "cpu")
+        return {x.untyped_storage().data_ptr(): x.untyped_storage().nbytes() for x in alive}
+
+    path = synthetic.save(synthetic_transformers.adapter("InstantX Flux", embed=1152), tmp_path / f"flux{suffix}")
+    gc.collect()
+    before = held()
+    adapter = load_adapter(path)
+    weights = sum(x.nbytes for x in adapter.network.state_dict().values())
+    gc.collect()
+    added = sum(size for place, size in held().items() if place not in before)
+    assert weights <= added < 1.01 * weights  # what else came into being is small
+    adapter.network.to("meta")
+    gc.collect()
+    assert sum(size for place, size in held().items() if place not in before) < 0.01 * weights
 
 
 def test_a_model_with_image_prompts_asks_for_no_adapter_while_sampling():

@@ -52,6 +52,10 @@ FAMILIES: dict[str, tuple[type, dict[str, Any]]] = {
         supported_models.KOALA_700M,
         _sdxl([1], -2, [1, 0, 0], num_res_blocks=[0, 1], channel_mult=[1, 2]),
     ),
+    "one layer": (
+        supported_models.KOALA_700M,
+        _sdxl([1], -2, [0, 0], num_res_blocks=[1], channel_mult=[1]),
+    ),
 }
 Layout = tuple[torch.Size, torch.dtype, bool]  # of a parameter; True: a weight of a norm or of a layer
 MOST_KEPT = 2**24  # numbers of a model whose weights are kept: 64 MB

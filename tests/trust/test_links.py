@@ -35,8 +35,10 @@ REFUSED: dict[type[io.Input], tuple[Any, ...]] = {  # kind -> values that no inp
     UncheckedFloat: NOT_NUMBERS,
     io.Int.Input: (math.nan, math.inf, 10**400, -1, 0.5, "1"),
     io.String.Input: (7, ["a"]),
-    io.Image.Input: (BYTES, FLOATS, torch.zeros(0, 4, 4, 3), torch.zeros(4, 4, 3), "a.png"),
-    io.Mask.Input: (BYTES[..., 0], torch.full((1, 4, 4), 1e38), FLOATS[0, ..., 0], torch.zeros(0, 4, 4), [1]),
+    io.Image.Input: (BYTES, FLOATS, torch.zeros(0, 4, 4, 3), torch.zeros(4, 4, 3), torch.zeros(1, 4, 4, 2), "a.png"),
+    io.Mask.Input: (
+        BYTES[..., 0], torch.full((1, 4, 4), 1e38), FLOATS[0, ..., 0], torch.zeros(0, 4, 4), torch.ones(1, 3, 4, 4), [1]
+    ),
     EmbedsType.Input: (torch.full((1, 8), 1e38), FLOATS[0, 0], torch.ones(1, 8, dtype=torch.int8), "x"),
 }
 
@@ -150,6 +152,17 @@ def test_weights_of_frames_may_be_a_tensor_or_an_array_and_single_numbers_may_no
             checked(schema, {"weight": value})
     with pytest.raises(AdapterError, match="start_at needs a number, and got a list"):
         checked(schema, {"start_at": torch.ones(2)})
+
+
+def test_every_node_takes_grey_pictures_and_masks_with_a_channel():
+    """As three equal colours, and as masks without it, so that no node needs a rule of its own."""
+    grey, mask, count = torch.rand(2, 4, 4, 1), torch.rand(2, 1, 4, 4), 0
+    for _, schema, item in every_input():
+        given = {io.Image.Input: (grey, grey.expand(2, 4, 4, 3)), io.Mask.Input: (mask, mask[:, 0])}.get(type(item))
+        if given is not None and not schema.is_input_list:
+            count += 1
+            assert checked(schema, {item.id: given[0]})[item.id].equal(given[1]), name(schema, item)
+    assert count > 50
 
 
 def test_half_precision_and_booleans_come_in_as_floats():
