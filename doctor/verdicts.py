@@ -131,7 +131,8 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         fits = [one for one in encoders if one.sizes and encoder_fits(one.sizes, file.config)]
         named = encoders_for(file.config)
         there += [fits[0].name] if fits else []
-        width = file.config.unread_encoder or f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
+        width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
+        width = file.config.training.unread_encoder or width
         missing += [] if fits else [named[0].name if named else width]
     if file.config.of_identity:
         eva = next((one.name for one in files if facts_of(one.path).eva), None)

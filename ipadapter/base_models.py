@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from .catalog import ANIME
 from .config import AdapterConfig
 from .names import words_of
-from .published import NOOBAI_STYLE
 
 BASES = {  # in the words of a name
     "NoobAI": r"noob",
@@ -46,7 +45,7 @@ def anime_base_of_file(path: Path) -> str | None:
 
 def warning(adapter: str, config: AdapterConfig, model: str, base: str | None) -> str:
     """A line for the node where an adapter of SDXL's base model meets an anime model; empty where it does not."""
-    made_for_anime = anime_base(adapter) or "anime" in adapter.lower() or config.variant == NOOBAI_STYLE
+    made_for_anime = anime_base(adapter) or "anime" in adapter.lower() or config.training.on_anime
     if base is None or config.family != "sdxl" or made_for_anime:
         return ""
     return (

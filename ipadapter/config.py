@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .mechanisms import CROSS_ATTENTION, Mechanism
 from .projection_sizes import Projection
-from .published import ART, NOOBAI_STYLE
+from .published import TRAINED, Training
 from .sites import KeyNumber
 
 
@@ -57,14 +57,9 @@ class AdapterConfig:
         return "pooled" if self.projection.kind in ("standard", "wide") else "hidden"
 
     @property
-    def picture_side(self) -> int | None:
-        """The side of the training pictures in pixels, if it differs from the vision encoder's own; else None."""
-        return 448 if self.variant == NOOBAI_STYLE else None
-
-    @property
-    def unread_encoder(self) -> str:
-        """The vision encoder of the training, if this pack cannot read its file; "" for other adapters."""
-        return "CSD (csd_clip.pth), a ViT-L trained on styles" if self.variant == ART else ""
+    def training(self) -> Training:
+        """What the adapter was trained with, if its tensors do not tell it."""
+        return TRAINED.get(self.variant, Training())
 
     @property
     def timed(self) -> bool:

@@ -65,8 +65,8 @@ def presets_of(family: Family) -> list[str]:
 
 
 def encoders_for(config: AdapterConfig) -> list[Published]:
-    """The published encoders whose embeds have the kind and width that an adapter takes; none for `unread_encoder`."""
-    if config.unread_encoder:
+    """The published encoders whose embeds have the kind and width that an adapter takes; none for unread ones."""
+    if config.training.unread_encoder:
         return []
     fits = (file for file in catalog.ENCODERS if config.takes in file.gives and file.sizes)
     return [file for file in fits if file.sizes and EncoderSizes(*file.sizes).gives(config)]
@@ -78,7 +78,7 @@ def encoder_fits(sizes: EncoderSizes, config: AdapterConfig) -> bool:
     They must be the sizes of one of `encoders_for` the adapter. If there is no such encoder, the width must fit.
     """
     published = [EncoderSizes(*file.sizes) for file in encoders_for(config) if file.sizes]
-    return sizes in published if published else sizes.gives(config) and not config.unread_encoder
+    return sizes in published if published else sizes.gives(config) and not config.training.unread_encoder
 
 
 def same_tensors(file: Published) -> list[Published]:

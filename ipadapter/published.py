@@ -15,6 +15,25 @@ NOOBAI_STYLE, ART = "SDXL style at 448 pixels", "IP-Adapter-Art"  # variants wit
 
 
 @dataclass(frozen=True)
+class Training:
+    """What a variant was trained with, if its tensors do not tell it.
+
+    `side` is that of the training pictures in pixels, if it differs from the vision encoder's own. `unread_encoder`
+    names a vision encoder whose file this pack cannot read. `on_anime`: with an anime model, not with SDXL's base.
+    """
+
+    side: int | None = None
+    unread_encoder: str = ""
+    on_anime: bool = False
+
+
+TRAINED = {
+    NOOBAI_STYLE: Training(side=448, on_anime=True),
+    ART: Training(unread_encoder="CSD (csd_clip.pth), a ViT-L trained on styles"),
+}
+
+
+@dataclass(frozen=True)
 class Source:
     """Where files are published: a repository of huggingface.co, or a release at another `address`."""
 

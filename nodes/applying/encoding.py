@@ -91,9 +91,9 @@ class Encoder:
 
     def __init__(self, pipeline: Pipeline) -> None:
         config = pipeline.adapter.config
-        if config.unread_encoder:
+        if unread := config.training.unread_encoder:
             raise EncoderMismatchError(
-                f"{pipeline.adapter.name} was trained with the vision encoder {config.unread_encoder}. This pack "
+                f"{pipeline.adapter.name} was trained with the vision encoder {unread}. This pack "
                 "cannot read that encoder's file, and embeds of another encoder mean other things to the adapter. Make "
                 f"the embeds elsewhere, of shape (images, {config.embed_dim}), and apply them with IPAdapter Embeds."
             )
@@ -105,7 +105,7 @@ class Encoder:
             )
         self.clip_vision = pipeline.clip_vision
         self.takes_pooled = config.takes == "pooled"
-        self.vision = vision_encoder(pipeline.clip_vision, config.stretches, config.picture_side)
+        self.vision = vision_encoder(pipeline.clip_vision, config.stretches, config.training.side)
 
     def __call__(self, images: Tensor, chunk: int = 0) -> Tensor:
         """Embeds (n, d) or (n, t, width) of pictures (n, h, w, 1, 3 or 4). They are cached: do not change them."""

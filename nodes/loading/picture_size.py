@@ -82,7 +82,7 @@ def note_picture_size(pipeline: Pipeline) -> None:
     """
     config, side = pipeline.adapter.config, getattr(pipeline.clip_vision, "image_size", 0)
     trained = [(file.title, math.isqrt(file.sizes[2])) for file in encoders_for(config) if file.sizes]
-    if not trained or side < 1 or config.picture_side or any(patches == side // PATCH for _, patches in trained):
+    if not trained or side < 1 or config.training.side or any(patches == side // PATCH for _, patches in trained):
         return
     say_notes([
         f"The vision encoder takes pictures of {side} pixels, and {pipeline.adapter.name} was trained with "
