@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -10,10 +9,9 @@ from torch import Tensor, nn
 
 from .attention import Pair
 from .config import AdapterConfig, Checkpoint
-from .errors import EncoderMismatchError, ModelMismatchError
+from .errors import ModelMismatchError
 from .mechanisms import LayerSizes
 from .projecting import NETWORKS, Inputs, checked_embeds
-from .pulid_encoders import STATES, IDEncoder, IDFormer
 from .sites import KeyNumber
 
 
@@ -73,23 +71,6 @@ class AdapterNetwork(nn.Module):
         """
         inputs = Inputs(embeds, face, face_weight, shortcut)
         return NETWORKS[self.config.projection.kind].project(self.config, self.image_proj, inputs)
-
-    def identify(self, ids: Tensor, states: Sequence[Tensor], side_by_side: bool = False) -> Tensor:
-        """PuLID's image tokens (b, tokens, token_dim) of ids (b, id), a face vector and pooled embeds side by side, and
-        five hidden states (b, n, width).
-
-        With `side_by_side`, the pictures become a single row, as in the authors' code. Raises EncoderMismatchError for
-        inputs of other widths.
-        """
-        widths = (ids.shape[-1], *(state.shape[-1] for state in states))
-        if widths != (self.config.face_dim, *[self.config.projection.state_dim] * STATES):
-            raise EncoderMismatchError(
-                f"{self.config.variant} needs ids {self.config.face_dim} wide and {STATES} hidden states "
-                f"{self.config.projection.state_dim} wide, and got {widths[0]} and {widths[1:]}: load the EVA02-CLIP "
-                "L 336 encoder, and a face pack whose vectors are 512 wide (antelopev2)."
-            )
-        encoder = cast(IDEncoder | IDFormer, self.image_proj)
-        return encoder.side_by_side(ids, states) if side_by_side else encoder(ids, states)
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """For adapters with a time resampler: image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep

@@ -1,11 +1,14 @@
-"""Combine PuLID's tokens of several pictures of a person, and append tokens of zeros, which have no identity."""
+"""PuLID's tokens of a person: those of several pictures combined, with tokens of zeros, which have no identity."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from .adapter import AdapterNetwork
+from .errors import EncoderMismatchError
+from .pulid_encoders import STATES, IDEncoder, IDFormer
 
 
 def by_norm(tokens: Tensor) -> Tensor:
@@ -32,6 +35,24 @@ SIDE_BY_SIDE = "concat"
 COMBINE = (*FUSIONS, SIDE_BY_SIDE)
 
 
+def identify(network: AdapterNetwork, ids: Tensor, states: Sequence[Tensor], side_by_side: bool = False) -> Tensor:
+    """PuLID's image tokens (b, tokens, token_dim) of ids (b, id) and five hidden states (b, n, width); an id is a face
+    vector and pooled embeds side by side.
+
+    With `side_by_side`, the pictures become a single row, as in the authors' code. Raises EncoderMismatchError for
+    inputs of other widths.
+    """
+    config, widths = network.config, (ids.shape[-1], *(state.shape[-1] for state in states))
+    if widths != (config.face_dim, *[config.projection.state_dim] * STATES):
+        raise EncoderMismatchError(
+            f"{config.variant} needs ids {config.face_dim} wide and {STATES} hidden states "
+            f"{config.projection.state_dim} wide, and got {widths[0]} and {widths[1:]}: load the EVA02-CLIP L 336 "
+            "encoder, and a face pack whose vectors are 512 wide (antelopev2)."
+        )
+    encoder = cast(IDEncoder | IDFormer, network.image_proj)
+    return encoder.side_by_side(ids, states) if side_by_side else encoder(ids, states)
+
+
 def person_tokens(
     network: AdapterNetwork, ids: Tensor, states: Sequence[Tensor], combine: str, noise: float = 0.0, zeros: int = 0
 ) -> tuple[Tensor, Tensor]:
@@ -50,8 +71,9 @@ def person_tokens(
 
     side_by_side = combine == SIDE_BY_SIDE
     pictures = len(ids) if side_by_side else 1
-    positive = network.identify(ids, states, side_by_side)
+    positive = identify(network, ids, states, side_by_side)
     positive = positive if side_by_side else FUSIONS[combine](positive)
-    negative = network.identify(nothing(ids[:pictures]), [nothing(state[:pictures]) for state in states], side_by_side)
+    none = nothing(ids[:pictures]), [nothing(state[:pictures]) for state in states]
+    negative = identify(network, *none, side_by_side)
     more = nothing(positive[:, :1].expand(-1, zeros, -1))
     return torch.cat((positive, more), dim=1), torch.cat((negative, more), dim=1)

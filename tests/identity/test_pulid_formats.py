@@ -8,7 +8,7 @@ from identity.pulid_files import ID, NAMES, STATE, pulid
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.errors import AdapterError, CheckpointError, EncoderMismatchError
-from pack.ipadapter.pulid_tokens import COMBINE, person_tokens
+from pack.ipadapter.pulid_tokens import COMBINE, identify, person_tokens
 from test_nodes_pack.standins import seeded
 
 GROUPS = {
@@ -46,7 +46,7 @@ def test_the_encoders_give_what_the_formulas_give(name):
     state, network = opened(name)
     formula, w = FORMULAS[NAMES[name][0]], formulas.under(GROUPS[name], state)
     ids, states = person(2)
-    torch.testing.assert_close(network.identify(ids, states), formula(w, ids, states), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(identify(network, ids, states), formula(w, ids, states), rtol=1e-4, atol=1e-4)
     positive, negative = person_tokens(network, ids, states, "mean", zeros=3)
     torch.testing.assert_close(positive[:, :-3], formula(w, ids, states).mean(0, True), rtol=1e-4, atol=1e-4)
     none = formula(w, 0 * ids[:1], [0 * state[:1] for state in states])
@@ -101,4 +101,4 @@ def test_what_is_no_whole_pulid_is_refused_by_name():
     with pytest.raises(AdapterError, match="Apply PuLID"):
         network.project(face=seeded((1, ID), 1))
     with pytest.raises(EncoderMismatchError, match="antelopev2"):
-        network.identify(seeded((1, ID - 1), 1), person()[1])
+        identify(network, seeded((1, ID - 1), 1), person()[1])
