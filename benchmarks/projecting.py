@@ -1,7 +1,8 @@
-"""A plain re-implementation of an IP-Adapter that projects keys and values in every layer and step, to compare with.
+"""Plain re-implementations of an IP-Adapter to compare with: one projects keys and values in every layer and step, one
+only attends to stored ones, which is the least that a layer can cost.
 
 Written for this benchmark from the paper (arXiv:2308.06721, equation 5) and from what our specification says of packs
-that work so; it is nobody's code. It draws what this pack draws.
+that work so; it is nobody's code. Both draw what this pack draws.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,9 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, scaled_dot_product_attention
 
+from pack.ipadapter.attention import split_heads
 from pack.ipadapter.matching import match_keys
 from pack.ipadapter.sites import Site
 from pack.nodes.applying.keys_values import storage_type
@@ -48,7 +50,40 @@ class ProjectingPatch(nn.Module):
         return small.flatten(1)[..., None].repeat(len(q), 1, q.shape[-1])
 
 
-def follow_projecting(rig: Rig, model: ModelPatcher, mask: Tensor | None = None) -> ModelPatcher:
+class AttendingPatch(nn.Module):
+    """Replaces one cross-attention: text, plus the attention to stored keys and values (rows, heads, tokens, width).
+
+    Nothing is decided: no weights, masks, ranges or rows. The operations are those of this pack.
+    """
+
+    def __init__(self, projecting: ProjectingPatch) -> None:
+        super().__init__()
+        self.projecting = projecting
+        self.stored: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        heads = options["n_heads"]
+        out = optimized_attention(q, k, v, heads)
+        if self.stored is None:
+            patch, roles = self.projecting, options["cond_or_uncond"]
+            tokens = torch.cat([patch.negative if role else patch.positive for role in roles])
+            keys, values = (split_heads(linear(tokens), heads) for linear in (patch.key, patch.value))
+            self.stored = keys, values
+        queries = q.reshape(len(self.stored[0]), -1, heads, q.shape[-1] // heads).transpose(1, 2)
+        return out + scaled_dot_product_attention(queries, *self.stored).transpose(1, 2).reshape(q.shape)
+
+
+def follow_attending(rig: Rig, model: ModelPatcher, mask: Tensor | None = None) -> ModelPatcher:
+    """The model with one image prompt whose keys and values are stored; weight 1, all layers, no mask."""
+    return follow_projecting(rig, model, mask, AttendingPatch)
+
+
+def follow_projecting(
+    rig: Rig,
+    model: ModelPatcher,
+    mask: Tensor | None = None,
+    patch_of: Callable[[ProjectingPatch], nn.Module] = lambda patch: patch,
+) -> ModelPatcher:
     """The model with one image prompt that is projected again in every layer and step; weight 1, all layers."""
     clone, device = model.clone(), model.load_device
     network = rig.adapter.network
@@ -61,7 +96,7 @@ def follow_projecting(rig: Rig, model: ModelPatcher, mask: Tensor | None = None)
         for site, number in zip(sites, numbers, strict=True):
             key, value = (linear(network, number, part, device, dtype) for part in ("k", "v"))
             own = None if mask is None else mask.to(device, dtype)
-            _replace(clone, site, ProjectingPatch(key, value, positive, negative, own))
+            _replace(clone, site, patch_of(ProjectingPatch(key, value, positive, negative, own)))
     return clone
 
 

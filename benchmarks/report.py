@@ -7,6 +7,7 @@ from typing import Any
 MARKS = "<!-- measured -->", "<!-- end of measured -->"
 GPU_MARKS = "<!-- measured on a GPU -->", "<!-- end of measured on a GPU -->"
 Results = dict[str, Any]
+LEAST = '"attending" only attends to stored keys and values, and decides nothing: the least that a prompt can cost.'
 RIVAL = '"projecting" is a plain re-implementation that projects keys and values in every layer and step.'
 GPU_PARTS = (
     ("steps", "Step time: seconds of the bare UNet, then every case as a ratio to it", 4),
@@ -45,7 +46,7 @@ def tables(results: Results) -> str:
     steps = {f"{family}, {one['what']}": one["times"] for family, one in results["steps"].items()}
     parts += ["**Step time, adapter / bare**", table(steps, "adapters", 3)]
     parts += ["**Milliseconds that a step of a tiny SD1.5 gets longer** (the thread's CPU time)"]
-    parts += [table(results["added"], "case"), RIVAL]
+    parts += [table(results["added"], "case"), f"{RIVAL} {LEAST}"]
     parts += ["**Seconds of an apply** (tiny UNet widths)", table(results["apply"], "", 4)]
     parts += ["**What is computed again when an input changes** (SD1.5)", table(results["work"], "changed")]
     parts += ["**Megabytes in fp16 at published sizes**", table(results["bytes"], "adapter")]

@@ -12,7 +12,7 @@ from comfy import memory_management
 from comfy.cli_args import args
 
 from benchmarks import gpu, gpu_cases, plot, report
-from benchmarks.projecting import follow_projecting
+from benchmarks.projecting import follow_attending, follow_projecting
 from performance.rig import Rig, half_mask
 
 RIG = Rig("sd15")
@@ -20,12 +20,14 @@ TINY = ["--channels", "32", "--size", "8", "--dtype", "fp32", "--rounds", "1", "
 BACKEND = "eager"  # traces as the others do, and spares the C++ compiler
 
 
-@pytest.mark.parametrize("mask", [None, half_mask()], ids=["everywhere", "masked"])
-def test_what_projects_at_every_step_draws_the_same_picture(mask):
+@pytest.mark.parametrize(
+    ("follow", "mask"),
+    [(follow_projecting, None), (follow_projecting, half_mask()), (follow_attending, None)],
+    ids=["projecting", "projecting, masked", "attending"],
+)
+def test_what_the_benchmark_compares_with_draws_the_same_picture(follow, mask):
     model = RIG.bare()
-    plain, ours, theirs = (
-        RIG.sample(one) for one in (model, RIG.follow(model, mask=mask), follow_projecting(RIG, model, mask))
-    )
+    plain, ours, theirs = (RIG.sample(one) for one in (model, RIG.follow(model, mask=mask), follow(RIG, model, mask)))
     assert (ours - plain).abs().max() > 0.01
     # Sums in another order: keys and values are projected for one row, or for all of them at once.
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
