@@ -16,7 +16,9 @@ import comfy.ldm.modules.attention as host_attention
 import comfy.ldm.modules.diffusionmodules.mmdit
 
 import pack.nodes.sampling.compiled  # noqa: F401  # registers its operation
+from pack.nodes.applying.riding import Looks, ride_along
 from performance.rig import Rig
+from test_nodes_pack.standins import seeded
 from transformer_rig import FAMILY, adapter, embeds, follow, sample, tiny_model
 
 OVERRIDE, KERNEL = "optimized_attention_override", "int8"
@@ -95,6 +97,17 @@ def test_a_cross_attention_with_image_prompts_follows_its_preferred_attention(ke
         attention.preferred_attention = KERNEL
     rig.sample(rig.follow(model), steps=1)
     assert kernels.count(KERNEL) == len(attentions) == rig.layers
+
+
+def test_a_self_attention_with_a_riding_reference_follows_its_preferred_attention(kernels):
+    rig = Rig("sd15")
+    model = rig.bare()
+    for module in model.model.diffusion_model.modules():
+        if hasattr(module, "attn1"):
+            module.attn1.preferred_attention = KERNEL
+    rig.sample(ride_along(model, {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(0.5, layers="all")), steps=1)
+    # In the reference's call once, and in the picture's to its own tokens and to the reference's.
+    assert kernels.count(KERNEL) == 3 * rig.layers
 
 
 @pytest.mark.skipif(
