@@ -76,12 +76,11 @@ def _drawing(
     takes: tuple[str, ...] = (),
     keywords: tuple[str, ...] = (),
     texts: tuple[str, ...] = (),
-    spare: bool = False,
 ) -> Need:
     """A need of image prompts or references: those of ALL that are `refused` without it."""
     kinds = (("image prompts", PROMPTS), ("references in self-attentions", (UNET_REFERENCES, REFERENCES)))
     lost = " and ".join(kind for kind, of_kind in kinds if set(of_kind) & set(refused))
-    return Need(file, name, lost, takes, keywords, texts, refused, spare=spare)
+    return Need(file, name, lost, takes, keywords, texts, refused)
 
 
 ATTACHING = (
