@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import comfyui, environment
+from tasks import checks, comfyui, environment
 from tasks.common import Environment
 from tasks.installing import Progress, explain, run_logged
 
@@ -138,3 +138,13 @@ def test_a_folder_without_a_comfyui_is_refused_before_an_environment_is_made(tmp
     command = [sys.executable, str(ROOT / "atelier.py"), "test", "--comfyui", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "There is no ComfyUI (main.py, comfy/)" in done.stderr and done.stdout == ""
+
+
+def test_types_are_checked_only_where_the_release_is_whose_types_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "CACHE", tmp_path)
+    make_comfyui(tmp_path / "comfyui-0.16.3")
+    assert checks.start_pyright(Path(sys.executable)) is None
+    assert f"Types are not checked: they are those of ComfyUI {comfyui.NEWEST}" in capsys.readouterr().out
+    make_comfyui(tmp_path / f"comfyui-{comfyui.NEWEST}")
+    monkeypatch.setattr(checks.subprocess, "Popen", lambda command, **_: command)
+    assert "pyright" in checks.start_pyright(Path(sys.executable))
