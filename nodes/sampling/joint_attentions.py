@@ -21,7 +21,7 @@ from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE
 from .compiled import safe_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
-from .patches import Shared, refuse_recording
+from .patches import refuse_recording
 from .positions import Positions
 from .reference_override import Override, of_four_axes
 from .riders import ModelCall
@@ -86,7 +86,7 @@ def around(x: Tensor, picture: slice, axis: int) -> Tensor:
     return torch.cat((x.narrow(axis, 0, picture.start), behind), dim=axis)
 
 
-class JointOverride(Shared):
+class JointOverride:
     """The attention override of one call, around the earlier override of these options.
 
     `visit` gives the output of every joint attention in one of `layers`.

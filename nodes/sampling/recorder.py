@@ -6,10 +6,9 @@ from ...charts.attention_map import Seen, image_share
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sites import Site
-from .patches import Shared
 
 
-class Recorder(Shared):
+class Recorder:
     """Records the positive rows of the latest sampling run, except rows of conditionings with an area."""
 
     def __init__(self, blocks: tuple[Block, ...]) -> None:

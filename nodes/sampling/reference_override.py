@@ -12,7 +12,7 @@ from ...ipadapter.sequences import Layout, layer_number, layout_of
 from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, is_number, log_bias, weighed_attention
 from ..host_types import Options
 from .backend import OVERRIDE
-from .patches import Shared, refuse_recording
+from .patches import refuse_recording
 from .reference_plans import Level, Plan, Plans, plan_of
 from .riders import ModelCall
 
@@ -23,7 +23,7 @@ NOT_FOUND = (
 )
 
 
-class Override(Shared):
+class Override:
     """Weighs the references in the attentions of one model call, and calls the earlier override, if there is one."""
 
     def __init__(
