@@ -95,7 +95,7 @@ def flux(model, references, **run):
     return transformer_rig.sample(model, "flux", positive=transformer_rig.texts("flux", 10, **given), **run)
 
 
-def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, references):
+def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, references, caplog):
     bare, follow = prompted
     plain = flux(follow(bare), references)
     half, half_heard = flux(weigh(follow(bare), 0.5), references), weigh(bare, 0.5)
@@ -111,6 +111,7 @@ def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, reference
     }
     wrong = [title for title, (model, given, wanted) in same.items() if not flux(model, given).equal(wanted)]
     assert wrong == []
+    assert "custom node" not in caplog.text  # the attention to an image prompt has no tokens of references
     assert len(attached_prompts(weigh(follow(bare)))) == 1 and not attached_prompts(weigh(bare))
 
 
