@@ -27,7 +27,7 @@ class Override(OwnOverride):
     def __init__(
         self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], plans: Plans
     ) -> None:
-        self.say, self.levels, self.picture, self.sizes, self.plans = call.say, levels, picture, sizes, plans
+        self.call, self.levels, self.picture, self.sizes, self.plans = call, levels, picture, sizes, plans
         self.of_call = plans.of_call((*((level.layers, level.key) for level in levels), picture, *sizes))
         masked = any(level.mask is not None for level in levels)
         of_layers = zip(*(level.layers for level in levels), strict=True)
@@ -67,7 +67,7 @@ class Override(OwnOverride):
         layout = layout_of(k.shape[2], q.shape[2], self.picture, self.sizes) if more.get("skip_reshape") else None
         if layout is None:
             expected = {"picture": self.picture, "references": sum(self.sizes)}
-            self.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
+            self.call.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
             return None
         plan = plan_of(layout, q.shape[2], layer, self.levels, q)
         self.plans.store(self.of_call, key, plan)

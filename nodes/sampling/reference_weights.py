@@ -21,6 +21,7 @@ from .backend import OVERRIDE
 from .call import position_of
 from .reference_override import Override
 from .reference_plans import Level, Plans
+from .reference_watch import WatchedOverride, show_silence
 from .riders import ModelCall, Rider
 from .run import tiled_notes
 
@@ -99,10 +100,14 @@ class ReferenceWeights(Rider):
         conds = {key: value for key, value in call.conds.items() if key != "ref_latents"}
         if count:
             conds["ref_latents"] = references[:count]
-        if all(level.natural for level in levels[:count]):
+        watched = call.plan.observer is not None
+        if watched and not count:
+            show_silence(call, len(levels[0].layers))
+        if not count or (not watched and all(level.natural for level in levels[:count])):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
-        override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
+        weigh = WatchedOverride if watched else Override
+        override = weigh(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
         return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 
     def begin_run(self) -> None:
