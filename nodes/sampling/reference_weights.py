@@ -28,7 +28,7 @@ from .run import tiled_notes
 QUERIES = "attn1_patch"  # ComfyUI's hook that may change an attention's queries, keys and values
 NONE_GIVEN = (
     "IPAdapter Reference Weights had no effect: no conditioning of this run brings a reference picture. Add Set "
-    "Reference Latent to the conditioning."
+    "Reference Latent to the conditioning, or connect the VAE to a text encoder that takes pictures."
 )
 NO_METHOD = (
     "IPAdapter Reference Weights had no effect: this model leaves its reference pictures out unless a method is set. "
