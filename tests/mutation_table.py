@@ -260,8 +260,20 @@ REFERENCES = (
     Mutation(
         "layers of other weights have the plan of the first layer",
         "nodes/sampling/reference_override.py",
-        {"key = (weights, k.shape": "key = (k.shape"},
+        {"key = (self.weights[layer], k.shape": "key = (k.shape"},
         ("references/test_reference_weights.py",),
+    ),
+    Mutation(
+        "the attention to an image prompt is taken for one of the model's own",
+        "nodes/sampling/backend.py",
+        {"while isinstance(override, OwnOverride):": "while False:"},
+        ("references/test_beside_others.py",),
+    ),
+    Mutation(
+        "a map of one reference is that of all",
+        "nodes/sampling/reference_watch.py",
+        {"marks[:, :, span, number] = 1": "marks[:, :, span] = 1"},
+        ("references/test_reference_watch.py",),
     ),
     Mutation(
         "rows that look at a reference see masked tokens of the text",

@@ -64,6 +64,7 @@ class Override(OwnOverride):
 
     def _planned(self, key: Hashable, layer: int, q: Tensor, k: Tensor, more: Options) -> Plan | None:
         """The plan of an attention, stored for others with this key; None for one with other tokens."""
+        self.plans.asked = True
         layout = layout_of(k.shape[2], q.shape[2], self.picture, self.sizes) if more.get("skip_reshape") else None
         if layout is None:
             expected = {"picture": self.picture, "references": sum(self.sizes)}

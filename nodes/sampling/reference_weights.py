@@ -38,6 +38,11 @@ TOO_FEW = (
     "IPAdapter Reference Weights is set for reference {wanted}, and the conditionings of this run bring {given}. The "
     "first that was added is number 1; 0 weighs all."
 )
+NOT_REACHED = (
+    "IPAdapter Reference Weights had no effect in this run, except where a weight is 0: the model's attentions were "
+    "not reached. Another pack loaded the model or replaced its attentions, or a node such as EasyCache skipped these "
+    "steps. Load the model with ComfyUI's own loader, or take that node out."
+)
 UNKNOWN_ROWS = (
     "Another custom node calls the model with rows that cannot be told apart, so that masks and frame weights of "
     "reference pictures do not fit them. The references were left as they are in these calls. Take out the node that "
@@ -77,6 +82,7 @@ class ReferenceWeights(Rider):
     def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
         self.settings = tuple(settings)
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
+        self.biased = False  # in this run, some call had an override
         self.plans = Plans()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
@@ -106,18 +112,22 @@ class ReferenceWeights(Rider):
         if not count or (not watched and all(level.natural for level in levels[:count])):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
+        self.biased = self.biased or any(not level.natural for level in levels[:count])
         weigh = WatchedOverride if watched else Override
         override = weigh(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
         return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 
     def begin_run(self) -> None:
-        self.given = self.heeded = 0
+        self.given, self.heeded, self.biased = 0, 0, False
+        self.plans.clear()
 
     def end_run(self) -> Sequence[str]:
         if not self.given:
             return [NONE_GIVEN]
         if not self.heeded:
             return [NO_METHOD]
+        if self.biased and not self.plans.asked:
+            return [NOT_REACHED]
         wanted = max(setting.reference for setting in self.settings)
         return [TOO_FEW.format(wanted=wanted, given=self.given)] if wanted > self.given else []
 

@@ -201,6 +201,17 @@ def test_another_packs_tokens_among_the_keys_are_left_alone_and_said(caplog, ref
     assert "so the references could not be weighed there" in caplog.text
 
 
+def test_attentions_that_another_pack_runs_in_its_own_way_are_said_to_be_out_of_reach(caplog, references, monkeypatch):
+    """As packs do that load a model for kernels of their own."""
+    past_the_hook = host_attention.attention_pytorch.__wrapped__
+    for module in (flux_math, host_attention):
+        monkeypatch.setattr(module, "optimized_attention", past_the_hook)
+    plain = sample(model_of(KONTEXT), KONTEXT, references)
+    assert sample(weigh(model_of(KONTEXT), 0.5), KONTEXT, references).equal(plain)
+    assert caplog.text.count("the model's attentions were not reached") == 1
+    assert said(caplog, weigh, references) == said(caplog, lambda model: weigh(model, 0.0), references) == []
+
+
 WRONG = {
     "weight": ({"weight": -0.5}, "goes down to -0.5: a reference can be left out (0), not subtracted"),
     "NaN": ({"weight": float("nan")}, "weight is nan"),
@@ -242,6 +253,14 @@ def test_edit_models_that_are_built_in_another_way_are_refused_by_their_class():
         network = getattr(module, name)(operations=comfy.ops.disable_weight_init, device="meta", **more)
         with pytest.raises(ModelMismatchError, match=rf"This model \({name}\) takes reference pictures, but"):
             check_takes_references(network)
+
+
+def test_a_model_of_another_packs_own_class_is_to_be_loaded_with_comfyuis_loader():
+    class ComfyFluxWrapper(torch.nn.Module):
+        """As nunchaku wraps its quantised transformers."""
+
+    with pytest.raises(ModelMismatchError, match=r"This model \(ComfyFluxWrapper\) has another pack's own class"):
+        check_takes_references(ComfyFluxWrapper())
 
 
 @pytest.mark.parametrize("title", [title for title in MODELS if not title.startswith("Flux")])
