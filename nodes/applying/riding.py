@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...ipadapter.checks import check_weight, is_finite
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.joint_models import NAMES, JointModel, joint_model_of
+from ...ipadapter.joint_models import NAMES, JointModel, in_features, joint_model_of
 from ...ipadapter.sites import UNET, Block, Site, find_sites, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
@@ -83,7 +83,8 @@ def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
 def unet_of(unet: HostModel) -> Rideable:
     sites = sites_of_pictures(unet)
     layers = {name: choose(unet, sites) for name, choose in LAYERS.items()}
-    name, width = type(unet).__name__, sites[0].context_dim
+    projection = getattr(unet, "encoder_hid_proj", None)  # which Kolors nodes put in front of a UNet, for the text
+    name, width = type(unet).__name__, sites[0].context_dim if projection is None else in_features(projection)
     return Rideable(name, UNetAttentions(sites), layer_blocks(sites), layers, width, False, 1.0)
 
 
