@@ -13,15 +13,18 @@ from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 import transformer_rig
 from harness.callers import tile_by_tile
 from harness.in_process import sample
+from pack.nodes.applying.references import weigh_references
 from pack.nodes.applying.riding import Looks, ride_along
 from pack.nodes.sampling.attach import blocks_of, watch
 from pack.nodes.sampling.patches import KEY
 from pack.nodes.sampling.recorder import Recorder
 from pack.nodes.sampling.store import Store
 from performance.rig import Rig, half_mask, hooks_of
+from references import edit_models
 from test_nodes_pack.standins import seeded
 
 RIG = Rig("sd15")
+KONTEXT = edit_models.MODELS["Flux Kontext"]
 FLUX = transformer_rig.adapter("XLabs Flux"), transformer_rig.embeds("XLabs Flux")
 
 
@@ -128,7 +131,10 @@ def test_wrappers_of_other_packs_may_pass_everything_by_position_and_options_of_
     assert seen == [2, 2]
 
 
-@pytest.mark.parametrize("kind", ["image prompts", "a riding reference", "image prompts of a transformer"])
+KINDS = ["image prompts", "a riding reference", "image prompts of a transformer", "weighed references"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_wrappers_of_other_packs_may_deep_copy_the_options_of_a_model_and_of_a_call(kind):
     """As ComfyUI itself once did in every clone, and packs do that keep a copy of the options."""
     load, follow, draw = {
@@ -138,6 +144,11 @@ def test_wrappers_of_other_packs_may_deep_copy_the_options_of_a_model_and_of_a_c
             lambda: transformer_rig.tiny_model("flux"),
             lambda model: transformer_rig.follow(model, *FLUX),
             lambda model: transformer_rig.sample(model, "flux"),
+        ),
+        "weighed references": (
+            lambda: edit_models.model_of(KONTEXT),
+            lambda model: weigh_references(model, 0, 0.5, 0.0, 1.0),
+            lambda model: edit_models.sample(model, KONTEXT, [KONTEXT.latent(11)]),
         ),
     }[kind]
 
