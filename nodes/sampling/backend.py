@@ -54,16 +54,18 @@ class OwnOverride(Shared, ABC):
             return own(q, k, v, heads, mask, **more)
         return self.attend(own, layer, q, k, v, heads, mask, more)
 
-    def with_preference(self, function: Callable[..., Tensor], *given: Any, **more: Any) -> Tensor:
+    def with_preference(
+        self, function: Callable[..., Tensor], *given: object, transformer_options: OwnOptions,
+        _inside_attn_wrapper: bool = True, **more: object,
+    ) -> Tensor:  # fmt: skip
         """The attention without this override, of a layer that prefers a kernel (ComfyUI 0.32 and later).
 
         When the options have an override, the host does not choose the kernel. So it is called once more with options
         that have the earlier override or none, and chooses the kernel then.
         """
-        options = {**more.pop("transformer_options"), OVERRIDE: self.before}
+        options = {**transformer_options, OVERRIDE: self.before}
         if self.before is None:
             del options[OVERRIDE]
-        more.pop("_inside_attn_wrapper", None)
         return getattr(host_attention, function.__name__, function)(*given, **more, transformer_options=options)
 
     @abstractmethod
