@@ -146,5 +146,7 @@ def test_types_are_checked_only_where_the_release_is_whose_types_they_are(tmp_pa
     assert checks.start_pyright(Path(sys.executable)) is None
     assert f"Types are not checked: they are those of ComfyUI {comfyui.NEWEST}" in capsys.readouterr().out
     make_comfyui(tmp_path / f"comfyui-{comfyui.NEWEST}")
-    monkeypatch.setattr(checks.subprocess, "Popen", lambda command, **_: command)
-    assert "pyright" in checks.start_pyright(Path(sys.executable))
+    commands = []
+    monkeypatch.setattr(checks.subprocess, "Popen", lambda command, **_: commands.append(command))
+    checks.start_pyright(Path(sys.executable))
+    assert ["pyright" in command for command in commands] == [True]

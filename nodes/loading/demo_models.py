@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import comfy.clip_vision
 import comfy.ldm.models.autoencoder
@@ -56,7 +55,7 @@ def demo_config() -> "type[supported_models.SD15]":
         sampling_settings = NOISE
         latent_format = DemoLatents
 
-        def model_type(self, state_dict: Any, prefix: str = "") -> model_base.ModelType:
+        def model_type(self, state_dict: object, prefix: str = "") -> model_base.ModelType:
             return model_base.ModelType.V_PREDICTION
 
         def inpaint_model(self) -> bool:

@@ -51,7 +51,9 @@ def test_a_running_comfyui_says_at_start_what_it_lost_and_draws_no_wrong_picture
     """A renamed hook, a changed signature, a lost option and renamed functions, as a release with all would have them.
     """
     copy = tmp_path / "comfyui"
-    shutil.copytree(find_comfyui(), copy, ignore=shutil.ignore_patterns("__pycache__", ".git"))
+    host = find_comfyui()
+    assert host is not None
+    shutil.copytree(host, copy, ignore=shutil.ignore_patterns("__pycache__", ".git"))
     renamed = {
         "WrappersMP.APPLY_MODEL (comfy/patcher_extension.py) is gone": (
             "patcher_extension.py", "APPLY_MODEL", "CALL_MODEL"

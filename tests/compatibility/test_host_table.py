@@ -45,8 +45,9 @@ def names_of(file: Path) -> set[str]:
     def dotted(node: ast.AST) -> str | None:
         if isinstance(node, ast.Name):
             return bound.get(node.id)
-        owner = dotted(node.value) if isinstance(node, ast.Attribute) else None
-        return owner and f"{owner}.{node.attr}"
+        if isinstance(node, ast.Attribute) and (owner := dotted(node.value)):
+            return f"{owner}.{node.attr}"
+        return None
 
     found = {name for node in ast.walk(tree) if (name := dotted(node))} | set(bound.values())
     return {name for name in found if name.split(".")[0] in HOST}
