@@ -11,6 +11,7 @@ from pack.nodes.attention_map import recorder_of
 from pack.nodes.sampling.attach import watch
 from references.edit_models import MODELS, OTHER, SIZE, attentions, model_of, sample
 
+ROUNDING = 1e-5  # of a part of 1: the attention computes in float32, and `parts` in float64
 LEFT = torch.tensor([1.0, 1, 1, 0, 0, 0]).expand(1, 8, 6)
 
 
@@ -59,14 +60,15 @@ def test_a_recorder_sees_the_part_of_the_attention_that_each_reference_gets(titl
     for layer, (q, k, mask) in enumerate(joint):
         first, second = parts(q, k, mask, sizes, [ones, ones])
         for number, part in enumerate((first + second, first, second)):
-            torch.testing.assert_close(maps[layer, number], part.float(), rtol=0, atol=1e-5)
+            torch.testing.assert_close(maps[layer, number], part.float(), rtol=0, atol=ROUNDING)
     assert latents.equal(unwatched(kind, weigh(model_of(kind), 1.0)))
     # In the first layer, queries and keys do not depend on the weights.
     latents, maps = recorded(kind, weigh(model_of(kind), 2.0, 0.25, mask=LEFT))
     on_tokens = torch.nn.functional.interpolate(LEFT[None], scale_factor=1 / patch, mode="area").flatten()
-    expected = parts(*joint[0], sizes, [2 * on_tokens, 0.25 * ones])
+    q, k, mask = joint[0]
+    expected = parts(q, k, mask, sizes, [2 * on_tokens, 0.25 * ones])
     for number, part in enumerate(expected, 1):
-        torch.testing.assert_close(maps[0, number], part.float(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(maps[0, number], part.float(), rtol=0, atol=ROUNDING)
     assert latents.equal(unwatched(kind, weigh(model_of(kind), 2.0, 0.25, mask=LEFT)))
 
 
