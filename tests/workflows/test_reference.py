@@ -57,6 +57,17 @@ WITH_DEMO = """
   reference.connect(1, preview, "schedule")
 }
 """
+GROWS = """
+() => {
+  const node = window.grows = LiteGraph.createNode('IPAdapterSchedulePreview')
+  let paints = 0
+  node.onDrawBackground = () => { window.painted = node.size[1] }
+  node.onDrawForeground = () => { if (++paints === 1) node.setSize([node.size[0], node.size[1] + 200]) }
+  window.app.graph.add(node)
+  node.pos = [80, 120]
+  window.app.canvas.setDirty(true, true)
+}
+"""
 REPORT = """
 begin => {
   const report = [...document.querySelectorAll('.dom-widget span')].find(one => one.textContent.startsWith(begin))
@@ -114,3 +125,11 @@ def test_a_node_grows_until_the_whole_report_can_be_read(tab: ComfyPage):
     text, _, height = tab.page.evaluate(REPORT, "everything: subject")
     assert "ip-adapter-plus_demo.safetensors, vision.safetensors" in text
     assert height > 58  # which the page gives such a text
+
+
+def test_a_node_that_grows_while_it_is_drawn_is_drawn_again(tab: ComfyPage):
+    """As nodes grow when the picture of a run has come; the page itself draws them again when the mouse moves."""
+    tab.clear()
+    tab.page.evaluate(GROWS)
+    tab.settle()
+    assert tab.page.evaluate("[window.painted - window.grows.size[1], window.grows.size[1] > 250]") == [0, True]
