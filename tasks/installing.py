@@ -17,7 +17,7 @@ from .common import CACHE, Environment, say
 
 PIP_FILE = re.compile(r"\s*(?:Downloading|Using cached) (\S+?\.(?:whl|tar\.gz|zip))(?: \(.*\))?$")
 PIP_NAMED = re.compile(r"Collecting ([\w.-]+)")
-UV_COUNT = re.compile(r"Resolved (\d+) package")
+UV_COUNT = re.compile(r"(?:Resolved|Prepared) (\d+) package")  # of the list, and of those to be installed
 UV_FILE = re.compile(r"Downloading (\S+) \(([\d.]+)([KMG])iB\)")
 UV_ARRIVED = re.compile(r" Downloaded (\S+)")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}

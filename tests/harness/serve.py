@@ -1,4 +1,4 @@
-"""python atelier.py serve: leave ComfyUI with the pack open in the browser, until Ctrl+C."""
+"""python atelier.py serve: leave ComfyUI with the pack and its first lesson open in the browser, until Ctrl+C."""
 
 import argparse
 import shutil
@@ -11,9 +11,10 @@ import torch
 from .assets import write_photos
 from .host import ROOT
 from .lesson_pictures import write_inputs
-from .process import ComfyUI
+from .process import PACK, ComfyUI
 
 BASE = ROOT / ".cache" / "serve"
+FIRST_LESSON = f"?template=try_it_no_downloads&source={PACK}"  # the page opens it; pages that cannot open as usual
 PICTURES = shutil.ignore_patterns("*.jpg")
 SHARED = (
     "checkpoints", "clip_vision", "loras", "vae", "ipadapter", "insightface", "controlnet", "diffusion_models",
@@ -46,7 +47,7 @@ def main() -> None:
     with server:
         print(f"[serve] ComfyUI is at {server.url}. Models go into {BASE / 'models'}. Stop with Ctrl+C.", flush=True)
         if not options.no_browser:
-            webbrowser.open(server.url)
+            webbrowser.open(f"{server.url}/{FIRST_LESSON}")
         try:
             while server.process and server.process.poll() is None:
                 time.sleep(1)

@@ -1,13 +1,17 @@
-"""IPAdapter Reference in the page: its report can be read; where files are missing, a button adds what fetches them."""
+"""IPAdapter Reference and its lesson in the page: its report can be read; where files are missing, a button adds what fetches them."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.server import Server
+from workflows.pages import read
 
+FOLDER = Path(__file__).parents[2] / "workflows"
+LETTERS, LEAST = 14, 8  # pixels of the page's letters at scale 1, and below which its default settings draw none
 MADE = """
 () => {
   const add = (type, values) => {
@@ -133,3 +137,14 @@ def test_a_node_that_grows_while_it_is_drawn_is_drawn_again(tab: ComfyPage):
     tab.page.evaluate(GROWS)
     tab.settle()
     assert tab.page.evaluate("[window.painted - window.grows.size[1], window.grows.size[1] > 250]") == [0, True]
+
+
+def test_a_window_of_1280_pixels_shows_the_first_lesson_with_its_letters(tab: ComfyPage):
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.load(read(FOLDER / "try_it_no_downloads.json"))
+    as_file = tab.page.evaluate("window.app.canvas.ds.scale")
+    tab.command("Comfy.Canvas.FitView")  # as the template browser opens it
+    tab.page.wait_for_function(f"window.app.canvas.ds.scale !== {as_file}")
+    tab.settle()
+    assert as_file * LETTERS >= LEAST
+    assert tab.page.evaluate("window.app.canvas.ds.scale") * LETTERS >= LEAST
