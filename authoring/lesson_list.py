@@ -49,7 +49,9 @@ def title(name: str) -> str:
 
 
 def first_sentence(name: str) -> str:
-    text = re.split(r"(?<=[^0-9][.?!:])\s|\n\n", TEXTS[name][0])[0].replace("**", "").rstrip(":")
+    """In plain letters: the first sentence of a note without its bold marks, nor those around all of it."""
+    text = re.split(r"(?<=[^0-9][.?!:])\s|(?<=[.?!]\*)\s|\n\n", TEXTS[name][0])[0].replace("**", "").rstrip(":")
+    text = re.sub(r"^\*(.+)\*$", r"\1", text)
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
