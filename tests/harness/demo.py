@@ -32,7 +32,7 @@ WEIGHT_TYPE_CAPTION = (
     "Which layers follow the reference, and how strongly. These models know a reference by its colours only, and few "
     "of their layers carry them: types that keep those layers look alike, and composition alone shows no reference."
 )
-WHEN_CAPTION = "When it acts. Most of the sampling brings all of its colours; the first or the last fifth alone brings few."
+WHEN_CAPTION = "When it acts: most of the sampling brings all of its colours, the first or the last fifth alone few."
 NEGATIVE_CAPTION = "The result moves away from a noisy copy of the reference (IPAdapter Noise). The weight is 0.5."
 REMARKS = {"composition precise": "fails here"}  # it pushes away the only thing that these models take over
 STORY_COLUMNS, COLUMNS = 4, 6

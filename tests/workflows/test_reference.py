@@ -1,4 +1,4 @@
-"""IPAdapter Reference and its lesson in the page: its report can be read; where files are missing, a button adds what fetches them."""
+"""IPAdapter Reference in the page: its report and lesson can be read; a button adds what fetches missing files."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
