@@ -106,6 +106,7 @@ def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(
     assert press(tab, ALONE) == ["Get the missing files", saved, True]
     (added,) = tab.page.evaluate(f"() => ({ADDED})(window.app.graph)")
     assert (added["preset"], added["family"], added["download"]) == ("FACEID PLUS V2", "SDXL", True)
+    tab.page.get_by_text("Press Run: IPAdapter Model Download").wait_for(timeout=10_000)
     assert not tab.page.evaluate(f"() => ({WAITING})({ALONE})")
     (text, fits, _) = tab.page.evaluate(REPORT, "Missing for")
     assert (text, fits) == ("Missing for FACEID PLUS V2: ip-adapter-faceid-plusv2_sdxl.bin", True)
