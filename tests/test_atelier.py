@@ -1,6 +1,7 @@
 """The set-up, as far as it can be tried without installing packages."""
 
 import io
+import socket
 import subprocess
 import sys
 import tarfile
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import serve
 from tasks import comfyui, environment
 from tasks.common import Environment
 from tasks.installing import Bar, Progress, explain, run_logged
@@ -88,6 +90,31 @@ def test_a_comfyui_of_the_users_decides_the_versions_of_what_it_names(tmp_path):
     found = {environment.name_of(line) for line in relaxed if line}
     assert not {"torch", "transformers", "open-clip-torch"} & found and {"torchvision", "pytest", "ray"} <= found
     assert environment.environment_of(tmp_path).folder != environment.environment_of(tmp_path / "other").folder
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_again(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(environment.venv, "create", lambda folder, **_: made.append(folder))
+    monkeypatch.setattr(environment.shutil, "which", lambda _: None)  # no uv, which needs no pip
+    half = Environment(tmp_path)
+    packages = half.folder / ("Lib/site-packages" if half.python.suffix else "lib/python3.11/site-packages")
+    for file in (half.python, packages / "pip" / "__init__.py"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    environment.make(half)
+    assert made == [tmp_path]
+    (packages / "pip-24.0.dist-info").mkdir()
+    (packages / "pip-24.0.dist-info" / "RECORD").touch()
+    environment.make(half)
+    assert made == [tmp_path]
+
+
+def test_serve_opens_no_page_of_another_program(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["serve", "--port", str(port)])
+        with pytest.raises(SystemExit, match=f"Port {port} is taken.*--port {port + 1}"):
+            serve.main()
 
 
 # Lines as pip and uv write them where they fail, and the beginning of what the user reads.

@@ -146,8 +146,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
-    with DemoServer() as server:
-        sheet = make(server, folder)
+    try:
+        with DemoServer() as server:
+            sheet = make(server, folder)
+    except KeyboardInterrupt:
+        raise SystemExit("\n[demo] Stopped") from None
     print(f"[demo] Done: the pictures are in {sheet.parent}. Open story.png, then {sheet.name}")
 
 
