@@ -1,7 +1,7 @@
 """Where a picture listens to its references, measured while it is sampled.
 
-The measure is the share of a cross-attention's output that comes from image prompts: |image| / (|text| + |image|), per
-token.
+The measure is a share per token: for image prompts, that of a cross-attention's output which comes from them,
+|image| / (|text| + |image|); for an edit model's own reference, the part of the attention that it gets.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -15,13 +15,14 @@ from torch.nn import functional as F
 @dataclass(frozen=True)
 class Seen:
     """The share in one layer at one sampling percent, (frames, rows, columns); `frames` are the frames' numbers in the
-    batch.
+    batch. `reference` is the number of an edit model's own reference, from 1, or 0 for all references of the map.
     """
 
     percent: float
     layer: int
     frames: tuple[int, ...]
     share: Tensor
+    reference: int = 0
 
 
 def image_share(text: Tensor, image: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -42,17 +43,31 @@ CONTRAST: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def attention_map(
-    seen: Sequence[Seen] | None, layers: Collection[int], start: float, end: float, size: tuple[int, int], contrast: str
+    seen: Sequence[Seen] | None,
+    layers: Collection[int],
+    start: float,
+    end: float,
+    size: tuple[int, int],
+    contrast: str,
+    reference: int = 0,
 ) -> Tensor:
     """The mean share over `layers` and the sampling percents from `start` to `end`, (frames, height, width), 0 to 1.
 
-    All 0 if no reference acted there. ValueError without a recording (`seen` is None).
+    All 0 if no reference acted there. ValueError without a recording (`seen` is None), or for the number of a
+    `reference` that was not recorded.
     """
     if seen is None:
         raise ValueError(
             "The attention recorder holds no recording. Let the sampler run with the recorder's model. If ComfyUI "
             "took the picture from an earlier run, change the sampler's seed."
         )
+    recorded = max((record.reference for record in seen), default=0)
+    if reference > recorded:
+        raise ValueError(
+            f"The recording has no reference {reference}: it has {recorded} of the model's own. Those are recorded "
+            "behind IPAdapter Reference Weights; 0 shows all references together."
+        )
+    seen = [record for record in seen if record.reference == reference]
     chosen = [record for record in seen if record.layer in layers and start <= record.percent <= end]
     total = torch.zeros(1 + max((max(record.frames) for record in chosen), default=0), *size)
     counts = torch.zeros(len(total), 1, 1)

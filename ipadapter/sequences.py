@@ -74,7 +74,13 @@ def check_takes_references(model: Any) -> None:
             f"This model ({name}) takes reference pictures, but ComfyUI does not say where they are; supported: "
             f"{SUPPORTED}."
         )
-    if known_structure_of(model) not in JOINED or "ref_latents" not in signature(model.forward).parameters:
+    structure = known_structure_of(model)
+    if structure is None and not type(model).__module__.startswith("comfy."):
+        raise ModelMismatchError(
+            f"This model ({name}) has another pack's own class, so it is not known where its reference pictures are. "
+            "Load it with ComfyUI's own loader (Load Diffusion Model)."
+        )
+    if structure not in JOINED or "ref_latents" not in signature(model.forward).parameters:
         raise ModelMismatchError(
             f"This model ({name}) takes no reference pictures of its own. IPAdapter Reference Attention lets it follow "
             "one."

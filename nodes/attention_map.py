@@ -1,7 +1,5 @@
 """Maps of the regions of a picture in which references acted."""
 
-from collections.abc import Callable
-
 import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
@@ -13,17 +11,20 @@ from ..weight_schedules.layer_text import parse_layer_text
 from .inputs import AttentionType, Choice, model as model_input, model_output
 from .node import AtelierNode
 from .notices import say_notes
-from .sampling.attach import attached_prompts, blocks_of, rider_of, watch, weighed_references
+from .sampling.attach import attached_prompts, blocks_of, layers_of, rider_of, watch, weighed_references
 from .sampling.recorder import Recorder
 from .sampling.riding import Ride
 from .sockets import Model
 
 CATEGORY = "ipadapter/attention"
-# Nodes whose references act in self-attentions -> whether a model has such references.
-UNRECORDED: dict[str, Callable[[Model], object]] = {
-    "IPAdapter Reference Weights": weighed_references,
-    "IPAdapter Reference Attention": lambda model: rider_of(model, Ride),
-}
+RIDING = (
+    "References of IPAdapter Reference Attention are not recorded: their weight, layers and attn_mask already say what "
+    "share of the attention they get, and where."
+)
+REFERENCE = (
+    "0: the image prompts; on a model without any, all references of IPAdapter Reference Weights together. 1, 2 ...: "
+    "one of these references, by its number."
+)
 
 
 class IPAdapterAttentionRecorder(AtelierNode):
@@ -48,26 +49,18 @@ class IPAdapterAttentionRecorder(AtelierNode):
 
     @classmethod
     def run(cls, model: Model) -> io.NodeOutput:
-        check_recorded(model)
-        recorder = Recorder(blocks_of(model))
+        recorder = recorder_of(model)
         return io.NodeOutput(watch(model, recorder), recorder)
 
 
-def check_recorded(model: Model) -> None:
-    """Show a note that the map leaves out references without an adapter; AdapterError if the model has no others.
-
-    The recorder sees what image prompts add to the attention to the text; these references act in self-attentions.
-    """
-    others = [name for name, applied in UNRECORDED.items() if applied(model)]
-    if not others:
-        return
-    names = " and ".join(others)
-    if not attached_prompts(model):
-        raise AdapterError(
-            f"This model has no image prompt to record. References of {names} act in the model's self-attention, which "
-            "the recorder does not see. Put the recorder behind an apply node, or take it out."
-        )
-    say_notes([f"The attention map will show image prompts only, and not the references of {names}."])
+def recorder_of(model: Model) -> Recorder:
+    """A recorder of a model's image prompts and weighed references; AdapterError if it has riding references alone."""
+    prompted, weighed = bool(attached_prompts(model)), bool(weighed_references(model))
+    if rider_of(model, Ride) is not None:
+        if not (prompted or weighed):
+            raise AdapterError(f"This model has no other reference to record. {RIDING} Take the recorder out.")
+        say_notes([RIDING])
+    return Recorder(layers_of(model) if weighed else blocks_of(model), prompted)
 
 
 class IPAdapterAttentionMap(AtelierNode):
@@ -113,6 +106,7 @@ class IPAdapterAttentionMap(AtelierNode):
                     step=0.05,
                     tooltip="Opacity of the colours on the picture.",
                 ),
+                io.Int.Input("reference", default=0, min=0, max=16, optional=True, tooltip=REFERENCE),
             ],
             outputs=[
                 io.Mask.Output(display_name="MASK", tooltip="White where the references acted."),
@@ -122,11 +116,20 @@ class IPAdapterAttentionMap(AtelierNode):
 
     @classmethod
     def run(
-        cls, attention: Recorder, image: Tensor, layers: str, start: float, end: float, contrast: str, opacity: float
+        cls,
+        attention: Recorder,
+        image: Tensor,
+        layers: str,
+        start: float,
+        end: float,
+        contrast: str,
+        opacity: float,
+        reference: int = 0,
     ) -> io.NodeOutput:
         factors = parse_layer_text(layers, attention.blocks)
         chosen = [layer for layer, factor in enumerate(factors) if factor]
-        mask = attention_map(attention.seen, chosen, start, end, (image.shape[1], image.shape[2]), contrast)
+        size = image.shape[1], image.shape[2]
+        mask = attention_map(attention.seen, chosen, start, end, size, contrast, reference)
         picture = overlay(image, mask, opacity)
         return io.NodeOutput(mask, picture, ui=ui.PreviewImage(picture, cls=cls))
 

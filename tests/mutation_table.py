@@ -245,31 +245,21 @@ ENCODERS = (
     ),
 )
 REFERENCES = (
-    Mutation(
-        "a reference stands at the picture's own positions, and is copied",
-        "nodes/sampling/joint_attentions.py",
-        {"k = positions.to_the_right(k, columns)": "pass"},
-        ("references/test_riding_transformers.py",),
-    ),
-    Mutation(
-        "in a picture that is filled up, its last tokens are taken for it",
-        "nodes/sampling/joint_attentions.py",
-        {"filled = -self.picture % family.fills(self.network)": "filled = 0"},
-        ("references/test_riding_transformers.py",),
-    ),
-    Mutation(
-        "layers of other weights have the plan of the first layer",
-        "nodes/sampling/reference_override.py",
-        {"key = (weights, k.shape": "key = (k.shape"},
-        ("references/test_reference_weights.py",),
-    ),
-    Mutation(
-        "rows that look at a reference see masked tokens of the text",
-        "ipadapter/reference_attention.py",
-        {"bias = None if self.bias is None else": "bias = None if True else"},
-        ("references/test_riding_transformers.py",),
-    ),
-)
+    Mutation("a reference stands at the picture's own positions, and is copied", "nodes/sampling/joint_attentions.py",
+             {"k = positions.to_the_right(k, columns)": "pass"}, ("references/test_riding_transformers.py",)),
+    Mutation("in a picture that is filled up, its last tokens are taken for it", "nodes/sampling/joint_attentions.py",
+             {"filled = -self.picture % family.fills(self.network)": "filled = 0"},
+             ("references/test_riding_transformers.py",)),
+    Mutation("layers of other weights have the plan of the first layer", "nodes/sampling/reference_override.py",
+             {"key = (self.weights[layer], k.shape": "key = (k.shape"}, ("references/test_reference_weights.py",)),
+    Mutation("the attention to an image prompt is taken for one of the model's own", "nodes/sampling/backend.py",
+             {"while isinstance(override, OwnOverride):": "while False:"}, ("references/test_beside_others.py",)),
+    Mutation("a map of one reference is that of all", "nodes/sampling/reference_watch.py",
+             {"marks[:, :, span, number] = 1": "marks[:, :, span] = 1"}, ("references/test_reference_watch.py",)),
+    Mutation("rows that look at a reference see masked tokens of the text", "ipadapter/reference_attention.py",
+             {"bias = None if self.bias is None else": "bias = None if True else"},
+             ("references/test_riding_transformers.py",)),
+)  # fmt: skip
 PUBLISHED = (
     Mutation("an encoder of another number of tokens is run", "ipadapter/presets.py",
              {"sizes in published if published": "sizes.gives(config) if published"}, ("nodes/test_search.py",)),

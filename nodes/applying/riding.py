@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...ipadapter.checks import check_weight, is_finite
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.joint_models import NAMES, JointModel, joint_model_of
+from ...ipadapter.joint_models import NAMES, JointModel, in_features, joint_model_of
 from ...ipadapter.sites import UNET, Block, Site, find_sites, layer_blocks
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
@@ -28,6 +28,7 @@ from ..sampling.riding import (
 from .apply import checked_mask, note_black_masks
 
 UNETS = "SD1.5, SD2, SDXL, Kolors and their relatives"
+SMALLER = " Factors of Rescale and Layer Sweep multiply it too: with weight 1, write factors such as 0.5, 1."
 SUPPORTED = f"UNets ({UNETS}), and as an experiment with {NAMES}"
 
 
@@ -83,7 +84,8 @@ def sites_of_pictures(unet: HostModel) -> tuple[Site, ...]:
 def unet_of(unet: HostModel) -> Rideable:
     sites = sites_of_pictures(unet)
     layers = {name: choose(unet, sites) for name, choose in LAYERS.items()}
-    name, width = type(unet).__name__, sites[0].context_dim
+    projection = getattr(unet, "encoder_hid_proj", None)  # which Kolors nodes put in front of a UNet, for the text
+    name, width = type(unet).__name__, sites[0].context_dim if projection is None else in_features(projection)
     return Rideable(name, UNetAttentions(sites), layer_blocks(sites), layers, width, False, 1.0)
 
 
@@ -179,14 +181,16 @@ def checked_shares(weights: Weights) -> Weights:
         )
     for percent in (0.0, 0.25, 0.5, 0.75, 1.0):
         for number in (min(weights.at(percent)), max(weights.largest(0.0, 1.0))):
-            checked_share(number * max(weights.frames, default=1.0), "The product of weight and schedule")
+            product = number * max(weights.frames, default=1.0)
+            checked_share(product, "The product of weight and schedule", SMALLER)
     return weights
 
 
-def checked_share(value: float, name: str) -> float:
+def checked_share(value: float, name: str, advice: str = "") -> float:
     """The number, if it is from 0 to 1; AdapterError otherwise, which calls it `name`."""
     if not 0 <= check_weight(value, name) <= 1:
-        raise AdapterError(f"{name} is {value:g}: it is a share of the attention, 0 is none and 1 is all of it.")
+        share = "it is a share of the attention, 0 is none and 1 is all of it"
+        raise AdapterError(f"{name} is {value:g}: {share}.{advice}")
     return float(value)
 
 

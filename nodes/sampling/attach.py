@@ -187,7 +187,9 @@ def _change_hooks(clone: ModelPatcher, hooks: Hooks, changed: Mapping[ImagePromp
 
 
 def watch(model: ModelPatcher, observer: Observer) -> ModelPatcher:
-    """A clone of a model that calls an observer at every site that image prompts reach."""
+    """A clone of a model that calls an observer at every site that image prompts reach, and in every attention to
+    references that are weighed.
+    """
     clone = model.clone()
     options = clone.model_options["transformer_options"]
     options[KEY] = {**options.get(KEY, {}), "observer": observer}

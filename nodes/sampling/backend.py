@@ -1,14 +1,70 @@
-"""The attention functions for image prompts: PyTorch's, or the host's with another pack's override."""
+"""The attention functions for image prompts, and the base class of our own attention overrides.
 
+An attention override is ComfyUI's hook around attentions: a function in the transformer options that is called in place
+of every attention.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from ...ipadapter.attention import Attend
-from ..host_types import Options
+from ...ipadapter.sequences import layer_number
+from ..host_types import Options, OwnOptions
+from .patches import refuse_recording
+from .riders import ModelCall
 
 OVERRIDE = "optimized_attention_override"
+
+
+class OwnOverride(ABC):
+    """A rider's override of the self-attentions in some layers, for one model call.
+
+    It calls the earlier override of the call's options, if there is one, and knows nothing of image prompts: their
+    attentions call other packs' overrides alone.
+    """
+
+    def __init__(self, call: ModelCall, layers: Iterable[int]) -> None:
+        self.network, self.before, self.layers = call.model.diffusion_model, call.options.get(OVERRIDE), set(layers)
+
+    def __call__(
+        self,
+        function: Callable[..., Tensor],
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        mask: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        """The output of an attention of the model, (b, tokens, channels)."""
+        refuse_recording()
+        own = function if self.before is None else partial(self.before, function)
+        layer = layer_number(self.network, more.get("transformer_options") or {})
+        if layer not in self.layers:
+            return own(q, k, v, heads, mask, **more)
+        return self.attend(own, layer, q, k, v, heads, mask, more)
+
+    @abstractmethod
+    def attend(
+        self,
+        own: Callable[..., Tensor],
+        layer: int,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        heads: int,
+        mask: Tensor | None,
+        more: OwnOptions,
+    ) -> Tensor:
+        """The output of an attention in one of the layers; `own` is the attention without this override, and `more`
+        its keywords.
+        """
 
 
 def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -21,7 +77,15 @@ def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
 
 
 def overridden(options: Options) -> Attend:
-    """The host's attention, bound to these transformer options, so that it calls the attention override in them."""
+    """The attention for image prompts with these transformer options: the host's, which calls another pack's override,
+    or `few_tokens` if the options have no override but ours.
+    """
+    override = options[OVERRIDE]
+    while isinstance(override, OwnOverride):
+        override = override.before
+    if override is None:
+        return few_tokens
+    options = {**options, OVERRIDE: override}
 
     def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
         return host_attention.attention_pytorch(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
-from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
 import torch
@@ -16,12 +15,11 @@ from torch import Tensor
 
 from ...ipadapter.joint_models import JointModel
 from ...ipadapter.reference_attention import Beside, Seen, look, moments
-from ...ipadapter.sequences import JOINED, Layout, heeds_references, layer_number, layout_of, token_counts
+from ...ipadapter.sequences import JOINED, Layout, heeds_references, layout_of, token_counts
 from ..host_types import Options, OtherPatch, OwnOptions
-from .backend import OVERRIDE
+from .backend import OVERRIDE, OwnOverride
 from .compiled import safe_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
-from .patches import refuse_recording
 from .positions import Positions
 from .reference_override import Override, of_four_axes
 from .riders import ModelCall
@@ -86,42 +84,34 @@ def around(x: Tensor, picture: slice, axis: int) -> Tensor:
     return torch.cat((x.narrow(axis, 0, picture.start), behind), dim=axis)
 
 
-class JointOverride:
-    """The attention override of one call, around the earlier override of these options.
-
-    `visit` gives the output of every joint attention in one of `layers`.
-    """
+class JointOverride(OwnOverride):
+    """The attention override of one call. `visit` gives the output of every joint attention in one of `layers`."""
 
     def __init__(
         self, call: ModelCall, family: JointModel, layers: Iterable[int], visit: Callable[[Attended], Tensor]
     ) -> None:
-        self.network, self.before = call.model.diffusion_model, call.options.get(OVERRIDE)
+        super().__init__(call, layers)
         # ReferenceWeights' override weighs an edit model's own references in all rows; here, their weights go into the
         # bias of the picture's rows.
         self.weighed = self.before if isinstance(self.before, Override) else None
-        self.layers, self.visit = frozenset(layers), visit
+        self.visit = visit
         self.picture = prod(token_counts(self.network, call.x.shape))
         filled = -self.picture % family.fills(self.network)
         self.layouts: dict[tuple[int, int], Layout | None] = {}  # by the numbers of keys and rows
         self.behind = (*own_references(family, call), *((filled,) if filled else ()))
 
-    def __call__(
+    def attend(
         self,
-        function: Callable[..., Tensor],
+        own: Callable[..., Tensor],
+        layer: int,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         heads: int,
-        mask: Tensor | None = None,
-        **more: Any,
+        mask: Tensor | None,
+        more: OwnOptions,
     ) -> Tensor:
-        """The output of an attention of the model, (rows, tokens, channels)."""
-        refuse_recording()
-        own = function if self.before is None else partial(self.before, function)
         out = own(q, k, v, heads, mask, **more)
-        layer = layer_number(self.network, more.get("transformer_options") or {})
-        if layer not in self.layers:
-            return out
         if not more.pop("skip_reshape", False):
             q, k, v = (x.flatten(2).unflatten(2, (heads, -1)).transpose(1, 2) for x in (q, k, v))
         if (sizes := (k.shape[2], q.shape[2])) not in self.layouts:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...ipadapter.attention import ImageTokens, Pair, at_weight
 from ...ipadapter.image_prompt import ImagePrompt, Rows
-from ...ipadapter.sites import Site
+from ...ipadapter.sites import Layer, Site
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import HostModel, NoiseSchedule, Options, OtherPatch
 from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
@@ -26,7 +26,9 @@ NONE_AROUND = (0, 0)
 
 
 class Observer(Protocol):
-    """Receives the output of text and of image prompts at every site while a model samples."""
+    """Receives, while a model samples, the output of text and of image prompts at every site, and how much attention an
+    edit model's own references get.
+    """
 
     def begin(self) -> None:
         """Called when a sampling run starts."""
@@ -37,6 +39,10 @@ class Observer(Protocol):
 
         `percent` is the sampling percent, 0 to 1.
         """
+        ...
+
+    def follow(self, percent: float, layer: Layer, grid: Grid, rows: Rows, shares: Tensor) -> None:
+        """Called with the part of the attention that each reference gets in a layer, (rows, tokens, references)."""
         ...
 
 

@@ -2,17 +2,15 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
 import torch
 from torch import Tensor
 
-from ...ipadapter.sequences import Layout, layer_number, layout_of
+from ...ipadapter.sequences import Layout, layout_of
 from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, is_number, log_bias, weighed_attention
-from ..host_types import Options
-from .backend import OVERRIDE
-from .patches import refuse_recording
+from ..host_types import Options, OwnOptions
+from .backend import OwnOverride
 from .reference_plans import Level, Plan, Plans, plan_of
 from .riders import ModelCall
 
@@ -23,38 +21,35 @@ NOT_FOUND = (
 )
 
 
-class Override:
-    """Weighs the references in the attentions of one model call, and calls the earlier override, if there is one."""
+class Override(OwnOverride):
+    """Weighs the references in the attentions of one model call."""
 
     def __init__(
         self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], plans: Plans
     ) -> None:
-        self.network, self.say, self.before = call.model.diffusion_model, call.say, call.options.get(OVERRIDE)
-        self.levels, self.picture, self.sizes, self.plans = levels, picture, sizes, plans
+        self.call, self.levels, self.picture, self.sizes, self.plans = call, levels, picture, sizes, plans
         self.of_call = plans.of_call((*((level.layers, level.key) for level in levels), picture, *sizes))
         masked = any(level.mask is not None for level in levels)
         of_layers = zip(*(level.layers for level in levels), strict=True)
-        # The weights of all references in every layer; None where the model's own attention has them.
-        self.weights = [weights if masked or any(w != 1 for w in weights) else None for weights in of_layers]
+        # The weights of all references, by layer; without layers in which the model's own attention has them.
+        self.weights = {
+            layer: weights for layer, weights in enumerate(of_layers) if masked or any(w != 1 for w in weights)
+        }
+        super().__init__(call, self.weights)
 
-    def __call__(
+    def attend(
         self,
-        function: Callable[..., Tensor],
+        own: Callable[..., Tensor],
+        layer: int,
         q: Tensor,
         k: Tensor,
         v: Tensor,
         heads: int,
-        mask: Tensor | None = None,
-        **more: Any,
+        mask: Tensor | None,
+        more: OwnOptions,
     ) -> Tensor:
-        """The attention of a block, (b, tokens, channels), with its references weighed."""
-        refuse_recording()
-        own = function if self.before is None else partial(self.before, function)
-        layer = layer_number(self.network, more.get("transformer_options") or {})
-        weights = None if layer is None else self.weights[layer]
-        if layer is None or weights is None:
-            return own(q, k, v, heads, mask, **more)
-        key = (weights, k.shape, q.shape, q.device, q.dtype)
+        """The attention of a block with its references weighed."""
+        key = (self.weights[layer], k.shape, q.shape, q.device, q.dtype)
         plan = self.of_call.get(key) or self._planned(key, layer, q, k, more)
         if plan is None:
             return own(q, k, v, heads, mask, **more)
@@ -69,10 +64,11 @@ class Override:
 
     def _planned(self, key: Hashable, layer: int, q: Tensor, k: Tensor, more: Options) -> Plan | None:
         """The plan of an attention, stored for others with this key; None for one with other tokens."""
+        self.plans.asked = True
         layout = layout_of(k.shape[2], q.shape[2], self.picture, self.sizes) if more.get("skip_reshape") else None
         if layout is None:
             expected = {"picture": self.picture, "references": sum(self.sizes)}
-            self.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
+            self.call.say([NOT_FOUND.format(rows=q.shape[-2], keys=k.shape[-2], **expected)])
             return None
         plan = plan_of(layout, q.shape[2], layer, self.levels, q)
         self.plans.store(self.of_call, key, plan)
@@ -82,7 +78,7 @@ class Override:
         """The logarithms of the weights of all keys in rows of the picture, (rows or 1, 1, picture or 1, keys); None if
         all are 1.
         """
-        if self.weights[layer] is None:
+        if layer not in self.weights:
             return None
         heads = [level.heard(layer, layout.text).head for level in self.levels]
         weights = [head[:, layout.text :] if isinstance(head, Tensor) and head.shape[1] > 1 else head for head in heads]

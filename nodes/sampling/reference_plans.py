@@ -57,9 +57,13 @@ def plan_of(layout: Layout, rows: int, layer: int, levels: Sequence[Level], like
 
 
 class Plans:
-    """The plans of one run, with at most LIMIT bytes of biases, or those of one attention."""
+    """The plans of one run, with at most LIMIT bytes of biases, or those of one attention.
+
+    `asked`: an attention asked for its plan in this run.
+    """
 
     def __init__(self) -> None:
+        self.asked = False
         self._of_calls: dict[Hashable, dict[Hashable, Plan]] = {}
         self._bytes = 0
 
@@ -79,7 +83,7 @@ class Plans:
 
     def clear(self) -> None:
         self._of_calls.clear()
-        self._bytes = 0
+        self._bytes, self.asked = 0, False
 
     def biases(self) -> list[Tensor]:
         """All biases that are held."""

@@ -21,13 +21,14 @@ from .backend import OVERRIDE
 from .call import position_of
 from .reference_override import Override
 from .reference_plans import Level, Plans
+from .reference_watch import WatchedOverride, show_silence
 from .riders import ModelCall, Rider
 from .run import tiled_notes
 
 QUERIES = "attn1_patch"  # ComfyUI's hook that may change an attention's queries, keys and values
 NONE_GIVEN = (
     "IPAdapter Reference Weights had no effect: no conditioning of this run brings a reference picture. Add Set "
-    "Reference Latent to the conditioning."
+    "Reference Latent to the conditioning, or connect the VAE to a text encoder that takes pictures."
 )
 NO_METHOD = (
     "IPAdapter Reference Weights had no effect: this model leaves its reference pictures out unless a method is set. "
@@ -36,6 +37,11 @@ NO_METHOD = (
 TOO_FEW = (
     "IPAdapter Reference Weights is set for reference {wanted}, and the conditionings of this run bring {given}. The "
     "first that was added is number 1; 0 weighs all."
+)
+NOT_REACHED = (
+    "IPAdapter Reference Weights had no effect in this run, except where a weight is 0: the model's attentions were "
+    "not reached. Another pack loaded the model or replaced its attentions, or a node such as EasyCache skipped these "
+    "steps. Load the model with ComfyUI's own loader, or take that node out."
 )
 UNKNOWN_ROWS = (
     "Another custom node calls the model with rows that cannot be told apart, so that masks and frame weights of "
@@ -76,6 +82,7 @@ class ReferenceWeights(Rider):
     def __init__(self, settings: Sequence[ReferenceWeight]) -> None:
         self.settings = tuple(settings)
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
+        self.biased = False  # in this run, some call had an override
         self.plans = Plans()
 
     def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
@@ -99,20 +106,28 @@ class ReferenceWeights(Rider):
         conds = {key: value for key, value in call.conds.items() if key != "ref_latents"}
         if count:
             conds["ref_latents"] = references[:count]
-        if all(level.natural for level in levels[:count]):
+        watched = call.plan.observer is not None
+        if watched and not count:
+            show_silence(call, len(levels[0].layers))
+        if not count or (not watched and all(level.natural for level in levels[:count])):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
-        override = Override(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
+        self.biased = self.biased or any(not level.natural for level in levels[:count])
+        weigh = WatchedOverride if watched else Override
+        override = weigh(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
         return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 
     def begin_run(self) -> None:
-        self.given = self.heeded = 0
+        self.given, self.heeded, self.biased = 0, 0, False
+        self.plans.clear()
 
     def end_run(self) -> Sequence[str]:
         if not self.given:
             return [NONE_GIVEN]
         if not self.heeded:
             return [NO_METHOD]
+        if self.biased and not self.plans.asked:
+            return [NOT_REACHED]
         wanted = max(setting.reference for setting in self.settings)
         return [TOO_FEW.format(wanted=wanted, given=self.given)] if wanted > self.given else []
 

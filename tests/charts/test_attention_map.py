@@ -1,5 +1,7 @@
 """Attention maps: shares of the image, their mean over layers and sampling, frame by frame."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -40,3 +42,11 @@ def test_where_no_reference_acted_the_map_is_black():
 def test_a_recorder_without_a_recording_says_what_to_do():
     with pytest.raises(ValueError, match="holds no recording.* change the sampler's seed"):
         attention_map(None, {0}, 0.5, 1.0, (2, 2), "share")
+
+
+def test_a_map_is_that_of_one_reference_or_of_all_together():
+    record = [replace(seen(0.1, 0, (0,), share), reference=number) for number, share in enumerate((0.9, 0.2, 0.7))]
+    shares = [attention_map(record, {0}, 0.0, 1.0, (2, 2), "share", number)[0, 1, 1].item() for number in range(3)]
+    assert shares == pytest.approx([0.9, 0.2, 0.7])
+    with pytest.raises(ValueError, match="has no reference 3: it has 2 of the model's own"):
+        attention_map(record, {0}, 0.0, 1.0, (2, 2), "share", 3)

@@ -13,8 +13,12 @@ from comfy.model_patcher import ModelPatcher
 
 import transformer_rig
 from harness.in_process import sample
+from pack.nodes.applying.references import weigh_references
+from pack.nodes.applying.riding import Looks, ride_along
 from pack.nodes.sampling import block_attention, transformer
 from performance.rig import Rig, half_mask
+from references import edit_models
+from test_nodes_pack.standins import seeded
 from transformer_rig import FAMILY, adapter, embeds, tiny_model
 
 OTHER = torch.device("cpu", 0)
@@ -85,3 +89,38 @@ def test_each_copy_of_a_transformer_follows_the_picture_by_its_own_weights(kind,
     copies = [two, *two.get_additional_models_with_key("multigpu")]
     both = [getattr(copy.model.diffusion_model, "joint_blocks", []) for copy in copies]
     assert blocks == {id(block.x_block) for blocks_of in both for block in blocks_of}
+
+
+KONTEXT = edit_models.MODELS["Flux Kontext"]
+
+
+def ride(model):
+    looks = Looks(0.8, "all", mask=half_mask())
+    return ride_along(model, {"samples": seeded((1, 4, 8, 8), 11)}, None, looks)
+
+
+def weigh(model):
+    return weigh_references(weigh_references(model, 1, 0.4, 0.0, 1.0, half_mask()), 2, 2.0, 0.0, 0.7)
+
+
+def edited(model):
+    return edit_models.sample(model, KONTEXT, (KONTEXT.latent(11), KONTEXT.latent(12, edit_models.OTHER)), cfg=3.0)
+
+
+WITHOUT_ADAPTER = {
+    "riding": (RIG.bare, ride, lambda model: sample(model, steps=2)),
+    "weighed": (lambda: edit_models.model_of.__wrapped__(KONTEXT), weigh, edited),
+}
+
+
+@pytest.mark.parametrize("kind", WITHOUT_ADAPTER)
+def test_each_copy_has_its_references_without_an_adapter_before_or_behind(kind):
+    load, refer, draw = WITHOUT_ADAPTER[kind]
+    wanted, bare = draw(refer(load())), draw(load())
+    for first in (True, False):
+        model = load()
+        two = refer(on_two(model, load)) if first else on_two(refer(model), load)
+        called = devices_of(two)
+        torch.testing.assert_close(draw(two), wanted, rtol=2e-4, atol=1e-3)  # as above
+        assert len(set(called)) == 2
+    assert (wanted - bare).abs().max() > 0.05

@@ -3,12 +3,14 @@
 import logging
 import re
 from dataclasses import replace
+from inspect import getsource
 
 import pytest
 import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+import comfy.ldm.flux.layers as flux_layers
 import comfy.ldm.flux.math as flux_math
 import comfy.ldm.modules.attention as host_attention
 import comfy.ops
@@ -95,7 +97,7 @@ def flux(model, references, **run):
     return transformer_rig.sample(model, "flux", positive=transformer_rig.texts("flux", 10, **given), **run)
 
 
-def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, references):
+def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, references, caplog):
     bare, follow = prompted
     plain = flux(follow(bare), references)
     half, half_heard = flux(weigh(follow(bare), 0.5), references), weigh(bare, 0.5)
@@ -111,6 +113,7 @@ def test_image_prompts_and_weights_do_not_know_of_each_other(prompted, reference
     }
     wrong = [title for title, (model, given, wanted) in same.items() if not flux(model, given).equal(wanted)]
     assert wrong == []
+    assert "custom node" not in caplog.text  # the attention to an image prompt has no tokens of references
     assert len(attached_prompts(weigh(follow(bare)))) == 1 and not attached_prompts(weigh(bare))
 
 
@@ -186,6 +189,7 @@ def test_krea_2_without_a_method_leaves_references_out_and_says_so(caplog):
     assert "Add Edit Model Reference Method to the conditioning" in caplog.text
 
 
+@pytest.mark.skipif("attn1_patch" not in getsource(flux_layers), reason="this ComfyUI has no such hook in Flux")
 def test_another_packs_tokens_among_the_keys_are_left_alone_and_said(caplog, references):
     def more_keys(q, k, v, **_):
         return {"q": q, "k": torch.cat((k, k[:, :, :3]), 2)[:, :, 14:], "v": torch.cat((v, v[:, :, :3]), 2)[:, :, 14:]}
@@ -198,6 +202,17 @@ def test_another_packs_tokens_among_the_keys_are_left_alone_and_said(caplog, ref
     plain = sample(patched(model_of(KONTEXT)), KONTEXT, references)
     assert sample(weigh(patched(model_of(KONTEXT)), 0.5), KONTEXT, references).equal(plain)
     assert "so the references could not be weighed there" in caplog.text
+
+
+def test_attentions_that_another_pack_runs_in_its_own_way_are_said_to_be_out_of_reach(caplog, references, monkeypatch):
+    """As packs do that load a model for kernels of their own."""
+    past_the_hook = host_attention.attention_pytorch.__wrapped__
+    for module in (flux_math, host_attention):
+        monkeypatch.setattr(module, "optimized_attention", past_the_hook)
+    plain = sample(model_of(KONTEXT), KONTEXT, references)
+    assert sample(weigh(model_of(KONTEXT), 0.5), KONTEXT, references).equal(plain)
+    assert caplog.text.count("the model's attentions were not reached") == 1
+    assert said(caplog, weigh, references) == said(caplog, lambda model: weigh(model, 0.0), references) == []
 
 
 WRONG = {
@@ -241,6 +256,14 @@ def test_edit_models_that_are_built_in_another_way_are_refused_by_their_class():
         network = getattr(module, name)(operations=comfy.ops.disable_weight_init, device="meta", **more)
         with pytest.raises(ModelMismatchError, match=rf"This model \({name}\) takes reference pictures, but"):
             check_takes_references(network)
+
+
+def test_a_model_of_another_packs_own_class_is_to_be_loaded_with_comfyuis_loader():
+    class ComfyFluxWrapper(torch.nn.Module):
+        """As nunchaku wraps its quantised transformers."""
+
+    with pytest.raises(ModelMismatchError, match=r"This model \(ComfyFluxWrapper\) has another pack's own class"):
+        check_takes_references(ComfyFluxWrapper())
 
 
 @pytest.mark.parametrize("title", [title for title in MODELS if not title.startswith("Flux")])

@@ -1,5 +1,6 @@
 """A riding reference in a transformer beside what else acts in its blocks and attentions."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 import transformer_rig
+from pack.nodes.applying.references import weigh_references
 from pack.nodes.applying.riding import Looks, ride_along
+from pack.nodes.attention_map import recorder_of
+from pack.nodes.sampling.attach import watch
 from pack.weight_schedules.schedule import WeightSchedule
-from references.edit_models import MODELS, OTHER, attentions, model_of as edit_model, sample
+from references.edit_models import METHOD, MODELS, OTHER, attentions, model_of as edit_model, sample
 from test_nodes_pack.standins import seeded
 from test_nodes_pack.transformers import TRANSFORMERS, model_of
 
@@ -47,6 +51,33 @@ def test_image_prompts_and_riding_references_both_act_in_any_order(adapter):
     assert drawn(follow(ride(bare))).equal(both)
     assert gap(both, drawn(ride(bare))) > 1e-4 and gap(both, drawn(follow(bare))) > 1e-4
     assert drawn(follow(ride(bare, weight=0.0))).equal(drawn(follow(bare)))
+
+
+def test_an_image_prompt_a_weighed_reference_and_a_riding_one_act_each_in_its_mask_in_any_order(caplog):
+    loaded, seen = transformer_rig.adapter("XLabs Flux"), transformer_rig.embeds("XLabs Flux")
+    left = torch.tensor([1.0, 1, 0, 0]).expand(1, 4, 4)
+    ways: dict[str, Any] = {
+        "prompt": lambda model: transformer_rig.follow(model, loaded, seen, mask=left, end_at=0.9),
+        "weighed": lambda model: weigh_references(model, 1, 2.0, 0.0, 0.8, 1 - left, WeightSchedule("all, 0:0.5")),
+        "riding": lambda model: ride(model, mask=left.mT, schedule=WeightSchedule("0:0.5, 2:0.25")),
+    }
+    bare = transformer_rig.tiny_model("flux")
+    own = {"reference_latents": [seeded((1, 16, 8, 8), 3)], METHOD: "offset"}
+
+    def drawn(names: Any, watched: bool = False) -> Tensor:
+        model = bare
+        for name in names:
+            model = ways[name](model)
+        model = watch(model, recorder_of(model)) if watched else model
+        positive = transformer_rig.texts("flux", 10, **own)
+        return transformer_rig.sample(model, "flux", (0.8, 0.4, 0.0), positive=positive)
+
+    wanted = drawn(ways)
+    assert [names for names in permutations(ways) if not drawn(names).equal(wanted)] == []
+    assert drawn(ways, watched=True).equal(wanted)
+    fewer = [drawn([name for name in ways if name != left_out]) for left_out in ways]
+    assert min(gap(wanted, other) for other in fewer) > 1e-4
+    assert "custom node" not in caplog.text
 
 
 def test_a_block_that_another_pack_skips_is_skipped_and_others_keep_their_references():

@@ -3,10 +3,11 @@
 from copy import copy
 from typing import Any
 
+import comfy.samplers
 import pytest
 import torch
 
-from harness.in_process import sample
+from harness.in_process import conditioning, sample
 from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.reference_attention import IPAdapterReferenceAttention
 from pack.weight_schedules.schedule import WeightSchedule
@@ -15,6 +16,7 @@ from references import edit_models
 from test_nodes_pack import neighbours
 from test_nodes_pack.standins import seeded
 from test_nodes_pack.transformers import TRANSFORMERS, Transformer, model_of
+from test_nodes_pack.unets import tiny_model
 
 MODEL = Rig("sd15").bare()
 LATENT = {"samples": seeded((1, 4, 8, 8), 11)}
@@ -56,6 +58,25 @@ def test_wrong_inputs_are_refused_with_what_was_expected():
     assert len(set(said.values())) == len(WRONG)
 
 
+def test_a_text_for_kolors_is_as_wide_as_its_projection_takes_it():
+    """Kolors nodes give the UNet a projection of the text, from the width of the text encoder to that of its layers."""
+    model = tiny_model("kolors", 1)
+    unet = model.model.diffusion_model
+    plain = unet.forward
+    unet.forward = lambda *args, context, **more: plain(*args, context=unet.encoder_hid_proj(context), **more)
+    texts = [[[seeded((1, 8, 4096), seed), {"pooled_output": seeded((1, 1280), seed)}]] for seed in (10, 20)]
+
+    def drawn(text: Any) -> torch.Tensor:
+        guider = comfy.samplers.CFGGuider(apply(model=model, text=text))
+        guider.set_conds(*texts)
+        guider.set_cfg(2.0)
+        return sample(model, guider=guider)
+
+    assert drawn(texts[1]).equal(drawn(None)) and not drawn(texts[0]).equal(drawn(None))
+    with pytest.raises(AdapterError, match="text is 2048 wide, and this model reads texts 4096 wide"):
+        apply(model=model, text=[[torch.zeros(1, 8, 2048), {}]])
+
+
 def test_unets_of_videos_and_layers_that_a_model_lacks_are_refused():
     video = neighbours.TestVideoModel.execute(768).args[0]
     with pytest.raises(ModelMismatchError, match=r"This model \(UNetModel\) makes videos"):
@@ -69,10 +90,6 @@ def test_unets_of_videos_and_layers_that_a_model_lacks_are_refused():
 
 
 def test_notes_are_shown_once_in_a_run(caplog):
-    import comfy.samplers
-
-    from harness.in_process import conditioning
-
     guider = comfy.samplers.CFGGuider(apply(negative=0.5, latent={"samples": seeded((1, 4, 8, 64), 1)}))
     guider.set_conds(conditioning(10), conditioning(20))
     guider.set_cfg(1.0)

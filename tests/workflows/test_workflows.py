@@ -189,10 +189,11 @@ def test_every_lesson_says_on_the_canvas_what_to_try_next_in_english_and_chinese
         assert len(notes) == 1 and "**Try next**" in notes[0] and "接着试试" in notes[0], file.stem
 
 
-def test_every_workflow_has_a_picture_of_the_same_name():
+def test_every_workflow_has_a_picture_of_the_same_name_and_no_dialog_dims_it():
     for file in FILES:
         with Image.open(file.with_suffix(".jpg")) as picture:
             assert min(picture.size) >= 400, file.stem
+            assert picture.convert("L").getextrema()[1] > 200, f"{file.stem}: the page behind a dialog, draw it again"
 
 
 def test_every_lesson_is_there_and_comfyui_offers_all_as_templates(server: Server):
