@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfy.controlnet import ControlBase
+from comfy.controlnet import ControlBase, ControlNet
 from torch import Tensor
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
@@ -56,16 +56,21 @@ def with_face_control(
 
 
 def check_control_net(net: object) -> None:
-    """AdapterError if `net` is not a ControlNet, ModelMismatchError if its network has another text width than SDXL's.
+    """AdapterError if `net` is not a ControlNet, ModelMismatchError if its cross-attentions are not those of an SDXL's.
+
+    A control LoRA has no network of its own before sampling, and passes.
     """
-    if not isinstance(net, ControlBase):
+    if not isinstance(net, ControlNet):
         raise AdapterError(
             f"control_net needs a ControlNet from Load ControlNet Model, and got a {type(net).__name__}."
         )
-    layers = getattr(getattr(net, "control_model", None), "modules", list)()
-    width = next((layer.attn2.to_k.weight.shape[1] for layer in layers if hasattr(layer, "attn2")), SDXL_TEXT)
+    if net.control_model is None:
+        return
+    attentions = (layer.attn2 for layer in net.control_model.modules() if hasattr(layer, "attn2"))
+    width = next((attention.to_k.weight.shape[1] for attention in attentions), 0)
     if width != SDXL_TEXT:
+        reads = f"reads text {width} wide" if width else "has no cross-attentions that could read a face"
         raise ModelMismatchError(
-            f"The ControlNet reads text {width} wide, and InstantID's is one for SDXL ({SDXL_TEXT} wide): load the "
-            "file of InstantX/InstantID's folder ControlNetModel."
+            f"The ControlNet {reads}, and InstantID's is one for SDXL ({SDXL_TEXT} wide): load the file of "
+            "InstantX/InstantID's folder ControlNetModel."
         )

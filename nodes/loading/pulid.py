@@ -49,11 +49,11 @@ def load_pulid(name: str, flux: bool) -> LoadedAdapter:
     """The PuLID of a file; AdapterError for a file that is another adapter, or a PuLID for other models."""
     adapter = load_adapter(pulid_path(name))
     wanted, other = ("Flux", "Load PuLID Model") if flux else ("SDXL", "Load PuLID Flux Model")
-    if not adapter.config.of_identity or (adapter.config.family == "flux") != flux:
-        is_pulid = f"; load it with {other}" if adapter.config.of_identity else ""
+    if not adapter.config.is_pulid or (adapter.config.family == "flux") != flux:
+        advice = f"; load it with {other}" if adapter.config.is_pulid else ""
         raise AdapterError(
             f"{name} is {adapter.config.variant} for {adapter.config.family}, and this node loads PuLID for {wanted}"
-            f"{is_pulid}."
+            f"{advice}."
         )
     return adapter
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.controlnet import T2IAdapter
 from torch import Tensor
 
 import synthetic
@@ -27,6 +28,7 @@ from test_nodes_pack.counting import HOST_NODES, count_step, products, total
 from test_nodes_pack.loaders import tiny_control_net
 from test_nodes_pack.standins import POOLED, seeded
 from test_nodes_pack.unets import tiny_model
+from transformer_rig import flux_control_net
 
 SIGMA, CFG, WEIGHT, STRENGTH = 3.7, 4.5, 0.8, 0.7
 SIZE = (6, 8)  # of the latent; 3 x 4 and 2 x 2 on the other levels
@@ -80,8 +82,8 @@ class Studio:
         apply: Any = HOST_NODES.ControlNetApplyAdvanced().apply_controlnet
         return list(apply(*conds, self.nets[net], self.hints[net], strength, 0.0, 1.0))
 
-    def sampled(self, model: Any, conds: list[Conds]) -> Tensor:
-        return denoised(model, conds, SIGMA, seeded((2, 4, *SIZE), 5), CFG)[1]
+    def sampled(self, model: Any, conds: list[Conds], cfg: float = CFG) -> Tensor:
+        return denoised(model, conds, SIGMA, seeded((2, 4, *SIZE), 5), cfg)[1]
 
     @cached_property
     def bare(self) -> Tensor:
@@ -96,7 +98,9 @@ class Studio:
         return [self.adapter.network.project(None, row) for row in (vector, torch.zeros_like(vector))]
 
     @torch.inference_mode()
-    def published(self, mask: Tensor | None = None, second: float = 0.0, faceless: bool = False) -> Tensor:
+    def published(
+        self, mask: Tensor | None = None, second: float = 0.0, faceless: bool = False, cfg: float = CFG
+    ) -> Tensor:
         """The prediction by the formulas: the face in the cross-attentions and in the ControlNet, or in neither;
         `second` is the strength of another ControlNet, which sees the text.
         """
@@ -118,7 +122,7 @@ class Studio:
                 other = (self.hints["other"], text, y, second)
                 added = both(added, controlled(base, self.nets["other"], x, SIGMA, *other))
             noise.append(predicted(base, x, SIGMA, text, y, formula, added))
-        return x - SIGMA * (noise[1] + CFG * (noise[0] - noise[1]))
+        return x - SIGMA * (noise[1] + cfg * (noise[0] - noise[1]))
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +138,30 @@ def test_a_prediction_is_the_published_one(studio):
     close(studio.sampled(model, conds), expected)
     for half in (studio.sampled(model, texts()), studio.sampled(studio.model, conds)):
         assert (expected - half).abs().max() > 1  # the other half is more than rounding
+
+
+def test_without_guidance_the_only_rows_are_those_that_see_the_face(studio):
+    model, tokens = studio.apply()
+    close(studio.sampled(model, studio.control(texts(), tokens), cfg=1.0), studio.published(cfg=1.0))
+
+
+def test_nets_that_could_not_read_a_face_are_refused(studio):
+    _, tokens = studio.apply()
+    adapter: Any = T2IAdapter(torch.nn.Identity(), 3, 8, "nearest-exact")
+    cases = {"and got a T2IAdapter": adapter, "has no cross-attentions that could read a face": flux_control_net()}
+    for message, net in cases.items():
+        with pytest.raises(ValueError, match=message):
+            with_face_control(texts(), net, studio.hints["face"], tokens, STRENGTH, (0.0, 1.0))
+
+
+def test_a_text_with_an_area_is_named_since_the_drawing_would_be_squeezed_into_it(studio, caplog):
+    tokens = as_face_embeds(studio.apply()[1])
+    positive, negative = texts()
+    for area, said in ({"area": (4, 4, 0, 0)}, 1), ({"mask": studio.left, "set_area_to_bounds": True}, 1), ({}, 0):
+        caplog.clear()
+        placed = [[text, settings | area] for text, settings in positive]
+        ApplyInstantIDControlNet.run(tokens, studio.nets["face"], studio.hints["face"], placed, negative)
+        assert caplog.text.count("squeezes the whole drawing of the face") == said, area
 
 
 def test_another_control_net_sees_the_text_before_and_behind(studio):
