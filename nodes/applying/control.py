@@ -29,7 +29,7 @@ def with_face_control(
 
     Args:
         net: a CONTROL_NET for SDXL.
-        picture: drawings of eyes, nose and mouth, (n, h, w, 3).
+        picture: drawings of eyes, nose and mouth, (n, h, w, 1, 3 or 4).
         tokens: those of the positive and of the negative branch, (1, t, 2048) each.
         active: sampling percents at which the ControlNet begins and ends to act.
         mask: the region in which it acts, (m, h, w); None for the whole picture.
@@ -42,12 +42,13 @@ def with_face_control(
     if not strength:
         return list(conditionings)
     original: Any = net  # ComfyUI's ControlBase has no `copy`; each of its ControlNets has
+    hint = picture[..., :3].expand(-1, -1, -1, 3).movedim(-1, 1)
     made: dict[ControlBase | None, FaceControl] = {}
 
     def controlled(settings: OwnOptions) -> OwnOptions:
         before = settings.get("control")
         if before not in made:
-            own = original.copy().set_cond_hint(picture.movedim(-1, 1), strength, active)
+            own = original.copy().set_cond_hint(hint, strength, active)
             made[before] = FaceControl(own, tokens, mask)
             made[before].set_previous_controlnet(before)
         return {**settings, "control": made[before], "control_apply_to_uncond": False}

@@ -18,7 +18,7 @@ from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
-from .apply import Strength, checked_strength, image_prompt, note_black_masks, sites_for
+from .apply import Strength, check_range, checked_strength, image_prompt, note_black_masks, sites_for
 from .caches import FACES
 from .control import ConditioningList, check_control_net, with_face_control
 from .encoding import Reference, encode_reference
@@ -84,6 +84,7 @@ def apply_control(
 
     A mask limits the positive conditioning (`masks_text`), or otherwise the ControlNet's outputs.
     """
+    check_range(strength.start_at, strength.end_at, "the ControlNet")
     active = (strength.start_at, strength.end_at)
     mask = strength.mask if strength.mask is None or strength.mask.ndim == 3 else strength.mask.unsqueeze(0)
     of_face = None if control.masks_text else mask
@@ -202,7 +203,7 @@ def draw_faces(insightface: object, images: Tensor, drawing: Drawing) -> Tensor:
 
 
 def control_picture(insightface: object, photo: Tensor, drawing: Drawing) -> Tensor:
-    """The picture for the ControlNet (1, height, width, 3): the face of a photo (1, h, w, c) drawn on a canvas.
+    """The picture for the ControlNet (1, height, width, c): the face of a photo (1, h, w, c) drawn on a canvas.
 
     A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
     SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels. A photo
@@ -211,7 +212,7 @@ def control_picture(insightface: object, photo: Tensor, drawing: Drawing) -> Ten
     faces_of_photos = faces_in(part_of(insightface, "insightface"), photo, drawing.choice.least_score, FACES)
     if not any(map(len, faces_of_photos)):
         say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
-        return photo[..., :3]
+        return photo
     frame = photo.shape[1:3] if drawing.mask is None or drawing.place == WHOLE else drawing.mask.shape[-2:]
     canvas = drawing.canvas or usual_canvas((frame[0], frame[1]))
     return draw_faces(insightface, photo, replace(drawing, canvas=canvas))

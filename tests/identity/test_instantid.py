@@ -154,6 +154,19 @@ def test_nets_that_could_not_read_a_face_are_refused(studio):
             with_face_control(texts(), net, studio.hints["face"], tokens, STRENGTH, (0.0, 1.0))
 
 
+def test_a_drawing_in_grey_is_that_drawing_in_three_channels_and_a_reversed_range_is_refused(studio):
+    model, tokens = studio.apply()
+    grey = studio.hints["face"][..., :1]
+
+    def drawn(hint: Tensor, **active: float) -> Tensor:
+        given = as_face_embeds(tokens), studio.nets["face"], hint, *texts()
+        return studio.sampled(model, list(ApplyInstantIDControlNet.run(*given, **active).result))
+
+    assert drawn(grey).equal(drawn(grey.expand(-1, -1, -1, 3)))
+    with pytest.raises(ValueError, match=r"start_at \(0.9\) lies after end_at \(0.1\), so the ControlNet"):
+        drawn(grey, start_at=0.9, end_at=0.1)
+
+
 def test_a_text_with_an_area_is_named_since_the_drawing_would_be_squeezed_into_it(studio, caplog):
     tokens = as_face_embeds(studio.apply()[1])
     positive, negative = texts()
