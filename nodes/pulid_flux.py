@@ -18,6 +18,7 @@ from .loading.adapters import part_of
 from .node import AtelierNode
 from .notices import say_notes
 from .pulid import (
+    ApplyPulidNode,
     appended,
     encoders,
     face_analysis,
@@ -70,7 +71,7 @@ def fusion_inputs() -> list[io.Input]:
     ]
 
 
-class ApplyPulidFlux(AtelierNode):
+class ApplyPulidFlux(ApplyPulidNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "A PuLID for Flux from Load PuLID Flux Model, or from an IPAdapter Model Loader."

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...encoders.encoder import stretch
 from ...encoders.face_crops import FFHQ_SIZE
-from ...encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
+from ...encoders.face_parsing import faces_and_hair, grey_faces
 from ...encoders.faces import FaceChoice, Faces, crop_faces, face_features
 from ...encoders.pictures import resize
 from ...ipadapter.cache import content_key, image_keys, serial
@@ -19,11 +19,12 @@ from ...ipadapter.families import FLUX
 from ...ipadapter.image_prompt import Source
 from ...ipadapter.pulid_rules import RULES
 from ...ipadapter.pulid_tokens import person_tokens
+from ...ipadapter.shared_files import fingerprint
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..loading.face_packs import check_pack
 from ..loading.openclip import OpenClipVision
-from ..loading.pulid import NO_PARSER, find_parser
+from ..loading.pulid import NO_PARSER, load_parser, parser_path
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
 from .apply import Strength, checked_strength, note_black_masks, prompt_of, sites_for
@@ -161,11 +162,12 @@ def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
         fitted = resize(masks.expand(-1, -1, -1, 3), height, width).expand(count, -1, -1, -1)
         chosen = dict(zip(faces.kept, faces.found, strict=True))
         return crop_faces(fitted, chosen, faces.kept, FFHQ_SIZE, crop=f"{person.crop} mask")[..., 0]
-    parser: FaceParser | None = find_parser()
-    if parser is None:
+    path = parser_path()
+    if path is None:
         say_notes([NO_PARSER])
         return None
-    return faces_and_hair(parser, faces.crops)
+    key = ("face and hair", fingerprint(path), *image_keys(faces.crops))
+    return FEATURES.get_or_make(key, lambda: faces_and_hair(load_parser(path), faces.crops))
 
 
 def _eva_features(eva_clip: OpenClipVision, crops: Tensor) -> tuple[Tensor, ...]:

@@ -69,12 +69,19 @@ def load_eva() -> OpenClipVision:
     return _files.get_or_open(path, lambda: load_openclip(path, "auto", "auto", "auto", "auto"))
 
 
-def find_parser() -> FaceParser | None:
-    """facexlib's face parser; None if its file is not in models/facexlib."""
-    path = next((path for path in _folder(PARSERS).files.values() if path.name == FACE_PARSER), None)
-    if path is None:
-        return None
-    return _files.get_or_open(path, lambda: FaceParser.from_tensors(read_file(path)[0], path.name))
+def parser_path() -> Path | None:
+    """The path of facexlib's face parser; None if it is not in models/facexlib."""
+    return next((path for path in _folder(PARSERS).files.values() if path.name == FACE_PARSER), None)
+
+
+def fingerprint_of_parser() -> Hashable:
+    """A value that changes when the face parser is added, removed or replaced."""
+    path = parser_path()
+    return None if path is None else fingerprint(path)
+
+
+def load_parser(path: Path) -> FaceParser:
+    return FaceParser.from_tensors(read_file(path)[0], path.name)
 
 
 def fingerprint_of_eva() -> Hashable:

@@ -8,19 +8,23 @@ pytest.importorskip("insightface", reason="faces need insightface")
 
 from dataclasses import replace
 
+import folder_paths
 import open_clip
 from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
 from identity import pulid_formulas as formulas
 from identity.pulid_files import STATE
+from pack.encoders.encoder import stretch
 from pack.encoders.face_crops import FFHQ_POINTS, ffhq_crop
 from pack.encoders.face_parsing import BACKGROUND, FaceParser, faces_and_hair, grey_faces
+from pack.encoders.faces import face_features
 from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
 from pack.ipadapter.peek import is_eva
+from pack.nodes.applying import pulid
 from pack.nodes.applying.pulid import BLOCKS, Person, see_person
 from pack.nodes.loading import openclip
 from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
@@ -93,6 +97,28 @@ def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, 
     assert torch.equal(white.ids[:, :512], seen.ids[:, :512])
     blank, _ = encoder.encode_states(torch.ones(1, SIZE, SIZE, 3), BLOCKS)
     torch.testing.assert_close(white.ids[:, 512:], blank / blank.norm(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_parser_in_models_facexlib_whitens_what_is_no_face_and_without_it_that_is_said(
+    eva, analysis, photo, tmp_path, monkeypatch, caplog
+):
+    encoder, person = eva[0], Person(photo("astronaut"))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "facexlib", ([str(tmp_path)], {".pth"}))
+    whole = see_person(encoder, analysis, person)
+    assert caplog.text.count("No face parser") == 1
+    parser = FaceParser()
+    seed_weights(parser, 1)
+    old_format = {"_use_new_zipfile_serialization": False}  # of the published file
+    torch.save(parser.state_dict(), tmp_path / "parsing_bisenet.pth", **old_format)
+    caplog.clear()
+    parsed = see_person(encoder, analysis, person)
+    face = face_features(analysis, person.images, 512, choice=person.face, crop="head")
+    masks = faces_and_hair(parser.train(False), face.crops)
+    pooled, _ = encoder.encode_states(stretch(grey_faces(face.crops, masks), SIZE), BLOCKS)
+    torch.testing.assert_close(parsed.ids[:, 512:], pooled / pooled.norm(), rtol=1e-5, atol=1e-5)
+    assert "No face parser" not in caplog.text and not torch.equal(parsed.ids, whole.ids)
+    monkeypatch.setattr(pulid, "load_parser", None)  # what it found is kept, so it is not read again
+    assert torch.equal(see_person(encoder, analysis, person).ids, parsed.ids)
 
 
 def test_photos_without_a_face_are_left_out_and_if_all_have_none_that_is_said(eva, analysis, photo):
