@@ -7,7 +7,7 @@ from ..encoders.face_places import PLACES
 from ..encoders.faces import FaceChoice
 from ..masks.compose import canvas_size
 from . import inputs
-from .applying.instantid import WHOLE, Drawing, draw_faces
+from .applying.face_drawing import WHOLE, Drawing, draw_faces
 from .face import face_choice, least_score
 from .node import AtelierNode
 from .sockets import Canvas, FaceModels

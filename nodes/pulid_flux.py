@@ -168,9 +168,7 @@ class PulidFluxOptions(AtelierNode):
         )
 
     @classmethod
-    def run(
-        cls, input_faces_order: str, input_faces_index: int = 0, input_faces_align_mode: int = 1
-    ) -> io.NodeOutput:
+    def run(cls, input_faces_order: str, input_faces_index: int = 0, input_faces_align_mode: int = 1) -> io.NodeOutput:
         return io.NodeOutput(FaceOptions(input_faces_order, input_faces_index, input_faces_align_mode))
 
 

@@ -7,7 +7,7 @@ from comfy.controlnet import ControlBase, ControlNet
 from torch import Tensor
 
 from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ..host_types import OwnOptions
+from ..host_types import HostModule, OwnOptions
 from ..sampling.face_control import FaceControl
 
 ConditioningList = list[list[Any]]  # a CONDITIONING: text tokens and settings of each entry
@@ -38,10 +38,9 @@ def with_face_control(
         AdapterError: `net` is not a ControlNet.
         ModelMismatchError: `net` was made for another family of models.
     """
-    check_control_net(net)
+    original = checked_control_net(net)
     if not strength:
         return list(conditionings)
-    original: Any = net  # ComfyUI's ControlBase has no `copy`; each of its ControlNets has
     hint = picture[..., :3].expand(-1, -1, -1, 3).movedim(-1, 1)
     made: dict[ControlBase | None, FaceControl] = {}
 
@@ -56,18 +55,20 @@ def with_face_control(
     return [[[text, controlled(settings)] for text, settings in conditioning] for conditioning in conditionings]
 
 
-def check_control_net(net: object) -> None:
-    """AdapterError if `net` is not a ControlNet, ModelMismatchError if its cross-attentions are not those of an SDXL's.
+def checked_control_net(net: object) -> ControlNet:
+    """The ControlNet, if its cross-attentions are those of an SDXL's.
 
-    A control LoRA has no network of its own before sampling, and passes.
+    A control LoRA, which has no network before sampling, is not looked into. AdapterError if `net` is not a ControlNet,
+    ModelMismatchError if it was made for another family of models.
     """
     if not isinstance(net, ControlNet):
         raise AdapterError(
             f"control_net needs a ControlNet from Load ControlNet Model, and got a {type(net).__name__}."
         )
-    if net.control_model is None:
-        return
-    attentions = (layer.attn2 for layer in net.control_model.modules() if hasattr(layer, "attn2"))
+    network: HostModule = net.control_model
+    if network is None:
+        return net
+    attentions = (layer.attn2 for layer in network.modules() if hasattr(layer, "attn2"))
     width = next((attention.to_k.weight.shape[1] for attention in attentions), 0)
     if width != SDXL_TEXT:
         reads = f"reads text {width} wide" if width else "has no cross-attentions that could read a face"
@@ -75,3 +76,4 @@ def check_control_net(net: object) -> None:
             f"The ControlNet {reads}, and InstantID's is one for SDXL ({SDXL_TEXT} wide): load the file of "
             "InstantX/InstantID's folder ControlNetModel."
         )
+    return net

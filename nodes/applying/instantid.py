@@ -1,39 +1,32 @@
 """InstantID (arXiv:2401.07519): a face's tokens for the UNet's cross-attentions and for a ControlNet's."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import node_helpers
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...encoders.face_places import PLACES
-from ...encoders.faces import FaceChoice, face_notes, faces_in, select_faces
-from ...encoders.keypoints import keypoint_picture
+from ...encoders.face_places import Size
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
-from ..loading.adapters import Pipeline, open_pipeline, part_of
+from ..loading.adapters import Pipeline, open_pipeline
 from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
 from .apply import Strength, check_range, checked_strength, image_prompt, note_black_masks, sites_for
-from .caches import FACES
-from .control import ConditioningList, check_control_net, with_face_control
+from .control import ConditioningList, checked_control_net, with_face_control
 from .encoding import Reference, encode_reference
+from .face_drawing import WHOLE, Drawing, control_picture, pose_photo
 from .keys_values import as_many, tokens_of_embeds
 
-USUAL_SIDES = (768, 1536)  # least and greatest long side, in pixels, of pictures that SDXL is sampled at
-WHOLE = next(iter(PLACES))  # the place "as in the photo"
-LONG_SIDE = 1280  # long side, in pixels, to which InstantID's authors resize every picture
 SQUEEZED = (
     "A text has an area, and ComfyUI squeezes the whole drawing of the face into it, so the face comes out in another "
     "place and shape. Give the text a mask in place of the area (Conditioning (Set Mask), default)."
 )
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
-Size = tuple[int, int]  # height and width in pixels
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ def apply_instantid(
 
     Range and mask of `strength` also apply to the ControlNet. Errors are those of apply_identity and with_face_control.
     """
-    check_control_net(control.net)
+    checked_control_net(control.net)
     followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
     photo, choice = pose_photo(insightface, reference, control.image_kps)
     drawing = Drawing(choice, control.canvas, control.place, strength.mask)
@@ -153,75 +146,3 @@ def read_face_embeds(value: object) -> FaceTokens:
     if tokens.keys() != parts.keys():
         raise AdapterError("face_embeds needs the tokens of a face, from InstantID Patch Attention.")
     return tokens
-
-
-def pose_photo(insightface: object, reference: Reference, image_kps: Tensor | None) -> tuple[Tensor, FaceChoice]:
-    """The photo (1, h, w, c) whose face gives the pose, and the choice of this face.
-
-    It is the first of `image_kps`, or without these the first of the reference's photos that has the chosen face.
-    """
-    if image_kps is not None:
-        return image_kps[:1], FaceChoice("largest", least_score=reference.face.least_score)
-    assert reference.images is not None
-    found = faces_in(part_of(insightface, "insightface"), reference.images, reference.face.least_score, FACES)
-    first = select_faces(found, reference.face)[1][0]
-    return reference.images[first : first + 1], reference.face
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How faces are drawn: which of a picture, and where on the canvas.
-
-    `place`, a key of PLACES, says which part of the canvas a picture fills and which of its faces count; all but the
-    first need a mask, (h, w) or (1, h, w). Without a canvas, drawings have the size of the pictures.
-    """
-
-    choice: FaceChoice
-    canvas: Size | None = None
-    place: str = WHOLE
-    mask: Tensor | None = None
-    everybody: bool = False  # whether every face is drawn, not the chosen one
-
-
-def draw_faces(insightface: object, images: Tensor, drawing: Drawing) -> Tensor:
-    """Drawings (n, height, width, 3) of eyes, nose and mouth in pictures (n, h, w, c).
-
-    Raises:
-        FaceError: a picture without a face, unless the choice leaves such pictures out; a mask without a face in it.
-    """
-    found = faces_in(part_of(insightface, "insightface"), images, drawing.choice.least_score, FACES)
-    size = (images.shape[1], images.shape[2])
-    canvas = drawing.canvas or size
-    placed = [PLACES[drawing.place](faces, size, canvas, drawing.mask) for faces in found]
-    chosen, kept = select_faces([each.faces for each in placed], drawing.choice)
-    say_notes(face_notes(chosen))
-    drawings = []
-    for number in kept:
-        faces = placed[number].faces if drawing.everybody else chosen[number].unsqueeze(0)
-        drawings.append(keypoint_picture(faces, size, canvas, placed[number].box))
-    return torch.stack(drawings)
-
-
-def control_picture(insightface: object, photo: Tensor, drawing: Drawing) -> Tensor:
-    """The picture for the ControlNet (1, height, width, c): the face of a photo (1, h, w, c) drawn on a canvas.
-
-    A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
-    SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels. A photo
-    that is placed in a mask is drawn in the mask's proportions.
-    """
-    faces_of_photos = faces_in(part_of(insightface, "insightface"), photo, drawing.choice.least_score, FACES)
-    if not any(map(len, faces_of_photos)):
-        say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
-        return photo
-    frame = photo.shape[1:3] if drawing.mask is None or drawing.place == WHOLE else drawing.mask.shape[-2:]
-    canvas = drawing.canvas or usual_canvas((frame[0], frame[1]))
-    return draw_faces(insightface, photo, replace(drawing, canvas=canvas))
-
-
-def usual_canvas(size: Size) -> Size:
-    """A size (height, width) that SDXL is sampled at, with the aspect ratio of a picture."""
-    longest = max(size)
-    if USUAL_SIDES[0] <= longest <= USUAL_SIDES[1]:
-        return size
-    height, width = (max(8, round(side * LONG_SIDE / longest)) for side in size)
-    return height, width

@@ -7,7 +7,7 @@ from ...encoders.face_parsing import FaceParser
 from ...ipadapter.catalog import BY_NAME, FACE_PARSER
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.model_folders import ModelFolder, model_folder
+from ...ipadapter.model_folders import ModelFolder, listed_file, model_folder
 from ...ipadapter.names import inside
 from ...ipadapter.search import EVA_FOLDERS, find_eva
 from ...ipadapter.shared_files import SharedFiles, fingerprint
@@ -35,9 +35,8 @@ def pulid_path(name: str) -> Path:
     folder = _folder(PULID)
     for place in folder.places:
         inside(place, name)  # raises for names that lead out of the folder
-    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # a workflow from Windows has backslashes
-        if path := folder.files.get(listed):
-            return path
+    if path := listed_file(folder.files, name):
+        return path
     raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
 
 

@@ -23,6 +23,7 @@ EF = {  # what another pack appends
     "fusion": "train_weight", "fusion_weight_max": 1.0, "fusion_weight_min": 0.0, "train_step": 1000, "use_gray": True,
 }  # fmt: skip
 
+
 @pytest.fixture(scope="module")
 def people(server):
     """The server with small PuLIDs, the face pack that they ask for, and photos."""
