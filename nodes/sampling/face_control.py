@@ -28,9 +28,8 @@ class FaceControl(ControlBase):
         super().__init__()
         self.net, self.tokens, self.mask = net, tokens, mask
         self.extra_hooks = net.extra_hooks
-        self._made: dict[
-            Hashable, Tensor
-        ] = {}  # tokens and masks in the order of rows, on the device, until the run ends
+        # Tokens and masks in the order of rows, on the device, until the run ends.
+        self._made: dict[Hashable, Tensor] = {}
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: OwnOptions, batched_number: int, transformer_options: OwnOptions
