@@ -20,6 +20,7 @@ from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.control import with_face_control
 from pack.nodes.applying.encoding import Embeds, Reference, with_face_noise
+from pack.nodes.applying.face_drawing import Drawing, control_picture, usual_canvas
 from pack.nodes.applying.instantid import apply_identity, as_face_embeds, side_by_side
 from pack.nodes.instantid_halves import ApplyInstantIDControlNet
 from pack.nodes.loading.adapters import LoadedAdapter, manage
@@ -73,9 +74,10 @@ class Studio:
         return model, dict(side_by_side(tokens))
 
     def control(
-        self, conds: list[Conds], tokens: Any, mask: Tensor | None = None, strength: float = STRENGTH
-    ) -> list[Conds]:
-        return with_face_control(conds, self.nets["face"], self.hints["face"], tokens, strength, (0.0, 1.0), mask)
+        self, conds: list[Conds], tokens: Any, mask: Tensor | None = None, strength: float = STRENGTH,
+        active: tuple[float, float] = (0.0, 1.0),
+    ) -> list[Conds]:  # fmt: skip
+        return with_face_control(conds, self.nets["face"], self.hints["face"], tokens, strength, active, mask)
 
     def chained(self, conds: list[Conds], net: str = "other", strength: float = 0.65) -> list[Conds]:
         """A ControlNet that sees the text, as ComfyUI's own Apply ControlNet puts it into the chain."""
@@ -143,6 +145,23 @@ def test_a_prediction_is_the_published_one(studio):
 def test_without_guidance_the_only_rows_are_those_that_see_the_face(studio):
     model, tokens = studio.apply()
     close(studio.sampled(model, studio.control(texts(), tokens), cfg=1.0), studio.published(cfg=1.0))
+
+
+def test_both_halves_begin_and_end_with_the_range(studio):
+    percents = (0.0, 0.9), (0.9, 1.0)  # SIGMA lies in the first range
+    model, tokens = studio.apply()
+    acting, resting = (studio.sampled(model, studio.control(texts(), tokens, active=active)) for active in percents)
+    assert acting.equal(studio.sampled(model, studio.control(texts(), tokens)))
+    assert resting.equal(studio.sampled(model, texts()))
+    late = studio.apply(start_at=0.9)[0]
+    assert studio.sampled(late, texts()).equal(studio.bare)
+
+
+def test_a_photo_of_an_unusual_size_is_drawn_with_a_long_side_of_1280(studio):
+    drawing = Drawing(FaceChoice("largest"))
+    assert control_picture(studio.analysis, studio.photo("astronaut"), drawing).shape == (1, 1280, 1280, 3)
+    sizes = {(4000, 3000): (1280, 960), (1016, 1016): (1016, 1016), (600, 300): (1280, 640), (768, 1536): (768, 1536)}
+    assert {size: usual_canvas(size) for size in sizes} == sizes
 
 
 def test_nets_that_could_not_read_a_face_are_refused(studio):

@@ -17,7 +17,7 @@ from identity import pulid_formulas as formulas
 from identity.pulid_files import STATE
 from pack.encoders.encoder import stretch
 from pack.encoders.face_crops import FFHQ_POINTS, ffhq_crop
-from pack.encoders.face_parsing import BACKGROUND, FaceParser, faces_and_hair, grey_faces
+from pack.encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
 from pack.encoders.faces import face_features
 from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
@@ -25,7 +25,7 @@ from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
 from pack.ipadapter.peek import is_eva
 from pack.nodes.applying import pulid
-from pack.nodes.applying.pulid import BLOCKS, Person, see_person
+from pack.nodes.applying.pulid import BLOCKS, Person, see_person, shrunk
 from pack.nodes.loading import openclip
 from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
 from test_nodes_pack.standins import seeded, tiny_clip_vision
@@ -72,7 +72,8 @@ def test_hidden_states_and_pooled_embeds_of_the_tower_are_the_formulas(eva):
     pictures = seeded((2, SIZE, SIZE, 3), 3) + 0.5  # outside of 0..1 too, which must reach the tower
     pooled, states = encoder.encode_states(pictures, BLOCKS)
     pixels = ((pictures - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)).movedim(-1, 1)
-    expected, kept = formulas.eva(tensors, pixels, HEADS, [block + 1 for block in BLOCKS[:-1]], REFERENCE)
+    assert BLOCKS == (3, 7, 11, 15, 19)
+    expected, kept = formulas.eva(tensors, pixels, HEADS, (4, 8, 12, 16), REFERENCE)
     torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-4)
     for state, wanted in zip(states, kept, strict=False):
         torch.testing.assert_close(state, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
@@ -88,9 +89,11 @@ def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, 
     again = see_person(encoder, analysis, person)
     assert again.states[0] is seen.states[0]  # encoded once
     larger = interpolate(photo("astronaut").movedim(-1, 1), scale_factor=4.0, mode="bicubic").movedim(1, -1).clamp(0, 1)
-    shrunk = see_person(encoder, analysis, replace(person, images=larger))
-    alike = torch.cosine_similarity(shrunk.ids[:, :512], seen.ids[:, :512])
+    smaller = see_person(encoder, analysis, replace(person, images=larger))
+    alike = torch.cosine_similarity(smaller.ids[:, :512], seen.ids[:, :512])
     assert float(alike) > 0.9
+    assert shrunk(larger).shape == (1, 1024, 1024, 3) and shrunk(person.images) is person.images
+    assert torch.equal(smaller.ids, see_person(encoder, analysis, replace(person, images=shrunk(larger))).ids)
     nothing_kept = torch.zeros(photo("astronaut").shape[1:3])
     white = see_person(encoder, analysis, replace(person, face_mask=nothing_kept))
     assert caplog.text.count("face_mask is black everywhere, so the vision encoder sees no part of the face") == 1
@@ -169,7 +172,8 @@ def test_a_parser_is_read_from_its_file_and_keeps_face_and_hair_alone():
     mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
     with torch.no_grad():
         classes = read(((crops - mean) / std).movedim(-1, 1)).argmax(1)
-    kept = torch.tensor([[[int(c) not in BACKGROUND for c in row] for row in one] for one in classes]).float()
+    outside = torch.tensor((0, 7, 8, 9, 14, 15, 16, 18))  # background, ears, earring, neck, necklace, cloth, hat
+    kept = (~torch.isin(classes, outside)).float()
     masks = faces_and_hair(read, crops)
     assert torch.equal(masks, kept) and 0 < kept.mean() < 1
     shown = grey_faces(crops, masks)
