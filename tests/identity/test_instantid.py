@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from comfy.controlnet import T2IAdapter
+from comfy.controlnet import ControlNet, T2IAdapter
 from torch import Tensor
 
 import synthetic
@@ -162,6 +162,22 @@ def test_a_photo_of_an_unusual_size_is_drawn_with_a_long_side_of_1280(studio):
     assert control_picture(studio.analysis, studio.photo("astronaut"), drawing).shape == (1, 1280, 1280, 3)
     sizes = {(4000, 3000): (1280, 960), (1016, 1016): (1016, 1016), (600, 300): (1280, 640), (768, 1536): (768, 1536)}
     assert {size: usual_canvas(size) for size in sizes} == sizes
+
+
+def test_comfyui_loads_counts_and_copies_the_whole_chain(studio, monkeypatch):
+    model, tokens = studio.apply(mask=studio.left)
+    conds = studio.control(studio.chained(texts()), tokens, studio.left)
+    control = conds[0][0][1]["control"]
+    assert {patcher.model for patcher in control.get_models()} == {net.control_model for net in studio.nets.values()}
+    monkeypatch.setattr(ControlNet, "inference_memory_requirements", lambda net, dtype: 5, raising=False)
+    assert control.inference_memory_requirements(torch.float32) == 10
+    device = torch.device("cpu")
+    twin = control.deepclone_multigpu(device, autoregister=True)  # as for another GPU
+    assert control.get_instance_for_device(device) is twin and twin.previous_controlnet is None
+    assert twin.net.control_model is not control.net.control_model
+    twin.set_previous_controlnet(control.previous_controlnet)
+    twins = [[[text, settings | {"control": twin}] for text, settings in cond] for cond in conds]
+    assert studio.sampled(model, twins).equal(studio.sampled(model, conds))
 
 
 def test_nets_that_could_not_read_a_face_are_refused(studio):
