@@ -39,13 +39,19 @@ def test_a_photo_of_an_unusual_size_is_drawn_with_a_long_side_of_1280(studio):
     assert {size: usual_canvas(size) for size in sizes} == sizes
 
 
-def test_comfyui_loads_counts_and_copies_the_whole_chain(studio, monkeypatch):
-    model, tokens = studio.apply(mask=studio.left)
-    conds = studio.control(studio.chained(texts()), tokens, studio.left)
+def test_comfyui_loads_and_counts_the_whole_chain(studio, monkeypatch):
+    conds = studio.control(studio.chained(texts()), studio.apply()[1])
     control = conds[0][0][1]["control"]
     assert {patcher.model for patcher in control.get_models()} == {net.control_model for net in studio.nets.values()}
     monkeypatch.setattr(ControlNet, "inference_memory_requirements", lambda net, dtype: 5, raising=False)
     assert control.inference_memory_requirements(torch.float32) == 10
+
+
+@pytest.mark.skipif(not hasattr(ControlNet, "deepclone_multigpu"), reason="this ComfyUI samples on one GPU")
+def test_a_clone_for_another_gpu_draws_the_same(studio):
+    model, tokens = studio.apply(mask=studio.left)
+    conds = studio.control(studio.chained(texts()), tokens, studio.left)
+    control = conds[0][0][1]["control"]
     device = torch.device("cpu")
     twin = control.deepclone_multigpu(device, autoregister=True)  # as for another GPU
     assert control.get_instance_for_device(device) is twin and twin.previous_controlnet is None
