@@ -19,7 +19,7 @@ FIRST_LESSON = f"?template=try_it_no_downloads&source={PACK}"  # the page opens 
 PICTURES = shutil.ignore_patterns("*.jpg")
 SHARED = (
     "checkpoints", "clip_vision", "loras", "vae", "ipadapter", "insightface", "controlnet", "diffusion_models",
-    "text_encoders",
+    "text_encoders", "open_clip", "instantid", "pulid", "facexlib",
 )  # fmt: skip
 
 
