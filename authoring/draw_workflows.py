@@ -27,6 +27,9 @@ from .subgraph import fold
 
 FOLDER, BLOCKS = ROOT / "workflows", ROOT / "subgraphs"
 VIEW: Any = {"width": 2000, "height": 1125}  # so that words in wide graphs can be read
+# What a window shows first: the note and the nodes beside it, so large that the page draws their letters (14 pixels
+# high, not drawn below 8). The page's template browser ignores it and fits the whole graph into the window.
+FIRST_SIGHT = {"ds": {"scale": 0.6, "offset": [140, 200]}}
 BUILD = """
 async recipe => {
   const graph = window.app.graph
@@ -78,6 +81,7 @@ def draw(page: ComfyPage, vue: ComfyPage, name: str, target: Path) -> None:
     """Write a lesson's graph and its picture. `vue` is a page that draws nodes as Vue components."""
     workflow = build(page, name, RECIPES[name])
     place(workflow, measure(vue, workflow))
+    workflow["extra"] = FIRST_SIGHT
     write(workflow, target / f"{name}.json")
     page.load(workflow)
     if RECIPES[name].get("run"):

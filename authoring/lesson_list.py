@@ -49,7 +49,9 @@ def title(name: str) -> str:
 
 
 def first_sentence(name: str) -> str:
-    text = re.split(r"(?<=[^0-9][.?!:])\s|\n\n", TEXTS[name][0])[0].replace("**", "").rstrip(":")
+    """In plain letters: the first sentence of a note without its bold marks, nor those around all of it."""
+    text = re.split(r"(?<=[^0-9][.?!:])\s|(?<=[.?!]\*)\s|\n\n", TEXTS[name][0])[0].replace("**", "").rstrip(":")
+    text = re.sub(r"^\*(.+)\*$", r"\1", text)
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
@@ -74,7 +76,8 @@ def page() -> str:
         "# Lessons",
         "Open them from ComfyUI's template browser (they are listed under this pack), or drop a file on the canvas. "
         "Each says on the canvas, in English and Chinese, what it shows and what to try next. Those **without "
-        "downloads** run on the models that come with the pack. The graphs, these texts and the pictures are drawn by "
+        "downloads** run on the models that come with the pack. Nodes that are empty boxes are too small for the page "
+        "to draw their letters: zoom in with the mouse wheel. The graphs, these texts and the pictures are drawn by "
         "one program: `python -m authoring.draw_workflows` in the environment of the tests.",
         f"In the node library there are blueprints under *IPAdapter*, blocks to build with:\n\n{blocks}",
     ]

@@ -67,7 +67,7 @@ def _with_parts(
         except FileNotFoundError as error:
             missing += encoders_for(config)[:1]
             why.append(str(error))
-    if config.of_identity:
+    if config.is_pulid:
         try:
             files.append(find_eva(folders))
         except FileNotFoundError as error:
@@ -134,7 +134,7 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
         width = file.config.training.unread_encoder or width
         missing += [] if fits else [named[0].name if named else width]
-    if file.config.of_identity:
+    if file.config.is_pulid:
         eva = next((one.name for one in files if facts_of(one.path).eva), None)
         (there if eva else missing).append(eva or EVA)
     if file.config.needs_face:

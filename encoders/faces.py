@@ -73,10 +73,11 @@ class Faces:
 def _error_for_missing(has_face: Sequence[bool], what: str) -> list[int]:
     missing = [number for number, found in enumerate(has_face) if not found]
     if missing:
+        skip = ", or let images be skipped" if any(has_face) else ""
         raise FaceError(
             f"No {what} found in image {', '.join(str(number + 1) for number in missing)} of {len(has_face)}, at any "
             f"detection size from {DETECTION_SIZES[0]} to {DETECTION_SIZES[-1]}. Use a picture where the face is "
-            "larger or turned to the camera, leave a margin around a face that fills it, or let images be skipped."
+            f"larger or turned to the camera, leave a margin around a face that fills it{skip}."
         )
     return list(range(len(has_face)))
 

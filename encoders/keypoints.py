@@ -49,9 +49,7 @@ def limb_outline(point: NDArray[np.floating], nose: NDArray[np.floating]) -> NDA
     return import_face_module("cv2").ellipse2Poly(centre, half_axes, angle, 0, 360, 1)
 
 
-def keypoint_picture(
-    faces: Tensor, size: tuple[int, int], canvas: tuple[int, int], box: Box | None = None
-) -> Tensor:
+def keypoint_picture(faces: Tensor, size: tuple[int, int], canvas: tuple[int, int], box: Box | None = None) -> Tensor:
     """Draw the detections (n, 16) of a picture on a canvas: (height, width, 3) in 0..1.
 
     `size` and `canvas` are (height, width) of the picture and the canvas. The picture's middle fills the box, without a

@@ -77,7 +77,7 @@ class AdapterConfig:
         return self.mechanism.no_picture or ("zeros" if self.takes == "pooled" else "black")
 
     @property
-    def of_identity(self) -> bool:
+    def is_pulid(self) -> bool:
         """Whether the adapter is a PuLID, whose encoder reads a face vector and hidden states together."""
         return self.projection.state_dim > 0
 

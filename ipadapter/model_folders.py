@@ -75,6 +75,12 @@ def model_folder(places: Places, folder: str) -> ModelFolder:
     return ModelFolder(list(places.get(folder, ())), {name: path for name, path in files.items() if path.is_file()})
 
 
+def listed_file(files: Mapping[str, Path], name: str) -> Path | None:
+    """The path of a listed name, which a workflow may have from a system with another separator; None if not listed."""
+    spellings = (name, name.replace("\\", "/"), name.replace("/", "\\"))
+    return next((files[spelling] for spelling in spellings if spelling in files), None)
+
+
 def model_folders(places: Places) -> dict[str, ModelFolder]:
     """The folders in which presets find their files, and those of the files that work with them."""
     return {folder: model_folder(places, folder) for folder in dict.fromkeys([*FOLDERS.values(), "text_encoders"])}

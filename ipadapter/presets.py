@@ -27,7 +27,7 @@ class Preset:
         return {family: files[0] for family, files in self.versions.items()}
 
     @property
-    def of_identity(self) -> bool:
+    def of_pulid(self) -> bool:
         """Whether the adapters are PuLIDs, which read the EVA02-CLIP encoder."""
         return all(file.encoder == catalog.EVA for file in self.adapters.values())
 

@@ -60,7 +60,7 @@ def face_schema(node_id: str, display_name: str, description: str, *, kolors: bo
         display_name=display_name,
         category="ipadapter/faceid",
         description=description,
-        search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "portrait", "换脸"],
+        search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "portrait", "换脸", "人脸"],
         inputs=[
             inputs.model(),
             inputs.ipadapter(),
@@ -185,7 +185,7 @@ class IPAdapterApplyFaceID(FaceInputs, FirstApplyMethod):
             display_name="Apply IPAdapter FaceID",
             category="ipadapter",
             description="The person in the picture becomes a prompt: the model draws somebody with this face.",
-            search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "换脸"],
+            search_aliases=["faceid", "face id", "face reference", "face swap", "same person", "换脸", "人脸"],
             inputs=[
                 inputs.ipadapter(),
                 inputs.clip_vision(optional=False),

@@ -7,7 +7,7 @@ from ..encoders.face_places import PLACES
 from ..encoders.faces import FaceChoice
 from ..masks.compose import canvas_size
 from . import inputs
-from .applying.instantid import WHOLE, draw_faces
+from .applying.face_drawing import WHOLE, Drawing, draw_faces
 from .face import face_choice, least_score
 from .node import AtelierNode
 from .sockets import Canvas, FaceModels
@@ -77,9 +77,8 @@ class IPAdapterFaceKeypoints(AtelierNode):
     ) -> io.NodeOutput:
         choice = FaceChoice(face, face_index, missing_face, least_score)
         size = None if canvas is None else canvas_size(canvas)
-        drawn = draw_faces(
-            insightface, image, choice, PEOPLE[people], size, mask, WHOLE if mask is None else place
-        )  # fmt: skip
+        drawing = Drawing(choice, size, WHOLE if mask is None else place, mask, PEOPLE[people])
+        drawn = draw_faces(insightface, image, drawing)
         return io.NodeOutput(drawn, ui=ui.PreviewImage(drawn, cls=cls))
 
 
@@ -102,9 +101,8 @@ class FaceKeypointsPreprocessor(AtelierNode):
     @classmethod
     def run(cls, faceanalysis: FaceModels, image: Tensor, canvas: Canvas | None = None) -> io.NodeOutput:
         size = None if canvas is None else canvas_size(canvas)
-        return io.NodeOutput(
-            draw_faces(faceanalysis, image, FaceChoice("largest", missing="skip the image"), canvas=size)
-        )
+        drawing = Drawing(FaceChoice("largest", missing="skip the image"), size)
+        return io.NodeOutput(draw_faces(faceanalysis, image, drawing))
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterFaceKeypoints, FaceKeypointsPreprocessor]

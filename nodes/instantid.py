@@ -8,7 +8,8 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .apply_base import AcceptsRenamed
 from .applying.apply import Strength
-from .applying.instantid import WHOLE, apply_instantid
+from .applying.face_drawing import WHOLE
+from .applying.instantid import apply_instantid
 from .instantid_inputs import (
     CATEGORY,
     TERMS,

@@ -126,7 +126,7 @@ class ApplyInstantIDControlNet(AtelierNode):
         control = FaceControlRequest(control_net, strength, masks_text=MASKS[mask_limits])
         where = Strength(start_at=start_at, end_at=end_at, mask=mask)
         tokens = read_face_embeds(face_embeds)
-        return io.NodeOutput(*apply_control((positive, negative), control, image_kps[..., :3], tokens, where))
+        return io.NodeOutput(*apply_control((positive, negative), control, image_kps, tokens, where))
 
 
 NODES: list[type[io.ComfyNode]] = [InstantIDAttentionPatch, ApplyInstantIDControlNet]

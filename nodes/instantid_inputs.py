@@ -8,7 +8,8 @@ from ..masks.compose import canvas_size
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
 from .applying.encoding import Reference
-from .applying.instantid import WHOLE, FaceControlRequest
+from .applying.face_drawing import WHOLE
+from .applying.instantid import FaceControlRequest
 from .face import face_choice, least_score
 from .face_keypoints import canvas_input, face_models_input, place_input
 from .sockets import Canvas

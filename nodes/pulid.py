@@ -1,5 +1,7 @@
 """PuLID for SDXL: a person as a prompt that changes the rest of the picture little. Ids are those of older packs."""
 
+from collections.abc import Hashable
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -10,6 +12,7 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.apply import Strength
 from .applying.pulid import Person, apply_pulid
+from .loading.pulid import fingerprint_of_parser
 from .node import AtelierNode
 from .pulid_loaders import EvaClipType, PulidEvaClipLoader, PulidInsightFaceLoader, PulidModelLoader, PulidType
 from .sockets import Adapter, ClipVision, FaceModels, Model, Weight
@@ -85,7 +88,15 @@ def pulid_sockets() -> list[io.Input]:
     return [inputs.model(), pulid, *encoders(), person_image()]
 
 
-class ApplyPulid(AtelierNode):
+class ApplyPulidNode(AtelierNode):
+    """Base of the apply nodes: they run again when a face parser was added, removed or replaced."""
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> Hashable:
+        return fingerprint_of_parser()
+
+
+class ApplyPulid(ApplyPulidNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "fidelity: most alike. style: the picture's style stays more. neutral: the plain attention."
@@ -133,7 +144,7 @@ class ApplyPulid(AtelierNode):
         return io.NodeOutput(apply_pulid(model, pulid, eva_clip, face_analysis, person, strength, projection))
 
 
-class ApplyPulidAdvanced(AtelierNode):
+class ApplyPulidAdvanced(ApplyPulidNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         projection_tip = (

@@ -18,6 +18,7 @@ from .loading.adapters import part_of
 from .node import AtelierNode
 from .notices import say_notes
 from .pulid import (
+    ApplyPulidNode,
     appended,
     encoders,
     face_analysis,
@@ -70,7 +71,7 @@ def fusion_inputs() -> list[io.Input]:
     ]
 
 
-class ApplyPulidFlux(AtelierNode):
+class ApplyPulidFlux(ApplyPulidNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         tip = "A PuLID for Flux from Load PuLID Flux Model, or from an IPAdapter Model Loader."
@@ -167,9 +168,7 @@ class PulidFluxOptions(AtelierNode):
         )
 
     @classmethod
-    def run(
-        cls, input_faces_order: str, input_faces_index: int = 0, input_faces_align_mode: int = 1
-    ) -> io.NodeOutput:
+    def run(cls, input_faces_order: str, input_faces_index: int = 0, input_faces_align_mode: int = 1) -> io.NodeOutput:
         return io.NodeOutput(FaceOptions(input_faces_order, input_faces_index, input_faces_align_mode))
 
 

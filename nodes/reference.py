@@ -55,7 +55,7 @@ class IPAdapterReference(AtelierNode):
             description=DESCRIPTION,
             search_aliases=[
                 "ip-adapter", "ipa", "image prompt", "reference image", "style reference", "character reference",
-                "one node", "参考图", "风格参考", "角色参考",
+                "face reference", "one node", "参考图", "风格参考", "角色参考", "人脸参考",
             ],
             inputs=[
                 inputs.model(),

@@ -45,8 +45,8 @@ def environment_of(checkout: Path | None) -> Environment:
 
 
 def make(environment: Environment) -> None:
-    """Make the environment unless it is there."""
-    if environment.python.exists():
+    """Make the environment unless it is there; again where it was interrupted before it had what installs packages."""
+    if environment.python.exists() and (shutil.which("uv") or any(environment.site_packages.glob("pip-*/RECORD"))):
         return
     began = time.monotonic()
     try:

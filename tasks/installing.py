@@ -17,8 +17,9 @@ from .common import CACHE, Environment, say
 
 PIP_FILE = re.compile(r"\s*(?:Downloading|Using cached) (\S+?\.(?:whl|tar\.gz|zip))(?: \(.*\))?$")
 PIP_NAMED = re.compile(r"Collecting ([\w.-]+)")
-UV_COUNT = re.compile(r"Resolved (\d+) package")
+UV_COUNT = re.compile(r"(?:Resolved|Prepared) (\d+) package")  # of the list, and of those to be installed
 UV_FILE = re.compile(r"Downloading (\S+) \(([\d.]+)([KMG])iB\)")
+UV_ARRIVED = re.compile(r" Downloaded (\S+)")
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 NO_CONNECTION = re.compile(
     r"NewConnectionError|getaddrinfo|Name or service not known|name resolution|Connection refused"
@@ -35,9 +36,9 @@ ADVICE = {
     "to its certificate and run it again.",
     NO_CONNECTION: "the package index did not answer. Check the connection or the proxy and run it again: it goes on "
     "with what has been downloaded.",
-    re.compile(r"No matching distribution|no wheels with a matching|no version of"): "a package exists for another "
-    f"Python only; this is Python {platform.python_version()} on {platform.system()} {platform.machine()}. Use one of "
-    "Python 3.10 to 3.13, 64 bits.",
+    re.compile(r"No matching distribution|no wheels with a matching|no version of"): "a package was not found for "
+    f"Python {platform.python_version()} on {platform.system()} {platform.machine()}. Python 3.10 to 3.13 of 64 bits "
+    "have all packages; if this is one of them, the package index cannot be read from here: check the connection.",
     re.compile(r"DO NOT MATCH THE HASHES|Hash mismatch", re.IGNORECASE): "a file arrived damaged. Run it again; if it "
     "happens again, a proxy changes what is downloaded.",
 }
@@ -52,7 +53,8 @@ class Progress:
     all_lines: list[str] = field(default_factory=list)
     named: set[str] = field(default_factory=set)
     files: int = 0
-    announced: int = 0  # bytes of files that uv has begun to download
+    sizes: dict[str, int] = field(default_factory=dict)  # bytes of the packages that uv has begun to download
+    arrived: int = 0  # of those bytes
     installing: bool = False
 
     def read(self, line: str) -> None:
@@ -63,13 +65,24 @@ class Progress:
         elif found := UV_COUNT.match(line):
             self.packages = int(found[1])
         elif found := UV_FILE.search(line):
-            self.announced += int(float(found[2]) * UNITS[found[3]])
+            self.sizes[found[1]] = int(float(found[2]) * UNITS[found[3]])
+        elif found := UV_ARRIVED.match(line):
+            self.arrived += self.sizes.get(found[1], 0)
         elif PIP_FILE.match(line):
             self.files += 1
         elif line.startswith("Installing collected packages:"):
             self.packages, self.installing = line.count(",") + 1, True
         elif line.lower().startswith(("error:", "  × ", "× ")):
             self.errors.append(line.strip(" ×").removeprefix("ERROR: ").removeprefix("error: "))
+
+    def shown(self, installed: int, size: int) -> tuple[int, int, str]:
+        """How much is done, of how much, and both in words; `size` is in bytes of what has been downloaded."""
+        if self.installing or installed:
+            return installed, self.packages, f"{installed} of {self.packages} installed, {size / 1e6:.0f} MB"
+        if self.sizes:  # uv names large files only, so packages cannot be counted
+            total = sum(self.sizes.values())
+            return self.arrived, total, f"{self.arrived / 1e6:.0f} of {total / 1e6:.0f} MB fetched"
+        return self.files, self.packages, f"{self.files} of {self.packages} fetched, {size / 1e6:.0f} MB"
 
 
 class Bar:
@@ -83,10 +96,14 @@ class Bar:
             say(f"{title}...")
 
     def show(self, done: int, of: int, text: str) -> None:
-        if self.live:
-            filled = self.WIDTH * min(done, of) // max(of, 1)
-            bar = "#" * filled + "-" * (self.WIDTH - filled)
-            print(f"\r\x1b[2K[atelier] {self.title} [{bar}] {text}", end="", flush=True)
+        """Write the line over the last one. It stays within the terminal: a line that wraps cannot be written over."""
+        if not self.live:
+            return
+        columns = shutil.get_terminal_size().columns - 1
+        width = min(self.WIDTH, columns - len(f"[atelier] {self.title} [] {text}"))
+        filled = width * min(done, of) // max(of, 1)
+        bar = f"[{'#' * filled}{'-' * (width - filled)}] " if width > 0 else ""
+        print("\r\x1b[2K" + f"[atelier] {self.title} {bar}{text}"[:columns], end="", flush=True)
 
     def end(self, text: str) -> None:
         print("\r\x1b[2K" if self.live else "", end="")
@@ -120,10 +137,8 @@ def run_logged(
     try:
         while reader.is_alive():
             reader.join(0.25)
-            size = max(size, progress.announced or _size(scratch))
-            new = _installed(environment) - before
-            done, what = (new, "installed") if progress.installing or new else (progress.files, "fetched")
-            bar.show(done, progress.packages, f"{done} of {progress.packages} packages {what}, {size / 1e6:.0f} MB")
+            size = max(size, progress.arrived or _size(scratch))
+            bar.show(*progress.shown(_installed(environment) - before, size))
     except KeyboardInterrupt:
         process.wait()
         raise SystemExit("\n[atelier] Stopped. Run it again: it goes on with what has been downloaded.") from None

@@ -1,6 +1,7 @@
 """The set-up, as far as it can be tried without installing packages."""
 
 import io
+import socket
 import subprocess
 import sys
 import tarfile
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from harness import serve
 from tasks import checks, comfyui, environment
 from tasks.common import Environment
-from tasks.installing import Progress, explain, run_logged
+from tasks.installing import Bar, Progress, explain, run_logged
 
 ROOT = Path(__file__).parents[1]
 NONE = Environment(Path("no environment"))
@@ -90,10 +92,35 @@ def test_a_comfyui_of_the_users_decides_the_versions_of_what_it_names(tmp_path):
     assert environment.environment_of(tmp_path).folder != environment.environment_of(tmp_path / "other").folder
 
 
+def test_an_environment_whose_making_was_interrupted_is_made_again(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(environment.venv, "create", lambda folder, **_: made.append(folder))
+    monkeypatch.setattr(environment.shutil, "which", lambda _: None)  # no uv, which needs no pip
+    half = Environment(tmp_path)
+    packages = half.folder / ("Lib/site-packages" if half.python.suffix else "lib/python3.11/site-packages")
+    for file in (half.python, packages / "pip" / "__init__.py"):
+        file.parent.mkdir(parents=True)
+        file.touch()
+    environment.make(half)
+    assert made == [tmp_path]
+    (packages / "pip-24.0.dist-info").mkdir()
+    (packages / "pip-24.0.dist-info" / "RECORD").touch()
+    environment.make(half)
+    assert made == [tmp_path]
+
+
+def test_serve_opens_no_page_of_another_program(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        monkeypatch.setattr(sys, "argv", ["serve", "--port", str(port)])
+        with pytest.raises(SystemExit, match=f"Port {port} is taken.*--port {port + 1}"):
+            serve.main()
+
+
 # Lines as pip and uv write them where they fail, and the beginning of what the user reads.
 FAILURES = {
     "ERROR: Could not find a version that satisfies the requirement torch==2.11.0 (from versions: none)\n"
-    "ERROR: No matching distribution found for torch==2.11.0": "a package exists for another Python only",
+    "ERROR: No matching distribution found for torch==2.11.0": "a package was not found for Python",
     "WARNING: Retrying after connection broken by 'NewConnectionError(...): [Errno -3] Temporary failure in name "
     "resolution'\nERROR: No matching distribution found for torch==2.11.0": "the package index did not answer",
     "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device": "the disk is full",
@@ -122,9 +149,23 @@ def test_progress_is_read_from_what_pip_and_uv_write():
     assert (pip.files, pip.packages, pip.installing) == (2, 50, False)
     pip.read("Installing collected packages: numpy, torch")
     assert (pip.packages, pip.installing) == (2, True)
-    for line in ("Resolved 102 packages in 2.10s", "Downloading torch (506.0MiB)", " Downloaded torch"):
+    for line in ("Resolved 102 packages in 2.10s", "Downloading torch (506.0MiB)", "Downloading triton (100.0MiB)"):
         uv.read(line)
-    assert (uv.packages, uv.announced) == (102, 506 * 2**20)
+    assert uv.shown(0, 0) == (0, 606 * 2**20, "0 of 635 MB fetched")
+    uv.read(" Downloaded torch")
+    assert uv.shown(0, 0) == (506 * 2**20, 606 * 2**20, "531 of 635 MB fetched")
+    assert uv.shown(51, uv.arrived) == (51, 102, "51 of 102 installed, 531 MB")
+
+
+@pytest.mark.parametrize("columns", [200, 80, 60, 20])
+def test_a_bar_stays_within_the_terminal(columns, monkeypatch, capsys):
+    """Else the line wraps, and every change of it is a new line."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bar = Bar("PyTorch and packages, with pip")
+    bar.live = True
+    bar.show(51, 102, "51 of 102 installed, 2652 MB")
+    (line,) = capsys.readouterr().out.split("\r\x1b[2K")[1:]
+    assert len(line) < columns and ("[#" in line) == (columns >= 80) and ("51 of 102" in line) == (columns >= 60)
 
 
 def test_a_command_that_fails_ends_the_set_up_with_its_reason_and_the_log(tmp_path, capsys):

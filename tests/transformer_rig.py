@@ -3,12 +3,15 @@
 from functools import cache
 from typing import Any
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.samplers
 import comfy.sd
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -47,6 +50,16 @@ def model_of(family: str, seed: int = 0) -> ModelPatcher:
     seed_weights(model.diffusion_model, seed)
     device = comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(model, device, comfy.model_management.unet_offload_device())
+
+
+def flux_control_net(seed: int = 3) -> comfy.controlnet.ControlNet:
+    """ComfyUI's own ControlNet for a tiny Flux, of random weights."""
+    sizes = tiny_model("flux").model.model_config.unet_config
+    sizes = {name: value for name, value in sizes.items() if name != "dtype"}
+    network = ControlNetFlux(operations=comfy.ops.disable_weight_init, dtype=torch.float32, **sizes)
+    seed_weights(network, seed)
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(network, load_device=device, extra_conds=["y", "guidance"])
 
 
 def state(kind: str, seed: int = 7, **sizes: Any) -> Any:

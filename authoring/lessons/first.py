@@ -6,14 +6,13 @@ from .registry import lesson
 
 @lesson("try_it", Demo)
 def try_it(k: Kit) -> None:
+    k.put_note_above()  # four columns: a window of 1280 pixels shows all of them with their letters
     k.models()
-    picture = k.picture("style")
     k.next()
+    picture = k.picture("style")
     applied = k.add("IPAdapterReference", model=k.model, image=picture, take="everything", strength=1.0)[0]
-    latent = k.latent(batch=4)
     k.next()
     words = k.conditions("", "boat")
+    drawn = k.sampler(applied, **words, latent_image=k.latent(batch=4), seed=11)
     k.next()
-    drawn = k.sample(applied, **words, latent_image=latent, seed=11)
-    k.next()
-    k.save(drawn)
+    k.save(k.decode(drawn))

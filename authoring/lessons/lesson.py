@@ -86,6 +86,10 @@ class Canvas:
         part = self.add("MarkdownNote", "What to try", text=text.strip()).part
         part |= {"at": [-1, 0], "size": [WIDTHS["MarkdownNote"], note_height(text)]}
 
+    def put_note_above(self) -> None:
+        """Put the note above the nodes of the first column."""
+        next(part for part in self.nodes.values() if part["type"] == "MarkdownNote")["at"] = [0, -1]
+
     @property
     def recipe(self) -> dict[str, Any]:
         return {"nodes": self.nodes}

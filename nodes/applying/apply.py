@@ -118,11 +118,7 @@ def prompt_of(
     rule: Rule | None = None,
 ) -> ImagePrompt:
     """The image prompt of a source. `make_source` is called only after the strength has been checked."""
-    if strength.start_at > strength.end_at:
-        raise ValueError(
-            f"start_at ({strength.start_at}) lies after end_at ({strength.end_at}), so the reference would never "
-            "act. Swap them."
-        )
+    check_range(strength.start_at, strength.end_at)
     weights = weights_of(strength, layer_blocks(sites))
     mechanism = adapter.config.mechanism
     if strength.scaling not in mechanism.scalings:
@@ -141,6 +137,12 @@ def prompt_of(
         mechanism=mechanism,
         rule=rule,
     )
+
+
+def check_range(start_at: float, end_at: float, what: str = "the reference") -> None:
+    """ValueError for a range of sampling that ends before it begins; `what` is in it by name."""
+    if start_at > end_at:
+        raise ValueError(f"start_at ({start_at}) lies after end_at ({end_at}), so {what} would never act. Swap them.")
 
 
 def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:

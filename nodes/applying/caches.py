@@ -4,7 +4,7 @@ from ...ipadapter.cache import ContentCache
 
 MIB = 2**20
 
-FEATURES = ContentCache(256 * MIB)  # vision encoders' outputs for reference pictures
+FEATURES = ContentCache(256 * MIB)  # outputs of vision encoders and face parsers for reference pictures
 FACES = ContentCache(64 * MIB)  # faces detected in reference pictures
 TOKENS = ContentCache(64 * MIB)  # image tokens: features after an adapter's projection
 KEYS_VALUES = ContentCache(512 * MIB)  # keys and values of image tokens, for every site of a model

@@ -4,32 +4,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import node_helpers
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...encoders.face_places import PLACES
-from ...encoders.faces import FaceChoice, face_notes, faces_in, select_faces
-from ...encoders.keypoints import keypoint_picture
+from ...encoders.face_places import Size
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import NEGATIVE, POSITIVE
-from ..loading.adapters import Pipeline, open_pipeline, part_of
+from ..loading.adapters import Pipeline, open_pipeline
 from ..loading.face_packs import check_pack
 from ..loading.instantid import FACE_PACK
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
-from .apply import Strength, checked_strength, image_prompt, note_black_masks, sites_for
-from .caches import FACES
-from .control import ConditioningList, check_control_net, with_face_control
+from .apply import Strength, check_range, checked_strength, image_prompt, note_black_masks, sites_for
+from .control import ConditioningList, checked_control_net, with_face_control
 from .encoding import Reference, encode_reference
+from .face_drawing import WHOLE, Drawing, control_picture, pose_photo
 from .keys_values import as_many, tokens_of_embeds
 
-USUAL_SIDES = (768, 1536)  # least and greatest long side, in pixels, of pictures that SDXL is sampled at
-WHOLE = next(iter(PLACES))  # the place "as in the photo"
-LONG_SIDE = 1280  # long side, in pixels, to which InstantID's authors resize every picture
+SQUEEZED = (
+    "A text has an area, and ComfyUI squeezes the whole drawing of the face into it, so the face comes out in another "
+    "place and shape. Give the text a mask in place of the area (Conditioning (Set Mask), default)."
+)
 
 FaceTokens = Mapping[str, Tensor]  # by branch, (pictures, t, context)
-Size = tuple[int, int]  # height and width in pixels
 
 
 @dataclass(frozen=True)
@@ -60,13 +57,11 @@ def apply_instantid(
 
     Range and mask of `strength` also apply to the ControlNet. Errors are those of apply_identity and with_face_control.
     """
-    check_control_net(control.net)
+    checked_control_net(control.net)
     followed, tokens = apply_identity(model, instantid, insightface, reference, strength)
-    assert reference.images is not None
-    photo, face = (
-        (reference.images, reference.face) if control.image_kps is None else (control.image_kps, FaceChoice("largest"))
-    )
-    picture = control_picture(insightface, photo[:1], face, control.canvas, strength.mask, control.place)
+    photo, choice = pose_photo(insightface, reference, control.image_kps)
+    drawing = Drawing(choice, control.canvas, control.place, strength.mask)
+    picture = control_picture(insightface, photo, drawing)
     controlled = apply_control(conditionings, control, picture, tokens, strength)
     return followed, *controlled
 
@@ -82,6 +77,7 @@ def apply_control(
 
     A mask limits the positive conditioning (`masks_text`), or otherwise the ControlNet's outputs.
     """
+    check_range(strength.start_at, strength.end_at, "the ControlNet")
     active = (strength.start_at, strength.end_at)
     mask = strength.mask if strength.mask is None or strength.mask.ndim == 3 else strength.mask.unsqueeze(0)
     of_face = None if control.masks_text else mask
@@ -91,6 +87,9 @@ def apply_control(
     if mask is not None and control.masks_text:
         region = {"mask": mask, "set_area_to_bounds": False}
         positive = node_helpers.conditioning_set_values(positive, region)
+    entries = [settings for conditioning in (positive, negative) for _, settings in conditioning]
+    if any("area" in settings or settings.get("set_area_to_bounds") for settings in entries):
+        say_notes([SQUEEZED])
     return positive, negative
 
 
@@ -147,64 +146,3 @@ def read_face_embeds(value: object) -> FaceTokens:
     if tokens.keys() != parts.keys():
         raise AdapterError("face_embeds needs the tokens of a face, from InstantID Patch Attention.")
     return tokens
-
-
-def draw_faces(
-    insightface: object,
-    images: Tensor,
-    choice: FaceChoice,
-    everybody: bool = False,
-    canvas: Size | None = None,
-    mask: Tensor | None = None,
-    place: str = WHOLE,
-) -> Tensor:
-    """Drawings (n, height, width, 3) of eyes, nose and mouth in pictures (n, h, w, c).
-
-    The chosen face of each picture is drawn, or every face. `place`, a key of PLACES, says which part of the canvas a
-    picture fills and which of its faces count. Without a canvas, drawings have the size of the pictures.
-
-    Raises:
-        FaceError: a picture without a face, unless `choice` leaves such pictures out; a mask without a face in it.
-    """
-    found = faces_in(part_of(insightface, "insightface"), images, choice.least_score, FACES)
-    size = (images.shape[1], images.shape[2])
-    placed = [PLACES[place](faces, size, canvas or size, mask) for faces in found]
-    chosen, kept = select_faces([each.faces for each in placed], choice)
-    say_notes(face_notes(chosen))
-    drawings = []
-    for number in kept:
-        faces = placed[number].faces if everybody else chosen[number].unsqueeze(0)
-        drawings.append(keypoint_picture(faces, size, canvas or size, placed[number].box))
-    return torch.stack(drawings)
-
-
-def control_picture(
-    insightface: object,
-    photo: Tensor,
-    choice: FaceChoice,
-    canvas: Size | None = None,
-    mask: Tensor | None = None,
-    place: str = WHOLE,
-) -> Tensor:
-    """The picture for the ControlNet (1, height, width, 3): the face of a photo (1, h, w, c) drawn on a canvas.
-
-    A picture without a face is treated as a drawing and returned unchanged. Without a canvas, a photo in a size that
-    SDXL is not sampled at is drawn with a long side of 1280 pixels, because the widths of lines are in pixels. A photo
-    that is placed in a mask is drawn in the mask's proportions.
-    """
-    faces_of_photos = faces_in(part_of(insightface, "insightface"), photo, choice.least_score, FACES)
-    if not any(map(len, faces_of_photos)):
-        say_notes(["image_kps shows no face, so it is used as it is: as a drawing of eyes, nose and mouth."])
-        return photo[..., :3]
-    frame = photo.shape[1:3] if mask is None or place == WHOLE else mask.shape[-2:]
-    canvas = canvas or usual_canvas((frame[0], frame[1]))
-    return draw_faces(insightface, photo, choice, canvas=canvas, mask=mask, place=place)
-
-
-def usual_canvas(size: Size) -> Size:
-    """A size (height, width) that SDXL is sampled at, with the aspect ratio of a picture."""
-    longest = max(size)
-    if USUAL_SIDES[0] <= longest <= USUAL_SIDES[1]:
-        return size
-    height, width = (max(8, round(side * LONG_SIDE / longest)) for side in size)
-    return height, width

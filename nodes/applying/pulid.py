@@ -9,20 +9,22 @@ from torch import Tensor
 
 from ...encoders.encoder import stretch
 from ...encoders.face_crops import FFHQ_SIZE
-from ...encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
+from ...encoders.face_parsing import faces_and_hair, grey_faces
 from ...encoders.faces import FaceChoice, Faces, crop_faces, face_features
 from ...encoders.pictures import resize
 from ...ipadapter.cache import content_key, image_keys, serial
 from ...ipadapter.checks import check_images, check_mask
 from ...ipadapter.errors import AdapterError, EncoderMismatchError
+from ...ipadapter.families import FLUX
 from ...ipadapter.image_prompt import Source
 from ...ipadapter.pulid_rules import RULES
 from ...ipadapter.pulid_tokens import person_tokens
+from ...ipadapter.shared_files import fingerprint
 from ..host_types import FaceAnalysis, HostEncoder, Socket
 from ..loading.adapters import LoadedAdapter, open_pipeline
 from ..loading.face_packs import check_pack
 from ..loading.openclip import OpenClipVision
-from ..loading.pulid import NO_PARSER, find_parser
+from ..loading.pulid import NO_PARSER, load_parser, parser_path
 from ..notices import say_notes
 from ..sampling.attach import attach, sites_of
 from .apply import Strength, checked_strength, note_black_masks, prompt_of, sites_for
@@ -67,11 +69,11 @@ def apply_pulid(
     face_analysis: FaceAnalysis,
     person: Person,
     strength: Strength,
-    projection: str = "none",
+    projection: str | None = None,
 ) -> ModelPatcher:
     """A clone of a model that follows a person. All inputs are checked here, before sampling.
 
-    `projection` is a key of RULES; only PuLID for SDXL has several.
+    `projection` is a key of RULES for PuLID for SDXL, and None for PuLID for Flux, which has no rules.
     """
     pipeline = open_pipeline(pulid, eva_clip, face_analysis)
 
@@ -87,11 +89,10 @@ def follow_person(
     see: Callable[[], Seen],
     person: Person,
     strength: Strength,
-    projection: str,
+    projection: str | None,
 ) -> ModelPatcher:
     """Like `apply_pulid`, but the person's pictures are encoded only after model and adapter have been checked."""
-    if not adapter.config.of_identity:
-        raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
+    check_adapter(adapter, flux=projection is None)
     sites = sites_for(adapter, sites_of(model))
     note_black_masks([strength.mask])
     weights = site_weights(adapter, sites)
@@ -99,7 +100,22 @@ def follow_person(
     def make_source() -> Source:
         return source_of_tokens(model, adapter, sites, weights, _tokens(adapter, see(), person), per_frame=False)
 
-    return attach(model, [prompt_of(adapter, sites, checked_strength(strength), make_source, rule=RULES[projection])])
+    rule = None if projection is None else RULES[projection]
+    return attach(model, [prompt_of(adapter, sites, checked_strength(strength), make_source, rule=rule)])
+
+
+def check_adapter(adapter: LoadedAdapter, flux: bool) -> None:
+    """AdapterError if an adapter is no PuLID, or one for Flux where `flux` is False, or the reverse.
+
+    A PuLID for Flux knows no rules, and would take tokens of zeros for a part of the person.
+    """
+    if not adapter.config.is_pulid:
+        raise AdapterError(f"{adapter.name} is {adapter.config.variant}, no PuLID: use an Apply IPAdapter node for it.")
+    if (adapter.config.family == FLUX.name) != flux:
+        own, other = ("Flux", "Apply PuLID") if flux else ("SDXL", "Apply PuLID Flux")
+        raise AdapterError(
+            f"{adapter.name} is {adapter.config.variant}, and this node applies PuLID for {own}: use {other} for it."
+        )
 
 
 def see_person(eva_clip: HostEncoder, face_analysis: FaceAnalysis, person: Person) -> Seen:
@@ -146,11 +162,12 @@ def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:
         fitted = resize(masks.expand(-1, -1, -1, 3), height, width).expand(count, -1, -1, -1)
         chosen = dict(zip(faces.kept, faces.found, strict=True))
         return crop_faces(fitted, chosen, faces.kept, FFHQ_SIZE, crop=f"{person.crop} mask")[..., 0]
-    parser: FaceParser | None = find_parser()
-    if parser is None:
+    path = parser_path()
+    if path is None:
         say_notes([NO_PARSER])
         return None
-    return faces_and_hair(parser, faces.crops)
+    key = ("face and hair", fingerprint(path), *image_keys(faces.crops))
+    return FEATURES.get_or_make(key, lambda: faces_and_hair(load_parser(path), faces.crops))
 
 
 def _eva_features(eva_clip: OpenClipVision, crops: Tensor) -> tuple[Tensor, ...]:

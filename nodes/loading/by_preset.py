@@ -53,7 +53,7 @@ def load_preset(
     if adapter.config.takes is not None:
         encoder = find_encoder(adapter.config, adapter.name)
         pipeline["clipvision"] = {"file": str(encoder), "model": load_encoder(encoder)}
-    if adapter.config.of_identity:
+    if adapter.config.is_pulid:
         pipeline["clipvision"] = {"file": str(eva_path()), "model": load_eva()}
     if preset.face_pack is not None:
         pack = preset.face_pack if faces.model_name == PRESETS_OWN else faces.model_name

@@ -77,7 +77,7 @@ def _of_demo(model: ModelPatcher, take: str) -> Chosen:
         "clipvision": {"file": str(FOLDER / "vision.safetensors"), "model": load_vision()},
         "insightface": {"provider": None, "model": None},
     }
-    return Chosen(model, pipeline, recipe, "the demo's plus adapter", (file, "vision.safetensors"))
+    return Chosen(model, pipeline, recipe, "The demo's plus adapter", (file, "vision.safetensors"))
 
 
 def _impossible(take: str, title: str, has_adapters: bool) -> str:

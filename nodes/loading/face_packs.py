@@ -36,9 +36,7 @@ def fingerprint_of_packs() -> Hashable:
     return tuple(fingerprint(file) for file in files if file.is_file())  # leaves out broken links
 
 
-def load_face_models(
-    provider: str = "CPU", model_name: str = "buffalo_l", complete: bool = False
-) -> FaceAnalysis:
+def load_face_models(provider: str = "CPU", model_name: str = "buffalo_l", complete: bool = False) -> FaceAnalysis:
     """The insightface FaceAnalysis of a pack by name; a note on the node says if the provider or a network is missing.
 
     A detector alone can crop faces. With `complete`, a pack without recogniser raises FaceError.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import folder_paths
 
-from ...ipadapter.model_folders import ADAPTERS, ModelFolder, model_folder
+from ...ipadapter.model_folders import ADAPTERS, ModelFolder, listed_file, model_folder
 from ...ipadapter.names import inside
 from .places import model_places
 
@@ -31,9 +31,8 @@ def adapter_path(name: str) -> Path:
     folder = _folder()
     for place in folder.places:
         inside(place, name)  # raises for names that lead out of the folder
-    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # of workflows from another system
-        if path := folder.files.get(listed):
-            return path
+    if path := listed_file(folder.files, name):
+        return path
     raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}.")
 
 

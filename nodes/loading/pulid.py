@@ -7,7 +7,7 @@ from ...encoders.face_parsing import FaceParser
 from ...ipadapter.catalog import BY_NAME, FACE_PARSER
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.model_folders import ModelFolder, model_folder
+from ...ipadapter.model_folders import ModelFolder, listed_file, model_folder
 from ...ipadapter.names import inside
 from ...ipadapter.search import EVA_FOLDERS, find_eva
 from ...ipadapter.shared_files import SharedFiles, fingerprint
@@ -35,9 +35,8 @@ def pulid_path(name: str) -> Path:
     folder = _folder(PULID)
     for place in folder.places:
         inside(place, name)  # raises for names that lead out of the folder
-    for listed in (name, name.replace("\\", "/"), name.replace("/", "\\")):  # a workflow from Windows has backslashes
-        if path := folder.files.get(listed):
-            return path
+    if path := listed_file(folder.files, name):
+        return path
     raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
 
 
@@ -49,11 +48,11 @@ def load_pulid(name: str, flux: bool) -> LoadedAdapter:
     """The PuLID of a file; AdapterError for a file that is another adapter, or a PuLID for other models."""
     adapter = load_adapter(pulid_path(name))
     wanted, other = ("Flux", "Load PuLID Model") if flux else ("SDXL", "Load PuLID Flux Model")
-    if not adapter.config.of_identity or (adapter.config.family == "flux") != flux:
-        is_pulid = f"; load it with {other}" if adapter.config.of_identity else ""
+    if not adapter.config.is_pulid or (adapter.config.family == "flux") != flux:
+        advice = f"; load it with {other}" if adapter.config.is_pulid else ""
         raise AdapterError(
             f"{name} is {adapter.config.variant} for {adapter.config.family}, and this node loads PuLID for {wanted}"
-            f"{is_pulid}."
+            f"{advice}."
         )
     return adapter
 
@@ -69,12 +68,19 @@ def load_eva() -> OpenClipVision:
     return _files.get_or_open(path, lambda: load_openclip(path, "auto", "auto", "auto", "auto"))
 
 
-def find_parser() -> FaceParser | None:
-    """facexlib's face parser; None if its file is not in models/facexlib."""
-    path = next((path for path in _folder(PARSERS).files.values() if path.name == FACE_PARSER), None)
-    if path is None:
-        return None
-    return _files.get_or_open(path, lambda: FaceParser.from_tensors(read_file(path)[0], path.name))
+def parser_path() -> Path | None:
+    """The path of facexlib's face parser; None if it is not in models/facexlib."""
+    return next((path for path in _folder(PARSERS).files.values() if path.name == FACE_PARSER), None)
+
+
+def fingerprint_of_parser() -> Hashable:
+    """A value that changes when the face parser is added, removed or replaced."""
+    path = parser_path()
+    return None if path is None else fingerprint(path)
+
+
+def load_parser(path: Path) -> FaceParser:
+    return FaceParser.from_tensors(read_file(path)[0], path.name)
 
 
 def fingerprint_of_eva() -> Hashable:

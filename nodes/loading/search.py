@@ -30,7 +30,7 @@ def find_lora(preset_name: str, preset: Preset, family: Family) -> Path:
 
 def fingerprint_of_preset(preset: Preset) -> Hashable:
     """A value that changes when a file that a preset may use is added, removed or replaced."""
-    names = (ADAPTERS, *(EVA_FOLDERS if preset.of_identity else (ENCODERS,)))
+    names = (ADAPTERS, *(EVA_FOLDERS if preset.of_pulid else (ENCODERS,)))
     paths = [path for folder in folders(*names).values() for path in folder.files.values()]
     if preset.loras:
         loras = folders(LORAS)[LORAS].files  # hundreds of them: only those with the name of one of the preset's

@@ -1,10 +1,11 @@
 """A ControlNet whose cross-attentions read a face's tokens in place of the text's (InstantID, arXiv:2401.07519)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import torch
 from comfy.controlnet import ControlBase, ControlNet
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from typing_extensions import Self
 
@@ -27,7 +28,8 @@ class FaceControl(ControlBase):
         super().__init__()
         self.net, self.tokens, self.mask = net, tokens, mask
         self.extra_hooks = net.extra_hooks
-        self._made: dict[Any, Tensor] = {}  # tokens and masks in the order of rows, on the device, until the run ends
+        # Tokens and masks in the order of rows, on the device, until the run ends.
+        self._made: dict[Hashable, Tensor] = {}
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: OwnOptions, batched_number: int, transformer_options: OwnOptions
@@ -69,7 +71,7 @@ class FaceControl(ControlBase):
             self._made[key] = on_grid.transpose(1, 2).unflatten(-1, grid).to(like)
         return self._made[key]
 
-    def pre_run(self, model: HostModel, percent_to_timestep_function: Any) -> None:
+    def pre_run(self, model: HostModel, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)
         self.net.pre_run(model, percent_to_timestep_function)
 
@@ -78,7 +80,7 @@ class FaceControl(ControlBase):
         self.net.cleanup()
         self._made.clear()
 
-    def get_models(self) -> list[Any]:
+    def get_models(self) -> list[ModelPatcher]:
         return [*super().get_models(), *self.net.get_models()]
 
     def inference_memory_requirements(self, dtype: torch.dtype) -> int:

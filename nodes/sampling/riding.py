@@ -8,9 +8,8 @@ steps outside the range of all references run the unpatched model.
 
 import logging
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 from uuid import uuid4
 
 import comfy.samplers
@@ -95,7 +94,7 @@ class Ride(Rider):
 
     references: tuple[RidingReference, ...]
     attentions: SelfAttentions
-    kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
+    kept: dict[tuple[RidingReference, torch.device], tuple[Hashable, Kept]] = field(default_factory=dict)
     texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference had a share in some call

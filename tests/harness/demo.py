@@ -32,6 +32,7 @@ WEIGHT_TYPE_CAPTION = (
     "Which layers follow the reference, and how strongly. These models know a reference by its colours only, and few "
     "of their layers carry them: types that keep those layers look alike, and composition alone shows no reference."
 )
+WHEN_CAPTION = "When it acts: most of the sampling brings all of its colours, the first or the last fifth alone few."
 NEGATIVE_CAPTION = "The result moves away from a noisy copy of the reference (IPAdapter Noise). The weight is 0.5."
 REMARKS = {"composition precise": "fails here"}  # it pushes away the only thing that these models take over
 STORY_COLUMNS, COLUMNS = 4, 6
@@ -84,7 +85,7 @@ MORE: Rows = {
     "weight": ("How strongly the reference acts: 0 is as if it were not there.", {
         f"{weight:g}": follow(weight=weight) for weight in (0.0, 0.25, 0.5, 0.75, 1.0)
     }),
-    "start_at, end_at": ("When it acts: colours are decided early, detail late.", {
+    "start_at, end_at": (WHEN_CAPTION, {
         f"{start:g} to {end:g}": follow(start_at=start, end_at=end)
         for start, end in ((0.0, 1.0), (0.0, 0.2), (0.2, 1.0), (0.5, 1.0), (0.8, 1.0))
     }),
@@ -145,8 +146,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
-    with DemoServer() as server:
-        sheet = make(server, folder)
+    try:
+        with DemoServer() as server:
+            sheet = make(server, folder)
+    except KeyboardInterrupt:
+        raise SystemExit("\n[demo] Stopped") from None
     print(f"[demo] Done: the pictures are in {sheet.parent}. Open story.png, then {sheet.name}")
 
 

@@ -11,6 +11,15 @@ SOURCES: dict[str, tuple[str, int, list[Any]]] = {
     "IMAGE": ("TestImage", 0, [1, "fixed", 256, 256, 1, "smooth", 3]),
     "MASK": ("SolidMask", 0, [1.0, 64, 64]),
     "INSIGHTFACE": ("IPAdapterInsightFaceLoader", 0, ["CPU", "buffalo_l"]),
+    "FACEANALYSIS": ("InstantIDFaceAnalysis", 0, ["CPU"]),
+    "INSTANTID": ("InstantIDModelLoader", 0, ["ip-adapter.bin"]),
+    "CONTROL_NET": ("TestControlNet", 0, ["instantid"]),
+    "CONDITIONING": ("TestConditioning", 0, ["sdxl", 10, "fixed", 8]),
+    "FACE_EMBEDS": ("InstantIDAttentionPatch", 1, [1, 0, 1, 0]),
+    "PULID": ("PulidModelLoader", 0, ["pulid_v1.1.safetensors"]),
+    "PULIDFLUX": ("PulidFluxModelLoader", 0, ["pulid_flux_v0.9.1.safetensors"]),
+    "EVA_CLIP": ("PulidEvaClipLoader", 0, []),
+    "OPTIONS": ("PulidFluxOptions", 0, ["large-small", 0, 1]),
 }
 
 

@@ -58,7 +58,8 @@ def follow(
 ) -> Any:  # fmt: skip
     person = Person(torch.zeros(1, 1, 1, 3), combine, zeros)
     loaded = adapter(name, "flux" if name == FLUX else family, **(sizes or {}))
-    return follow_person(model, loaded, lambda: seen(seed, pictures), person, Strength(**strength), projection)
+    rule = None if name == FLUX else projection
+    return follow_person(model, loaded, lambda: seen(seed, pictures), person, Strength(**strength), rule)
 
 
 def drawn(model: Any, steps: int = 1, net: Any = None, **more: Any) -> Tensor:
@@ -146,18 +147,17 @@ def published_flux(model: Any, weight: float, mask: Tensor | None = None) -> Ite
         return img + (add if mask is None else mask * add)
 
     def double(self: Any, img: Tensor, txt: Tensor, *args: Any, **more: Any):
-        i = doubles.index(self)
         img, txt = before[0](self, img, txt, *args, **more)
-        return (added(i // 2, img, more["transformer_options"]) if i % 2 == 0 else img), txt
+        if self not in doubles[::2]:  # a ControlNet's blocks are in no list
+            return img, txt
+        return added(doubles.index(self) // 2, img, more["transformer_options"]), txt
 
     def single(self: Any, both: Tensor, *args: Any, **more: Any):
-        i, text = singles.index(self), more["transformer_options"]["img_slice"][0]
         both = before[1](self, both, *args, **more)
-        if i % 4:
+        if self not in singles[::4]:
             return both
-        return torch.cat(
-            (both[:, :text], added(first_single + i // 4, both[:, text:], more["transformer_options"])), 1
-        )  # fmt: skip
+        text, number = more["transformer_options"]["img_slice"][0], first_single + singles.index(self) // 4
+        return torch.cat((both[:, :text], added(number, both[:, text:], more["transformer_options"])), 1)
 
     DoubleStreamBlock.forward, SingleStreamBlock.forward = double, single
     try:

@@ -126,6 +126,17 @@ def test_any_face_of_a_photo_is_drawn_shown_and_taken_for_the_pose(instantid_ser
     assert drawing.equal(of_photo) and not drawing.equal(of_group)
 
 
+def test_the_pose_is_that_of_the_first_photo_with_a_face(instantid_server):
+    p = Person(instantid_server)
+    nobody = p.graph.add("EmptyImage", width=512, height=512, batch_size=1, color=0)[0]
+    second = p.graph.add("ImageBatch", image1=nobody, image2=p.picture("astronaut"))[0]
+    for name, image in (("second", second), ("alone", p.picture("astronaut"))):
+        applied = p.apply(image=image, canvas=p.canvas)
+        p.sample(name, *(applied[n] for n in range(3)))
+    latents = p.latents("second", "alone")
+    assert latents[0].equal(latents[1])
+
+
 def halves(p: Person) -> Any:
     """Two masks: output 1 is the left half of the canvas, output 2 the right half."""
     return p.graph.add(

@@ -8,12 +8,24 @@ import torch
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 from benchmarks.memory import measure_bytes
-from identity.pulid_rig import FLUX, V11, follow, published_flux, with_difference
-from pack.ipadapter.errors import ModelMismatchError
+from identity.pulid_rig import FLUX, SMALL, V11, adapter as adapter_of, follow, published_flux, with_difference
+from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from pack.nodes.applying import caches
+from pack.nodes.applying.apply import Strength
+from pack.nodes.applying.pulid import Person, apply_pulid
 from pack.nodes.sampling.attach import attached_prompts
-from test_nodes_pack.counting import count_step, host_reads, products, total
-from transformer_rig import adapter, embeds, follow as follow_picture, predict, sample, tiny_model
+from test_nodes_pack.counting import HOST_NODES, count_step, host_reads, products, total
+from test_nodes_pack.standins import seeded
+from transformer_rig import (
+    adapter,
+    embeds,
+    flux_control_net,
+    follow as follow_picture,
+    predict,
+    sample,
+    texts,
+    tiny_model,
+)
 
 BLOCK, SINGLE = 11, 2  # operations of a block that acts; a single block is cut into text and picture, and joined again
 
@@ -71,6 +83,18 @@ def test_a_lora_acts_beside_a_person_and_what_is_cached_changes_no_picture():
     assert torch.equal(sample(with_difference(follow(model, FLUX, weight=0.9), name), "flux"), cold)
     caches.forget()
     assert torch.equal(sample(follow(with_difference(model, name), FLUX, weight=0.9), "flux"), cold)
+
+
+def test_a_control_net_adds_to_each_block_what_it_adds_without_a_person():
+    model, net = tiny_model("flux"), flux_control_net()
+    hint = seeded((1, 64, 64, 3), 9).sigmoid()
+    apply = HOST_NODES.ControlNetApplyAdvanced().apply_controlnet
+    positive = apply(texts("flux", 10), texts("flux", 20), net, hint, 0.7, 0, 1)[0]
+    with published_flux(model, 0.9):
+        alone, expected = predict(model, "flux")[1], predict(model, "flux", positive=positive)[1]
+    found = predict(follow(model, FLUX, weight=0.9), "flux", positive=positive)[1]
+    assert (expected - alone).abs().max() > 1
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)  # float32, scale 3
 
 
 def test_persons_and_pictures_may_be_applied_in_any_order():
@@ -159,5 +183,9 @@ def test_models_and_files_that_do_not_fit_are_refused():
         follow(tiny_model("flux", double=3, single=2), FLUX)
     with pytest.raises(ModelMismatchError, match=r"SDXL.*Flux"):
         follow(tiny_model("flux"), V11)
+    for file, projection, node in ((FLUX, "ortho_v2", "Apply PuLID Flux"), (V11, None, "Apply PuLID")):
+        loaded = adapter_of(file, "flux" if file == FLUX else SMALL)
+        with pytest.raises(AdapterError, match=f"{file} is PuLID .*: use {node} for it"):
+            apply_pulid(tiny_model("flux"), loaded, None, None, Person(torch.zeros(1, 8, 8, 3)), Strength(), projection)
     with pytest.raises(ModelMismatchError, match=r"Flux.*SD3\.5"):
         follow(tiny_model("sd3.5"), FLUX)

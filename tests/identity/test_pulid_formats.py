@@ -34,7 +34,7 @@ def test_the_published_sizes_are_read(name):
     variant, family, tokens, millions = NAMES[name]
     config = read_checkpoint(pulid(name, device="meta", published=True), name).config
     assert (config.variant, config.family, config.tokens) == (variant, family, tokens)
-    assert config.of_identity and config.face_dim == 1280 and config.projection.state_dim == 1024
+    assert config.is_pulid and config.face_dim == 1280 and config.projection.state_dim == 1024
     network = AdapterNetwork(config, device="meta")
     assert sum(p.numel() for p in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
     if family == "flux":

@@ -8,20 +8,24 @@ pytest.importorskip("insightface", reason="faces need insightface")
 
 from dataclasses import replace
 
+import folder_paths
 import open_clip
 from torch.nn.functional import interpolate
 from torchvision.models import resnet18
 
 from identity import pulid_formulas as formulas
 from identity.pulid_files import STATE
+from pack.encoders.encoder import stretch
 from pack.encoders.face_crops import FFHQ_POINTS, ffhq_crop
-from pack.encoders.face_parsing import BACKGROUND, FaceParser, faces_and_hair, grey_faces
+from pack.encoders.face_parsing import FaceParser, faces_and_hair, grey_faces
+from pack.encoders.faces import face_features
 from pack.encoders.openclip import CLIP_MEAN, CLIP_STD
 from pack.encoders.openclip_layout import to_openclip
 from pack.encoders.openclip_shapes import architecture_of, visual_shapes
 from pack.ipadapter.errors import CheckpointError, EncoderMismatchError, FaceError
 from pack.ipadapter.peek import is_eva
-from pack.nodes.applying.pulid import BLOCKS, Person, see_person
+from pack.nodes.applying import pulid
+from pack.nodes.applying.pulid import BLOCKS, Person, see_person, shrunk
 from pack.nodes.loading import openclip
 from test_nodes_pack.eva import HEADS, REFERENCE, SIZE, Tower, vision
 from test_nodes_pack.standins import seeded, tiny_clip_vision
@@ -68,7 +72,8 @@ def test_hidden_states_and_pooled_embeds_of_the_tower_are_the_formulas(eva):
     pictures = seeded((2, SIZE, SIZE, 3), 3) + 0.5  # outside of 0..1 too, which must reach the tower
     pooled, states = encoder.encode_states(pictures, BLOCKS)
     pixels = ((pictures - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)).movedim(-1, 1)
-    expected, kept = formulas.eva(tensors, pixels, HEADS, [block + 1 for block in BLOCKS[:-1]], REFERENCE)
+    assert BLOCKS == (3, 7, 11, 15, 19)
+    expected, kept = formulas.eva(tensors, pixels, HEADS, (4, 8, 12, 16), REFERENCE)
     torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=1e-4)
     for state, wanted in zip(states, kept, strict=False):
         torch.testing.assert_close(state, wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max()))
@@ -84,15 +89,39 @@ def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, 
     again = see_person(encoder, analysis, person)
     assert again.states[0] is seen.states[0]  # encoded once
     larger = interpolate(photo("astronaut").movedim(-1, 1), scale_factor=4.0, mode="bicubic").movedim(1, -1).clamp(0, 1)
-    shrunk = see_person(encoder, analysis, replace(person, images=larger))
-    alike = torch.cosine_similarity(shrunk.ids[:, :512], seen.ids[:, :512])
+    smaller = see_person(encoder, analysis, replace(person, images=larger))
+    alike = torch.cosine_similarity(smaller.ids[:, :512], seen.ids[:, :512])
     assert float(alike) > 0.9
+    assert shrunk(larger).shape == (1, 1024, 1024, 3) and shrunk(person.images) is person.images
+    assert torch.equal(smaller.ids, see_person(encoder, analysis, replace(person, images=shrunk(larger))).ids)
     nothing_kept = torch.zeros(photo("astronaut").shape[1:3])
     white = see_person(encoder, analysis, replace(person, face_mask=nothing_kept))
     assert caplog.text.count("face_mask is black everywhere, so the vision encoder sees no part of the face") == 1
     assert torch.equal(white.ids[:, :512], seen.ids[:, :512])
     blank, _ = encoder.encode_states(torch.ones(1, SIZE, SIZE, 3), BLOCKS)
     torch.testing.assert_close(white.ids[:, 512:], blank / blank.norm(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_parser_in_models_facexlib_whitens_what_is_no_face_and_without_it_that_is_said(
+    eva, analysis, photo, tmp_path, monkeypatch, caplog
+):
+    encoder, person = eva[0], Person(photo("astronaut"))
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "facexlib", ([str(tmp_path)], {".pth"}))
+    whole = see_person(encoder, analysis, person)
+    assert caplog.text.count("No face parser") == 1
+    parser = FaceParser()
+    seed_weights(parser, 1)
+    old_format = {"_use_new_zipfile_serialization": False}  # of the published file
+    torch.save(parser.state_dict(), tmp_path / "parsing_bisenet.pth", **old_format)
+    caplog.clear()
+    parsed = see_person(encoder, analysis, person)
+    face = face_features(analysis, person.images, 512, choice=person.face, crop="head")
+    masks = faces_and_hair(parser.train(False), face.crops)
+    pooled, _ = encoder.encode_states(stretch(grey_faces(face.crops, masks), SIZE), BLOCKS)
+    torch.testing.assert_close(parsed.ids[:, 512:], pooled / pooled.norm(), rtol=1e-5, atol=1e-5)
+    assert "No face parser" not in caplog.text and not torch.equal(parsed.ids, whole.ids)
+    monkeypatch.setattr(pulid, "load_parser", None)  # what it found is kept, so it is not read again
+    assert torch.equal(see_person(encoder, analysis, person).ids, parsed.ids)
 
 
 def test_photos_without_a_face_are_left_out_and_if_all_have_none_that_is_said(eva, analysis, photo):
@@ -143,7 +172,8 @@ def test_a_parser_is_read_from_its_file_and_keeps_face_and_hair_alone():
     mean, std = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.225))
     with torch.no_grad():
         classes = read(((crops - mean) / std).movedim(-1, 1)).argmax(1)
-    kept = torch.tensor([[[int(c) not in BACKGROUND for c in row] for row in one] for one in classes]).float()
+    outside = torch.tensor((0, 7, 8, 9, 14, 15, 16, 18))  # background, ears, earring, neck, necklace, cloth, hat
+    kept = (~torch.isin(classes, outside)).float()
     masks = faces_and_hair(read, crops)
     assert torch.equal(masks, kept) and 0 < kept.mean() < 1
     shown = grey_faces(crops, masks)

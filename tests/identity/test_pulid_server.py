@@ -14,12 +14,15 @@ from harness.graph import Graph
 from harness.sampling import sample
 from harness.transformers import model as flux_model, sample as flux_sample
 from identity.pulid_files import pulid
+from pack.encoders.face_parsing import FaceParser
+from test_nodes_pack.unets import seed_weights
 
 FLUX = "pulid_flux_v0.9.1.safetensors"
 NUMBERS = {"weight": 1.0, "start_at": 0.0, "end_at": 1.0}
 EF = {  # what another pack appends
     "fusion": "train_weight", "fusion_weight_max": 1.0, "fusion_weight_min": 0.0, "train_step": 1000, "use_gray": True,
 }  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def people(server):
@@ -71,6 +74,22 @@ def test_the_methods_of_the_simple_node_are_settings_of_the_advanced_node_and_di
     assert all(torch.equal(found[name], result.tensor(f"{name} apart")) for name in ("fidelity", "style", "neutral"))
     assert len({tuple(x.flatten().tolist()) for x in found.values()}) == 4
     assert torch.equal(result.tensor("off"), found["bare"])
+
+
+def test_a_face_parser_that_was_added_is_used_in_the_next_run(people):
+    g = Graph()
+    applied = g.add("ApplyPulid", method="fidelity", **NUMBERS, model=sdxl(g), **sockets(g))
+    g.save("person", sample(g, applied[0], "sdxl")[0])
+    before = people.run(g).tensor("person")
+    assert applied.id in people.run(g).cached
+    parser = FaceParser()
+    seed_weights(parser, 1)
+    file = people.base / "models" / "facexlib" / "parsing_bisenet.pth"
+    file.parent.mkdir(exist_ok=True)
+    torch.save(parser.state_dict(), file)
+    parsed = people.run(g).tensor("person")
+    file.unlink()
+    assert not torch.equal(parsed, before) and torch.equal(people.run(g).tensor("person"), before)
 
 
 def test_a_person_in_a_flux_by_each_pack_s_form_of_the_node(people):

@@ -222,3 +222,14 @@ def test_both_run_in_the_page_and_show_what_they_found(bare, published, models, 
     page.settle()
     assert page.errors == []
     page.page.close()
+
+
+def test_one_run_fetches_the_files_and_the_reference_beside_it_finds_them(bare, published, models):
+    """As the button of IPAdapter Reference leaves the graph: nothing connects the two nodes."""
+    g = Graph()
+    model = g.add("TestTransformer", kind="Flux", seed=1)[0]
+    picture = g.add("TestImage", seed=1)[0]
+    reference = g.add("IPAdapterReference", model=model, image=picture, take="everything", strength=1.0)
+    report = g.add("PreviewAny", source=reference[2])
+    g.add("IPAdapterModelDownload", preset=PRESET, family="Flux", download=True)
+    assert f"{PRESET}: flux-ip-adapter.safetensors" in bare.run(g).outputs[report.id]["text"][0]

@@ -1,4 +1,5 @@
-"""Workflows saved with earlier revisions of the nodes open in ComfyUI's page and run, new widgets at their defaults.
+"""Workflows saved with earlier revisions of the nodes, or with other packs' nodes of the same ids, open in ComfyUI's
+page and run, new widgets at their defaults.
 
 A saved workflow holds widget values by position; a node that got a widget later has a longer list today.
 """
@@ -119,10 +120,65 @@ REVISIONS: dict[str, tuple[str, str, list[Any], dict[str, Any]]] = {
         {"weights": "1.0, 0.5", "frames": 16, "start_frame": 2, "end_frame": 14, "add_starting_frames": 1}
         | {"add_ending_frames": 2, "method": "shift batches"},
     ),
+    "InstantID": (
+        "ApplyInstantID",
+        "instantid:INSTANTID insightface:FACEANALYSIS control_net:CONTROL_NET image:IMAGE model:MODEL "
+        "positive:CONDITIONING negative:CONDITIONING image_kps:IMAGE mask:MASK",
+        [0.7, 0.1, 0.9],
+        {"weight": 0.7, **RANGE, "weight_type": "linear", "face": "largest", "mask_limits": "text and face"},
+    ),
+    "InstantID advanced": (
+        "ApplyInstantIDAdvanced",
+        "instantid:INSTANTID insightface:FACEANALYSIS control_net:CONTROL_NET image:IMAGE model:MODEL "
+        "positive:CONDITIONING negative:CONDITIONING image_kps:IMAGE mask:MASK",
+        [0.7, 0.6, 0.1, 0.9, 0.3, "norm average"],
+        {"ip_weight": 0.7, "cn_strength": 0.6, **RANGE, "noise": 0.3, "combine_embeds": "norm average"}
+        | {"layer_weights": "", "face_index": 0, "least_score": 0, "place": "as in the photo"},
+    ),
+    "InstantID in the model": (
+        "InstantIDAttentionPatch",
+        "instantid:INSTANTID insightface:FACEANALYSIS image:IMAGE model:MODEL mask:MASK",
+        [0.7, 0.1, 0.9, 0.3],
+        {"weight": 0.7, **RANGE, "noise": 0.3, "weight_type": "linear"},
+    ),
+    "InstantID in its ControlNet": (
+        "ApplyInstantIDControlNet",
+        "face_embeds:FACE_EMBEDS control_net:CONTROL_NET image_kps:IMAGE positive:CONDITIONING negative:CONDITIONING "
+        "mask:MASK",
+        [0.7, 0.1, 0.9],
+        {"strength": 0.7, **RANGE, "mask_limits": "text and face"},
+    ),
+    "PuLID": (
+        "ApplyPulid",
+        "model:MODEL pulid:PULID eva_clip:EVA_CLIP face_analysis:FACEANALYSIS image:IMAGE attn_mask:MASK",
+        ["style", 0.7, 0.1, 0.9],
+        {"method": "style", "weight": 0.7, **RANGE, "combine_embeds": "mean", "layer_weights": ""},
+    ),
+    "PuLID advanced": (
+        "ApplyPulidAdvanced",
+        "model:MODEL pulid:PULID eva_clip:EVA_CLIP face_analysis:FACEANALYSIS image:IMAGE attn_mask:MASK",
+        [0.7, "ortho", 16, 0.2, 0.1, 0.9],
+        {"weight": 0.7, "projection": "ortho", "fidelity": 16, "noise": 0.2, **RANGE, "combine_embeds": "mean"},
+    ),
+    "PuLID for Flux": (
+        "ApplyPulidFlux",
+        "model:MODEL pulid_flux:PULIDFLUX eva_clip:EVA_CLIP face_analysis:FACEANALYSIS image:IMAGE attn_mask:MASK "
+        "options:OPTIONS",
+        [0.7, 0.1, 0.9],
+        {"weight": 0.7, **RANGE, "fusion": "mean", "use_gray": True, "layer_weights": "", "face": "largest"},
+    ),
+    "PuLID for Flux with fusion": (
+        "ApplyPulidFlux",
+        "model:MODEL pulid_flux:PULIDFLUX eva_clip:EVA_CLIP face_analysis:FACEANALYSIS image:IMAGE attn_mask:MASK "
+        "prior_image:IMAGE",
+        [0.7, 0.1, 0.9, "max_token", 2, 0.5, 500, False],
+        {"weight": 0.7, **RANGE, "fusion": "max_token", "fusion_weight_max": 2, "fusion_weight_min": 0.5}
+        | {"train_step": 500, "use_gray": False, "layer_weights": "", "face_index": 0},
+    ),
 }  # fmt: skip
 RUNNABLE = [
-    name for name, (node, sockets, _, _) in REVISIONS.items() if "MODEL" in sockets and "INSIGHT" not in sockets
-    and node != "IPAdapter"  # that one needs a unified loader
+    name for name, (node, sockets, _, _) in REVISIONS.items() if "MODEL" in sockets and "insightface" not in sockets
+    and node != "IPAdapter" and "Pulid" not in node  # that one needs a unified loader; identity/ runs these
 ]  # fmt: skip
 
 

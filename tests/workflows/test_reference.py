@@ -1,13 +1,17 @@
-"""IPAdapter Reference in the page: its report can be read; where files are missing, a button adds what fetches them."""
+"""IPAdapter Reference in the page: its report and lesson can be read; a button adds what fetches missing files."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from harness.browser import ComfyPage
 from harness.server import Server
+from workflows.pages import read
 
+FOLDER = Path(__file__).parents[2] / "workflows"
+LETTERS, LEAST = 14, 8  # pixels of the page's letters at scale 1, and below which its default settings draw none
 MADE = """
 () => {
   const add = (type, values) => {
@@ -57,6 +61,17 @@ WITH_DEMO = """
   reference.connect(1, preview, "schedule")
 }
 """
+GROWS = """
+() => {
+  const node = window.grows = LiteGraph.createNode('IPAdapterSchedulePreview')
+  let paints = 0
+  node.onDrawBackground = () => { window.painted = node.size[1] }
+  node.onDrawForeground = () => { if (++paints === 1) node.setSize([node.size[0], node.size[1] + 200]) }
+  window.app.graph.add(node)
+  node.pos = [80, 120]
+  window.app.canvas.setDirty(true, true)
+}
+"""
 REPORT = """
 begin => {
   const report = [...document.querySelectorAll('.dom-widget span')].find(one => one.textContent.startsWith(begin))
@@ -91,6 +106,7 @@ def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(
     assert press(tab, ALONE) == ["Get the missing files", saved, True]
     (added,) = tab.page.evaluate(f"() => ({ADDED})(window.app.graph)")
     assert (added["preset"], added["family"], added["download"]) == ("FACEID PLUS V2", "SDXL", True)
+    tab.page.get_by_text("Press Run: IPAdapter Model Download").wait_for(timeout=10_000)
     assert not tab.page.evaluate(f"() => ({WAITING})({ALONE})")
     (text, fits, _) = tab.page.evaluate(REPORT, "Missing for")
     assert (text, fits) == ("Missing for FACEID PLUS V2: ip-adapter-faceid-plusv2_sdxl.bin", True)
@@ -114,3 +130,22 @@ def test_a_node_grows_until_the_whole_report_can_be_read(tab: ComfyPage):
     text, _, height = tab.page.evaluate(REPORT, "everything: subject")
     assert "ip-adapter-plus_demo.safetensors, vision.safetensors" in text
     assert height > 58  # which the page gives such a text
+
+
+def test_a_node_that_grows_while_it_is_drawn_is_drawn_again(tab: ComfyPage):
+    """As nodes grow when the picture of a run has come; the page itself draws them again when the mouse moves."""
+    tab.clear()
+    tab.page.evaluate(GROWS)
+    tab.settle()
+    assert tab.page.evaluate("[window.painted - window.grows.size[1], window.grows.size[1] > 250]") == [0, True]
+
+
+def test_a_window_of_1280_pixels_shows_the_first_lesson_with_its_letters(tab: ComfyPage):
+    tab.page.set_viewport_size({"width": 1280, "height": 800})
+    tab.load(read(FOLDER / "try_it_no_downloads.json"))
+    as_file = tab.page.evaluate("window.app.canvas.ds.scale")
+    tab.command("Comfy.Canvas.FitView")  # as the template browser opens it
+    tab.page.wait_for_function(f"window.app.canvas.ds.scale !== {as_file}")
+    tab.settle()
+    assert as_file * LETTERS >= LEAST
+    assert tab.page.evaluate("window.app.canvas.ds.scale") * LETTERS >= LEAST

@@ -28,6 +28,7 @@ function addDownload(node, values) {
   }
   removeButtons()
   node.graph.setDirtyCanvas(true, true)
+  showMessage(say("run"))
 }
 
 function addButton(node, values) {

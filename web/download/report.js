@@ -1,4 +1,5 @@
-// Make a node of this pack as high as the report under it needs: the page itself gives a report two lines.
+// Make a node of this pack as high as the report under it needs: the page itself gives a report two lines. Draw a node again that
+// grew while it was drawn: the page leaves the picture of the last node of a run outside of the node until the mouse moves.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
@@ -7,6 +8,7 @@ import { nodesOn } from "./nodes.js"
 const REPORT = "$$node-text-preview" // the page's name for a widget with such a text
 const MARGINS = 36 // above and below the text
 const SIDES = 52 // left and right of it
+const CATEGORY = /^(ipadapter|InstantID|pulid)/ // of this pack's nodes
 
 // The height of a text of this width in the page, in pixels of the canvas.
 function heightOf(text, width) {
@@ -20,9 +22,13 @@ function heightOf(text, width) {
   return height
 }
 
+function isOurs(node) {
+  return CATEGORY.test(node.constructor.nodeData?.category ?? "")
+}
+
 function makeSpace(node, text) {
   const report = node.widgets?.find(widget => widget.name === REPORT)
-  if (!report || !node.constructor.nodeData?.category?.startsWith("ipadapter")) return
+  if (!report || !isOurs(node)) return
   const height = MARGINS + heightOf(text, node.size[0] - SIDES)
   const least = report.options.getMinHeight?.() ?? 0
   report.options.getMinHeight = () => Math.max(least, height)
@@ -31,6 +37,14 @@ function makeSpace(node, text) {
 
 app.registerExtension({
   name: "ipadapter_atelier.report",
+  nodeCreated(node) {
+    if (!isOurs(node)) return
+    const resized = node.onResize
+    node.onResize = function (...given) {
+      this.graph?.setDirtyCanvas(true, true)
+      return resized?.apply(this, given)
+    }
+  },
   setup() {
     api.addEventListener("progress_text", ({ detail }) => {
       const node = nodesOn(detail.nodeId).at(-1)

@@ -14,6 +14,7 @@ const WORDS = {
     gone: () => "The drawing did not arrive. Is ComfyUI running?",
     family: () => "Click: layers of another family of models",
     fetch: () => "Get the missing files",
+    run: () => "Press Run: IPAdapter Model Download then fetches the files.",
     inside: name => `Files are missing for a node in the subgraph ${name}. Open it: that node has a button to get them.`,
   },
   zh: {
@@ -27,6 +28,7 @@ const WORDS = {
     gone: () => "未收到绘图。ComfyUI 是否在运行？",
     family: () => "点击：显示另一类模型的层",
     fetch: () => "获取缺少的文件",
+    run: () => "点击运行：“IPAdapter 模型下载”会下载这些文件。",
     inside: name => `子图 ${name} 里的节点缺少文件。打开子图：该节点上有获取文件的按钮。`,
   },
 }
