@@ -19,7 +19,7 @@ from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
 from .mechanisms.cross_attention import in_diffusers_names
 from .names import variant_by_name
-from .other_files import other_file
+from .other_files import is_program, other_file
 from .projection_sizes import Projection, read_projection
 from .published import ART
 from .sites import KeyNumber
@@ -47,7 +47,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, or its pickle holds more than tensors.
+        CheckpointError: the file is damaged, a program, or a pickle that holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,6 +64,11 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
     except Exception as error:  # torch raises many types for a damaged file: IndexError, OSError...
+        if is_program(path):
+            raise CheckpointError(
+                f"{path.name} is a program that PyTorch exported, and programs in model files are never run. Get the "
+                "model's tensors, best as .safetensors."
+            ) from None
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
