@@ -107,7 +107,7 @@ def _recognised(file: Found, facts: FileFacts) -> Found | None:
     if facts.adapter is not None:
         return _adapter(file, facts.adapter)
     if facts.encoder is not None and file.folder in (*ENCODER_FOLDERS, ADAPTER_FOLDER):
-        found = replace(file, kind="encoder", title=encoder_title(facts.encoder), sizes=facts.encoder)
+        found = replace(file, kind="encoder", title=encoder_title(facts.encoder, file.name), sizes=facts.encoder)
         return found if file.folder in ENCODER_FOLDERS else _elsewhere(found, ENCODER_FOLDER)
     if facts.eva and file.folder in EVA_FOLDERS:
         return replace(file, kind="encoder", title=f"{BY_NAME[EVA].title}, for PuLID")
@@ -179,10 +179,13 @@ def adapter_title(config: AdapterConfig) -> str:
     return f"{config.variant} adapter for {family}"
 
 
-def encoder_title(sizes: EncoderSizes) -> str:
-    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes."""
+def encoder_title(sizes: EncoderSizes, name: str) -> str:
+    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes.
+
+    `name` is the file's, which may say that it is another encoder.
+    """
     wanted = (sizes.pooled, sizes.hidden, sizes.tokens)
-    known = next((file.title for file in ENCODERS if file.sizes == wanted), None)
+    known = next((file.title for file in ENCODERS if file.sizes == wanted and not file.is_other(name)), None)
     return known or (
         f"vision encoder, pooled {sizes.pooled} and hidden {sizes.hidden} wide, {sizes.tokens} tokens a picture"
     )

@@ -48,8 +48,8 @@ OTHER_FILES = (
     OtherFile(r"multi_modal_projector\.", "llava's vision encoder", "Load CLIP Vision", True),
     OtherFile(r"(^|\.)last_layer_style$", "CSD, the encoder of IP-Adapter-Art, which no loader reads", "", True),
     OtherFile(r"^textual\.", "Wan's CLIP with its authors' names, which Load CLIP Vision does not read", "", True),
-    OtherFile(r"^class_embedding$", "a vision encoder of OpenCLIP without the prefix 'visual.' that loaders look for", "",
-              True),
+    OtherFile(r"^class_embedding$", "a vision encoder of OpenCLIP without the prefix 'visual.' that loaders look for",
+              "", True),
     OtherFile(r"^patch_embed\.proj\.weight$|^stages\.\d+\.", "a vision encoder with timm's own names", "", True),
     OtherFile(r"^visual\.blocks\.\d+\.attn\.q_bias", "an EVA-CLIP encoder", "IPAdapter OpenCLIP Loader", True),
     OtherFile(

@@ -144,6 +144,19 @@ def test_an_encoder_of_another_number_of_tokens_is_no_partner(places, look):
     assert "has 257 tokens a picture" in verdict_of(look(), "Kolors", "kolors").why
 
 
+def test_an_encoder_that_presets_do_not_find_is_no_partner(places, look, tmp_path):
+    """In another folder, or with the name of another encoder of the same sizes."""
+    write_adapter(places["ipadapter"][0] / "ip-adapter-plus_sd15.safetensors")
+    places["open_clip"] = [tmp_path / "open_clip"]
+    write_encoder(tmp_path / "open_clip" / "h.safetensors", VIT_H)
+    write_encoder(places["clip_vision"][0] / "DFN5B-CLIP-ViT-H-14.safetensors", VIT_H)
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["ip-adapter-plus_sd15.safetensors"]["works_with"] == []
+    assert told["DFN5B-CLIP-ViT-H-14.safetensors"]["what"].startswith("vision encoder, pooled 1024 and hidden 1280")
+    found = verdict_of(look(), PLUS)
+    assert not found.runs and [file.name for file in found.missing] == ["CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]
+
+
 def test_an_adapter_that_cannot_be_used_says_so_in_the_loader_s_words(places):
     flat = synthetic.flat(synthetic.adapter("standard", channels=synthetic.sd15_channels(8)))
     save_file({key: tensor.to(torch.int8) for key, tensor in flat.items()}, places["ipadapter"][0] / "a.safetensors")

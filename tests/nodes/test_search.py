@@ -147,6 +147,22 @@ def test_of_two_files_that_are_the_same_the_first_is_used(published, folder):
     assert find(STANDARD, "sd15") == folder / "ip-adapter_sd15.safetensors"
 
 
+def test_one_file_that_has_several_names_is_no_choice_among_several(published, models, monkeypatch):
+    """By a link, model paths within each other, and another pack's folder that is registered for adapters too."""
+    import folder_paths
+
+    name, suffixes = "ip-adapter-plus_sd15.safetensors", set(folder_paths.supported_pt_extensions)
+    for place, names in {"ipadapter/sub": 3, "instantid": 2}.items():
+        put(published / name, models / place / "mine.safetensors")
+        if place == "ipadapter/sub" and os.name != "nt":
+            (models / place / "again.safetensors").symlink_to(models / place / "mine.safetensors")
+        paths = [str(models / "ipadapter"), str(models / place)]
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (paths, suffixes))
+        assert len(adapter_files()) >= names
+        assert find("PLUS (high strength)", "sd15").samefile(models / place / "mine.safetensors"), place
+        shutil.rmtree(models / place)
+
+
 def test_an_anime_adapter_is_never_taken_for_that_of_the_base_model_with_its_tensors_nor_the_reverse(published, folder):
     anime, base = "noobIPAMARK1_mark1.safetensors", "ip-adapter_sdxl.safetensors"
     for there, missing in ((anime, (VIT_G_PRESET, base)), (base, (ANIME, anime))):
@@ -239,6 +255,27 @@ def test_xlabs_and_sd35_take_the_published_number_of_tokens(models):
     headers.save(headers.real("clip_l"), place / "l.safetensors")  # whole CLIP, with its text tower
     headers.save(headers.siglip(), place / "s.safetensors")
     assert (encoder(xlabs), encoder(sd35)) == ("l.safetensors", "s.safetensors")
+
+
+def test_of_encoders_of_the_same_sizes_one_with_another_s_name_is_named_and_never_run(models):
+    others = {
+        "plus": "DFN5B-CLIP-ViT-H-14/model.safetensors", "InstantX SD3.5": "a/siglip2-so400m-patch14-384.safetensors",
+        "XLabs Flux": "CLIP-ViT-L-14-laion2B-s32B-b82K.bin",
+    }  # fmt: skip
+    kinds = {"InstantX SD3.5": (1152, headers.siglip()), "XLabs Flux": (768, headers.vision(*VIT_L))}
+    for kind, name in others.items():
+        width, header = kinds.get(kind, (0, headers.vision(*VIT_H)))
+        state = synthetic_transformers.adapter(kind, embed=width) if width else None
+        config = read_checkpoint(state, "an adapter").config if state else config_of(kind)
+        other = models / "clip_vision" / name
+        (headers.save if name.endswith("safetensors") else headers.save_pickle)(header, other)
+        assert f"{Path(name)} is another encoder, by its name, and the adapter takes" in refused(
+            lambda config=config: encoder(config)
+        )
+        headers.save(header, models / "clip_vision" / "z.safetensors")
+        assert encoder(config) == "z.safetensors"
+        (models / "clip_vision" / "z.safetensors").unlink()
+        other.unlink()
 
 
 def test_an_encoder_that_nobody_published_is_taken_by_its_width(models):
