@@ -111,16 +111,21 @@ def run_rows(
         try:
             while row := board.take(number):
                 try:
-                    finish(row, run_one(row, worker, board, timeout, say), worker)
+                    finish(row, run_one(row, worker, board, timeout), worker)
+                except Stopped:
+                    return
                 except ServerLost as error:
                     if board.give_back(row):
                         say(f"{error}; row {row.number} goes to another worker")
                     else:
                         finish(row, f"the server was lost {ATTEMPTS} times; the last time: {error}", worker)
                     worker.revive(board.is_over)
+                except BaseException as error:  # SystemExit too: else the others would wait for this row for ever
+                    finish(row, f"unexpected {type(error).__name__}: {error}", worker)
+                    say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
         except Stopped:
             pass
-        except Exception as error:  # `revive` failed: this worker ends, and the others run its rows
+        except BaseException as error:  # `revive` failed: this worker ends, and the others run its rows
             say(f"{worker.name} runs no more rows: {error or repr(error)}")
 
     threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(workers)]
@@ -143,7 +148,7 @@ def run_rows(
             thread.join(20)
 
 
-def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callable[[str], None]) -> Output | str:
+def run_one(row: Row, worker: Worker, board: Board, timeout: float) -> Output | str:
     """A row's output, or its error.
 
     Raises:
@@ -151,10 +156,5 @@ def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callabl
     """
     try:
         return worker.run(row, timeout, lambda: board.stopped)
-    except (ServerLost, Stopped):
-        raise
     except (RowFailed, ValueError, OSError) as error:  # ValueError, OSError: a picture that changed or was removed
         return str(error)
-    except Exception as error:  # a thread that died here would leave the other workers waiting for this row
-        say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
-        return f"unexpected {type(error).__name__}: {error}"
