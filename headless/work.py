@@ -102,33 +102,8 @@ def run_rows(
     """
     board = Board(rows, len(workers))
     ends: queue.Queue[End] = queue.Queue()
-
-    def finish(row: Row, output: Output | str, worker: Worker) -> None:
-        ends.put((row, output, worker.name, board.attempts[row.number]))
-        board.finish()
-
-    def work(number: int, worker: Worker) -> None:
-        try:
-            while row := board.take(number):
-                try:
-                    finish(row, run_one(row, worker, board, timeout), worker)
-                except Stopped:
-                    return
-                except ServerLost as error:
-                    if board.give_back(row):
-                        say(f"{error}; row {row.number} goes to another worker")
-                    else:
-                        finish(row, f"the server was lost {ATTEMPTS} times; the last time: {error}", worker)
-                    worker.revive(board.is_over)
-                except BaseException as error:  # SystemExit too: else the others would wait for this row for ever
-                    finish(row, f"unexpected {type(error).__name__}: {error}", worker)
-                    say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
-        except Stopped:
-            pass
-        except BaseException as error:  # `revive` failed: this worker ends, and the others run its rows
-            say(f"{worker.name} runs no more rows: {error or repr(error)}")
-
-    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(workers)]
+    crew = [(number, worker, board, ends, timeout, say) for number, worker in enumerate(workers)]
+    threads = [threading.Thread(target=work, args=each, daemon=True) for each in crew]
     for thread in threads:
         thread.start()
     left = {row.number: row for row in rows}
@@ -146,6 +121,36 @@ def run_rows(
         board.stop()
         for thread in threads:
             thread.join(20)
+
+
+def work(
+    number: int, worker: Worker, board: Board, ends: queue.Queue[End], timeout: float, say: Callable[[str], None]
+) -> None:
+    """Run rows of a board on the worker of this number until the batch is over, and put each into `ends` as it ends."""
+
+    def finish(row: Row, output: Output | str) -> None:
+        ends.put((row, output, worker.name, board.attempts[row.number]))
+        board.finish()
+
+    try:
+        while row := board.take(number):
+            try:
+                finish(row, run_one(row, worker, board, timeout))
+            except Stopped:
+                return
+            except ServerLost as error:
+                if board.give_back(row):
+                    say(f"{error}; row {row.number} goes to another worker")
+                else:
+                    finish(row, f"the server was lost {ATTEMPTS} times; the last time: {error}")
+                worker.revive(board.is_over)
+            except BaseException as error:  # SystemExit too: else the others would wait for this row for ever
+                finish(row, f"unexpected {type(error).__name__}: {error}")
+                say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
+    except Stopped:
+        pass
+    except BaseException as error:  # `revive` failed: this worker ends, and the others run its rows
+        say(f"{worker.name} runs no more rows: {error or repr(error)}")
 
 
 def run_one(row: Row, worker: Worker, board: Board, timeout: float) -> Output | str:

@@ -42,7 +42,7 @@ def choice(item: io.Combo.Input, value: object) -> str:
     if isinstance(value, str):
         if value in options:
             return value
-        of_files = {str(option).replace("\\", "/"): option for option in options}
+        of_files = {option.replace("\\", "/"): option for option in map(str, options)}
         if (listed := of_files.get(value.replace("\\", "/"))) is not None:  # a file in a subfolder, on another system
             return listed
         current, known = RENAMED.get(item.id, (str, ()))

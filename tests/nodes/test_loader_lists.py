@@ -12,7 +12,6 @@ import execution
 import folder_paths
 from comfy_api.latest import io
 
-import nodes
 from pack.nodes import NODES
 from pack.nodes.guard import choice
 from pack.nodes.loading.embeds_files import embeds_path
@@ -79,7 +78,7 @@ def test_a_name_from_another_system_is_good_to_comfyui_and_to_the_node_s_own_che
         schema = node.GET_SCHEMA()
         if schema.node_id not in LISTS or LISTS[schema.node_id] == "insightface/models":  # packs are folders
             continue
-        monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, schema.node_id, node)
+        monkeypatch.setitem(execution.nodes.NODE_CLASS_MAPPINGS, schema.node_id, node)
         given = {item.id: item.default or item.options[0] for item in schema.inputs}
         file = next(item for item in schema.inputs if any("sub" in str(option) for option in item.options))
         given[file.id] = next(option for option in file.options if "sub" in option).replace("/", "\\")
