@@ -18,7 +18,7 @@ from .config import AdapterConfig, Checkpoint
 from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
 from .mechanisms.cross_attention import in_diffusers_names
-from .names import variant_by_name
+from .names import SHARED_NAMES, variant_by_name, words_of
 from .other_files import is_program, other_file
 from .projection_sizes import Projection, read_projection
 from .published import ART
@@ -269,7 +269,9 @@ def _tell_shortcut(
         return False
     if projection.token_dim != context_dim:
         return True  # Kolors FaceID Plus is published with the shortcut only
-    texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
+    path = Path(name.replace("\\", "/"))
+    own = str(path) if words_of(path.stem) in SHARED_NAMES else path.name
+    texts = {"its metadata": " ".join(metadata.values()), "its file name": own}
     if "faceidplusv2" in state_dict:  # a key that other packs' loaders add
         log.info("%s: FaceID Plus %s, as its loader says", name, "V2" if state_dict["faceidplusv2"] else "V1")
         return bool(state_dict["faceidplusv2"])
