@@ -56,6 +56,14 @@ def test_per_latent_the_shorter_batch_repeats_its_last_entry():
         assert same(got[0], first[0]) and not same(got[1], first[1]), name
 
 
+def test_a_single_picture_in_tiles_acts_in_every_latent_as_if_given_again(caplog):
+    one = pictures(1)
+    tiled = {"per_frame": True, "tiles": 2, "tile_ratio": 0.5}
+    assert same(latents(Reference(one, **tiled)), latents(Reference(torch.cat((one, one)), **tiled)))
+    latents(Reference(one, **tiled), shape=(1, 4, 8, 8))
+    assert "not used" not in caplog.text
+
+
 def test_long_batches_that_compute_keys_and_values_while_sampling_follow_the_same_rule(monkeypatch):
     one, two = pictures(1), pictures(2, 2)
     stored = latents(Reference(one, composition=two, per_frame=True), weight_type="style and composition")
