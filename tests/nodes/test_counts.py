@@ -8,6 +8,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import synthetic
 from harness.in_process import following, sample
 from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.errors import AdapterError
+from pack.nodes.apply import IPAdapterFromParams
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import keys_values
 from pack.nodes.applying.encoding import Reference
@@ -121,6 +123,12 @@ def test_every_node_that_takes_a_mask_of_the_canvas_or_of_a_picture_names_a_blac
             caplog.clear()
             run(mask)
             assert caplog.text.count(text) == said, text
+
+
+def test_what_is_no_mask_in_a_region_of_another_pack_is_refused_by_name():
+    params = IPAdapterRegionalConditioning.run(pictures(1)).result[0] | {"attn_mask": ["left"]}
+    with pytest.raises(AdapterError, match="attn_mask needs a mask, and got a str"):
+        IPAdapterFromParams.execute(RIG.bare(), ADAPTER, ipadapter_params=params, clip_vision=vision())
 
 
 def test_tiles_outside_of_a_mask_are_left_out_without_a_word_and_a_black_mask_is_said(caplog):
