@@ -288,6 +288,8 @@ PUBLISHED = (
              {"original_model(model)": "model.model.diffusion_model"}, ("faces/test_lora.py",)),
     Mutation("a file with two names is refused as two files", "ipadapter/search.py",
              {"{folder.files[name].resolve() for name in fitting}": "fitting"}, ("nodes/test_search.py",)),
+    Mutation("riding references act where another pack's self-attention takes no patch", "nodes/sampling/riding.py",
+             {"    ride.check(model)\n": ""}, ("compatibility/test_replaced_modules.py",)),
     Mutation("tiles in one call are taken for more latents", "nodes/sampling/*.py",
              {"Rows(branches * tiles, latents,": "Rows(branches, latents * tiles,"}, ("nodes/test_tiles.py",)),
 )  # fmt: skip

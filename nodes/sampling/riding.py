@@ -65,14 +65,20 @@ LARGE_REFERENCE = (
 
 
 def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
-    """A clone of a model with one more riding reference in its self-attentions."""
+    """A clone of a model with one more riding reference in its self-attentions.
+
+    Raises:
+        AdapterError: another pack replaced a self-attention by a module that takes no patch.
+    """
     position = position_of(model.get_model_object("model_sampling"), applying=True)
     for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
         position.sigma(percent)
     if not reference.weights.constant:
         position.percent(0.0)
     earlier = rider_of(model, Ride)
-    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), attentions))
+    ride = Ride((*(earlier.references if earlier else ()), reference), attentions)
+    ride.check(model)
+    return attach_rider(model, ride)
 
 
 def change_references(model: ModelPatcher, change: Callable[[RidingReference], RidingReference]) -> ModelPatcher:
@@ -100,6 +106,10 @@ class Ride(Rider):
     masks: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference had a share in some call
     reached: bool = False  # in this run, a self-attention attended to a reference
+
+    def check(self, model: ModelPatcher) -> None:
+        largest = [reference.weights.largest(0.0, 1.0) for reference in self.references]
+        self.attentions.check(model, {layer for shares in largest for layer, share in enumerate(shares) if share})
 
     def begin_run(self) -> None:
         self.acted = self.reached = False
