@@ -97,7 +97,10 @@ class Client:
         answer = self.call("/prompt", {"prompt": prompt})
         if answer.ok:
             return answer.json()["prompt_id"]
-        raise RowFailed(reasons(answer.json()))
+        try:
+            raise RowFailed(reasons(answer.json()))
+        except ValueError:  # not from ComfyUI, but from a proxy before it
+            raise RowFailed(f"{self.url}/prompt answered {answer.status_code}: {answer.text[:200]}") from None
 
 
 def fetched(client: Client, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:

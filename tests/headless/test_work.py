@@ -7,11 +7,12 @@ import threading
 import time
 
 import pytest
+import requests
 
 from headless import __main__ as command
 from headless.batch import Report
-from headless.client import Output
-from headless.errors import ServerLost, Stopped
+from headless.client import Client, Output
+from headless.errors import RowFailed, ServerLost, Stopped
 from headless.plan import Row
 from headless.results import Outcome
 from headless.work import ATTEMPTS, Board, run_rows
@@ -142,6 +143,15 @@ def test_a_failed_row_is_printed_where_the_output_s_encoding_lacks_its_letters(m
     assert command.main() == 1
     sys.stdout.seek(0)
     assert r"row 1 failed: \u52a0\u8f7d: no such file" in sys.stdout.read()
+
+
+def test_a_refusal_that_is_not_comfyui_s_is_quoted(monkeypatch):
+    refusal = requests.Response()
+    refusal.status_code, refusal._content = 413, b"<html>Request Entity Too Large</html>"
+    client = Client("http://a-proxy", 60)
+    monkeypatch.setattr(client, "call", lambda *_: refusal)
+    with pytest.raises(RowFailed, match="http://a-proxy/prompt answered 413: <html>Request Entity Too Large"):
+        client.run({}, 60, lambda: False)
 
 
 def test_an_interrupt_that_wakes_no_thread_is_seen_while_a_row_runs():
