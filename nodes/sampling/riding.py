@@ -63,6 +63,8 @@ LARGE_REFERENCE = (
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
 
+Texts = dict[tuple[RidingReference, torch.device], OwnOptions]  # conditionings of the calls on references, for one run
+
 
 def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
     """A clone of a model with one more riding reference in its self-attentions.
@@ -102,7 +104,7 @@ class Ride(Rider):
     references: tuple[RidingReference, ...]
     attentions: SelfAttentions
     kept: dict[tuple[RidingReference, torch.device], tuple[Any, Kept]] = field(default_factory=dict)
-    texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
+    texts: Texts = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference had a share in some call
     reached: bool = False  # in this run, a self-attention attended to a reference
@@ -153,26 +155,28 @@ class Ride(Rider):
             return kept
         self.kept.pop(key, None)  # frees the memory of the last step's before new ones are computed
         with torch.no_grad():
-            kept = self.attentions.capture(self._call_on(reference, sigma, call), shares, bool(reference.match), call)
+            on_reference = call_on(reference, sigma, call, self.texts)
+            kept = self.attentions.capture(on_reference, shares, bool(reference.match), call)
         if of_moment is None:
             log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(kept) / 1e6)
         self.kept[key] = moment, kept
         return kept
 
-    def _call_on(self, reference: RidingReference, sigma: float, call: ModelCall) -> ModelCall:
-        """The model call on a reference that is noised to a sigma."""
-        model, count = call.model, len(reference.latent)
-        latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
-        latent = model.process_latent_in(latent.to(call.x))
-        noise = noise_at(sigma, latent)
-        t = call.t[:1].repeat(count)
-        noised = model.model_sampling.noise_scaling(t, noise, latent, False)
-        key = reference, call.x.device
-        if key not in self.texts:
-            text = reference.text or call.options.get(KEY, {}).get("text") or {}
-            self.texts[key] = conds_of(model, text, noise, latent)
-        conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self.texts[key].items()}
-        return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
+
+def call_on(reference: RidingReference, sigma: float, call: ModelCall, texts: Texts) -> ModelCall:
+    """The model call on a reference that is noised to a sigma; `texts` holds the conditionings of such calls."""
+    model, count = call.model, len(reference.latent)
+    latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
+    latent = model.process_latent_in(latent.to(call.x))
+    noise = noise_at(sigma, latent)
+    t = call.t[:1].repeat(count)
+    noised = model.model_sampling.noise_scaling(t, noise, latent, False)
+    key = reference, call.x.device
+    if key not in texts:
+        text = reference.text or call.options.get(KEY, {}).get("text") or {}
+        texts[key] = conds_of(model, text, noise, latent)
+    conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in texts[key].items()}
+    return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
 
 
 def own_options(options: OwnOptions, sigmas: Tensor) -> OwnOptions:
