@@ -138,7 +138,7 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         width = file.config.training.unread_encoder or width
         missing += [] if fits else [named[0].name if named else width]
     if file.config.of_identity:
-        eva = next((one.name for one in files if facts_of(one.path).eva), None)
+        eva = next((one.name for one in files if one.folder in EVA_FOLDERS and facts_of(one.path).eva), None)
         (there if eva else missing).append(eva or EVA)
     if file.config.needs_face:
         published = published_as(file.config)
