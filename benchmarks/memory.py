@@ -8,7 +8,7 @@ import torch
 import synthetic
 import synthetic_transformers
 from identity.pulid_files import pulid
-from pack.ipadapter.adapter import AdapterNetwork
+from pack.ipadapter.adapter import AdapterNetwork, split_off_acting
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.ipadapter.image_prompt import NEGATIVE, POSITIVE, ImagePrompt, KeysValues, Rows, arrange
@@ -77,7 +77,7 @@ def _pulid(file: str, tokens: int) -> dict[str, float]:
     """Megabytes of a PuLID, of which Flux' layers with queries of their own stay on the device while sampling."""
     checkpoint = read_checkpoint(pulid(file, device="meta", dtype=HALF, published=True), file)
     network = AdapterNetwork.from_checkpoint(checkpoint)
-    acting = network.split_off_acting()
+    acting = split_off_acting(network)
     matrices = [x for key, x in network.ip_adapter.state_dict().items() if "_ip." in key]
     return {
         "adapter": tensor_bytes([*checkpoint.image_proj.values(), *checkpoint.ip_adapter.values()]) / 1e6,

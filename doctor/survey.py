@@ -18,6 +18,7 @@ from ..ipadapter.model_folders import (
     Places,
     walk,
 )
+from ..ipadapter.other_files import is_program
 from ..ipadapter.peek import EncoderSizes, FileFacts, facts_of, peek
 from ..ipadapter.published import Published
 from ..ipadapter.search import EVA_FILE, EVA_FOLDERS
@@ -32,6 +33,8 @@ COMFYUI_FOLDERS = (  # ComfyUI's own folders: an adapter, encoder or LoRA in the
 )  # fmt: skip
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models", "unet")
 SAMPLE = 1 << 16  # bytes hashed at the start, the middle and the end of a file, to recognise duplicates quickly
+PROGRAM = "no loader runs programs from model files: get the model's tensors, best as .safetensors"
+MORE_THAN_TENSORS = "; or a pickle that holds more than tensors, which is never run"
 FINE, DOUBTFUL, BROKEN = "fine", "look at it", "broken"
 
 
@@ -87,8 +90,12 @@ def examine(path: Path, folder: str, name: str) -> Found | None:
         return known
     if file.size == 0:
         return replace(file, state=BROKEN, note="empty: a download that never began")
+    if facts.tensors == 0 and is_program(path):
+        return replace(file, title="a program that PyTorch exported", state=DOUBTFUL, note=PROGRAM)
     if facts.tensors == 0:
-        return replace(file, state=BROKEN, note="damaged: a download that stopped, a web page, or no model file")
+        pickled = "" if path.suffix.lower() in (".safetensors", ".sft") else MORE_THAN_TENSORS
+        note = f"damaged: a download that stopped, a web page, or no model file{pickled}"
+        return replace(file, state=BROKEN, note=note)
     if facts.fault:
         return replace(file, title="an adapter", state=BROKEN, note=facts.fault)
     kind = "adapter" if folder == ADAPTER_FOLDER else "vision encoder"
@@ -100,7 +107,7 @@ def _recognised(file: Found, facts: FileFacts) -> Found | None:
     if facts.adapter is not None:
         return _adapter(file, facts.adapter)
     if facts.encoder is not None and file.folder in (*ENCODER_FOLDERS, ADAPTER_FOLDER):
-        found = replace(file, kind="encoder", title=encoder_title(facts.encoder), sizes=facts.encoder)
+        found = replace(file, kind="encoder", title=encoder_title(facts.encoder, file.name), sizes=facts.encoder)
         return found if file.folder in ENCODER_FOLDERS else _elsewhere(found, ENCODER_FOLDER)
     if facts.eva and file.folder in EVA_FOLDERS:
         return replace(file, kind="encoder", title=f"{BY_NAME[EVA].title}, for PuLID")
@@ -172,10 +179,13 @@ def adapter_title(config: AdapterConfig) -> str:
     return f"{config.variant} adapter for {family}"
 
 
-def encoder_title(sizes: EncoderSizes) -> str:
-    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes."""
+def encoder_title(sizes: EncoderSizes, name: str) -> str:
+    """A vision encoder's title in reports: that of the published encoder with these sizes, or the sizes.
+
+    `name` is the file's, which may say that it is another encoder.
+    """
     wanted = (sizes.pooled, sizes.hidden, sizes.tokens)
-    known = next((file.title for file in ENCODERS if file.sizes == wanted), None)
+    known = next((file.title for file in ENCODERS if file.sizes == wanted and not file.is_other(name)), None)
     return known or (
         f"vision encoder, pooled {sizes.pooled} and hidden {sizes.hidden} wide, {sizes.tokens} tokens a picture"
     )

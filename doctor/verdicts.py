@@ -12,7 +12,7 @@ from ..ipadapter.catalog import BY_NAME, EVA, needs
 from ..ipadapter.config import AdapterConfig
 from ..ipadapter.errors import FaceError
 from ..ipadapter.families import FAMILIES
-from ..ipadapter.model_folders import ModelFolders
+from ..ipadapter.model_folders import ENCODERS, ModelFolders
 from ..ipadapter.peek import facts_of
 from ..ipadapter.presets import PRESETS, Preset, encoder_fits, encoders_for
 from ..ipadapter.published import Published
@@ -106,8 +106,11 @@ def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -
     if file.name == EVA:
         return any(facts_of(path).eva for folder in EVA_FOLDERS for path in folders[folder].files.values())
     if file.kind == "encoder":
-        seen = (facts_of(path).encoder for path in folders[file.folder].files.values())
-        return any(sizes is not None and (sizes.pooled, sizes.hidden, sizes.tokens) == file.sizes for sizes in seen)
+        seen = {name: facts_of(path).encoder for name, path in folders[file.folder].files.items()}
+        return any(
+            sizes is not None and (sizes.pooled, sizes.hidden, sizes.tokens) == file.sizes and not file.is_other(name)
+            for name, sizes in seen.items()
+        )
     return False
 
 
@@ -127,15 +130,15 @@ def partners(file: Found, files: Sequence[Found], packs: Sequence[str]) -> tuple
         return [], []
     there, missing = [], []
     if file.config.takes is not None:
-        encoders = [one for one in files if one.sizes is not None and one.state == FINE]
-        fits = [one for one in encoders if one.sizes and encoder_fits(one.sizes, file.config)]
+        encoders = [one for one in files if one.folder == ENCODERS and one.state == FINE]  # that presets find
+        fits = [one for one in encoders if one.sizes and encoder_fits(one.sizes, file.config, one.name)]
         named = encoders_for(file.config)
         there += [fits[0].name] if fits else []
         width = f"an encoder with {file.config.takes} embeds {file.config.embed_dim} wide"
         width = file.config.training.unread_encoder or width
         missing += [] if fits else [named[0].name if named else width]
     if file.config.is_pulid:
-        eva = next((one.name for one in files if facts_of(one.path).eva), None)
+        eva = next((one.name for one in files if one.folder in EVA_FOLDERS and facts_of(one.path).eva), None)
         (there if eva else missing).append(eva or EVA)
     if file.config.needs_face:
         published = published_as(file.config)

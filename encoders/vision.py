@@ -59,11 +59,14 @@ def _take(x: Tensor, rows: list[int]) -> Tensor:
     return x[rows[0] : rows[-1] + 1] if neighbours else x[rows]
 
 
-def encode_tiled(embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: int, ratio: float) -> Tensor:
+def encode_tiled(
+    embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: int, ratio: float, per_frame: bool = False
+) -> Tensor:
     """Mix the embeds of pictures with those of their tiles x tiles parts: whole * ratio + parts * (1 - ratio).
 
     `embeds_of` encodes pictures to pooled embeds (n, d) or tokens (n, t, width). A single picture gives two rows,
-    whole * ratio and parts, which count as two references; saved workflows depend on this.
+    whole * ratio and parts, which count as two references; saved workflows depend on this. With a picture
+    `per_frame`, the two would act in different frames, so a single picture is mixed as well.
 
     Raises:
         AdapterError: the batch is empty, or a side of the pictures has fewer pixels than tiles.
@@ -72,7 +75,8 @@ def encode_tiled(embeds_of: Callable[[Tensor], Tensor], images: Tensor, tiles: i
     if tiles < 2:
         return whole
     parts = merge_tiles(embeds_of(cut_tiles(check_images(images), tiles)), tiles)
-    return torch.cat((whole * ratio, parts)) if len(images) == 1 else torch.lerp(parts, whole, ratio)
+    as_two = len(images) == 1 and not per_frame
+    return torch.cat((whole * ratio, parts)) if as_two else torch.lerp(parts, whole, ratio)
 
 
 def cut_tiles(images: Tensor, tiles: int) -> Tensor:

@@ -5,6 +5,7 @@ Title.input, 12.seed, or seed where only one node has it. See docs/headless.md.
 """
 
 import argparse
+import io
 import shlex
 import sys
 from pathlib import Path
@@ -41,6 +42,8 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Run a batch; exit code 0, or 1: rows failed, 2: no row was run, 130: interrupted."""
     options = parse()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # Windows' file encodings lack most letters
     try:
         report = run_batch(
             options.graph,

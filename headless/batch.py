@@ -9,11 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from .errors import BatchError, ServerLost
-from .graph import is_page_format, read_graph
+from .graph import NodeInfo, Prompt, is_page_format, read_graph
 from .plan import Plan, in_order
 from .results import Outcome, Results, import_pyarrow
 from .sheet import draw_sheet
-from .table import product, read_table
+from .table import Values, product, read_table
 from .work import run_rows, start_all
 from .workers import Own, Running, Worker
 
@@ -73,20 +73,31 @@ def run_batch(
     """
     import_pyarrow()
     loaded = read_graph(Path(graph)) if isinstance(graph, str | Path) else graph
-    rows = read_table(Path(table)) if isinstance(table, str | Path) else [{}] if table is None else list(table)
-    rows = product(rows, grid or {})
-    pictures = Path(table).parent if isinstance(table, str | Path) else Path()
+    rows, pictures = rows_of(table, grid or {})
     with started(make_workers(servers, ray, workers, gpus, flags, patience)) as crew:
-        try:
-            infos = {worker.name: worker.nodes() for worker in crew}
-            if is_page_format(loaded):
-                loaded = crew[0].to_prompt(loaded)
-        except ServerLost as error:
-            raise BatchError(str(error)) from error
-        plan = Plan(dict(loaded), rows, infos, pictures)
+        infos, prompt = described(crew, loaded)
+        plan = Plan(prompt, rows, infos, pictures)
         if plan.problems:
             raise BatchError(plan.problems)
         return run_plan(plan, Results(Path(folder)), crew, timeout, reorder, progress)
+
+
+def rows_of(
+    table: str | Path | Sequence[Mapping[str, Any]] | None, grid: Mapping[str, Sequence[Any]]
+) -> tuple[list[Values], Path]:
+    """The rows of a table with a grid, and the folder at which their paths of pictures begin."""
+    if isinstance(table, str | Path):
+        return product(read_table(Path(table)), grid), Path(table).parent
+    return product([{}] if table is None else table, grid), Path()
+
+
+def described(crew: Sequence[Worker], graph: Mapping[str, Any]) -> tuple[dict[str, NodeInfo], Prompt]:
+    """What every server says of its nodes, by the server's name, and a graph in API format."""
+    try:
+        infos = {worker.name: worker.nodes() for worker in crew}
+        return infos, crew[0].to_prompt(graph) if is_page_format(graph) else dict(graph)
+    except ServerLost as error:
+        raise BatchError(str(error)) from error
 
 
 def make_workers(

@@ -91,24 +91,28 @@ class Client:
             if kind == "execution_interrupted":
                 raise RowFailed("somebody interrupted the run on the server")
         outputs = entry["outputs"]
-        return Output(self._fetch(outputs), scores(outputs, prompt), seconds(entry["status"]["messages"]))
+        return Output(fetched(self, outputs), scores(outputs, prompt), seconds(entry["status"]["messages"]))
 
     def _submit(self, prompt: Prompt) -> str:
         answer = self.call("/prompt", {"prompt": prompt})
         if answer.ok:
             return answer.json()["prompt_id"]
-        raise RowFailed(reasons(answer.json()))
+        try:
+            raise RowFailed(reasons(answer.json()))
+        except ValueError:  # not from ComfyUI, but from a proxy before it
+            raise RowFailed(f"{self.url}/prompt answered {answer.status_code}: {answer.text[:200]}") from None
 
-    def _fetch(self, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
-        """Name and content of every file of a run."""
-        fetched = []
-        for file in files_in(outputs):
-            query = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
-            answer = self.call("/view?" + urlencode(query))
-            if not answer.ok:
-                raise RowFailed(f"{self.url} says it saved {file['filename']}, and does not have it")
-            fetched.append((file["filename"], answer.content))
-        return fetched
+
+def fetched(client: Client, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
+    """Name and content of every file of a run."""
+    files = []
+    for file in files_in(outputs):
+        query = {name: file.get(name, "") for name in ("filename", "subfolder", "type")}
+        answer = client.call("/view?" + urlencode(query))
+        if not answer.ok:
+            raise RowFailed(f"{client.url} says it saved {file['filename']}, and does not have it")
+        files.append((file["filename"], answer.content))
+    return files
 
 
 @dataclass(frozen=True)

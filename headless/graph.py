@@ -50,7 +50,7 @@ def read_graph(file: Path) -> dict[str, Any]:
         graph = json.loads(file.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise BatchError(f"There is no graph {file}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BatchError(f"{file} is not a workflow: {error}") from error
     if not isinstance(graph, dict) or not graph:
         raise BatchError(f"{file} is not a workflow: expected the JSON that ComfyUI's Save or Export (API) writes.")

@@ -1,5 +1,6 @@
 """Check every value and picture of a table before the first run, and turn its rows into graphs."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -33,8 +34,7 @@ class Row:
 class Plan:
     """A table checked against a graph: `problems` is everything that is wrong, `rows` what can be run.
 
-    `infos` is what each server says of its nodes, by the server's name; paths of pictures begin at
-    `folder`.
+    `infos` is what each server says of its nodes, by the server's name; paths of pictures begin at `folder`.
     """
 
     def __init__(
@@ -87,11 +87,9 @@ class Plan:
         if input.choices is None or value in input.choices:
             return
         if input.is_picture:
-            try:
+            with contextlib.suppress(ValueError):
                 self.prompt = with_values(self.prompt, {input: self.pictures.find(str(value)).value})
                 return
-            except ValueError:
-                pass
         if not str(value).startswith(f"{FOLDER}/"):  # a value of ours, from the server before
             self._report(None, f"{input} (the graph's own value)", f"{server} has no {value!r}")
 

@@ -128,10 +128,13 @@ class Results:
 
 
 def as_array(values: list[Any]) -> Any:
-    """Values as a pyarrow array; unsigned where seeds need all 64 bits."""
+    """Values as a pyarrow array; unsigned where seeds need all 64 bits, and texts where no type has all values."""
     pyarrow, _ = import_pyarrow()
     large = any(isinstance(value, int) and value >= 2**63 for value in values)  # seeds go up to 2**64 - 1
-    return pyarrow.array(values, pyarrow.uint64() if large else None)
+    try:
+        return pyarrow.array(values, pyarrow.uint64() if large else None)
+    except (pyarrow.ArrowException, OverflowError):  # numbers beside texts, or beside large ones below 0
+        return pyarrow.array([None if value is None else str(value) for value in values], pyarrow.string())
 
 
 def import_pyarrow() -> tuple[Any, Any]:

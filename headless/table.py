@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import BatchError
 
+LONGEST_NUMBER = 4300  # digits, see sys.set_int_max_str_digits
 Values = dict[str, Any]  # by column; the graph's own value stays where a column is missing or None
 
 
@@ -26,6 +27,11 @@ def read_csv(file: Path) -> list[Values]:
     return rows
 
 
+def whole_number(digits: str) -> int | str:
+    """The number; its digits where Python reads no number of so many, for the message about the row and the column."""
+    return int(digits) if len(digits) < LONGEST_NUMBER else digits
+
+
 def read_jsonl(file: Path) -> list[Values]:
     """The rows of a file with a JSON object in each line that is not blank."""
     rows = []
@@ -34,8 +40,8 @@ def read_jsonl(file: Path) -> list[Values]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, parse_int=whole_number)
+        except (ValueError, RecursionError) as error:
             raise BatchError(f"{file}, line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise BatchError(f'{file}, line {number}: expected an object such as {{"seed": 1}}, found {line[:60]}')

@@ -3,6 +3,7 @@
 import reprlib
 import sys
 from collections.abc import Callable, Collection
+from numbers import Integral
 from typing import Any
 
 from .graph import Input
@@ -12,8 +13,8 @@ LIMITS = {"INT": (-(2**63), 2**64 - 1), "FLOAT": (-sys.float_info.max, sys.float
 
 
 def as_int(input: Input, value: Any) -> int:
-    """A whole number: an integer, or a text or float without a fraction."""
-    if isinstance(value, str | int):
+    """A whole number: an integer, of numpy too, or a text or float without a fraction."""
+    if isinstance(value, str | Integral):
         try:
             return int(value)
         except ValueError:
@@ -41,8 +42,13 @@ def as_bool(input: Input, value: Any) -> bool:
 
 
 def as_text(input: Input, value: Any) -> str:
-    """A text; numbers as Python writes them."""
-    return str(value)
+    """A text; numbers as Python writes them. NaN is how tables of pandas mark a cell without value."""
+    if value != value:
+        raise ValueError(f"expected a text, found {value!r}: leave the cell empty")
+    text = str(value)
+    if text != text.encode("utf-8", "replace").decode("utf-8"):
+        raise ValueError(f"expected a text, found half of a character in {reprlib.repr(text)}")
+    return text
 
 
 def as_choice(input: Input, value: Any) -> Any:

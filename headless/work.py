@@ -102,28 +102,8 @@ def run_rows(
     """
     board = Board(rows, len(workers))
     ends: queue.Queue[End] = queue.Queue()
-
-    def finish(row: Row, output: Output | str, worker: Worker) -> None:
-        ends.put((row, output, worker.name, board.attempts[row.number]))
-        board.finish()
-
-    def work(number: int, worker: Worker) -> None:
-        try:
-            while row := board.take(number):
-                try:
-                    finish(row, run_one(row, worker, board, timeout, say), worker)
-                except ServerLost as error:
-                    if board.give_back(row):
-                        say(f"{error}; row {row.number} goes to another worker")
-                    else:
-                        finish(row, f"the server was lost {ATTEMPTS} times; the last time: {error}", worker)
-                    worker.revive(board.is_over)
-        except Stopped:
-            pass
-        except Exception as error:  # `revive` failed: this worker ends, and the others run its rows
-            say(f"{worker.name} runs no more rows: {error or repr(error)}")
-
-    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(workers)]
+    crew = [(number, worker, board, ends, timeout, say) for number, worker in enumerate(workers)]
+    threads = [threading.Thread(target=work, args=each, daemon=True) for each in crew]
     for thread in threads:
         thread.start()
     left = {row.number: row for row in rows}
@@ -143,7 +123,37 @@ def run_rows(
             thread.join(20)
 
 
-def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callable[[str], None]) -> Output | str:
+def work(
+    number: int, worker: Worker, board: Board, ends: queue.Queue[End], timeout: float, say: Callable[[str], None]
+) -> None:
+    """Run rows of a board on the worker of this number until the batch is over, and put each into `ends` as it ends."""
+
+    def finish(row: Row, output: Output | str) -> None:
+        ends.put((row, output, worker.name, board.attempts[row.number]))
+        board.finish()
+
+    try:
+        while row := board.take(number):
+            try:
+                finish(row, run_one(row, worker, board, timeout))
+            except Stopped:
+                return
+            except ServerLost as error:
+                if board.give_back(row):
+                    say(f"{error}; row {row.number} goes to another worker")
+                else:
+                    finish(row, f"the server was lost {ATTEMPTS} times; the last time: {error}")
+                worker.revive(board.is_over)
+            except BaseException as error:  # SystemExit too: else the others would wait for this row for ever
+                finish(row, f"unexpected {type(error).__name__}: {error}")
+                say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
+    except Stopped:
+        pass
+    except BaseException as error:  # `revive` failed: this worker ends, and the others run its rows
+        say(f"{worker.name} runs no more rows: {error or repr(error)}")
+
+
+def run_one(row: Row, worker: Worker, board: Board, timeout: float) -> Output | str:
     """A row's output, or its error.
 
     Raises:
@@ -151,10 +161,5 @@ def run_one(row: Row, worker: Worker, board: Board, timeout: float, say: Callabl
     """
     try:
         return worker.run(row, timeout, lambda: board.stopped)
-    except (ServerLost, Stopped):
-        raise
     except (RowFailed, ValueError, OSError) as error:  # ValueError, OSError: a picture that changed or was removed
         return str(error)
-    except Exception as error:  # a thread that died here would leave the other workers waiting for this row
-        say(f"row {row.number}, an error that headless/ does not expect:\n{traceback.format_exc()}")
-        return f"unexpected {type(error).__name__}: {error}"

@@ -43,19 +43,6 @@ class AdapterNetwork(nn.Module):
         adapter.load_state_dict(weights, strict=True, assign=True)
         return adapter.train(False).requires_grad_(False)
 
-    def split_off_acting(self) -> nn.ModuleDict | None:
-        """Take the modules that act at every step out of the network, by key number; None if the adapter has none.
-
-        ComfyUI can then load them to the device without the projection and without the weights of keys and values.
-        """
-        names = self.config.mechanism.while_sampling
-        if not names:
-            return None
-        layers = {number: cast(nn.ModuleDict, layer) for number, layer in self.ip_adapter.items()}
-        return nn.ModuleDict({
-            number: nn.ModuleDict({name: layer.pop(name) for name in names}) for number, layer in layers.items()
-        })  # fmt: skip
-
     def project(
         self,
         embeds: Tensor | None = None,
@@ -102,3 +89,17 @@ class AdapterNetwork(nn.Module):
                 f"the adapter ends at {self.config.key_numbers[-1]}."
             )
         return self.config.mechanism.keys_values(self.layer(key_number), tokens, heads, time)
+
+
+def split_off_acting(network: AdapterNetwork) -> nn.ModuleDict | None:
+    """Take the modules that act at every step out of a network, by key number; None if the adapter has none.
+
+    A host can then load them to the device without the projection and without the weights of keys and values.
+    """
+    names = network.config.mechanism.while_sampling
+    if not names:
+        return None
+    layers = {number: cast(nn.ModuleDict, layer) for number, layer in network.ip_adapter.items()}
+    return nn.ModuleDict({
+        number: nn.ModuleDict({name: layer.pop(name) for name in names}) for number, layer in layers.items()
+    })  # fmt: skip

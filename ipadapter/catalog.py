@@ -18,6 +18,7 @@ SIGLIP_384 = "sigclip_vision_patch14_384.safetensors"
 EVA = "eva02_large_patch14_clip_336.safetensors"
 IDENTITY_NET, FACE_PARSER = "instantid-controlnet.safetensors", "parsing_bisenet.pth"
 ANY = r"\.(safetensors|bin)$"
+OTHER_CLIPS = r"dfn\d?b|meta.?clip|datacomp|clipa\b"  # of Apple, Meta and others, in the sizes of OpenAI's and LAION's
 ANIME_LOOK = "the general look, on Illustrious and NoobAI models"
 LOOK, CLOSER, FACE, LAYOUT = "the general look", "closer to the reference", "faces, from a crop", "layout without style"
 WHO_ONLY = "who it is, with the rest of the picture changed little"
@@ -172,7 +173,7 @@ ENCODERS = _with_hashes(
     Published(
         VIT_H, "encoder", by.H94, "models/image_encoder/model.safetensors", title="CLIP ViT-H/14 (laion2B s32B b79K)",
         patterns=(r"(ViT.H.14.*s32B.b79K|ipadapter.*sd15|sd1.?5.*model)" + ANY, r"clip.?vision.?(vit.)?h" + ANY),
-        sizes=(1024, 1280, 257), gives=("pooled", "hidden"),
+        sizes=(1024, 1280, 257), gives=("pooled", "hidden"), others=OTHER_CLIPS,
     ),
     Published(
         VIT_G, "encoder", by.H94, "sdxl_models/image_encoder/model.safetensors",
@@ -180,22 +181,22 @@ ENCODERS = _with_hashes(
         patterns=(
             r"(ViT.bigG.14.*39B.b160k|ipadapter.*sdxl|sdxl.*model)" + ANY, r"clip.?vision.?(vit.)?(big)?g" + ANY,
         ),
-        sizes=(1280, 1664, 257), gives=("pooled", "hidden"),
+        sizes=(1280, 1664, 257), gives=("pooled", "hidden"), others=OTHER_CLIPS,
     ),
     Published(
         VIT_L_336, "encoder", by.KOLORS, "image_encoder/pytorch_model.bin", title="CLIP ViT-L/14 at 336 pixels",
         patterns=(r"clip.vit.large.patch14.336" + ANY, r"vit.?l.*336" + ANY),
-        sizes=(768, 1024, 577), gives=("hidden",),
+        sizes=(768, 1024, 577), gives=("hidden",), others=OTHER_CLIPS,
     ),
     Published(
         VIT_L, "encoder", by.OPENAI, "model.safetensors", title="CLIP ViT-L/14",
         patterns=(r"clip.vit.large.patch14" + ANY, r"clip.?vision.?(vit.)?l" + ANY),
-        sizes=(768, 1024, 257), gives=("pooled",),
+        sizes=(768, 1024, 257), gives=("pooled",), others=OTHER_CLIPS + "|laion",
     ),
     Published(
         SIGLIP_384, "encoder", by.SIGLIP, SIGLIP_384,
         title="SigLIP so400m patch14 384 with its pooling head (sigclip_vision_patch14_384)",
-        patterns=(r"sig(c)?lip.*384" + ANY,), sizes=(1152, 1152, 729), gives=("pooled", "hidden"),
+        patterns=(r"sig(c)?lip.*384" + ANY,), sizes=(1152, 1152, 729), gives=("pooled", "hidden"), others="siglip.?2",
     ),
     Published(
         EVA, "encoder", by.EVA_CLIP, "open_clip_model.safetensors", title="EVA02-CLIP L/14 at 336 pixels",

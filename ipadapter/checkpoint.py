@@ -18,8 +18,8 @@ from .config import AdapterConfig, Checkpoint
 from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
 from .mechanisms.cross_attention import in_diffusers_names
-from .names import variant_by_name
-from .other_files import other_file
+from .names import SHARED_NAMES, variant_by_name, words_of
+from .other_files import is_program, other_file
 from .projection_sizes import Projection, read_projection
 from .published import ART
 from .sites import KeyNumber
@@ -34,6 +34,7 @@ GROUPS = {
     "ip_adapter": "ip_adapter",
     "adapter_modules": "ip_adapter",
 }
+Groups = dict[str, dict[str, Tensor]]  # "image_proj", "ip_adapter" and its "lora", as in Checkpoint
 KEY_VALUE = re.compile(r"(\d+)\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d+)\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 UNDERSTOOD = (
@@ -47,7 +48,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is damaged, or its pickle holds more than tensors.
+        CheckpointError: the file is damaged, a program, or a pickle that holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -64,6 +65,11 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
     except Exception as error:  # torch raises many types for a damaged file: IndexError, OSError...
+        if is_program(path):
+            raise CheckpointError(
+                f"{path.name} is a program that PyTorch exported, and programs in model files are never run. Get the "
+                "model's tensors, best as .safetensors."
+            ) from None
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
@@ -83,43 +89,54 @@ def read_checkpoint(
     """
     try:
         groups = _split(state_dict)
-        lora = {key: tensor for key, tensor in groups["ip_adapter"].items() if LORA.fullmatch(key)}
-        layers = {key: tensor for key, tensor in groups["ip_adapter"].items() if key not in lora}
-        mechanism = mechanism_of(layers)
-        channels, context_dim = _read_layers(layers, mechanism)
-        projection = mechanism.read_projection(read_projection(groups["image_proj"]))
-        _check_projection(projection, context_dim, mechanism)
-        lora_fault = _lora_fault(lora, len(channels))
-        if shortcut is None:
-            shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata or {})
-        unnamed = AdapterConfig(
-            variant="",
-            family=mechanism.family(projection, context_dim),
-            projection=projection,
-            context_dim=context_dim,
-            key_numbers=tuple(channels),
-            channels=tuple(channels.values()),
-            has_lora=bool(lora) and not lora_fault,
-            shortcut=projection.kind == "face plus" and shortcut,
-            mechanism=mechanism,
-            head_dim=mechanism.head_width(layers),
-            model_width=mechanism.model_width(layers),
-            lora_fault=lora_fault,
-        )
-        dtype = next(iter(groups["image_proj"].values())).dtype
-        variant = variant_by_name(mechanism.label(unnamed), unnamed.family, dtype, name)
-        if variant == "SDXL" and in_diffusers_names(key for key, _ in _flat(state_dict)):
-            variant = ART  # the only published adapter with these names
-        config = replace(unnamed, variant=variant)
-        _check_shapes(config, groups["image_proj"], layers)
+        config = _config_of(state_dict, groups, name, metadata or {}, shortcut)
+        _check_shapes(config, groups)
     except CheckpointError as error:
         raise CheckpointError(
             f"{name} is no adapter that can be used: {error}. {_looks_like(state_dict)}{UNDERSTOOD}"
         ) from error
-    log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, config.family, config.tokens, len(channels))
-    if lora_fault:
-        log.warning("%s: the LoRA in it cannot be used: %s", name, lora_fault)
-    return Checkpoint(name, config, groups["image_proj"], layers, lora)
+    layers = len(config.key_numbers)
+    log.info("%s: %s for %s, %d tokens, %d layers", name, config.variant, config.family, config.tokens, layers)
+    if config.lora_fault:
+        log.warning("%s: the LoRA in it cannot be used: %s", name, config.lora_fault)
+    return Checkpoint(name, config, **groups)
+
+
+def _config_of(
+    state_dict: Mapping[str, Any], groups: Groups, name: str, metadata: Mapping[str, str], shortcut: bool | None
+) -> AdapterConfig:
+    """The config of the adapter in a state dict with these groups; other arguments as of `read_checkpoint`.
+
+    Raises:
+        CheckpointError: the sizes are those of no adapter.
+    """
+    layers = groups["ip_adapter"]
+    mechanism = mechanism_of(layers)
+    channels, context_dim = _read_layers(layers, mechanism)
+    projection = mechanism.read_projection(read_projection(groups["image_proj"]))
+    _check_projection(projection, context_dim, mechanism)
+    lora_fault = _lora_fault(groups["lora"], len(channels))
+    if shortcut is None:
+        shortcut = _tell_shortcut(state_dict, projection, context_dim, name, metadata)
+    unnamed = AdapterConfig(
+        variant="",
+        family=mechanism.family(projection, context_dim),
+        projection=projection,
+        context_dim=context_dim,
+        key_numbers=tuple(channels),
+        channels=tuple(channels.values()),
+        has_lora=bool(groups["lora"]) and not lora_fault,
+        shortcut=projection.kind == "face plus" and shortcut,
+        mechanism=mechanism,
+        head_dim=mechanism.head_width(layers),
+        model_width=mechanism.model_width(layers),
+        lora_fault=lora_fault,
+    )
+    dtype = next(iter(groups["image_proj"].values())).dtype
+    variant = variant_by_name(mechanism.label(unnamed), unnamed.family, dtype, name)
+    if variant == "SDXL" and in_diffusers_names(key for key, _ in _flat(state_dict)):
+        variant = ART  # the only published adapter with these names
+    return replace(unnamed, variant=variant)
 
 
 def _flat(state_dict: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -130,11 +147,11 @@ def _flat(state_dict: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """The two groups of a nested or flat state dict, without their prefixes; all keys may have one more prefix.
+def _split(state_dict: Mapping[str, Any]) -> Groups:
+    """The groups of a nested or flat state dict, without their prefixes; all keys may have one more prefix.
 
     Raises:
-        CheckpointError: a group is missing, or a tensor is not of floats or has NaN or infinite values.
+        CheckpointError: a group but the LoRA is missing, or a tensor is not of floats or has NaN or infinite values.
     """
     if not isinstance(state_dict, Mapping):
         raise CheckpointError(f"it holds a {type(state_dict).__name__} instead of named tensors")
@@ -146,7 +163,7 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     inside = {key.partition(".")[2]: tensor for key, tensor in flat.items()}
     if not heads(flat) & GROUPS.keys() and heads(inside) & GROUPS.keys():
         flat = inside
-    groups: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    groups: Groups = {"image_proj": {}, "ip_adapter": {}}
     for key, tensor in flat.items():
         head, _, rest = key.partition(".")
         if head in GROUPS:
@@ -160,6 +177,8 @@ def _split(state_dict: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     for tensors in groups.values():
         if bad := check_tensors(tensors):
             raise CheckpointError(f"its {bad} holds values that are not numbers (NaN or infinite)")
+    both = groups["ip_adapter"]
+    groups["lora"] = {key: both.pop(key) for key in list(both) if LORA.fullmatch(key)}
     return groups
 
 
@@ -229,10 +248,11 @@ def _lora_fault(lora: Mapping[str, Tensor], layers: int) -> str:
     return ""
 
 
-def _check_shapes(config: AdapterConfig, image_proj: Mapping[str, Tensor], layers: Mapping[str, Tensor]) -> None:
+def _check_shapes(config: AdapterConfig, groups: Groups) -> None:
     """Compare names and shapes of all tensors with a network of this config; CheckpointError for a difference."""
     network = AdapterNetwork(config, device="meta")
-    for group, tensors in (("image_proj", image_proj), ("ip_adapter", layers)):
+    for group in ("image_proj", "ip_adapter"):
+        tensors = groups[group]
         expected = {key: t.shape for key, t in network.get_submodule(group).state_dict().items()}
         found = {key: t.shape for key, t in tensors.items()}
         if wrong := sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)):
@@ -249,7 +269,9 @@ def _tell_shortcut(
         return False
     if projection.token_dim != context_dim:
         return True  # Kolors FaceID Plus is published with the shortcut only
-    texts = {"its metadata": " ".join(metadata.values()), "its file name": Path(name.replace("\\", "/")).name}
+    path = Path(name.replace("\\", "/"))
+    own = str(path) if words_of(path.stem) in SHARED_NAMES else path.name
+    texts = {"its metadata": " ".join(metadata.values()), "its file name": own}
     if "faceidplusv2" in state_dict:  # a key that other packs' loaders add
         log.info("%s: FaceID Plus %s, as its loader says", name, "V2" if state_dict["faceidplusv2"] else "V1")
         return bool(state_dict["faceidplusv2"])

@@ -5,8 +5,10 @@ and huchenlei/ipadapter_pulid, which has the keys of an IP-Adapter.
 """
 
 import re
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,17 @@ OTHER_FILES = (
     OtherFile(r"^(input_blocks|down_blocks)\.\d", "a diffusion model", CHECKPOINTS),
     OtherFile(r"^transformer_blocks\.\d", "a diffusion model with diffusers' names", CHECKPOINTS),
     OtherFile(r"multi_modal_projector\.", "llava's vision encoder", "Load CLIP Vision", True),
+    OtherFile(r"(^|\.)last_layer_style$", "CSD, the encoder of IP-Adapter-Art, which no loader reads", "", True),
+    OtherFile(r"^textual\.", "Wan's CLIP with its authors' names, which Load CLIP Vision does not read", "", True),
+    OtherFile(r"^class_embedding$", "a vision encoder of OpenCLIP without the prefix 'visual.' that loaders look for",
+              "", True),
+    OtherFile(r"^patch_embed\.proj\.weight$|^stages\.\d+\.", "a vision encoder with timm's own names", "", True),
     OtherFile(r"^visual\.blocks\.\d+\.attn\.q_bias", "an EVA-CLIP encoder", "IPAdapter OpenCLIP Loader", True),
     OtherFile(
         r"^visual\.trunk\.", "a vision encoder of OpenCLIP with timm's names", "IPAdapter OpenCLIP Loader", True
     ),
     OtherFile(r"^visual\.", "a vision encoder of OpenCLIP", "IPAdapter OpenCLIP Loader", True),
-    OtherFile(r"layer_scale1?2?\.lambda1|^layer\.0\.mlp\.gate_proj\.", "a DINO encoder", "Load CLIP Vision", True),
+    OtherFile(r"layer_scale[12]\.lambda1|^layer\.0\.mlp\.gate_proj\.", "a DINO encoder", "Load CLIP Vision", True),
     OtherFile(
         r"^vision_model\.", "a CLIP vision encoder without the projection of its pooled embeds", "Load CLIP Vision",
         True,
@@ -64,3 +71,15 @@ def other_file(keys: Iterable[str]) -> OtherFile | None:
     """The sort of a file that is not an adapter, by the keys of its tensors; None if no key matches."""
     keys = list(keys)
     return next((each for each in OTHER_FILES if any(re.search(each.key, key) for key in keys)), None)
+
+
+def is_program(path: Path) -> bool:
+    """Whether a file is a program that PyTorch has exported (TorchScript or torch.export), not a pickle of tensors.
+
+    OpenAI publishes its CLIPs as TorchScript.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(("/constants.pkl", "/archive_format")) for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False

@@ -24,12 +24,12 @@ TYPES = {  # safetensors' names
 }  # fmt: skip
 CLIP_POSITIONS = "vision_model.embeddings.position_embedding.weight"
 OPENCLIP_POSITIONS = "visual.positional_embedding"  # the key of the text tower is positional_embedding
+OPENCLIP_PROJECTION = "visual.proj"
 EVA_SHAPES = {  # shapes by which PuLID's encoder is recognised, with its authors' names or timm's
     r"visual\.(trunk\.)?pos_embed": (1, 577, 1024),
     r"visual\.(trunk\.)?head\.weight": (768, 1024),
     r"visual\.(trunk\.)?blocks\.23\.attn\.q_proj\.weight": (1024, 1024),
 }
-BARE_POSITIONS = "positional_embedding"  # in a file with OpenCLIP's vision tower alone, which has conv1.weight too
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def describe(name: str, path: Path) -> str:
 
 
 def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
-    """Sizes of an encoder with keys of transformers, of OpenCLIP's two towers or its vision tower alone; else None."""
+    """Sizes of an encoder with transformers' keys or OpenCLIP's, which ComfyUI's loader knows; None without them."""
     shapes = {key: tuple(value.shape) for key, value in tensors.items() if isinstance(value, Tensor)}
     if table := shapes.get(CLIP_POSITIONS):
         if projection := shapes.get("visual_projection.weight"):
@@ -158,11 +158,9 @@ def _encoder(tensors: Mapping[str, Any]) -> EncoderSizes | None:
         if "vision_model.embeddings.class_embedding" not in shapes:  # SigLIP has no projection: a head pools
             return EncoderSizes(table[1], table[1], table[0])
         return None
-    prefix = "visual." if OPENCLIP_POSITIONS in shapes else "" if "conv1.weight" in shapes else None
-    if prefix is None or not (projection := shapes.get(f"{prefix}proj")):
-        return None
-    table = shapes.get(f"{prefix}{BARE_POSITIONS}", (0,))
-    return EncoderSizes(projection[1], projection[0], table[0])
+    if (table := shapes.get(OPENCLIP_POSITIONS)) and (projection := shapes.get(OPENCLIP_PROJECTION)):
+        return EncoderSizes(projection[1], projection[0], table[0])
+    return None
 
 
 def is_eva(tensors: Mapping[str, Any]) -> bool:

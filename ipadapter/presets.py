@@ -72,13 +72,16 @@ def encoders_for(config: AdapterConfig) -> list[Published]:
     return [file for file in fits if file.sizes and EncoderSizes(*file.sizes).gives(config)]
 
 
-def encoder_fits(sizes: EncoderSizes, config: AdapterConfig) -> bool:
-    """Whether an adapter runs with an encoder of these sizes.
+def encoder_fits(sizes: EncoderSizes, config: AdapterConfig, name: str) -> bool:
+    """Whether an adapter runs with an encoder of these sizes, in a file of this name.
 
-    They must be the sizes of one of `encoders_for` the adapter. If there is no such encoder, the width must fit.
+    They must be the sizes of one of `encoders_for` the adapter, and the name not that of another encoder with these
+    sizes. If there is no such encoder, the width must fit.
     """
-    published = [EncoderSizes(*file.sizes) for file in encoders_for(config) if file.sizes]
-    return sizes in published if published else sizes.gives(config) and not config.training.unread_encoder
+    published = encoders_for(config)
+    if not published:
+        return sizes.gives(config) and not config.training.unread_encoder
+    return any(file.sizes and EncoderSizes(*file.sizes) == sizes and not file.is_other(name) for file in published)
 
 
 def same_tensors(file: Published) -> list[Published]:

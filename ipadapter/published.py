@@ -74,6 +74,7 @@ class Published:
     good_at: str = ""
     sizes: tuple[int, int, int] | None = None  # of an encoder: width of pooled and of hidden embeds, tokens per picture
     gives: tuple[str, ...] = ()  # of an encoder: the embeds that published adapters take, "pooled" and "hidden"
+    others: str = ""  # of an encoder: regular expression of the names of others with its sizes and other weights
     sha256: str | None = None
     size: int | None = None
     where: str = ""  # ComfyUI's name of its model folder, if it differs from FOLDERS
@@ -108,6 +109,10 @@ class Published:
             "size": self.size, "address": self.url if self.source.address else "", "pickle_allowed": self.pickled,
             "zipped": zipped,
         }  # fmt: skip
+
+    def is_other(self, name: str) -> bool:
+        """Whether a file's name says that it is another encoder of this one's sizes, trained on other pictures."""
+        return bool(self.others) and re.search(self.others, name, re.IGNORECASE) is not None
 
     def matches(self, files: Sequence[str]) -> list[str]:
         """The file names among `files` that match the first of its patterns with any match."""

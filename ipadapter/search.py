@@ -58,7 +58,7 @@ def _candidates(wanted: Published, family: Family, folder: ModelFolder) -> list[
     if not fitting and not wanted.only_by_name:
         others = [name for name in folder.files if name not in named and not _named_otherwise(name, wanted)]
         fitting = [name for name in others if _is_wanted(folder.files[name], wanted, family)]
-        if len(fitting) > 1:
+        if len({folder.files[name].resolve() for name in fitting}) > 1:  # not one file with several names
             raise FileNotFoundError(
                 f"No file in {_places(folder)} is called {wanted.name}, and several could be it: "
                 f"{', '.join(fitting)}. Rename the right one."
@@ -71,8 +71,8 @@ def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders
     """The path of a vision encoder with the sizes that an adapter needs; files with published names come first.
 
     Raises:
-        FileNotFoundError: no encoder has these sizes. Encoders with the same width and another number of tokens are
-            refused too, since the adapter was not trained with them.
+        FileNotFoundError: no encoder has these sizes. Encoders with the same width and another number of tokens, or
+            with another encoder's name, are refused too, since the adapter was not trained with them.
     """
     named, folder = encoders_for(config), folders[ENCODERS]
     files = folder.files
@@ -80,10 +80,12 @@ def find_encoder(config: AdapterConfig, adapter_name: str, folders: ModelFolders
     like = []
     for name in dict.fromkeys([*order, *files]):
         sizes = peek_encoder(files[name])
-        if sizes is not None and encoder_fits(sizes, config):
+        if sizes is not None and encoder_fits(sizes, config, name):
             return files[name]
         if sizes is not None and sizes.gives(config):
-            like.append(f"{name} has {sizes.tokens} tokens a picture")
+            other = any(file.is_other(name) for file in named)
+            has = "is another encoder, by its name" if other else f"has {sizes.tokens} tokens a picture"
+            like.append(f"{name} {has}")
     published = f"{named[0].name} ({named[0].source})" if named else encoder_for(config.takes, config.embed_dim)
     nearly = f"{', '.join(like)}, and the adapter takes {named[0].title}. " if like and named else ""
     raise FileNotFoundError(

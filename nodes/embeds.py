@@ -17,6 +17,7 @@ from .applying.apply import note_black_masks
 from .applying.encoding import Encoder, no_embeds
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
+from .loading.files import check_name
 from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
 from .old.methods import BatchMethod, EncodeMethod, LoadMethod, SaveMethod
 from .sockets import Adapter, ClipVision
@@ -193,13 +194,7 @@ class IPAdapterLoadEmbeds(LoadMethod):
 
     @classmethod
     def validate_inputs(cls, embeds: str | None = None) -> bool | str:
-        if embeds is None:
-            return True
-        try:
-            embeds_path(embeds)
-        except (FileNotFoundError, ValueError) as error:
-            return str(error)
-        return True
+        return check_name(embeds_path, embeds)
 
     @classmethod
     def fingerprint_inputs(cls, embeds: str | None = None) -> Hashable:

@@ -42,8 +42,9 @@ def choice(item: io.Combo.Input, value: object) -> str:
     if isinstance(value, str):
         if value in options:
             return value
-        if value.replace("\\", "/") in options:  # a file in a subfolder, saved on Windows
-            return value
+        of_files = {option.replace("\\", "/"): option for option in map(str, options)}
+        if (listed := of_files.get(value.replace("\\", "/"))) is not None:  # a file in a subfolder, on another system
+            return listed
         current, known = RENAMED.get(item.id, (str, ()))
         if (name := current(value)) in known:
             return name

@@ -10,6 +10,7 @@ from .face_loader import provider_input
 from .instantid_inputs import CATEGORY, TERMS
 from .loading.adapters import load_adapter
 from .loading.face_packs import fingerprint_of_packs, load_face_models
+from .loading.files import check_name
 from .loading.instantid import FACE_PACK, instantid_files, instantid_path
 from .node import AtelierNode
 
@@ -33,6 +34,10 @@ class InstantIDModelLoader(AtelierNode):
     @classmethod
     def run(cls, instantid_file: str) -> io.NodeOutput:
         return io.NodeOutput(load_adapter(instantid_path(instantid_file)))
+
+    @classmethod
+    def validate_inputs(cls, instantid_file: str | None = None) -> bool | str:
+        return check_name(instantid_path, instantid_file)
 
     @classmethod
     def fingerprint_inputs(cls, instantid_file: str | None = None) -> Hashable:

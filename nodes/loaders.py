@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.adapters import load_adapter
-from .loading.files import adapter_files, adapter_path
+from .loading.files import adapter_files, adapter_path, check_name
 from .old.methods import LoadAdapterMethod
 
 
@@ -33,14 +33,7 @@ class IPAdapterModelLoader(LoadAdapterMethod):
 
     @classmethod
     def validate_inputs(cls, ipadapter_file: str | None = None) -> bool | str:
-        """A name from another system, with \\ for /, is good, too, which ComfyUI's own comparison would refuse."""
-        if ipadapter_file is None:  # from a link
-            return True
-        try:
-            adapter_path(ipadapter_file)
-        except (FileNotFoundError, ValueError) as error:
-            return str(error)
-        return True
+        return check_name(adapter_path, ipadapter_file)
 
     @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:

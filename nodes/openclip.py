@@ -8,6 +8,7 @@ from ..encoders.openclip import ACTIVATIONS
 from ..encoders.openclip_shapes import AUTO, architectures
 from ..ipadapter.shared_files import fingerprint
 from . import inputs
+from .loading.files import check_name
 from .loading.openclip import FITS, PRECISIONS, encoder_files, encoder_path, load_openclip
 from .node import AtelierNode
 
@@ -63,6 +64,10 @@ class IPAdapterOpenCLIPLoader(AtelierNode):
         vision = load_openclip(encoder_path(file), architecture, activation, precision, fit)
         found = str(vision.encoder)
         return io.NodeOutput(vision, found, ui=ui.PreviewText(found))
+
+    @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return check_name(encoder_path, file)
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_: object) -> Hashable:

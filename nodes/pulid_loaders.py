@@ -10,6 +10,7 @@ from . import inputs
 from .applying.pulid import FACE_PACK
 from .face_loader import provider_input
 from .loading.face_packs import fingerprint_of_packs, load_face_models
+from .loading.files import check_name
 from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_files, pulid_path
 from .node import AtelierNode
 
@@ -38,6 +39,10 @@ class ModelLoader(AtelierNode):
     @classmethod
     def run(cls, pulid_file: str) -> io.NodeOutput:
         return io.NodeOutput(load_pulid(pulid_file, cls.flux))
+
+    @classmethod
+    def validate_inputs(cls, pulid_file: str | None = None) -> bool | str:
+        return check_name(pulid_path, pulid_file)
 
     @classmethod
     def fingerprint_inputs(cls, pulid_file: str | None = None) -> Hashable:

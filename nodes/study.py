@@ -108,18 +108,30 @@ class IPAdapterStudy(AtelierNode):
                 latents = host_nodes.common_ksampler(applied, *sampling)  # pyright: ignore[reportAttributeAccessIssue]
                 cells.append(vae.decode(latents[0]["samples"]))
                 scores.append(score_pictures(scorer, [cells[-1]], [reference], prompt))
-        means = [mean_score(found) for found in scores]
-        wide = len(columns)
-        curves = [curve(name(*row), columns, means[i * wide : (i + 1) * wide]) for i, row in enumerate(rows)]
-        first = [to_pictures(pictures[:1])[0] for pictures in cells]
-        sheet = to_image(labelled_grid(first, [name(*row) for row in rows], [f"{w:g}" for w in columns], cell=cell))
-        chart = to_image(draw_scores(curves))
-        answer = "\n".join(answer_of(curve) for curve in curves)
-        best = columns[wide // 2] if curves[0].marked is None else columns[curves[0].marked]
-        return io.NodeOutput(
-            sheet, chart, csv_of(rows, columns, scores), best, answer,
-            ui={**ui.PreviewImage(chart, cls=cls).as_dict(), **ui.PreviewText(answer).as_dict()},
-        )  # fmt: skip
+        return study_output(rows, columns, cells, scores, cell, cls)
+
+
+def study_output(
+    rows: Sequence[tuple[int, str]],
+    columns: Sequence[float],
+    cells: Sequence[Tensor],
+    scores: Sequence[Sequence[Score]],
+    cell: int,
+    cls: type[io.ComfyNode],
+) -> io.NodeOutput:
+    """The node's outputs for pictures and scores of every cell, row by row; `cell` is a size in pixels."""
+    means = [mean_score(found) for found in scores]
+    wide = len(columns)
+    curves = [curve(name(*row), columns, means[i * wide : (i + 1) * wide]) for i, row in enumerate(rows)]
+    first = [to_pictures(pictures[:1])[0] for pictures in cells]
+    sheet = to_image(labelled_grid(first, [name(*row) for row in rows], [f"{w:g}" for w in columns], cell=cell))
+    chart = to_image(draw_scores(curves))
+    answer = "\n".join(answer_of(curve) for curve in curves)
+    best = columns[wide // 2] if curves[0].marked is None else columns[curves[0].marked]
+    return io.NodeOutput(
+        sheet, chart, csv_of(rows, columns, scores), best, answer,
+        ui={**ui.PreviewImage(chart, cls=cls).as_dict(), **ui.PreviewText(answer).as_dict()},
+    )  # fmt: skip
 
 
 def studied_weights(text: str) -> list[float]:

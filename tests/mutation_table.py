@@ -262,7 +262,9 @@ REFERENCES = (
 )  # fmt: skip
 PUBLISHED = (
     Mutation("an encoder of another number of tokens is run", "ipadapter/presets.py",
-             {"sizes in published if published": "sizes.gives(config) if published"}, ("nodes/test_search.py",)),
+             {"EncoderSizes(*file.sizes) == sizes": "sizes.gives(config)"}, ("nodes/test_encoder_search.py",)),
+    Mutation("a SigLIP 2 is run in place of a SigLIP of its sizes", "ipadapter/presets.py",
+             {"and not file.is_other(name) for": "for"}, ("nodes/test_encoder_search.py",)),
     Mutation("a face pack without recogniser counts as complete", "encoders/face_models.py",
              {'"detection": "detector", "recognition": "recogniser"': '"detection": "detector"'},
              ("model_doctor/test_doctor.py", "faces/test_face_models.py")),
@@ -274,6 +276,10 @@ PUBLISHED = (
              {"    note_black_masks([strength.mask])\n": ""}, ("identity/test_pulid_sdxl.py",)),
     Mutation("a FaceID LoRA is put on modules that another pack left", "nodes/loading/face_lora.py",
              {"original_model(model)": "model.model.diffusion_model"}, ("faces/test_lora.py",)),
+    Mutation("a file with two names is refused as two files", "ipadapter/search.py",
+             {"{folder.files[name].resolve() for name in fitting}": "fitting"}, ("nodes/test_search.py",)),
+    Mutation("riding references act where another pack's self-attention takes no patch", "nodes/sampling/riding.py",
+             {"    ride.check(model)\n": ""}, ("compatibility/test_replaced_modules.py",)),
     Mutation("tiles in one call are taken for more latents", "nodes/sampling/*.py",
              {"Rows(branches * tiles, latents,": "Rows(branches, latents * tiles,"}, ("nodes/test_tiles.py",)),
 )  # fmt: skip

@@ -180,7 +180,10 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-IN_32_BITS = ("noobIPAMARK1_mark1.safetensors", "ip_adapter_Noobtest_800000.bin", "ipAdapterPlusAnime_v10.safetensors")
+IN_32_BITS = (
+    "noobIPAMARK1_mark1.safetensors", "ip_adapter_Noobtest_800000.bin", "ipAdapterPlusAnime_v10.safetensors",
+    "instantid-ip-adapter.bin",
+)  # fmt: skip
 
 
 def published_dtype(name: str) -> torch.dtype:

@@ -13,8 +13,8 @@ OWN_PICTURES = "First choose pictures of your own in **Load Image**; a missing m
 OWN_PICTURES_ZH = "先在 **Load Image** 里选自己的图片；缺少的模型会提示下载。"
 
 
-class Kit(Canvas):
-    """Models, words and sampling of one kind; the names are those of the parts of every lesson."""
+class Parts(Canvas):
+    """What each kit brings of its own: models, pictures and words."""
 
     model: Link
     vision: Link
@@ -49,6 +49,14 @@ class Kit(Canvas):
         """The negative prompt."""
         raise NotImplementedError
 
+    def scorer(self) -> Link:
+        """An encoder with words, to measure with."""
+        raise NotImplementedError
+
+
+class Kit(Parts):
+    """Models, words and sampling of one kind; the names are those of the parts of every lesson."""
+
     def lesson(self, english: str, chinese: str) -> None:
         """The note: how to begin, what the picture shows, what to try next."""
         first, first_zh = self.begin
@@ -62,10 +70,6 @@ class Kit(Canvas):
         """IPAdapter Advanced, which is the node to know."""
         common = {"model": self.model, "ipadapter": self.ipadapter, "clip_vision": self.vision, "image": image}
         return self.add("IPAdapterAdvanced", title, **(common | more))[0]
-
-    def scorer(self) -> Link:
-        """An encoder with words, to measure with."""
-        raise NotImplementedError
 
     def conditions(self, real: str, demo: str) -> dict[str, Link]:
         """Both prompts, for `sample`."""

@@ -76,7 +76,6 @@ def apply_adapter(
     """
     pipeline = open_pipeline(ipadapter, clip_vision, insightface)
     sites = sites_for(pipeline.adapter, sites_of(model))
-    note_black_masks([request.strength.mask for request in requests])
     prompts, faces = [], []
     for request in requests:
         strength = checked_strength(request.strength)
@@ -84,6 +83,7 @@ def apply_adapter(
         embeds = encode_reference(pipeline, reference)
         prompts.append(image_prompt(model, pipeline.adapter, sites, embeds, reference, strength))
         faces += [] if embeds.faces is None else [embeds.faces]
+    note_black_masks([request.strength.mask for request in requests])  # now they are checked: they may come by a link
     return Applied(attach(model, prompts), torch.cat(faces) if faces else None)
 
 

@@ -117,13 +117,11 @@ class Encoder:
 
     def tiled(self, images: Tensor, reference: Reference) -> Tensor:
         """Embeds of pictures, mixed with those of their tiles by the reference's `tile_ratio`."""
-        chunk = reference.encode_batch_size
-        return encode_tiled(lambda parts: self(parts, chunk), images, reference.tiles, reference.tile_ratio)
+        chunk, tiles, ratio = reference.encode_batch_size, reference.tiles, reference.tile_ratio
+        return encode_tiled(lambda parts: self(parts, chunk), images, tiles, ratio, reference.per_frame)
 
 
-def vision_encoder(
-    clip_vision: HostEncoder, stretches: bool = False, side: int | None = None
-) -> VisionEncoder:
+def vision_encoder(clip_vision: HostEncoder, stretches: bool = False, side: int | None = None) -> VisionEncoder:
     """A CLIP_VISION of ComfyUI, or of our OpenCLIP loader, as a `VisionEncoder` for pictures of `side` pixels.
 
     `stretches`: the adapter was trained with stretched pictures. Otherwise ComfyUI's encoders crop, and those of the

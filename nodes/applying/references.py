@@ -9,7 +9,7 @@ from ...ipadapter.sequences import check_takes_references
 from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
-from ..sampling.attach import layers_of, weigh_reference
+from ..sampling.attach import layers_of, original_model, weigh_reference
 from .apply import checked_mask, checked_product, note_black_masks
 
 MOMENTS = 1000  # number of sampling percents at which a schedule's weights are compared with 0
@@ -30,7 +30,7 @@ def weigh_references(
         ModelMismatchError: the model takes no reference pictures, or takes them in an unknown order.
         AdapterError: a weight below 0, or an empty range.
     """
-    check_takes_references(model.get_model_object("diffusion_model"))
+    check_takes_references(original_model(model))
     if start_at > end_at:
         raise AdapterError(
             f"start_at ({start_at}) lies after end_at ({end_at}), so the reference would never be heard. Swap them."

@@ -17,6 +17,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, of_layers
 from ..host_types import Conds, HostModel, Options
+from ..sampling.attach import original_model
 from ..sampling.riding import (
     JointAttentions,
     RidingReference,
@@ -137,7 +138,7 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
         ModelMismatchError: the model has no accessible self-attention.
         AdapterError: the latent has another format than the model's, or a share is not a number from 0 to 1.
     """
-    target = rideable(model.get_model_object("diffusion_model"))
+    target = rideable(original_model(model))
     if looks.start_at > looks.end_at:
         raise AdapterError(
             f"start_at ({looks.start_at}) lies after end_at ({looks.end_at}), so the reference would never act. "

@@ -71,7 +71,7 @@ class Computed(Source):
     tokens: TokensOf
 
     def __post_init__(self) -> None:
-        self.images = max(len(tokens) for site in range(len(self.weights)) for tokens in self.tokens(site))
+        self.images = max(len(tokens) for site in self.weights for tokens in self.tokens(site))
         self.models = tuple(filter(None, (self.adapter.patcher, self.adapter.acting)))
 
     def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:

@@ -16,6 +16,7 @@ from ...ipadapter.sites import UNET
 from ...ipadapter.takes import TAKES
 from ...weight_schedules.schedule import CombinedSchedule, Schedule, WeightSchedule
 from ...weight_schedules.steps import StepCurve
+from ..sampling.attach import original_model
 from .riding import Looks, Rideable, ride_along, rideable
 
 SD15_TEXT, SD15_PIXELS, PIXELS = 768, 512 * 512, 1024 * 1024  # pixels that models of this text width are made for
@@ -41,7 +42,7 @@ def can_ride(model: ModelPatcher, take: str) -> bool:
     """Whether a choice can be had without an adapter: that of the whole picture or its style, on UNets and on families
     of transformers whose self-attention is known.
     """
-    network = model.get_model_object("diffusion_model")
+    network = original_model(model)
     return bool(TAKES[take].riding) and (UNET.fits(network) or joint_model_of(network) is not None)
 
 
@@ -62,7 +63,7 @@ def ride_pictures(
         ModelMismatchError: the model is a UNet for videos.
         AdapterError: an empty range, or a schedule with weights that are no shares.
     """
-    target = rideable(model.get_model_object("diffusion_model"))
+    target = rideable(original_model(model))
     layers, strength = TAKES[take].riding, min(inputs.weight, 1.0)
     names = ", ".join(f"{layer}:1" for layer in target.layers[layers])
     looks = replace(inputs, weight=strength / len(pictures), schedule=times(WeightSchedule(names), inputs.schedule))

@@ -11,7 +11,7 @@ import comfy.model_patcher
 import comfy.ops
 from torch import Tensor, nn
 
-from ...ipadapter.adapter import AdapterNetwork
+from ...ipadapter.adapter import AdapterNetwork, split_off_acting
 from ...ipadapter.cache import serial
 from ...ipadapter.checkpoint import AdapterConfig, Checkpoint, read_checkpoint, read_file
 from ...ipadapter.errors import AdapterError
@@ -132,7 +132,7 @@ def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:
 def manage(checkpoint: Checkpoint) -> LoadedAdapter:
     """The adapter of a checkpoint, under ComfyUI's memory management."""
     network = AdapterNetwork.from_checkpoint(checkpoint, comfy.ops.manual_cast)
-    acting = network.split_off_acting()
+    acting = split_off_acting(network)
     patchers = (_patcher(network), None if acting is None else _patcher(acting))
     return LoadedAdapter(checkpoint.name, checkpoint.config, checkpoint.lora, *patchers)
 

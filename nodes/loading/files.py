@@ -1,5 +1,6 @@
 """The model folders that this pack registers in ComfyUI, and the adapter files in them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
@@ -34,6 +35,17 @@ def adapter_path(name: str) -> Path:
     if path := listed_file(folder.files, name):
         return path
     raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}.")
+
+
+def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:
+    """The answer of a loader's `validate_inputs`: True, or what `find` says is wrong with a name; None is from a link.
+
+    A name from another system, with \\ for / or the reverse, is good, which ComfyUI's own comparison would refuse.
+    """
+    try:
+        return name is None or bool(find(name))
+    except (FileNotFoundError, ValueError) as error:
+        return str(error)
 
 
 def model_file(folder: str, name: str) -> Path | None:

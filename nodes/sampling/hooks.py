@@ -60,6 +60,8 @@ class Hooks(Shared):
         if (sampled := getattr(model_wrap, "model_patcher", None)) is not None:
             reached = [site for site in self.sites if any(prompt.reaches(site.layer) for prompt in self.prompts)]
             refuse_replaced_projections(sampled, reached)
+            for rider in self.riders:
+                rider.check(sampled)
         options = with_notes(extra_args["model_options"], guider_notes(model_wrap, noise))
         extra_args = {**extra_args, "model_options": options}
         with self.run.watched(), whole_run(self.riders, self.run.say):

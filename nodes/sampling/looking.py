@@ -1,10 +1,11 @@
 """Riding references, the keys and values that are captured of them, and the interface of a model's self-attentions."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.image_prompt import NEGATIVE, Rows
@@ -139,6 +140,10 @@ class SelfAttentions(ABC):
     def notes(self) -> Sequence[str]:
         """Notes that are shown once in a run with references."""
         return ()
+
+    def check(self, model: ModelPatcher, layers: Collection[Layer]) -> None:  # noqa: B027  (most need nothing)
+        """Raises AdapterError if another pack replaced a self-attention in one of these layers by what takes no patch.
+        """
 
     @abstractmethod
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:

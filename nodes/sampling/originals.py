@@ -17,7 +17,7 @@ from ...ipadapter.sites import Site
 from ..host_types import HostModule, Options
 
 _ROOT = "diffusion_model"
-PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")  # ComfyUI's block calls these around a patch of its cross-attention
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out")  # ComfyUI's block calls these around a patch of its attention
 
 
 def original_model(model: ModelPatcher) -> HostModule:
@@ -66,16 +66,20 @@ def replaced_modules(model: ModelPatcher, site: Site) -> Iterator[nn.Module]:
             yield module
 
 
-def refuse_replaced_projections(model: ModelPatcher, sites: Sequence[Site]) -> None:
-    """AdapterError if an object patch replaces a site's cross-attention by a module that lacks PROJECTIONS."""
+def refuse_replaced_projections(model: ModelPatcher, sites: Sequence[Site], attention: str = "attn2") -> None:
+    """AdapterError if an object patch replaces a site's attention by a module that lacks PROJECTIONS.
+
+    `attention` is "attn2" for cross-attentions, "attn1" for self-attentions.
+    """
     for path, module in _below_root(model.object_patches).items():
         missing = [name for name in PROJECTIONS if not hasattr(module, name)]
-        ours = (path.startswith(f"{site.path}.") and path.endswith(f"blocks.{site.position}.attn2") for site in sites)
-        if missing and any(ours):
+        ends = (f"blocks.{site.position}.{attention}" for site in sites if path.startswith(f"{site.path}."))
+        if missing and any(path.endswith(end) for end in ends):
             raise AdapterError(
                 f"Another node replaced the model's {_ROOT}.{path} by a {type(module).__module__}."
-                f"{type(module).__qualname__}, which has no {', '.join(missing)}, so no image prompt can act there. "
-                "Take that node out of this workflow, or apply the IPAdapter nodes to a model without it."
+                f"{type(module).__qualname__}, which has no {', '.join(missing)}, so neither image prompts nor "
+                "references can act there. Take that node out of this workflow, or apply the IPAdapter nodes to a "
+                "model without it."
             )
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..host_types import HostModel, OwnOptions
@@ -49,6 +50,9 @@ class Rider(ABC):
     @abstractmethod
     def before_call(self, call: ModelCall) -> ModelCall:
         """The call that the model gets in place of `call`, whose dicts must not be changed."""
+
+    def check(self, model: ModelPatcher) -> None:  # noqa: B027  (most riders need nothing of a model)
+        """Raises AdapterError if the rider cannot act in a model, whose modules other packs may have replaced."""
 
     def begin_run(self) -> None:  # noqa: B027  (a rider may have nothing to count)
         """Called when a sampling run begins."""

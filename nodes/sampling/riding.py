@@ -62,16 +62,24 @@ LARGE_REFERENCE = (
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
 
+Texts = dict[tuple[RidingReference, torch.device], OwnOptions]  # conditionings of the calls on references, for one run
+
 
 def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
-    """A clone of a model with one more riding reference in its self-attentions."""
+    """A clone of a model with one more riding reference in its self-attentions.
+
+    Raises:
+        AdapterError: another pack replaced a self-attention by a module that takes no patch.
+    """
     position = position_of(model.get_model_object("model_sampling"), applying=True)
     for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
         position.sigma(percent)
     if not reference.weights.constant:
         position.percent(0.0)
     earlier = rider_of(model, Ride)
-    return attach_rider(model, Ride((*(earlier.references if earlier else ()), reference), attentions))
+    ride = Ride((*(earlier.references if earlier else ()), reference), attentions)
+    ride.check(model)
+    return attach_rider(model, ride)
 
 
 def change_references(model: ModelPatcher, change: Callable[[RidingReference], RidingReference]) -> ModelPatcher:
@@ -95,10 +103,14 @@ class Ride(Rider):
     references: tuple[RidingReference, ...]
     attentions: SelfAttentions
     kept: dict[tuple[RidingReference, torch.device], tuple[Hashable, Kept]] = field(default_factory=dict)
-    texts: dict[tuple[RidingReference, torch.device], OwnOptions] = field(default_factory=dict)
+    texts: Texts = field(default_factory=dict)
     masks: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference had a share in some call
     reached: bool = False  # in this run, a self-attention attended to a reference
+
+    def check(self, model: ModelPatcher) -> None:
+        largest = [reference.weights.largest(0.0, 1.0) for reference in self.references]
+        self.attentions.check(model, {layer for shares in largest for layer, share in enumerate(shares) if share})
 
     def begin_run(self) -> None:
         self.acted = self.reached = False
@@ -142,26 +154,28 @@ class Ride(Rider):
             return kept
         self.kept.pop(key, None)  # frees the memory of the last step's before new ones are computed
         with torch.no_grad():
-            kept = self.attentions.capture(self._call_on(reference, sigma, call), shares, bool(reference.match), call)
+            on_reference = call_on(reference, sigma, call, self.texts)
+            kept = self.attentions.capture(on_reference, shares, bool(reference.match), call)
         if of_moment is None:
             log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(kept) / 1e6)
         self.kept[key] = moment, kept
         return kept
 
-    def _call_on(self, reference: RidingReference, sigma: float, call: ModelCall) -> ModelCall:
-        """The model call on a reference that is noised to a sigma."""
-        model, count = call.model, len(reference.latent)
-        latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
-        latent = model.process_latent_in(latent.to(call.x))
-        noise = noise_at(sigma, latent)
-        t = call.t[:1].repeat(count)
-        noised = model.model_sampling.noise_scaling(t, noise, latent, False)
-        key = reference, call.x.device
-        if key not in self.texts:
-            text = reference.text or call.options.get(KEY, {}).get("text") or {}
-            self.texts[key] = conds_of(model, text, noise, latent)
-        conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self.texts[key].items()}
-        return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
+
+def call_on(reference: RidingReference, sigma: float, call: ModelCall, texts: Texts) -> ModelCall:
+    """The model call on a reference that is noised to a sigma; `texts` holds the conditionings of such calls."""
+    model, count = call.model, len(reference.latent)
+    latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
+    latent = model.process_latent_in(latent.to(call.x))
+    noise = noise_at(sigma, latent)
+    t = call.t[:1].repeat(count)
+    noised = model.model_sampling.noise_scaling(t, noise, latent, False)
+    key = reference, call.x.device
+    if key not in texts:
+        text = reference.text or call.options.get(KEY, {}).get("text") or {}
+        texts[key] = conds_of(model, text, noise, latent)
+    conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in texts[key].items()}
+    return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
 
 
 def own_options(options: OwnOptions, sigmas: Tensor) -> OwnOptions:

@@ -62,7 +62,7 @@ def read_rows(options: Options, count: int) -> Rows:
     areas = tuple(notes.get("areas", {}).get(uuid) for uuid in options.get("uuids", ()))
     canvas = notes.get("canvas") if any(areas) else None
     window = _window(options)
-    latents = len(window) if window else notes.get("latents", count // len(labels))
+    latents = len(window) if window else notes.get("latents", max(1, count // len(labels)))
     tiles, rest = divmod(count, len(labels) * latents)
     if rest or not tiles:
         return Rows((), count)

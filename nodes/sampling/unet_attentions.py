@@ -3,17 +3,19 @@
 Each is replaced by a patch that is set in the options of one call only.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.reference_attention import look, moments
-from ...ipadapter.sites import Site
+from ...ipadapter.sites import Layer, Site
 from ..host_types import OwnOptions
 from .compiled import graph_keyword, is_compiled, safe_graphs, serving_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
+from .originals import refuse_replaced_projections
 from .patches import SelfAttentionPatch, refuse_recording
 from .riders import ModelCall
 from .unet import text_attention as model_attention
@@ -57,6 +59,9 @@ class UNetAttentions(SelfAttentions):
     """The self-attentions of a UNet; `sites` are its transformer blocks."""
 
     sites: Sequence[Site]
+
+    def check(self, model: ModelPatcher, layers: Collection[Layer]) -> None:
+        refuse_replaced_projections(model, [site for site in self.sites if site.layer in layers], "attn1")
 
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:
         kept: Kept = {}

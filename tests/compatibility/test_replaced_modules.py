@@ -1,5 +1,7 @@
 """Packs that replace modules of a model by object patches, which ComfyUI leaves on the shared model between prompts."""
 
+from typing import Any
+
 import pytest
 from torch import Tensor, nn
 
@@ -7,12 +9,15 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 from harness.client import PromptError
 from harness.graph import Link
+from harness.in_process import sample as sampled_here
 from harness.sampling import sample
 from harness.wiring import Wiring
-from pack.ipadapter.errors import ModelMismatchError
+from pack.ipadapter.errors import AdapterError, ModelMismatchError
+from pack.nodes.applying.riding import Looks, ride_along
 from pack.nodes.sampling.attach import sites_of
 from performance.rig import Rig
 from test_nodes_pack.neighbours import Around
+from test_nodes_pack.standins import seeded
 from transformer_rig import FAMILY, adapter, embeds, follow, sample as sample_transformer, tiny_model
 
 BLOCK, MIDDLE = "input_blocks.1.1.transformer_blocks.0", "middle_block.1.transformer_blocks.0"
@@ -108,6 +113,30 @@ def test_blocks_of_transformers_that_a_pack_left_on_the_model_change_no_later_pr
         after = sample_transformer(follow(model, loaded, seen), family)
         wanted = sample_transformer(follow(tiny_model(family), loaded, seen), family)
         assert after.equal(wanted) and both.equal(wanted), kind
+
+
+def test_riding_references_read_the_originals_and_name_a_self_attention_that_takes_no_patch():
+    def ride(model: Any) -> Any:
+        return ride_along(model, {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(layers="all"))
+
+    rig = Rig("sd15")
+    wanted = sampled_here(ride(rig.bare()))
+    for path in (f"diffusion_model.{end}" for end in (f"{BLOCK}.attn1", f"{BLOCK}.attn2", BLOCK)):
+        model = rig.bare()
+        theirs = model.clone()
+        theirs.add_object_patch(path, Around(model.get_model_object(path)))
+        sampled_here(theirs)
+        assert type(model.model.diffusion_model.get_submodule(path.partition(".")[2])) is Around
+        assert sampled_here(ride(model)).equal(wanted), path
+        if path.endswith("attn1"):
+            with pytest.raises(AdapterError, match="blocks.0.attn1 by a .*Around, which has no to_q"):
+                ride(theirs)
+            behind = ride(model).clone()
+            behind.add_object_patch(path, Around(model.get_model_object(path)))
+            with pytest.raises(AdapterError, match="blocks.0.attn1 by a .*Around, which has no to_q"):
+                sampled_here(behind)
+        else:
+            assert sampled_here(ride(theirs)).equal(wanted), path
 
 
 def test_an_attention_that_a_loader_left_without_its_sizes_is_named():

@@ -3,6 +3,7 @@
 import io
 import json
 
+import numpy as np
 import pytest
 from graphs import graph, write_pictures
 from PIL import Image
@@ -12,7 +13,7 @@ from headless.client import Client
 from headless.errors import BatchError
 from headless.graph import Input, find_input
 from headless.plan import Plan, in_order
-from headless.results import Outcome, with_text
+from headless.results import Outcome, as_array, with_text
 from headless.sheet import draw_sheet, labels
 from headless.values import as_value
 
@@ -92,6 +93,8 @@ def test_cells_that_no_input_can_take_are_problems_with_row_and_column(check):
             "KSampler.scheduler": b"x",
         },
         {"seed": float("inf"), "weight": "1e999", "steps": None, "cfg": "9" * 5000},
+        {"What to draw.words": "\ud800"},
+        {"What to draw.words": float("nan")},
     )
     texts = problems(plan)
     places = [tuple(text.split(": ")[0].split(", ")) for text in texts]
@@ -99,13 +102,22 @@ def test_cells_that_no_input_can_take_are_problems_with_row_and_column(check):
         [("row 1", c) for c in ("seed", "weight", "What to draw.words", "adapter", "image")]
         + [("row 2", c) for c in ("seed", "weight", "steps", "What to draw.words", "KSampler.scheduler")]
         + [("row 3", c) for c in ("seed", "weight", "cfg")]
+        + [(f"row {number}", "What to draw.words") for number in (4, 5)]
     )
     assert all("expected" in text and "found" in text and len(text) < 160 for text in texts), texts
     without_limits = Input("1", "number", "A node", "INT", {})
-    assert [as_value(without_limits, value) for value in (2**64 - 1, "-5", 2.0, "1e3")] == [2**64 - 1, -5, 2, 1000]
+    assert [as_value(without_limits, value) for value in (2**64 - 1, np.uint64(2**64 - 1), "-5", 2.0, "1e3")] == [
+        2**64 - 1, 2**64 - 1, -5, 2, 1000,
+    ]  # fmt: skip
     for value in (2**64, -(2**63) - 1):  # results.parquet has no type for these
         with pytest.raises(ValueError, match="expected -9223372036854775808 to 18446744073709551615"):
             as_value(without_limits, value)
+
+
+def test_values_that_no_type_of_a_table_has_together_are_written_as_texts():
+    for values in ([-1, 2**64 - 1], ["auto", 224, None], [0.5, "a"]):
+        assert as_array(values).to_pylist() == [None if value is None else str(value) for value in values]
+    assert as_array([1, 2**64 - 1, None]).to_pylist() == [1, 2**64 - 1, None]
 
 
 def test_a_path_of_a_picture_is_a_value_like_a_text(check, tmp_path):

@@ -32,6 +32,11 @@ def test_tables_of_windows_tools_and_separators_of_unicode_in_texts_are_read(tmp
     assert read_graph(tmp_path / "graph.json") == {"1": {}}
 
 
+def test_a_number_of_more_digits_than_python_reads_is_a_text_for_the_check_of_its_cell(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"seed": ' + "9" * 5000 + ', "steps": -2}\n', "utf-8")
+    assert read_table(tmp_path / "a.jsonl") == [{"seed": "9" * 5000, "steps": -2}]
+
+
 def test_a_table_that_cannot_be_read_says_where(tmp_path):
     for name, text, message in (
         ("a.csv", "seed,seed\n1,2\n", "names a column twice: seed"),
@@ -39,7 +44,7 @@ def test_a_table_that_cannot_be_read_says_where(tmp_path):
         ("a.csv", "seed\n1,2\n", "row 1: expected 1 cells"),
         ("a.csv", "seed\n1\n1,2\n", "row 2: expected 1 cells"),
         ("a.jsonl", '{"seed": 1}\n{seed}\n', "line 2: not JSON"),
-        ("a.jsonl", '{"seed": 1}\n{"seed": ' + "9" * 5000 + "}\n", "line 2: not JSON"),
+        ("a.jsonl", '{"seed": 1}\n{"seed": ' + "[" * 9999 + "}\n", "line 2: not JSON"),
         ("a.jsonl", "[1]\n", "expected an object"),
         ("a.parquet", "no", "cannot be read as parquet"),
         ("a.xlsx", "", "expected a table that ends in .csv, .jsonl, .parquet"),

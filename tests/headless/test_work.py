@@ -1,14 +1,20 @@
 """Which worker gets which row, and what happens when a worker fails."""
 
 import _thread
+import io
+import sys
 import threading
 import time
 
 import pytest
+import requests
 
-from headless.client import Output
-from headless.errors import ServerLost, Stopped
+from headless import __main__ as command
+from headless.batch import Report
+from headless.client import Client, Output
+from headless.errors import RowFailed, ServerLost, Stopped
 from headless.plan import Row
+from headless.results import Outcome
 from headless.work import ATTEMPTS, Board, run_rows
 from headless.workers import Running
 
@@ -105,7 +111,7 @@ def ends_of(count, workers):
 
 
 def test_an_unexpected_error_ends_its_row_and_not_the_batch():
-    errors = {2: KeyError("prompt_id"), 5: AssertionError(), 6: ZeroDivisionError("of a driver")}
+    errors = {2: KeyError("prompt_id"), 5: AssertionError(), 6: SystemExit("of a driver")}
     for workers in (1, 2):
         ends, said = ends_of(6, [Raising(f"worker {n}", errors) for n in range(workers)])
         assert sorted(ends) == [1, 2, 3, 4, 5, 6]
@@ -113,7 +119,7 @@ def test_an_unexpected_error_ends_its_row_and_not_the_batch():
         assert failed == {
             2: "unexpected KeyError: 'prompt_id'",
             5: "unexpected AssertionError: ",
-            6: "unexpected ZeroDivisionError: of a driver",
+            6: "unexpected SystemExit: of a driver",
         }
         assert "Traceback" in said and "test_work.py" in said  # what a report of the error needs
 
@@ -126,6 +132,26 @@ def test_a_worker_whose_server_cannot_come_back_leaves_its_rows_to_the_others():
         assert f"lost runs no more rows: {reason}" in said
         ends, _ = ends_of(4, [Raising("lost", lost, reason), Raising("lost too", lost, reason)])
         assert {output for output, _, _ in ends.values()} == {"no server is left to run this row"}
+
+
+def test_a_failed_row_is_printed_where_the_output_s_encoding_lacks_its_letters(monkeypatch, tmp_path):
+    """Python writes to files and pipes of Windows in such an encoding."""
+    failed = Outcome(1, "", {}, error="加载: no such file")
+    monkeypatch.setattr(command, "run_batch", lambda *_, **__: Report(tmp_path, [failed], tmp_path, None, 1))
+    monkeypatch.setattr(sys, "argv", ["batch", "graph.json", "table.csv"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "cp1252"))
+    assert command.main() == 1
+    sys.stdout.seek(0)
+    assert r"row 1 failed: \u52a0\u8f7d: no such file" in sys.stdout.read()
+
+
+def test_a_refusal_that_is_not_comfyui_s_is_quoted(monkeypatch):
+    refusal = requests.Response()
+    refusal.status_code, refusal._content = 413, b"<html>Request Entity Too Large</html>"
+    client = Client("http://a-proxy", 60)
+    monkeypatch.setattr(client, "call", lambda *_: refusal)
+    with pytest.raises(RowFailed, match="http://a-proxy/prompt answered 413: <html>Request Entity Too Large"):
+        client.run({}, 60, lambda: False)
 
 
 def test_an_interrupt_that_wakes_no_thread_is_seen_while_a_row_runs():

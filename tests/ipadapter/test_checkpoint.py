@@ -120,6 +120,7 @@ def test_reading_changes_nothing_in_what_was_given():
             False,
             "file name",
         ),
+        ("its folder, if many repositories use the name", "faceid-plusv2_sd15/ip-adapter.bin", {}, None, True, "name"),
         ("metadata before the name", "faceid-plus.safetensors", {"title": "FaceID-PlusV2"}, None, True, "metadata"),
         ("an argument before both", "faceid-plus.safetensors", {"title": "FaceID Plus"}, True, True, None),
         ("nothing tells", "my face.bin", {}, None, False, "assumed"),

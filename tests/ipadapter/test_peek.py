@@ -1,5 +1,6 @@
 """What a file is, told by its header: real headers of published files, and layouts with the same keys."""
 
+import zipfile
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from safetensors.torch import save_file
 
 import published_headers as headers
 import synthetic
-from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.checkpoint import read_checkpoint, read_file
 from pack.ipadapter.errors import CheckpointError
 from pack.ipadapter.names import name_with_folder
 from pack.ipadapter.other_files import other_file
@@ -48,11 +49,10 @@ def test_real_files_are_told_by_their_headers(tmp_path):
 
 def test_an_openclip_file_is_told_by_its_vision_tower_whatever_its_text_tower_is(tmp_path):
     for sizes in (VIT_H, VIT_G, (768, 1024, 577)):
-        for number, prefix in enumerate(("visual.", "")):
-            header = headers.openclip(*sizes, prefix=prefix)
-            for path in (headers.save(header, tmp_path / f"{sizes}{number}.safetensors"),
-                         headers.save_pickle(header, tmp_path / f"{sizes}{number}.bin")):  # fmt: skip
-                assert facts_of(path).encoder == EncoderSizes(*sizes), path.name
+        header = headers.openclip(*sizes)
+        for path in (headers.save(header, tmp_path / f"{sizes}.safetensors"),
+                     headers.save_pickle(header, tmp_path / f"{sizes}.bin")):  # fmt: skip
+            assert facts_of(path).encoder == EncoderSizes(*sizes), path.name
 
 
 def others() -> dict[str, headers.Header]:
@@ -84,6 +84,18 @@ def others() -> dict[str, headers.Header]:
             "visual.trunk.pos_embed", "text.positional_embedding", "visual.trunk.blocks.0.attn.qkv.weight"
         ),
         "a DINO encoder": of("encoder.layer.23.layer_scale2.lambda1", "embeddings.cls_token"),
+        "a DINO encoder ": of("embeddings.register_tokens", "layer.0.layer_scale1.lambda1"),
+        "a vision encoder with timm's own names": of("patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+        "a vision encoder with timm's own names ": of("stem.0.weight", "stages.0.blocks.0.conv_dw.weight"),
+        "a vision encoder of OpenCLIP without the prefix 'visual.' that loaders look for": headers.openclip(
+            *VIT_H, prefix=""
+        ),
+        "CSD, the encoder of IP-Adapter-Art, which no loader reads": of(
+            "module.backbone.conv1.weight", "module.last_layer_style", "module.last_layer_content"
+        ),
+        "Wan's CLIP with its authors' names, which Load CLIP Vision does not read": of(
+            "visual.cls_embedding", "visual.transformer.0.attn.to_qkv.weight", "textual.token_embedding.weight"
+        ),
         "a CLIP vision encoder without the projection of its pooled embeds": of(
             "vision_model.embeddings.class_embedding", "vision_model.embeddings.position_embedding.weight"
         ),
@@ -128,7 +140,9 @@ def test_adapters_that_only_names_tell_apart_are_told_through_spaces_dots_and_fo
         "instantid/mine.safetensors": ("FaceID portrait unnorm", half, "InstantID"),
         "instantid/SDXL/mine.bin": ("FaceID portrait unnorm", half, "InstantID"),
         "instantid/ip-adapter-faceid-portrait_sdxl_unnorm.bin": (
-            "FaceID portrait unnorm", half, "FaceID portrait unnorm"
+            "FaceID portrait unnorm",
+            half,
+            "FaceID portrait unnorm",
         ),
         "face.safetensors": ("FaceID portrait unnorm", whole, "InstantID"),
         "face.bin": ("FaceID portrait unnorm", half, "FaceID portrait unnorm"),
@@ -155,6 +169,16 @@ def test_damaged_and_empty_files_and_pickles_of_programs_are_not_understood(tmp_
             (tmp_path / f"{number}.{suffix}").write_bytes(content)
     for path in tmp_path.iterdir():
         assert peek(path) == {} and str(facts_of(path)) == "not understood", path.name
+
+
+def test_exported_programs_as_openai_publishes_its_clip_are_refused_as_what_they_are(tmp_path):
+    """The entries by which PyTorch tells its own archives; torch.jit and torch.export write them."""
+    for name, entry in {"ViT-L-14.pt": "ViT-L-14/constants.pkl", "exported.pt2": "exported/archive_format"}.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(entry, b"")
+        assert peek(tmp_path / name) == {}
+        with pytest.raises(CheckpointError, match="is a program that PyTorch exported, and programs in model"):
+            read_file(tmp_path / name)
 
 
 def test_an_adapter_in_whole_numbers_is_refused_by_its_header_as_by_the_loader(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -69,6 +70,9 @@ def test_every_sort_of_broken_file_is_named(places):
     for name, content in {"cut": whole[:2000], "empty": b"", "page": b"<html>"}.items():
         (folder / f"{name}.safetensors").write_bytes(content)
     save_file({"a": torch.ones(2)}, folder / "other.safetensors")
+    torch.save({"image_proj": print}, folder / "function.bin")
+    with zipfile.ZipFile(folder / "ViT-L-14.pt", "w") as archive:
+        archive.writestr("ViT-L-14/constants.pkl", b"")
     if os.name != "nt":
         (folder / "nowhere.bin").symlink_to(folder / "gone")
         os.mkfifo(folder / "pipe.bin")
@@ -78,6 +82,8 @@ def test_every_sort_of_broken_file_is_named(places):
         ("cut", "empty", "page"), BROKEN
     )
     assert found["other.safetensors"].note == "no adapter that this pack knows"
+    assert "a pickle that holds more than tensors" in found["function.bin"].note
+    assert found["ViT-L-14.pt"].state == DOUBTFUL and "runs programs from model files" in found["ViT-L-14.pt"].note
     if os.name != "nt":
         assert "there is no such file" in found["nowhere.bin"].note and "a pipe" in found["pipe.bin"].note
 
@@ -114,6 +120,7 @@ def test_encoders_that_adapters_do_not_take_are_named_and_are_no_alarm(places):
     expected = {
         "llava": ("multi_modal_projector.linear_1.bias", "llava's vision encoder"),
         "timm": ("visual.trunk.blocks.0.attn.qkv.weight", "a vision encoder of OpenCLIP with timm's names"),
+        "timm alone": ("patch_embed.proj.weight", "a vision encoder with timm's own names"),
         "dino": ("encoder.layer.23.layer_scale2.lambda1", "a DINO encoder"),
         "plain": ("vision_model.embeddings.class_embedding", "a CLIP vision encoder without the projection"),
     }
@@ -135,6 +142,19 @@ def test_an_encoder_of_another_number_of_tokens_is_no_partner(places, look):
     assert told["Kolors-IP-Adapter-Plus.bin"]["misses"] == ["clip-vit-large-patch14-336.bin"]
     assert told["clip-vit-large-patch14-336.safetensors"]["what"] == "CLIP ViT-L/14"
     assert "has 257 tokens a picture" in verdict_of(look(), "Kolors", "kolors").why
+
+
+def test_an_encoder_that_presets_do_not_find_is_no_partner(places, look, tmp_path):
+    """In another folder, or with the name of another encoder of the same sizes."""
+    write_adapter(places["ipadapter"][0] / "ip-adapter-plus_sd15.safetensors")
+    places["open_clip"] = [tmp_path / "open_clip"]
+    write_encoder(tmp_path / "open_clip" / "h.safetensors", VIT_H)
+    write_encoder(places["clip_vision"][0] / "DFN5B-CLIP-ViT-H-14.safetensors", VIT_H)
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["ip-adapter-plus_sd15.safetensors"]["works_with"] == []
+    assert told["DFN5B-CLIP-ViT-H-14.safetensors"]["what"].startswith("vision encoder, pooled 1024 and hidden 1280")
+    found = verdict_of(look(), PLUS)
+    assert not found.runs and [file.name for file in found.missing] == ["CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"]
 
 
 def test_an_adapter_that_cannot_be_used_says_so_in_the_loader_s_words(places):

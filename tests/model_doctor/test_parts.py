@@ -83,6 +83,9 @@ def test_identity_presets_name_all_their_parts_and_run_without_those_that_no_loa
     assert [file.name for file in instantid.missing] == ["instantid-ip-adapter.bin", pack, net]
     headers.save(pulid_files.pulid("pulid_v1.1.safetensors", device="meta", published=True), tmp_path / "pulid/a.sft")
     assert [file.name for file in verdict_of(look(), "PULID", "sdxl").missing] == [eva, pack, parser]
+    headers.save(headers.eva(), tmp_path / "pulid" / "eva.safetensors")  # where no loader looks for encoders
+    told = {file["name"]: file for file in json.loads(as_json(look()))["files"]}
+    assert told["a.sft"]["misses"] == [eva, f"face pack {pack}"]
     authors = tmp_path / "text_encoders" / "EVA02_CLIP_L_336_psz14_s6B.pt"  # in models/clip
     torch.save(headers.filled(headers.eva("visual.")), authors)
     write_face_pack(tmp_path / "insightface/models/antelopev2")

@@ -8,6 +8,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 import synthetic
 from harness.in_process import following, sample
 from pack.ipadapter.checkpoint import read_checkpoint
+from pack.ipadapter.errors import AdapterError
+from pack.nodes.apply import IPAdapterFromParams
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.applying import keys_values
 from pack.nodes.applying.encoding import Reference
@@ -54,6 +56,14 @@ def test_per_latent_the_shorter_batch_repeats_its_last_entry():
         assert same(got, latents(Reference(again, per_frame=True, **{name: two}), **strength)), name
         first = latents(Reference(one, per_frame=True, **{name: two[:1]}), **strength)
         assert same(got[0], first[0]) and not same(got[1], first[1]), name
+
+
+def test_a_single_picture_in_tiles_acts_in_every_latent_as_if_given_again(caplog):
+    one = pictures(1)
+    tiled = {"per_frame": True, "tiles": 2, "tile_ratio": 0.5}
+    assert same(latents(Reference(one, **tiled)), latents(Reference(torch.cat((one, one)), **tiled)))
+    latents(Reference(one, **tiled), shape=(1, 4, 8, 8))
+    assert "not used" not in caplog.text
 
 
 def test_long_batches_that_compute_keys_and_values_while_sampling_follow_the_same_rule(monkeypatch):
@@ -113,6 +123,12 @@ def test_every_node_that_takes_a_mask_of_the_canvas_or_of_a_picture_names_a_blac
             caplog.clear()
             run(mask)
             assert caplog.text.count(text) == said, text
+
+
+def test_what_is_no_mask_in_a_region_of_another_pack_is_refused_by_name():
+    params = IPAdapterRegionalConditioning.run(pictures(1)).result[0] | {"attn_mask": ["left"]}
+    with pytest.raises(AdapterError, match="attn_mask needs a mask, and got a str"):
+        IPAdapterFromParams.execute(RIG.bare(), ADAPTER, ipadapter_params=params, clip_vision=vision())
 
 
 def test_tiles_outside_of_a_mask_are_left_out_without_a_word_and_a_black_mask_is_said(caplog):

@@ -1,15 +1,19 @@
 """The files in the lists of every loader: broken links are in none, and names from Windows are found."""
 
+import asyncio
 import os
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH")
 
+import execution
 import folder_paths
 from comfy_api.latest import io
 
 from pack.nodes import NODES
+from pack.nodes.guard import choice
 from pack.nodes.loading.embeds_files import embeds_path
 from pack.nodes.loading.files import adapter_path
 from pack.nodes.loading.instantid import instantid_path
@@ -65,3 +69,22 @@ def test_a_name_from_windows_is_found_by_every_loader_of_a_file(models):
     for folder, find in finders.items():
         suffix = ".ipadpt" if folder == "input" else ".safetensors"
         assert find(f"sub\\real{suffix}") == models / folder / f"sub/real{suffix}", folder
+
+
+def test_a_name_from_another_system_is_good_to_comfyui_and_to_the_node_s_own_check(models, monkeypatch):
+    """ComfyUI compares names with the list, unless a node has a check of its own for them."""
+    refused = []
+    for node in NODES:
+        schema = node.GET_SCHEMA()
+        if schema.node_id not in LISTS or LISTS[schema.node_id] == "insightface/models":  # packs are folders
+            continue
+        monkeypatch.setitem(execution.nodes.NODE_CLASS_MAPPINGS, schema.node_id, node)
+        given = {item.id: item.default or item.options[0] for item in schema.inputs}
+        file = next(item for item in schema.inputs if any("sub" in str(option) for option in item.options))
+        given[file.id] = next(option for option in file.options if "sub" in option).replace("/", "\\")
+        prompt = {"1": {"class_type": schema.node_id, "inputs": given}}
+        valid, errors, _ = asyncio.run(execution.validate_inputs("test", prompt, "1", {}))
+        refused += [] if valid else [(schema.node_id, errors)]
+        monkeypatch.setattr(file, "options", [option.replace("/", "\\") for option in file.options])  # of Windows
+        assert choice(file, "sub/real" + Path(given[file.id]).suffix)
+    assert refused == []

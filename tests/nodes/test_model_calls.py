@@ -56,6 +56,19 @@ def test_rows_that_cannot_be_told_are_left_alone_and_said(caplog):
     assert caplog.text.count("1 rows for 2 conditionings of 1 latents") == 1
 
 
+def without_our_entry(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
+    kept = {name: value for name, value in transformer_options.items() if name != KEY}
+    return executor(x, t, c_concat, c_crossattn, control, kept, **kwargs)
+
+
+def test_rows_that_cannot_be_told_are_said_also_beside_a_pack_that_drops_our_notes(caplog):
+    clone = RIG.bare().clone()
+    clone.add_wrapper(WrappersMP.APPLY_MODEL, without_our_entry)
+    followed, bare = (sample(with_caller(model, one_conditioning_per_call)) for model in (RIG.follow(clone), clone))
+    assert torch.equal(followed, bare)
+    assert caplog.text.count("1 rows for 2 conditionings of 1 latents") == 1
+
+
 def test_a_mask_that_is_fitted_to_tiles_is_said_once(caplog):
     sample(with_caller(RIG.follow(RIG.bare()), tile_by_tile), (1, 4, 16, 8))
     assert "attn_mask" not in caplog.text
@@ -170,16 +183,11 @@ def test_wrappers_of_other_packs_may_deep_copy_the_options_of_a_model_and_of_a_c
 
 def test_a_pack_that_drops_our_entry_of_the_options_leaves_image_prompts_as_they_are():
     """Without notes and plan, what the rows are is read from ComfyUI's own labels."""
-
-    def on_apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
-        kept = {name: value for name, value in transformer_options.items() if name != KEY}
-        return executor(x, t, c_concat, c_crossattn, control, kept, **kwargs)
-
     model = RIG.follow(RIG.bare())
     wanted = sample(model)
     for first in (True, False):
         clone = RIG.bare() if first else model.clone()
-        clone.add_wrapper(WrappersMP.APPLY_MODEL, on_apply_model)
+        clone.add_wrapper(WrappersMP.APPLY_MODEL, without_our_entry)
         torch.testing.assert_close(sample(RIG.follow(clone) if first else clone), wanted, rtol=0, atol=0)
 
 

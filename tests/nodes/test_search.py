@@ -12,7 +12,6 @@ import torch
 
 import published_headers as headers
 import synthetic
-import synthetic_transformers
 from identity import pulid_files
 from pack.doctor.survey import survey
 from pack.ipadapter.checkpoint import read_checkpoint
@@ -29,7 +28,6 @@ from pack.nodes.loading.search import find_adapter, find_encoder, folders
 UNETS = [name for name, family in FAMILIES.items() if family.structure is UNET]
 CASES = [(name, family) for name, preset in PRESETS.items() for family in preset.adapters if family in UNETS]
 STANDARD, VIT_G_PRESET, ANIME = "STANDARD (medium strength)", "VIT-G (medium strength)", "ANIME (Illustrious, NoobAI)"
-VIT_H, VIT_G, VIT_L, VIT_L_336 = (1024, 1280, 257), (1280, 1664, 257), (768, 1024, 257), (768, 1024, 577)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +145,22 @@ def test_of_two_files_that_are_the_same_the_first_is_used(published, folder):
     assert find(STANDARD, "sd15") == folder / "ip-adapter_sd15.safetensors"
 
 
+def test_one_file_that_has_several_names_is_no_choice_among_several(published, models, monkeypatch):
+    """By a link, model paths within each other, and another pack's folder that is registered for adapters too."""
+    import folder_paths
+
+    name, suffixes = "ip-adapter-plus_sd15.safetensors", set(folder_paths.supported_pt_extensions)
+    for place, names in {"ipadapter/sub": 3, "instantid": 2}.items():
+        put(published / name, models / place / "mine.safetensors")
+        if place == "ipadapter/sub" and os.name != "nt":
+            (models / place / "again.safetensors").symlink_to(models / place / "mine.safetensors")
+        paths = [str(models / "ipadapter"), str(models / place)]
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", (paths, suffixes))
+        assert len(adapter_files()) >= names
+        assert find("PLUS (high strength)", "sd15").samefile(models / place / "mine.safetensors"), place
+        shutil.rmtree(models / place)
+
+
 def test_an_anime_adapter_is_never_taken_for_that_of_the_base_model_with_its_tensors_nor_the_reverse(published, folder):
     anime, base = "noobIPAMARK1_mark1.safetensors", "ip-adapter_sdxl.safetensors"
     for there, missing in ((anime, (VIT_G_PRESET, base)), (base, (ANIME, anime))):
@@ -196,56 +210,6 @@ def test_names_from_windows_are_understood_and_names_that_lead_out_refused(publi
         adapter_path("sd15/b.safetensors")
 
 
-def config_of(variant, **sizes):
-    channels = [1] * 16
-    return read_checkpoint(synthetic.adapter(variant, channels=channels, device="meta", **sizes), "an adapter").config
-
-
-def encoder(config):
-    return find_encoder(config, "an adapter").name
-
-
-def test_an_encoder_has_all_sizes_of_the_published_one_whatever_lies_beside_it(models):
-    place = models / "clip_vision"
-    kolors = config_of("Kolors plus", context=2048, hidden=1024)
-    headers.save(headers.vision(*VIT_L), place / "clip-vit-large-patch14-336.safetensors")  # the name is wrong
-    message = refused(lambda: encoder(kolors))
-    assert "clip-vit-large-patch14-336.safetensors has 257 tokens a picture" in message
-    assert "takes CLIP ViT-L/14 at 336 pixels" in message
-    headers.save(headers.vision(*VIT_L_336), place / "a.safetensors")
-    assert encoder(kolors) == "a.safetensors"
-
-
-def test_openclip_s_own_files_are_taken_by_their_vision_towers(models):
-    plus, sdxl = config_of("plus"), config_of("SDXL", context=2048, pooled=1280)
-    headers.save(headers.openclip(*VIT_G, text=1280), models / "clip_vision" / "g.safetensors")
-    headers.save(headers.openclip(*VIT_H), models / "clip_vision" / "h.safetensors")
-    headers.save_pickle(headers.openclip(768, 1024, 257, text=768), models / "clip_vision" / "l.bin")
-    assert (encoder(plus), encoder(sdxl)) == ("h.safetensors", "g.safetensors")
-    (models / "clip_vision" / "h.safetensors").unlink()
-    assert "pooled 1280, hidden 1664 wide, 257 tokens" in refused(lambda: encoder(plus))
-
-
-def test_xlabs_and_sd35_take_the_published_number_of_tokens(models):
-    xlabs, sd35 = (
-        read_checkpoint(synthetic_transformers.adapter(kind, embed=width), "an adapter").config
-        for kind, width in (("XLabs Flux", 768), ("InstantX SD3.5", 1152))
-    )
-    place = models / "clip_vision"
-    headers.save(headers.vision(*VIT_L_336), place / "clip-vit-large-patch14.safetensors")
-    headers.save(headers.siglip(1024), place / "sigclip_vision_patch14_384.safetensors")
-    assert "has 577 tokens a picture" in refused(lambda: encoder(xlabs))
-    assert "has 1024 tokens a picture" in refused(lambda: encoder(sd35))
-    headers.save(headers.real("clip_l"), place / "l.safetensors")  # whole CLIP, with its text tower
-    headers.save(headers.siglip(), place / "s.safetensors")
-    assert (encoder(xlabs), encoder(sd35)) == ("l.safetensors", "s.safetensors")
-
-
-def test_an_encoder_that_nobody_published_is_taken_by_its_width(models):
-    headers.save(headers.vision(48, 96, 50), models / "clip_vision" / "own.safetensors")
-    assert encoder(config_of("plus", hidden=96)) == "own.safetensors"
-
-
 JUNK = {
     "ip-adapter_sd15.bin": b"\0", "ip-adapter-plus_sd15.bin": b"text", "a.sft": b"", "b.SAFETENSORS": b"\x08",
     "c.pt": b"PK\x03\x04", "d.bin": b"\x80\x02}q\x00.", "e.pkl": b"cos\nsystem\n", "f.ckpt": b"\x80\x04\x95",
@@ -268,8 +232,9 @@ def test_junk_alone_is_listed_and_never_waited_for(models):
     assert sorted(adapter_files()) == sorted(JUNK)  # no folder, no pipe, no broken link, none of macOS's own files
     with pytest.raises(FileNotFoundError, match=r"Found there: .*b.SAFETENSORS \(not understood\)"):
         find("PLUS (high strength)", "sdxl")
+    plus = read_checkpoint(synthetic.adapter("plus", channels=[1] * 16, device="meta"), "an adapter").config
     with pytest.raises(FileNotFoundError, match=r"Found there: .*b.SAFETENSORS \(not understood\)"):
-        find_encoder(config_of("plus"), "an adapter")
+        find_encoder(plus, "an adapter")
 
 
 def test_files_in_capitals_are_read_as_what_they_are(published, folder):

@@ -16,6 +16,7 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import comfy.samplers
 
+from harness.callers import tile_by_tile, tiles_in_one_call
 from pack.ipadapter.joint_models import JOINT_MODELS, joint_model_of
 from pack.nodes.applying.references import weigh_references
 from pack.nodes.applying.riding import Looks, ride_along, rideable
@@ -94,6 +95,21 @@ def test_rows_get_what_each_gets_alone_and_the_model_runs_once_a_step_on_a_refer
         wrong += [] if drawn(model, cfg=3.0, batch=2, steps=2).equal(batch) else ["warm is not cold"]
         wrong += ["something is kept"] if rider_of(model, Ride).kept else []
         return wrong + (["batch"] if gap(batch[:1], drawn(model, cfg=3.0, steps=2)) > ROUNDING else [])
+
+    assert broken(claim) == {}
+
+
+def test_tiles_in_one_call_look_at_a_reference_as_those_of_a_call_each():
+    """Rows of both branches, of different parts of a mask."""
+
+    def claim(kind: Any, drawn: Build, ride: Build) -> list[str]:
+        def called(model: Any, caller: Any) -> Tensor:
+            model.set_model_unet_function_wrapper(caller)
+            return drawn(model, cfg=3.0)
+
+        alone, together = (called(ride(negative=0.2, mask=LEFT), way) for way in (tile_by_tile, tiles_in_one_call))
+        acts = gap(called(model_of(kind), tile_by_tile), alone) > 1e-2
+        return ([] if acts else ["does not act"]) + (["differs"] if gap(together, alone) > ROUNDING else [])
 
     assert broken(claim) == {}
 

@@ -249,13 +249,15 @@ def test_an_enhancer_of_one_tile_enhances_nothing(server, node):
     w.same(w.add(node, enhance_tiles=1, enhance_ratio=0.5)[0], w.add("IPAdapterAdvanced")[0])
 
 
-def test_an_enhanced_picture_on_a_single_frame_is_the_picture_times_the_ratio(server):
-    """One picture becomes two entries, the whole times the ratio and its tiles, and frame 0 takes the first (W18)."""
-    w = Wiring(server)
-    one = w.add("IPAdapterClipVisionEnhancerBatch", enhance_tiles=3, enhance_ratio=0.5)
-    halved, another = w.add("IPAdapterEncoder", weight=0.5), w.add("IPAdapterEncoder", image=w.image(2))
-    two = w.add("IPAdapterCombineEmbeds", method="concat", embed1=halved[0], embed2=another[0])
-    w.same(one[0], w.add("IPAdapterEmbedsBatch", pos_embed=two[0])[0])
+def test_an_enhanced_picture_alone_acts_in_a_frame_as_if_it_were_given_twice(server):
+    """Without mixture, as for all frames together, the whole would act in frame 0 and the tiles in all others (W18)."""
+    w, node = Wiring(server), "IPAdapterClipVisionEnhancerBatch"
+    settings = {"enhance_tiles": 3, "enhance_ratio": 0.5}
+    twice = w.graph.add("RepeatImageBatch", image=w.image(1), amount=2)[0]
+    alone, again = (w.add(node, image=image, **settings)[0] for image in (w.image(1), twice))
+    latents = w.latents(alone=alone, again=again)
+    acts, differs = ((latents["alone"] - latents[name]).norm() for name in ("bare", "again"))
+    assert differs < 0.01 * acts  # keys and values of two pictures are products of another size
 
 
 # All of them
