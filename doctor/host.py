@@ -7,6 +7,7 @@ executed, so any folder can be checked, without other packages, in a few millise
 import ast
 import logging
 import re
+import tokenize
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,6 @@ GONE, CHANGED = "gone", "changed"
 DEFINITION = re.compile(
     r"(?P<indent> *)(?:(?:async )?(?P<kind>def|class) +(?P<name>\w+)|(?P<variable>\w+) *(?::[^=]+)?=(?!=))"
 )
-HEAD = re.compile(r"def \w+\((.*?)\)(?:\s*->[^:]+)?:\s*(?:#.*)?$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Gap:
     detail: str
 
     @property
-    def bridged(self) -> bool:
+    def spared(self) -> bool:
         """Whether the pack works without it, as `need.lost` describes."""
-        return self.state == GONE and (self.need.spare or self.need.since != OLDEST)
+        return self.state == GONE and self.need.spare
 
     def __str__(self) -> str:
         return f"{self.detail} ({self.need.file}) is {self.state}"
@@ -49,8 +49,8 @@ class Checked:
 
     @property
     def broken(self) -> tuple[Gap, ...]:
-        """The gaps without which a part of the pack does not work."""
-        return tuple(gap for gap in self.gaps if not gap.bridged)
+        """The gaps by which a part of the pack does not work that works in other releases as old as this one."""
+        return tuple(gap for gap in self.gaps if not (gap.spared or self.precedes(gap)))
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -62,9 +62,14 @@ class Checked:
             if fault.first <= number < fault.mended
         )
 
-    def refused(self, structure: str) -> tuple[Gap, ...]:
-        """The gaps because of which image prompts in models of a structure are refused; empty if they work."""
-        return tuple(gap for gap in self.broken if structure in gap.need.refused)
+    def precedes(self, gap: Gap) -> bool:
+        """Whether this release is older than what it lacks."""
+        number = _numbers(self.release)
+        return gap.state == GONE and bool(number) and number < _numbers(gap.need.since)
+
+    def refused(self, part: str) -> tuple[Gap, ...]:
+        """The gaps because of which a part of the pack is refused (a name in `Need.refused`); empty if it works."""
+        return tuple(gap for gap in self.gaps if part in gap.need.refused and not gap.spared)
 
 
 @cache
@@ -90,7 +95,8 @@ def compare(need: Need, source: str | None) -> Gap | None:
         return Gap(need, GONE, need.name)
     if not need.takes and not need.keywords:
         return None
-    found = parameters(source, offset)
+    if (found := parameters(source, offset)) is None:
+        return None
     missing = [word for word in need.keywords if word not in found]  # **kwargs would ignore them
     if tuple(found[: len(need.takes)]) == need.takes and not missing:
         return None
@@ -103,10 +109,12 @@ def report(checked: Checked) -> str:
     met, known = len(NEEDS) - len(checked.gaps), len(NEEDS)
     lines = [f"ComfyUI {checked.release} in {checked.folder}: {met} of {known} needs are met."]
     lines += [f"  {gap}. Does not work: {gap.need.lost}." for gap in checked.broken]
+    spared = [gap for gap in checked.gaps if gap.spared]
+    lines += [f"  {gap.detail} ({gap.need.file}) is not there. Another way: {gap.need.lost}." for gap in spared]
     lines += [
-        f"  {gap.detail} ({gap.need.file}; since {gap.need.since}) is not there. Another way: {gap.need.lost}."
+        f"  {gap.detail} ({gap.need.file}) came with ComfyUI {gap.need.since}, and with it: {gap.need.lost}."
         for gap in checked.gaps
-        if gap.bridged
+        if checked.precedes(gap) and not gap.spared
     ]
     lines += [f"  ComfyUI {checked.release}: {fault}." for fault in checked.faults]
     if checked.broken:
@@ -171,17 +179,30 @@ def definitions(source: str) -> dict[str, int]:
     return found
 
 
-def parameters(source: str, offset: int) -> list[str]:
+def parameters(source: str, offset: int) -> list[str] | None:
     """The parameters, without `self` or `cls`, of the function at an offset; "*" and "**" stand for *args and **kwargs.
 
-    Empty if no function begins there.
+    None if another definition begins there, such as a second name of a function, whose parameters are not known.
     """
-    head = HEAD.search(source, offset)
-    if head is None:
-        return []
-    function = ast.parse(f"def f({head[1]}): ...").body[0]
-    assert isinstance(function, ast.FunctionDef)
+    head = head_of(source[offset:]).strip()
+    if not re.match(r"(async )?def ", head):
+        return None
+    function = ast.parse(f"{head}: ...").body[0]
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     given = function.args
     names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
     marks = (["*"] if given.vararg else []) + (["**"] if given.kwarg else [])
     return [part for part in (*names, *marks) if part not in ("self", "cls")]
+
+
+def head_of(source: str) -> str:
+    """The text of a definition up to the colon behind its head, which may be followed by a body in the same line."""
+    lines, depth = source.splitlines(keepends=True), 0
+    for token in tokenize.generate_tokens(iter(lines).__next__):
+        depth += (token.string in ("(", "[", "{")) - (token.string in (")", "]", "}"))
+        if token.string == ":" and not depth:
+            row, column = token.start
+            return "".join(lines[: row - 1]) + lines[row - 1][:column]
+        if token.type == tokenize.NEWLINE:
+            break
+    return ""

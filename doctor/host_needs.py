@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 
-UNET, FLUX, MMDIT = "unet", "flux", "mmdit"  # structures of ipadapter/sites.py
-ALL = (UNET, FLUX, MMDIT)
+UNET, FLUX, MMDIT = "unet", "flux", "mmdit"  # image prompts in a structure of ipadapter/sites.py
+UNET_REFERENCES, REFERENCES = "references in UNets", "references in transformers"
+PROMPTS = (UNET, FLUX, MMDIT)
+ALL = (*PROMPTS, UNET_REFERENCES, REFERENCES)
+# What `Need.lost` says of parts that the pack does without (nodes/host.py)
+NOTES, DRAWINGS = "notes on nodes, which are in the log only", "drawings in nodes"
+OTHER_PACKS = "the warning of another pack with the same nodes"
+REPLACEMENT = "replacing the encoder of October 2023 in old workflows"
+OPENCLIP = "encoders of the OpenCLIP loader"
+INSTANTID = "the half of InstantID in its ControlNet"
 OLDEST = "0.16.3"
 LEAST_TORCH = (2, 7)  # of ComfyUI since 0.32, and the oldest PyTorch that the tests were run on
 
@@ -17,10 +25,11 @@ class Need:
         takes: the first parameters after `self`, in the order in which the pack passes or receives them
         keywords: parameters that the pack passes by name
         texts: strings in the file's source, where ComfyUI reads or writes an option
-        lost: what does not work without it; with a later `since`, how the pack works without it
-        refused: structures whose image prompts are refused without it, because pictures would be wrong
-        since: the first release that has it; the pack works on older releases as `lost` describes
-        spare: whether the pack works without it in every release, as `lost` describes
+        lost: what does not work without it; if it is `spare`, how the pack works without it
+        refused: what is refused without it, because pictures would be wrong: some of ALL, INSTANTID, or ComfyUI's class
+            of a transformer with references
+        since: the first tested release that has it; on older ones, what is `lost` is missing too
+        spare: whether the pack works without it, as `lost` describes
     """
 
     file: str
@@ -56,23 +65,27 @@ EXTENSION, ATTENTION, PATHS = "comfy/patcher_extension.py", "comfy/ldm/modules/a
 OPENAI = "comfy/ldm/modules/diffusionmodules/openaimodel.py"
 MMDIT_MODEL = "comfy/ldm/modules/diffusionmodules/mmdit.py"
 FLUX_MODEL, FLUX_LAYERS = "comfy/ldm/flux/model.py", "comfy/ldm/flux/layers.py"
+KREA_MODEL = "comfy/ldm/krea2/model.py"
+MANAGEMENT, VISION = "comfy/model_management.py", "comfy/clip_vision.py"
 
 
-def _prompts(
+def _drawing(
     file: str,
     name: str,
-    structures: tuple[str, ...] = ALL,
+    refused: tuple[str, ...] = ALL,
     takes: tuple[str, ...] = (),
     keywords: tuple[str, ...] = (),
     texts: tuple[str, ...] = (),
 ) -> Need:
-    """A need of image prompts: without it, they are refused in models of these structures."""
-    return Need(file, name, "image prompts", takes, keywords, texts, refused=structures)
+    """A need of image prompts or references: those of ALL that are `refused` without it."""
+    kinds = (("image prompts", PROMPTS), ("references in self-attentions", (UNET_REFERENCES, REFERENCES)))
+    lost = " and ".join(kind for kind, of_kind in kinds if set(of_kind) & set(refused))
+    return Need(file, name, lost, takes, keywords, texts, refused)
 
 
 ATTACHING = (
     *(
-        _prompts(PATCHER, f"ModelPatcher.{name}", takes=takes)
+        _drawing(PATCHER, f"ModelPatcher.{name}", takes=takes)
         for name, takes in {
             "clone": (),
             "get_model_object": ("name",),
@@ -84,66 +97,81 @@ ATTACHING = (
             "remove_callbacks_with_key": ("call_type", "key"),
         }.items()
     ),
-    _prompts(PATCHER, "ModelPatcher.set_model_attn2_replace", (UNET,),
+    _drawing(PATCHER, "ModelPatcher.set_model_attn2_replace", (UNET,),
              takes=("patch", "block_name", "number", "transformer_index")),
-    _prompts(PATCHER, "ModelPatcher.set_model_patch_replace", (FLUX, MMDIT),
+    _drawing(PATCHER, "ModelPatcher.set_model_patch_replace", (FLUX, MMDIT),
              takes=("patch", "name", "block_name", "number")),
-    _prompts(PATCHER, "", texts=("CallbacksMP.ON_CLONE", "CallbacksMP.ON_CLEANUP")),
-    *(_prompts(EXTENSION, f"CallbacksMP.{name}") for name in ("ON_CLONE", "ON_CLEANUP")),
-    *(_prompts(EXTENSION, f"WrappersMP.{name}") for name in ("SAMPLER_SAMPLE", "CALC_COND_BATCH", "APPLY_MODEL")),
+    _drawing(PATCHER, "", texts=("CallbacksMP.ON_CLONE", "CallbacksMP.ON_CLEANUP")),
+    _drawing(PATCHER, "", texts=("self.object_patches", "self.object_patches_backup", "self.model_options",
+                                 "self.patches", "self.model.current_patcher")),
+    *(_drawing(EXTENSION, f"CallbacksMP.{name}") for name in ("ON_CLONE", "ON_CLEANUP")),
+    *(_drawing(EXTENSION, f"WrappersMP.{name}") for name in ("SAMPLER_SAMPLE", "CALC_COND_BATCH", "APPLY_MODEL")),
+    _drawing(EXTENSION, "", texts=("self.class_obj", '"wrappers"')),
 )  # fmt: skip
 SAMPLING = (
-    _prompts(SAMPLERS, "KSAMPLER.sample", takes=("model_wrap", "sigmas", "extra_args", "callback", "noise")),
-    _prompts(SAMPLERS, "calc_cond_batch", takes=("model", "conds", "x_in", "timestep", "model_options")),
-    _prompts(SAMPLERS, "", texts=("WrappersMP.SAMPLER_SAMPLE", "WrappersMP.CALC_COND_BATCH")),
+    _drawing(SAMPLERS, "KSAMPLER.sample", takes=("model_wrap", "sigmas", "extra_args", "callback", "noise")),
+    _drawing(SAMPLERS, "calc_cond_batch", takes=("model", "conds", "x_in", "timestep", "model_options")),
+    _drawing(SAMPLERS, "", texts=("WrappersMP.SAMPLER_SAMPLE", "WrappersMP.CALC_COND_BATCH")),
     *(
-        _prompts(SAMPLERS, "", texts=(f'transformer_options["{option}"]',))
+        _drawing(SAMPLERS, "", texts=(f'transformer_options["{option}"]',))
         for option in ("cond_or_uncond", "uuids", "sigmas")
     ),
-    _prompts(BASE, "BaseModel.apply_model",
+    _drawing(BASE, "BaseModel.apply_model",
              takes=("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")),
-    _prompts(BASE, "", texts=("WrappersMP.APPLY_MODEL",)),
+    _drawing(BASE, "", texts=("WrappersMP.APPLY_MODEL",)),
+    _drawing("comfy/sampler_helpers.py", "", texts=('["uuid"]',)),  # tells the conditionings of a guider apart
+    _drawing(SAMPLERS, "CFGGuider", texts=("self.conds", "self.cfg", "self.model_patcher")),
     *(
-        _prompts("comfy/model_sampling.py", f"{schedule}.percent_to_sigma", (structure,), takes=("percent",))
-        for schedule, structure in {
-            "ModelSamplingDiscrete": UNET, "ModelSamplingFlux": FLUX, "ModelSamplingDiscreteFlow": MMDIT,
+        _drawing("comfy/model_sampling.py", f"{schedule}.percent_to_sigma", refused, takes=("percent",))
+        for schedule, refused in {
+            "ModelSamplingDiscrete": (UNET, UNET_REFERENCES), "ModelSamplingFlux": (FLUX, REFERENCES),
+            "ModelSamplingDiscreteFlow": (MMDIT, REFERENCES),
         }.items()
     ),
     Need("comfy/context_windows.py", "", "a picture, a weight or a mask for each frame in context windows",
          texts=('["context_window"]', "index_list")),
+    Need("comfy/context_windows.py", "", "context windows with an anchor frame",
+         texts=("'causal_anchor_index'", "window.causal_anchor_index"), since="0.24.0"),
 )  # fmt: skip
 ATTENDING = (
-    _prompts(ATTENTION, "optimized_attention"),
-    *(
-        _prompts(ATTENTION, name, takes=("q", "k", "v", "heads"),
-                 keywords=("attn_precision", "skip_reshape", "skip_output_reshape"))
-        for name in ("attention_pytorch", "attention_basic", "attention_split")
+    _drawing(ATTENTION, "optimized_attention"),
+    _drawing(ATTENTION, "attention_pytorch", takes=("q", "k", "v", "heads", "mask"),
+             keywords=("attn_precision", "skip_reshape", "skip_output_reshape")),
+    *(  # a release may have fewer of them; one that it has is called with these arguments
+        Need(ATTENTION, name, "the other attention functions of ComfyUI", takes=takes,
+             keywords=("attn_precision", "skip_reshape", "skip_output_reshape"), refused=ALL, spare=True)
+        for name, takes in {
+            "attention_basic": ("q", "k", "v", "heads"), "attention_split": ("q", "k", "v", "heads"),
+            "attention_sub_quad": (),
+        }.items()
     ),
-    _prompts(ATTENTION, "attention_sub_quad", keywords=("attn_precision", "skip_reshape", "skip_output_reshape")),
     *(
-        _prompts(ATTENTION, "", (UNET,), texts=(text,))
+        _drawing(ATTENTION, "", (UNET, UNET_REFERENCES), texts=(text,))
         for text in (
-            'transformer_options["activations_shape"]', 'transformer_options["block_index"]', '"n_heads"', '"dim_head"',
-            '"attn_precision"', '"patches_replace"', '"attn2"',
+            'transformer_options["activations_shape"]', 'transformer_options["block_index"]', '"n_heads"',
+            '"patches_replace"',
         )
     ),
-    _prompts(ATTENTION, "", (FLUX, MMDIT), texts=('"optimized_attention_override"',)),
+    Need(ATTENTION, "", "cross-attentions in ComfyUI's usual precision", texts=('"attn_precision"',), spare=True),
+    _drawing(ATTENTION, "", (UNET,), texts=('"attn2"',)),
+    _drawing(ATTENTION, "", (UNET_REFERENCES,), texts=('"attn1"',)),
     *(
-        _prompts(OPENAI, "", (UNET,), texts=(text,))
-        for text in ('transformer_options["block"]', 'transformer_options["transformer_index"]')
+        _drawing(ATTENTION, "", (FLUX, MMDIT, REFERENCES), texts=(text,))
+        for text in ('"optimized_attention_override"', '"_inside_attn_wrapper"')
     ),
+    _drawing(OPENAI, "", (UNET, UNET_REFERENCES), texts=('transformer_options["block"]',)),
     *(
-        _prompts(file, "", (structure,), texts=(text,))
+        _drawing(file, "", (structure,), texts=(text,))
         for file, structure, texts in (
-            (FLUX_MODEL, FLUX, ('.get("dit"', '("double_block", i)', '("single_block", i)', '"original_block"')),
-            (MMDIT_MODEL, MMDIT, ('.get("dit"', '("double_block", i)', '"original_block"')),
+            (FLUX_MODEL, FLUX, ('.get("dit"', '("double_block", i)', '("single_block", i)', '"original_block"', '"pe"',
+                                'transformer_options["img_slice"]')),
+            (MMDIT_MODEL, MMDIT, ('.get("dit"', '("double_block", i)', '"original_block"', '"vec"')),
         )
-        for text in texts
+        for text in ('"img"', '"txt"', *texts)
     ),
-    Need(FLUX_LAYERS, "", "queries before their rotation, which are rotated back", texts=('"attn1_patch"',),
-         since="0.18.2"),
+    Need(FLUX_LAYERS, "", "queries are rotated back", texts=('"attn1_patch"',), since="0.18.2", spare=True),
     *(
-        Need("comfy/controlnet.py", f"ControlBase.{name}", "the half of InstantID in its ControlNet", takes=takes)
+        Need("comfy/controlnet.py", f"ControlBase.{name}", INSTANTID, takes=takes, refused=(INSTANTID,))
         for name, takes in {
             "set_previous_controlnet": ("controlnet",),
             "control_merge": ("control", "control_prev", "output_dtype"),
@@ -152,31 +180,34 @@ ATTENDING = (
             "cleanup": (),
         }.items()
     ),
-    Need("comfy/controlnet.py", "ControlNet.get_control", "the half of InstantID in its ControlNet",
+    Need("comfy/controlnet.py", "ControlNet.get_control", INSTANTID, refused=(INSTANTID,),
          takes=("x_noisy", "t", "cond", "batched_number", "transformer_options"), texts=("'crossattn_controlnet'",)),
-    Need(BASE, "", "weights of reference pictures", texts=('"ref_latents"',)),
-    Need(FLUX_MODEL, "", "weights of reference pictures by layer in Flux", texts=('"block_type"', '"block_index"')),
-    Need(ATTENTION, "", "references that ride along", texts=('"attn1"',)),
+    _drawing(BASE, "", (REFERENCES,), texts=('"ref_latents"',)),
     *(
-        Need(file, name, f"references that ride along in {title}", texts=texts)
-        for file, name, title, texts in (
-            (FLUX_MODEL, "Flux", "Flux", ('"rope_options"',)),
-            ("comfy/ldm/chroma/model.py", "Chroma", "Chroma", ('"block_index"',)),
-            (MMDIT_MODEL, "OpenAISignatureMMDITWrapper", "SD3.5", ()),
-            ("comfy/ldm/qwen_image/model.py", "QwenImageTransformer2DModel", "Qwen-Image", ('"block_index"',)),
-            ("comfy/ldm/lumina/model.py", "NextDiT", "Z-Image", ('"block_index"', "self.rope_embedder")),
+        Need(file, name, f"references in {title}", texts=texts, refused=(name,), since=since)
+        for file, name, title, texts, since in (
+            (FLUX_MODEL, "Flux", "Flux", ('"rope_options"', '"block_type"', '"block_index"'), OLDEST),
+            ("comfy/ldm/chroma/model.py", "Chroma", "Chroma", ('"block_index"',), OLDEST),
+            (MMDIT_MODEL, "OpenAISignatureMMDITWrapper", "SD3.5", (), OLDEST),
+            ("comfy/ldm/qwen_image/model.py", "QwenImageTransformer2DModel", "Qwen-Image", ('"block_index"',), OLDEST),
+            ("comfy/ldm/lumina/model.py", "NextDiT", "Z-Image", ('"block_index"', "self.rope_embedder"), OLDEST),
+            (KREA_MODEL, "SingleStreamDiT", "Krea 2", ('"block_index"', '"ref_latents_method"'), "0.30.0"),
         )
     ),
-    Need(BASE, "BaseModel._apply_model", "references that ride along", takes=("x", "t"),
-         keywords=("transformer_options",)),
-    Need(BASE, "BaseModel.process_latent_in", "references that ride along", takes=("latent",)),
-    Need("comfy/model_sampling.py", "EPS.noise_scaling", "references that ride along",
-         takes=("sigma", "noise", "latent_image", "max_denoise")),
-    Need(SAMPLERS, "encode_model_conds", "references that ride along",
-         takes=("model_function", "conds", "noise", "device", "prompt_type")),
-    Need("comfy/sampler_helpers.py", "convert_cond", "references that ride along", takes=("cond",)),
-    Need(OPENAI, "Upsample", "references that ride along"),
-    Need(OPENAI, "Downsample", "references that ride along"),
+    *(
+        _drawing(file, name, (UNET_REFERENCES, REFERENCES), takes, keywords)
+        for file, name, takes, keywords in (
+            (BASE, "BaseModel._apply_model", ("x", "t"), ("transformer_options",)),
+            (BASE, "BaseModel.process_latent_in", ("latent",), ()),
+            (BASE, "BaseModel.extra_conds", (), ()),
+            ("comfy/model_sampling.py", "EPS.noise_scaling", ("sigma", "noise", "latent_image", "max_denoise"), ()),
+            ("comfy/conds.py", "CONDRegular.process_cond", ("batch_size",), ()),
+            (SAMPLERS, "encode_model_conds", ("model_function", "conds", "noise", "device", "prompt_type"), ()),
+            ("comfy/sampler_helpers.py", "convert_cond", ("cond",), ()),
+        )
+    ),
+    _drawing(OPENAI, "Upsample", (UNET_REFERENCES,)),
+    _drawing(OPENAI, "Downsample", (UNET_REFERENCES,)),
     Need("comfy_api/torch_helpers/torch_compile.py", "COMPILE_KEY", "every call is prepared as for TorchCompileModel",
          spare=True),
 )  # fmt: skip
@@ -184,35 +215,78 @@ FILES = (
     *(
         Need(PATHS, name, "model files: no loader finds any")
         for name in ("folder_names_and_paths", "models_dir", "supported_pt_extensions", "filename_list_cache",
-                     "get_filename_list", "get_folder_paths", "recursive_search")
+                     "get_filename_list", "get_folder_paths")
     ),
     *(
         Need(PATHS, name, "saved embeds and batches of pictures")
-        for name in ("get_input_directory", "get_output_directory", "get_save_image_path")
+        for name in ("get_input_directory", "get_output_directory", "get_save_image_path", "recursive_search")
     ),
-    _prompts(PATCHER, "CoreModelPatcher"),
-    _prompts(PATCHER, "ModelPatcher.__init__", takes=("model", "load_device", "offload_device")),
+    _drawing(PATCHER, "CoreModelPatcher", PROMPTS),
+    _drawing(PATCHER, "ModelPatcher.__init__", PROMPTS, takes=("model", "load_device", "offload_device")),
     *(
-        _prompts("comfy/model_management.py", name)
-        for name in ("load_models_gpu", "get_torch_device", "unet_offload_device", "intermediate_device",
-                     "throw_exception_if_processing_interrupted")
+        _drawing(MANAGEMENT, name, PROMPTS)
+        for name in ("load_models_gpu", "get_torch_device", "unet_offload_device")
     ),
-    _prompts("comfy/ops.py", "manual_cast"),
+    _drawing("comfy/ops.py", "manual_cast", PROMPTS),
     Need("comfy/sd.py", "load_lora_for_models", "LoRAs of FaceID",
          takes=("model", "clip", "lora", "strength_model", "strength_clip")),
     Need("comfy/utils.py", "load_torch_file", "LoRAs of FaceID", takes=("ckpt",), keywords=("safe_load",)),
-    Need("comfy/clip_vision.py", "ClipVisionModel.encode_image", "references of every loader of CLIP Vision",
-         takes=("image",), keywords=("crop",)),
+    *(
+        Need("comfy/utils.py", name, "LoRAs of FaceID on a model with modules of another pack", takes=takes)
+        for name, takes in {"get_attr": ("obj", "attr"), "set_attr": ("obj", "attr", "value")}.items()
+    ),
+    Need(VISION, "ClipVisionModel.encode_image", "references of every loader of CLIP Vision",
+         takes=("image",), keywords=("crop",), texts=("self.image_size", "self.image_mean")),
+    Need(VISION, "load", "references of every loader of CLIP Vision", takes=("ckpt_path",)),
     Need("comfy/clip_model.py", "CLIPVisionEmbeddings", "pictures of 448 pixels, of Style for NoobAI",
          texts=("self.position_embedding.weight", "self.patch_embedding(", "self.class_embedding")),
-    Need("comfy/clip_vision.py", "load", "references of every loader of CLIP Vision", takes=("ckpt_path",)),
+    Need(VISION, "Output", OPENCLIP),
+    Need("comfy/clip_model.py", "clip_preprocess", OPENCLIP, takes=("image", "size", "mean", "std", "crop")),
+    *(
+        Need(MANAGEMENT, name, OPENCLIP)
+        for name in ("load_model_gpu", "text_encoder_device", "text_encoder_dtype", "text_encoder_offload_device",
+                     "intermediate_device")
+    ),
+    *(
+        Need(file, name, "the demo nodes")
+        for file, name in (
+            ("comfy/latent_formats.py", "LatentFormat"), ("comfy/supported_models.py", "SD15"), (BASE, "ModelType"),
+            ("comfy/ldm/models/autoencoder.py", "AutoencoderKL"),
+        )
+    ),
+    *(Need("comfy/sd.py", f"VAE.{name}", "nodes with a VAE") for name in ("encode", "decode")),
+    Need("comfy/utils.py", "common_upscale", "references without an adapter",
+         takes=("samples", "width", "height", "upscale_method", "crop")),
+    Need("node_helpers.py", "conditioning_set_values", "InstantID, and strengths in conditionings",
+         takes=("conditioning", "values")),
+    *(
+        Need(file, "", "anime models are known by their prediction alone", texts=("cached_patcher_init",), spare=True)
+        for file in (PATCHER, "comfy/sd.py")
+    ),
+    Need("comfy/utils.py", "ProgressBar.__init__", "downloads by nodes", takes=("total",)),
+    Need(MANAGEMENT, "throw_exception_if_processing_interrupted", "downloads by nodes"),
+    Need("utils/extra_config.py", "load_extra_path_config", "the doctor and fetch of atelier.py"),
 )  # fmt: skip
 PAGE = (
-    Need("server.py", "PromptServer.send_progress_text", "notes on nodes", takes=("text", "node_id")),
-    Need("server.py", "", "drawings in nodes", texts=("web.RouteTableDef()", "self.routes")),
-    Need("comfy_api/latest/__init__.py", "ComfyExtension", "every node of the pack"),
-    Need("nodes.py", "NODE_CLASS_MAPPINGS", "the warning of another pack with the same nodes"),
+    Need("comfy_api/latest/__init__.py", "ComfyExtension", "every node of the pack",
+         texts=("_io_public as io", "_ui_public as ui")),
+    *(
+        Need("comfy_api/latest/_io.py", name, "every node of the pack")
+        for name in ("Schema", "ComfyNode", "NodeOutput", "Input", "Output", "Custom", "MultiType", "Boolean", "Combo",
+                     "Float", "Int", "String", "Image", "Mask", "Latent", "Model", "ClipVision", "Vae", "Conditioning",
+                     "ControlNet", "Sigmas")
+    ),
+    *(Need("comfy_api/latest/_ui.py", name, "previews of nodes") for name in ("PreviewImage", "PreviewText")),
+    Need("comfy_execution/validation.py", "validate_node_input", "links to IPAdapter, which an earlier form had too",
+         takes=("received_type", "input_type")),
+    Need("comfy_execution/utils.py", "get_executing_context", NOTES, texts=("node_id",)),
+    Need("server.py", "PromptServer.send_progress_text", NOTES, takes=("text", "node_id")),
+    Need("server.py", "", DRAWINGS, texts=("web.RouteTableDef()", "self.routes")),
+    Need("nodes.py", "NODE_CLASS_MAPPINGS", OTHER_PACKS),
+    Need("comfy_api/latest/__init__.py", "ComfyAPI", REPLACEMENT, texts=("self.node_replacement",)),
+    Need("comfy_api/latest/_io.py", "NodeReplace", REPLACEMENT),
     Need("nodes.py", "common_ksampler", "sweeps and studies",
          takes=("model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative", "latent")),
+    *(Need(SAMPLERS, f"KSampler.{name}", "sweeps and studies") for name in ("SAMPLERS", "SCHEDULERS")),
 )  # fmt: skip
 NEEDS: tuple[Need, ...] = (*ATTACHING, *SAMPLING, *ATTENDING, *FILES, *PAGE)

@@ -31,6 +31,7 @@ class Site:
     patch: int = 1  # latent pixels along the side of a token, in transformers; 1 in UNets, where levels differ
     along_frames: bool = False  # whether a video model has a second cross-attention at this address, along its frames
     preferred_attention: Any = None  # attention backend that a checkpoint names, for ComfyUI 0.32 and later
+    preferred_self_attention: Any = None  # the same of the self-attention in a UNet's block
 
     @property
     def address(self) -> Address:
@@ -99,8 +100,9 @@ def find_cross_attentions(unet: Any) -> tuple[Site, ...]:
             if (attention := getattr(inner, "attn2", None)) is not None:
                 heads, head_width, to_k = _sizes(attention, "heads", "dim_head", "to_k")
                 sizes = (len(blocks), heads, heads * head_width, to_k.in_features)
-                preferred = getattr(attention, "preferred_attention", None)
-                found.append(Site(layer, block, position, *sizes, along_frames=video, preferred_attention=preferred))
+                both = (attention, getattr(inner, "attn1", None))
+                preferred = [getattr(module, "preferred_attention", None) for module in both]
+                found.append(Site(layer, block, position, *sizes, 1, video, *preferred))
     if not found:
         raise ModelMismatchError(
             f"This {type(unet).__name__} has no cross-attention layer, so no IP-Adapter can act in it."

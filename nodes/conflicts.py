@@ -10,8 +10,11 @@ from fnmatch import fnmatchcase
 
 from comfy_api.latest import io
 
-from nodes import NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
+import nodes as host_nodes  # the host's nodes.py
 from server import PromptServer  # type: ignore[import-not-found]
+
+from ..doctor.host_needs import OTHER_PACKS
+from .host import lacks
 
 log = logging.getLogger(__name__)
 WITHOUT = "ATELIER_WITHOUT_NODES"  # in ComfyUI's environment: node ids that are left out, separated by commas
@@ -26,6 +29,8 @@ def without_unwanted(nodes: Sequence[type[io.ComfyNode]]) -> list[type[io.ComfyN
 
 def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
     """Log a warning for each pack with nodes of our ids, once every pack is loaded: it says whose nodes are used."""
+    if lacks(OTHER_PACKS):
+        return
     earlier = other_packs(ours)
     app = getattr(getattr(PromptServer, "instance", None), "app", None)
     if app is None:  # without a server: no pack is loaded after this one
@@ -40,7 +45,8 @@ def watch_for_other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> None:
 
 def other_packs(ours: Mapping[str, type[io.ComfyNode]]) -> dict[str, str]:
     """Node ids of ours that another pack's class holds at present, with the name of its folder."""
-    present = ((id, NODE_CLASS_MAPPINGS.get(id), node) for id, node in ours.items())
+    loaded = host_nodes.NODE_CLASS_MAPPINGS  # pyright: ignore[reportAttributeAccessIssue]
+    present = ((id, loaded.get(id), node) for id, node in ours.items())
     return {id: _pack_of(held) for id, held, node in present if held is not None and held is not node}
 
 

@@ -3,9 +3,12 @@
 import logging
 from collections.abc import Sequence
 
-from comfy_execution.utils import get_executing_context  # type: ignore[import-not-found]
+import comfy_execution.utils  # type: ignore[import-not-found]
 
 from server import PromptServer  # type: ignore[import-not-found]
+
+from ..doctor.host_needs import NOTES
+from .host import lacks
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,9 @@ def say_notes(notes: Sequence[str]) -> None:
 
 def say_on_node(text: str) -> None:
     """Show a line under the node that is being executed; does nothing without a server or a running node."""
-    context = get_executing_context()
+    if lacks(NOTES):
+        return
+    context = comfy_execution.utils.get_executing_context()
     server = getattr(PromptServer, "instance", None)
     if context is not None and server is not None:
         server.send_progress_text(text, context.node_id)

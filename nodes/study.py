@@ -6,7 +6,7 @@ import comfy.samplers
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
+import nodes as host_nodes  # the host's nodes.py
 
 from ..charts.score_chart import Series, draw_scores
 from ..charts.sheets import labelled_grid
@@ -105,7 +105,8 @@ class IPAdapterStudy(AtelierNode):
             for weight in columns:
                 request = Request(Reference(images=reference), Strength(weight=weight, weight_type=kind))
                 applied = apply_adapter(model, ipadapter, [request], clip_vision).model
-                cells.append(vae.decode(common_ksampler(applied, *sampling)[0]["samples"]))
+                latents = host_nodes.common_ksampler(applied, *sampling)  # pyright: ignore[reportAttributeAccessIssue]
+                cells.append(vae.decode(latents[0]["samples"]))
                 scores.append(score_pictures(scorer, [cells[-1]], [reference], prompt))
         return study_output(rows, columns, cells, scores, cell, cls)
 

@@ -7,7 +7,7 @@ import torch
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue] - the host's nodes.py
+import nodes as host_nodes  # the host's nodes.py
 
 from ..charts.sheets import contact_sheet, labelled_grid
 from ..ipadapter.checks import check_weight
@@ -131,7 +131,8 @@ class IPAdapterLayerSweep(AtelierNode):
         rows, columns = swept_layers(layers, blocks), swept_factors(factors)
         cells = [rescale(model, alone(layer, factor, others)) for layer in rows for factor in columns]
         sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
-        latents = [common_ksampler(cell_model, *sampling, denoise=denoise)[0]["samples"] for cell_model in cells]
+        sample = host_nodes.common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
+        latents = [sample(cell_model, *sampling, denoise=denoise)[0]["samples"] for cell_model in cells]
         images = [vae.decode(latent)[:1] for latent in latents]
         pictures = [picture for image in images for picture in to_pictures(image)]
         titles = layer_titles(blocks)

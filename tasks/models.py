@@ -27,7 +27,7 @@ def folder_of(named: str | None) -> Path:
         path = named or os.environ.get("COMFYUI_PATH")
         folder = Path(path).resolve() if path else ROOT.parents[1]
     if not (folder / "main.py").is_file() or not (folder / "folder_paths.py").is_file():
-        raise SystemExit(f"There is no ComfyUI in {folder}: name its folder with --comfyui PATH.")
+        raise SystemExit(f"There is no ComfyUI in {folder}: name its folder by host PATH or --comfyui PATH.")
     return folder
 
 

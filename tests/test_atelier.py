@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import serve
-from tasks import comfyui, environment
+from tasks import checks, comfyui, environment
 from tasks.common import Environment
 from tasks.installing import Bar, Progress, explain, run_logged
 
@@ -179,3 +179,15 @@ def test_a_folder_without_a_comfyui_is_refused_before_an_environment_is_made(tmp
     command = [sys.executable, str(ROOT / "atelier.py"), "test", "--comfyui", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1 and "There is no ComfyUI (main.py, comfy/)" in done.stderr and done.stdout == ""
+
+
+def test_types_are_checked_only_where_the_release_is_whose_types_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "CACHE", tmp_path)
+    make_comfyui(tmp_path / "comfyui-0.16.3")
+    assert checks.start_pyright(Path(sys.executable)) is None
+    assert f"Types are not checked: they are those of ComfyUI {comfyui.NEWEST}" in capsys.readouterr().out
+    make_comfyui(tmp_path / f"comfyui-{comfyui.NEWEST}")
+    commands = []
+    monkeypatch.setattr(checks.subprocess, "Popen", lambda command, **_: commands.append(command))
+    checks.start_pyright(Path(sys.executable))
+    assert ["pyright" in command for command in commands] == [True]

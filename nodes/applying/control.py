@@ -6,7 +6,9 @@ from typing import Any
 from comfy.controlnet import ControlBase, ControlNet
 from torch import Tensor
 
+from ...doctor.host_needs import INSTANTID
 from ...ipadapter.errors import AdapterError, ModelMismatchError
+from ..host import refuse_changed_host
 from ..host_types import HostModule, OwnOptions
 from ..sampling.face_control import FaceControl
 
@@ -35,10 +37,11 @@ def with_face_control(
         mask: the region in which it acts, (m, h, w); None for the whole picture.
 
     Raises:
-        AdapterError: `net` is not a ControlNet.
+        AdapterError: `net` is not a ControlNet, or ComfyUI lacks what a ControlNet of InstantID needs.
         ModelMismatchError: `net` was made for another family of models.
     """
     original = checked_control_net(net)
+    refuse_changed_host("ControlNets of InstantID", INSTANTID)
     if not strength:
         return list(conditionings)
     hint = picture[..., :3].expand(-1, -1, -1, 3).movedim(-1, 1)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+import comfy.ldm.modules.diffusionmodules.openaimodel as host_unet
+import comfy.sampler_helpers
 from comfy.model_patcher import ModelPatcher
-from comfy.sampler_helpers import convert_cond
 from torch import Tensor
 
 from ...ipadapter.checks import check_weight, is_finite
@@ -39,10 +39,10 @@ def late_layers(unet: HostModel, sites: Sequence[Site]) -> list[int]:
     Of SDXL and Kolors these are layers 8-10, where Visual Style Prompting and StyleKeeper act (arXiv:2402.12974,
     arXiv:2510.06827); of SD1.5 and SD2 layers 10-15.
     """
-    halvings = sum(isinstance(part, Downsample) for block in unet.input_blocks for part in block)
+    halvings = sum(isinstance(part, host_unet.Downsample) for block in unet.input_blocks for part in block)
     doublings = [0]
     for block in unet.output_blocks:
-        doublings.append(doublings[-1] + sum(isinstance(part, Upsample) for part in block))
+        doublings.append(doublings[-1] + sum(isinstance(part, host_unet.Upsample) for part in block))
     blocks = enumerate(layer_blocks(sites))
     return [layer for layer, (part, n) in blocks if part == "output" and halvings - doublings[n] <= 1]
 
@@ -226,4 +226,4 @@ def checked_text(text: Conds, width: int) -> Text:
             f"text is {text[0][0].shape[-1]} wide, and this model reads texts {width} wide. Encode it with this "
             "model's CLIP."
         )
-    return convert_cond(text[:1])[0]
+    return comfy.sampler_helpers.convert_cond(text[:1])[0]

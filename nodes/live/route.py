@@ -12,6 +12,8 @@ from aiohttp import web
 
 from server import PromptServer  # type: ignore[import-not-found]
 
+from ...doctor.host_needs import DRAWINGS
+from ..host import lacks
 from . import limits
 from .description import DescriptionError
 from .drawings import draw
@@ -63,9 +65,9 @@ async def _body(request: web.Request) -> bytes:
 
 
 def add_route() -> None:
-    """Add the route to ComfyUI's server, once; does nothing if there is no server."""
+    """Add the route to ComfyUI's server, once; does nothing if there is no server, or none with routes."""
     server = getattr(PromptServer, "instance", None)
-    if server is None or any(getattr(route, "path", None) == PATH for route in server.routes):
+    if server is None or lacks(DRAWINGS) or any(getattr(route, "path", None) == PATH for route in server.routes):
         return
     drawings = Drawings()
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 import comfy.clip_vision
 import comfy.utils
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import V_PREDICTION, ModelSamplingDiscrete
 from torch import Tensor
 
 from ...ipadapter.base_models import anime_base_of_file, warning
@@ -83,7 +82,8 @@ def model_family(model: ModelPatcher) -> Family:
 def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:
     """A model's name for messages, and its anime family of SDXL by file name, metadata or prediction; None if none."""
     schedule = model.get_model_object("model_sampling")  # SDXL of other sorts predict v too, with EDM's schedule
-    v = "v-prediction" if isinstance(schedule, V_PREDICTION) and isinstance(schedule, ModelSamplingDiscrete) else None
+    classes = {each.__name__ for each in type(schedule).__mro__}
+    v = "v-prediction" if {"V_PREDICTION", "ModelSamplingDiscrete"} <= classes else None
     init = getattr(model, "cached_patcher_init", None)  # the function and arguments with which ComfyUI reloads it
     for path in (Path(each) for each in (init[1] if init else ()) if isinstance(each, str)):
         if path.is_file():

@@ -12,7 +12,7 @@ from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
 from ..notices import say_on_node
 from .adapters import load_adapter
 from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family
-from .demo_models import ADAPTERS, FOLDER, DemoConfig, load_vision
+from .demo_models import ADAPTERS, FOLDER, is_demo_model, load_vision
 from .downloads import look_at
 
 LORA_STRENGTH = 0.6  # the default of the unified loader for FaceID
@@ -40,7 +40,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
             message names them.
         AdapterError: the demo's models, and a choice for faces.
     """
-    if isinstance(model.model.model_config, DemoConfig):
+    if is_demo_model(model):
         return _of_demo(model, take)
     try:
         family = model_family(model)

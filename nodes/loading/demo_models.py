@@ -5,16 +5,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import comfy.clip_vision
+import comfy.ldm.models.autoencoder
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
 import numpy as np
 import torch
 from comfy import latent_formats, model_base, supported_models
-from comfy.ldm.models.autoencoder import AutoencoderKL
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
@@ -38,25 +37,35 @@ _SMALLEST = {
 }  # fmt: skip
 
 
-class DemoLatents(latent_formats.LatentFormat):
-    """Latents of 8 channels with mean 0 and deviation 1, so they need no scale."""
+def demo_config() -> "type[supported_models.SD15]":
+    """The demo model's class among ComfyUI's `supported_models`. It is made when a demo node runs: a ComfyUI without a
+    class that it derives from loses the demo nodes alone.
+    """
 
-    latent_channels = CHANNELS
+    class DemoLatents(latent_formats.LatentFormat):
+        """Latents of 8 channels with mean 0 and deviation 1, so they need no scale."""
+
+        latent_channels = CHANNELS
+
+    class DemoConfig(supported_models.SD15):
+        """SD1.5's layout with the demo models' widths, trained to predict v."""
+
+        unet_config = {}
+        unet_extra_config = {}
+        sampling_settings = NOISE
+        latent_format = DemoLatents
+
+        def model_type(self, state_dict: object, prefix: str = "") -> model_base.ModelType:
+            return model_base.ModelType.V_PREDICTION
+
+        def inpaint_model(self) -> bool:
+            return False  # ComfyUI takes models with more than 4 channels for inpainting models
+
+    return DemoConfig
 
 
-class DemoConfig(supported_models.SD15):
-    """SD1.5's layout with the demo models' widths, trained to predict v."""
-
-    unet_config = {}
-    unet_extra_config = {}
-    sampling_settings = NOISE
-    latent_format = DemoLatents
-
-    def model_type(self, state_dict: Any, prefix: str = "") -> model_base.ModelType:
-        return model_base.ModelType.V_PREDICTION
-
-    def inpaint_model(self) -> bool:
-        return False  # ComfyUI takes models with more than 4 channels for inpainting models
+def is_demo_model(model: comfy.model_patcher.ModelPatcher) -> bool:
+    return type(model.model.model_config).__name__ == "DemoConfig"
 
 
 unrandom = torch.random.fork_rng(devices=[])  # constructors draw random weights, which must not change the global RNG
@@ -100,7 +109,7 @@ def tensors_of(network: nn.Module, name: str, prefix: str = "") -> dict[str, Ten
 def load_model() -> comfy.model_patcher.ModelPatcher:
     """The UNet as a MODEL, like ComfyUI's checkpoint loader makes it."""
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
-    config = DemoConfig(UNET)
+    config = demo_config()(UNET)
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({}, "", device=offload)
     model.diffusion_model.load_state_dict(tensors_of(model.diffusion_model, "unet.safetensors", "unet."))
@@ -154,7 +163,7 @@ class DemoVAE(comfy.sd.VAE):
 
     @unrandom
     def __init__(self) -> None:
-        placeholder = AutoencoderKL(**_SMALLEST).state_dict()
+        placeholder = comfy.ldm.models.autoencoder.AutoencoderKL(**_SMALLEST).state_dict()
         super().__init__(sd=placeholder, config={"params": _SMALLEST}, dtype=torch.float32)
         network = Autoencoder()
         network.load_state_dict(tensors_of(network, "vae.safetensors"))

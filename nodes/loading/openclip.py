@@ -28,7 +28,7 @@ from .files import model_file
 
 FOLDERS = ("clip_vision", "open_clip")
 PRECISIONS: dict[str, Callable[[torch.device], torch.dtype]] = {
-    "auto": comfy.model_management.text_encoder_dtype,  # ComfyUI's choice for its own encoders
+    "auto": lambda device: comfy.model_management.text_encoder_dtype(device),  # ComfyUI's choice for its encoders
     "fp16": lambda device: torch.float16,
     "bf16": lambda device: torch.bfloat16,
     "fp32": lambda device: torch.float32,
@@ -84,7 +84,7 @@ class OpenClipVision:
         self.patcher = _managed(self.model, self.load_device)
         self.text = None if encoder.text is None else OpenClipText(encoder.text, self.load_device, self.dtype)
 
-    def encode_image(self, image: Tensor, crop: bool | None = None) -> comfy.clip_vision.Output:
+    def encode_image(self, image: Tensor, crop: bool | None = None) -> "comfy.clip_vision.Output":
         """Embeds and hidden states of pictures (n, h, w, 3); with `crop` None, the fit chosen in the loader.
 
         Unlike ComfyUI's, a SigLIP has its pooling head here: image_embeds are (n, width), not one vector per token.
@@ -104,7 +104,6 @@ class OpenClipVision:
         output["image_sizes"] = [pixels.shape[1:]] * len(pixels)
         output["mm_projected"] = None
         return output
-
 
     def encode_states(self, pictures: Tensor, blocks: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Pooled embeds (n, d) of pictures (n, size, size, 3), and the outputs of some blocks, (n, tokens, width) each.

@@ -7,11 +7,14 @@ has the links of sockets that the node no longer has, so `validate_inputs` has p
 import math
 from collections.abc import Mapping
 
-from comfy_api.latest import ComfyAPI, io
-from comfy_execution.validation import validate_node_input  # type: ignore[import-not-found]
+import comfy_api.latest
+import comfy_execution.validation  # type: ignore[import-not-found]
+from comfy_api.latest import io
 
 from server import PromptServer  # type: ignore[import-not-found]
 
+from ...doctor.host_needs import REPLACEMENT
+from ..host import lacks
 from ..notices import say_on_node
 from .appended import Unchecked
 
@@ -69,16 +72,16 @@ def wrong_link(node: type[io.ComfyNode], received: Mapping[str, str], more: Mapp
     sections = node.INPUT_TYPES()
     types = {name: spec[0] for part in ("required", "optional") for name, spec in sections.get(part, {}).items()}
     for name, type in received.items():
-        if not validate_node_input(type, types[name]) and type != more.get(name):
+        if not comfy_execution.validation.validate_node_input(type, types[name]) and type != more.get(name):
             return f"{name} takes {types[name]}, and {type} is connected"
     return None
 
 
 async def register_removed_nodes() -> None:
     """Register ComfyUI's own nodes as replacements of our removed nodes, if a server is running."""
-    if getattr(PromptServer, "instance", None) is None:
+    if getattr(PromptServer, "instance", None) is None or lacks(REPLACEMENT):
         return
-    await ComfyAPI().node_replacement.register(
+    await comfy_api.latest.ComfyAPI().node_replacement.register(
         io.NodeReplace(
             old_node_id="IPAdapterCLIPVisionEncode",
             new_node_id="CLIPVisionEncode",

@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
+from ...doctor.host_needs import REFERENCES, UNET_REFERENCES
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import (
@@ -99,7 +100,7 @@ def attach(model: ModelPatcher, prompts: Sequence[ImagePrompt]) -> ModelPatcher:
         ModelMismatchError: no adapter can act in the model.
         AdapterError: ComfyUI or another pack's module lacks what the patches need.
     """
-    refuse_changed_host(structure_of(model.get_model_object("diffusion_model")).name)
+    refuse_changed_host("image prompts in this model", structure_of(model.get_model_object("diffusion_model")).name)
     clone = model.clone()
     binding, sites = _binding(clone), sites_of(clone)
     model_sampling = clone.get_model_object("model_sampling")
@@ -138,7 +139,13 @@ def change_prompts(model: ModelPatcher, change: Callable[[ImagePrompt], ImagePro
 
 
 def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
-    """A clone of a model with a rider, which replaces an earlier rider of the same class."""
+    """A clone of a model with a rider, which replaces an earlier rider of the same class.
+
+    AdapterError if ComfyUI lacks what riders need in the model.
+    """
+    network = model.get_model_object("diffusion_model")
+    kind, name = UNET_REFERENCES if UNET.fits(network) else REFERENCES, type(getattr(network, "_orig_mod", network))
+    refuse_changed_host("references in this model", kind, name.__name__)
     clone = model.clone()
     earlier = hooks_of(model) or Hooks((), model.get_model_object("model_sampling"))
     others = [other for other in earlier.riders if type(other) is not type(rider)]

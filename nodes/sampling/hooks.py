@@ -23,7 +23,7 @@ from .compiled import (
     with_empty_output,
 )
 from .originals import refuse_replaced_projections
-from .patches import KEY, AttentionPatch, refuse_recording
+from .patches import KEY, AttentionPatch, Shared, refuse_recording
 from .plan import Plans
 from .replaced import replaced_notes
 from .riders import ModelCall, Rider, ride, whole_run
@@ -32,7 +32,7 @@ from .run import UNKNOWN_FRAMES, UNKNOWN_ROWS, UNUSED_PICTURES, Run, tiled_notes
 
 
 @dataclass(eq=False)
-class Hooks:
+class Hooks(Shared):
     """The image prompts and the riders of one model, with the wrappers and callbacks that ComfyUI calls for them.
 
     `patch_at` reads the patch of a site from transformer options. `idle` are patches without prompts, one per site, for

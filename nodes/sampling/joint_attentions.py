@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 
-import comfy.ldm.modules.attention as host_attention
 import torch
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from ...ipadapter.joint_models import JointModel
 from ...ipadapter.reference_attention import Beside, Seen, look, moments
 from ...ipadapter.sequences import JOINED, Layout, heeds_references, layout_of, token_counts
 from ..host_types import Options, OtherPatch, OwnOptions
-from .backend import OVERRIDE, OwnOverride
+from .backend import OVERRIDE, OwnOverride, biased_attention
 from .compiled import safe_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
 from .positions import Positions
@@ -119,10 +118,8 @@ class JointOverride(OwnOverride):
         layout = self.layouts[sizes]
         if layout is None:
             return out
-        more["_inside_attn_wrapper"] = True  # so that the host's attentions do not call this override again
-        biased = partial(host_attention.attention_pytorch, **more)
         bias = partial(self._bias, mask, layer, layout, q)
-        return self.visit(Attended(out, q, k, v, layer, layout, partial(own, **more), biased, bias))
+        return self.visit(Attended(out, q, k, v, layer, layout, partial(own, **more), biased_attention(more), bias))
 
     def _bias(self, mask: Tensor | None, layer: int, layout: Layout, q: Tensor) -> Tensor | None:
         logs = None if self.weighed is None else self.weighed.picture_bias(layer, layout, q)

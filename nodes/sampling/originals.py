@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 
+import comfy.utils
 from comfy.model_patcher import ModelPatcher
-from comfy.utils import get_attr, set_attr
 from torch import nn
 
 from ...ipadapter.errors import AdapterError
@@ -39,14 +39,14 @@ def originals_in_place(model: ModelPatcher) -> Iterator[None]:
     ComfyUI's code for LoRAs reads the names of weights from the shared model's state dict.
     """
     originals = {path: module for path, module in model.object_patches_backup.items() if isinstance(module, nn.Module)}
-    present = [(path, get_attr(model.model, path)) for path in originals]
+    present = [(path, comfy.utils.get_attr(model.model, path)) for path in originals]
     for path, module in originals.items():
-        set_attr(model.model, path, module)
+        comfy.utils.set_attr(model.model, path, module)
     try:
         yield
     finally:
         for path, module in reversed(present):
-            set_attr(model.model, path, module)
+            comfy.utils.set_attr(model.model, path, module)
 
 
 def lacking(model: ModelPatcher, weights: Iterable[str]) -> list[str]:

@@ -35,6 +35,17 @@ def refuse_recording() -> None:
         )
 
 
+class Shared:
+    """An object in a model's options that a deep copy of the options shares.
+
+    Some packs deep-copy the options of a model or of a call. A copy of ours would copy models, too, and it would do
+    nothing for those packs, which change the options and not the objects in them.
+    """
+
+    def __deepcopy__(self, copied: object) -> Self:
+        return self
+
+
 class OwnPatch:
     """A patch of ours at one site, which calls the earlier patch of another pack, `before` (None if there is none).
 
@@ -57,6 +68,9 @@ class OwnPatch:
     def copy(self) -> Self:
         """An equal patch object, for a clone."""
         return self.with_prompts(self.hooks, self.prompts)
+
+    def __deepcopy__(self, copied: object) -> Self:
+        return self.copy()
 
     def to(self, target: object) -> Self:
         """Move the earlier patch to a device or dtype. Our keys and values are moved to the queries' in every call."""
@@ -108,7 +122,7 @@ class AttentionPatch(OwnPatch, ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class SelfAttentionPatch:
+class SelfAttentionPatch(Shared):
     """Replaces one self-attention in one model call; `before` is the earlier patch (None if there is none).
 
     `attend_at` computes the attention with references. A compiled graph calls the patch as one operation (see

@@ -19,7 +19,7 @@ from ...weight_schedules.position import SamplingPosition
 from ..host_types import HostModel, NoiseSchedule, Options, OtherPatch
 from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
 from .call import Call, position_of, read_call
-from .patches import KEY, OwnPatch, refuse_recording
+from .patches import KEY, OwnPatch, Shared, refuse_recording
 from .store import Store
 
 NONE_AROUND = (0, 0)
@@ -68,7 +68,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(eq=False)
-class Plan:
+class Plan(Shared):
     """The entries of all sites in one call. Calls with equal `key` share them.
 
     `reached` holds the numbers of the sites whose entry was made. `bypassed` holds, by number of the site, the patch or

@@ -8,9 +8,10 @@ from ...charts.attention_map import Seen, image_share
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sites import Layer, Site
+from .patches import Shared
 
 
-class Recorder:
+class Recorder(Shared):
     """Records the positive rows of the latest sampling run, except rows of conditionings with an area.
 
     `prompted`: number 0 of the recording are the image prompts, and not an edit model's own references together.

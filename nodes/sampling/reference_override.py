@@ -3,14 +3,13 @@
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-import comfy.ldm.modules.attention as host_attention
 import torch
 from torch import Tensor
 
 from ...ipadapter.sequences import Layout, layout_of
 from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, is_number, log_bias, weighed_attention
 from ..host_types import Options, OwnOptions
-from .backend import OwnOverride
+from .backend import OwnOverride, biased_attention
 from .reference_plans import Level, Plan, Plans, plan_of
 from .riders import ModelCall
 
@@ -53,11 +52,10 @@ class Override(OwnOverride):
         plan = self.of_call.get(key) or self._planned(key, layer, q, k, more)
         if plan is None:
             return own(q, k, v, heads, mask, **more)
-        more["_inside_attn_wrapper"] = True  # so that the biased attention does not call this override again
         outs = weighed_attention(
             q, k, v, heads, plan.layout, plan.groups, plan.biases,
             plain=partial(own, **more),
-            biased=partial(host_attention.attention_pytorch, **more),
+            biased=biased_attention(more),
             mask=None if mask is None else of_four_axes(mask, q),
         )  # fmt: skip
         return torch.cat(outs, dim=2 if more.get("skip_output_reshape") else 1)

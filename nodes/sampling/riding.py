@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
+import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy.samplers import encode_model_conds
 from torch import Tensor
 
 from ...ipadapter.cache import serial, tensor_bytes
@@ -213,5 +213,5 @@ def conds_of(model: HostModel, text: Text, noise: Tensor, latent: Tensor) -> Own
     """The keyword arguments of `apply_model` that the model makes of a conditioning, for a latent of this size."""
     plain = {name: value for name, value in text.items() if name not in OF_THE_CANVAS} | {"model_conds": {}}
     picture, encode = latent[:1], model.extra_conds
-    encoded = encode_model_conds(encode, [plain], noise[:1], noise.device, "positive", latent_image=picture)
-    return encoded[0]["model_conds"]
+    given = [plain], noise[:1], noise.device, "positive"
+    return comfy.samplers.encode_model_conds(encode, *given, latent_image=picture)[0]["model_conds"]

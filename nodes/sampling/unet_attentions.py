@@ -23,7 +23,9 @@ from .unet import text_attention as model_attention
 
 def own_attention(patch: SelfAttentionPatch, q: Tensor, k: Tensor, v: Tensor, options: OwnOptions) -> Tensor:
     """The output of a self-attention without references: the earlier patch's, if there is one, else the host's."""
-    return (patch.before or model_attention)(q, k, v, options)
+    if patch.before is not None:
+        return patch.before(q, k, v, options)
+    return model_attention(q, k, v, options, patch.site.preferred_self_attention)
 
 
 def keep(
@@ -48,7 +50,7 @@ def attend(looking: Looking, patch: SelfAttentionPatch, q: Tensor, k: Tensor, v:
     if patch.before is not None:
         out = own()  # the earlier patch may need every call: Self-Attention Guidance's records the attention
         own = lambda: out  # noqa: E731
-    see = partial(model_attention, options=options)
+    see = partial(model_attention, options=options, preferred=patch.site.preferred_self_attention)
     return look(own, q, k, v, options["n_heads"], seen, see, looking.biases)
 
 

@@ -8,12 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import PromptError
-from harness.demo import FIRST, FIRST_WORD, DemoServer
-from harness.demo_graph import Drawing, Follow, draw
-from harness.process import ComfyUI
-from pack.doctor.host import CHANGED, GONE, check_host, compare, report, warn_of_gaps
-from pack.doctor.host_needs import ALL, FLUX, MMDIT, NEEDS, UNET, Need
+from pack.doctor.host import CHANGED, GONE, check_host, report, warn_of_gaps
+from pack.doctor.host_needs import ALL, FLUX, MMDIT, NEEDS, REFERENCES, UNET, UNET_REFERENCES
 from pack.ipadapter.errors import AdapterError
 from tasks.comfyui import COMFYUI, NEWEST, fetch_comfyui, is_comfyui
 from tasks.common import CACHE, Environment
@@ -33,41 +29,23 @@ def releases() -> dict[str, Path]:
 
 
 def test_every_release_has_all_that_the_pack_relies_on_since_that_release(releases):
-    without = {version: [gap.detail for gap in check_host(folder).gaps] for version, folder in releases.items()}
-    assert without == dict.fromkeys(COMFYUI, []) | {"0.16.3": ['"attn1_patch"']}
-    assert all(check_host(folder).broken == () for folder in releases.values())
+    checked = {version: check_host(folder) for version, folder in releases.items()}
+    assert {version: [gap.detail for gap in found.gaps] for version, found in checked.items()} == {
+        "0.30.0": [],
+        "0.27.0": ['"block_index"'],  # of Krea 2
+        "0.24.0": ["SingleStreamDiT"],
+        "0.20.1": ["'causal_anchor_index'", "SingleStreamDiT"],
+        "0.18.2": ["'causal_anchor_index'", "SingleStreamDiT"],
+        "0.16.3": ["'causal_anchor_index'", '"attn1_patch"', "SingleStreamDiT"],
+    }
+    assert all(found.broken == () for found in checked.values())
+    assert [name for name in ("SingleStreamDiT", *ALL) if checked["0.27.0"].refused(name)] == ["SingleStreamDiT"]
+    assert '"block_index" (comfy/ldm/krea2/model.py) came with ComfyUI 0.30.0' in report(checked["0.27.0"])
+    assert '"attn1_patch" (comfy/ldm/flux/layers.py) is not there. Another way:' in report(checked["0.16.3"])
 
 
-def test_the_table_has_every_file_that_the_architecture_names():
-    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    part = text.split("## Hooks of ComfyUI")[1].split("\n## ")[0]
-    columns = [line.split("|")[2] for line in part.splitlines() if line.startswith("|")]
-    named = {file for column in columns for file in re.findall(r"`((?:comfy\w*/)?[\w/]+\.py)`", column)}
-    assert len(named) > 10
-    files = {need.file for need in NEEDS}
-    assert [name for name in sorted(named) if not any(file.endswith(name) for file in files)] == []
-
-
-def broken_by(need: Need, source: str) -> list[str]:
-    """The source with each part of a need renamed: a text, the name, a parameter."""
-    made = [source.replace(text, "RENAMED").replace(text.replace('"', "'"), "RENAMED") for text in need.texts]
-    name = need.name.rpartition(".")[2]
-    made += [source.replace(name, "renamed")] if name else []
-    return made + [source.replace(word, f"renamed_{word}") for word in (*need.takes, *need.keywords)]
-
-
-def test_every_need_is_missed_when_any_part_of_it_is_renamed(releases):
-    kept = [
-        f"{need.file}: {need.name or need.texts}, part {number}"
-        for need in NEEDS
-        for number, source in enumerate(broken_by(need, (releases[NEWEST] / need.file).read_text("utf-8")))
-        if compare(need, source) is None
-    ]
-    assert kept == []
-    assert [need.file for need in NEEDS if (gap := compare(need, None)) is None or gap.state != GONE] == []
-
-
-# A file, what is changed in it into what; what the check says of it, and which models' image prompts are refused.
+QWEN = "QwenImageTransformer2DModel"
+# A file, what is changed in it into what; what the check says of it, and what is refused.
 BREAKS = {
     "a renamed hook": (
         "comfy/patcher_extension.py", "    APPLY_MODEL =", "    CALL_MODEL =", "WrappersMP.APPLY_MODEL", ALL,
@@ -80,7 +58,7 @@ BREAKS = {
     "a lost keyword": (
         "comfy/ldm/modules/attention.py", "def attention_pytorch(q, k, v, heads, mask=None, attn_precision=None, "
         "skip_reshape=False, skip_output_reshape=False, **kwargs)", "def attention_pytorch(q, k, v, heads, mask=None)",
-        "attention_pytorch(q, k, v, heads, mask), which the pack calls as (q, k, v, heads, attn_precision=, "
+        "attention_pytorch(q, k, v, heads, mask), which the pack calls as (q, k, v, heads, mask, attn_precision=, "
         "skip_reshape=, skip_output_reshape=),", ALL,
     ),
     "a lost option": (
@@ -89,7 +67,16 @@ BREAKS = {
     ),
     "a hook of Flux and SD3.5": (
         "comfy/ldm/modules/attention.py", '"optimized_attention_override"', '"attention_override"',
-        '"optimized_attention_override"', (FLUX, MMDIT),
+        '"optimized_attention_override"', (FLUX, MMDIT, REFERENCES),
+    ),
+    "a hook of self-attentions": (
+        "comfy/ldm/modules/attention.py", '"attn1"', '"self_attention"', '"attn1"', (UNET_REFERENCES,),
+    ),
+    "a renamed function of references": (
+        "comfy/sampler_helpers.py", "def convert_cond(", "def to_conds(", "convert_cond", (UNET_REFERENCES, REFERENCES),
+    ),
+    "an option of one family": (
+        "comfy/ldm/qwen_image/model.py", '"block_index"', '"layer"', '"block_index"', (QWEN,),
     ),
     "what image prompts do without": (
         "comfy/sd.py", "def load_lora_for_models(", "def load_loras(", "load_lora_for_models", (),
@@ -113,34 +100,61 @@ def test_what_was_broken_is_told_by_name_with_the_models_whose_image_prompts_are
         checked = check_host(copy)
         (gap,) = checked.broken
         assert (gap.state, gap.detail) == (CHANGED if "which the pack calls" in told else GONE, told), what
-        assert tuple(name for name in ALL if checked.refused(name)) == structures, what
+        assert tuple(name for name in (*ALL, QWEN) if checked.refused(name)) == structures, what
         assert f"({file}) is {gap.state}. Does not work: {gap.need.lost}." in report(checked), what
 
 
-def test_image_prompts_are_refused_by_name_in_the_models_that_a_change_would_draw_wrong(
-    releases, tmp_path, monkeypatch
+def test_image_prompts_and_references_are_refused_by_name_in_the_models_that_a_change_would_draw_wrong(
+    releases, tmp_path, monkeypatch, caplog
 ):
     pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
     import pack.nodes.host as running
     import transformer_rig as transformers
+    from pack.nodes.applying.references import weigh_references
+    from pack.nodes.applying.riding import Looks, ride_along
     from performance.rig import Rig
+    from references.edit_models import MODELS, model_of
+    from test_nodes_pack.standins import seeded
 
     rig = Rig("two layers")
+    edit_model = next(kind for kind in MODELS.values() if type(model_of(kind).model.diffusion_model).__name__ == QWEN)
     follow = {
         UNET: lambda: rig.follow(rig.bare()),
         FLUX: lambda: transformers.follow_kind("XLabs Flux"),
         MMDIT: lambda: transformers.follow_kind("InstantX SD3.5"),
+        UNET_REFERENCES: lambda: ride_along(rig.bare(), {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks()),
+        REFERENCES: lambda: weigh_references(transformers.tiny_model("flux"), 0, 0.5, 0.0, 1.0),
+        QWEN: lambda: weigh_references(model_of(edit_model), 0, 0.5, 0.0, 1.0),
     }
     for number, (file, old, new, told, structures) in enumerate(BREAKS.values()):
         copy = copy_needed(releases[NEWEST], tmp_path / str(number))
         (copy / file).write_text((copy / file).read_text("utf-8").replace(old, new), "utf-8")
         monkeypatch.setattr(running, "running_host", lambda copy=copy: check_host(copy))
-        for structure, attach in follow.items():
-            if structure not in structures:
+        for part, attach in follow.items():
+            if part not in structures and not (part == QWEN and REFERENCES in structures):
                 attach()
                 continue
             with pytest.raises(AdapterError, match=re.escape(told)):
                 attach()
+            monkeypatch.setenv("ATELIER_ANY_COMFYUI", "1")
+            caplog.clear()
+            attach()
+            assert told in caplog.text and "Pictures may be wrong." in caplog.text
+            monkeypatch.delenv("ATELIER_ANY_COMFYUI")
+
+
+def test_a_note_is_in_the_log_where_comfyui_has_no_function_that_shows_it(releases, tmp_path, monkeypatch, caplog):
+    execution = pytest.importorskip("comfy_execution.utils", reason="needs ComfyUI: set COMFYUI_PATH")
+    import pack.nodes.host as running
+    from pack.nodes.notices import say_notes
+
+    copy = copy_needed(releases[NEWEST], tmp_path)
+    source = copy / "comfy_execution" / "utils.py"
+    source.write_text(source.read_text("utf-8").replace("get_executing_context", "executing_context"), "utf-8")
+    monkeypatch.setattr(running, "running_host", lambda: check_host(copy))
+    monkeypatch.delattr(execution, "get_executing_context")
+    say_notes(["The reference was cut."])
+    assert "The reference was cut." in caplog.text
 
 
 def test_a_release_with_a_known_fault_and_an_old_pytorch_are_named(releases, tmp_path, caplog, monkeypatch):
@@ -168,45 +182,5 @@ def test_the_command_needs_no_packages_and_ends_with_1_where_something_is_broken
     broken = subprocess.run([*command, str(copy)], capture_output=True, text=True)
     assert (whole.returncode, broken.returncode) == (0, 1), whole.stderr + broken.stderr
     assert whole.stdout.endswith(f"{len(NEEDS)} of {len(NEEDS)} needs are met.\n")
-    assert "WrappersMP.APPLY_MODEL (comfy/patcher_extension.py) is gone. Does not work: image prompts." in broken.stdout
-
-
-class Broken(DemoServer):
-    """A ComfyUI whose sources were changed, so it starts in a process of its own."""
-
-    def __init__(self, host: Path) -> None:
-        super().__init__()
-        self.host = host
-
-    def launch(self, arguments: list[str]):
-        return ComfyUI.launch(self, arguments)
-
-
-@pytest.mark.usefixtures("start_server")  # skips without ComfyUI
-def test_a_running_comfyui_says_at_start_what_it_lost_and_draws_no_wrong_picture(releases, tmp_path):
-    """A renamed hook, a changed signature and a lost option, as a release with all three would have them."""
-    copy = tmp_path / "comfyui"
-    shutil.copytree(releases[NEWEST], copy, ignore=shutil.ignore_patterns("__pycache__", ".git"))
-    renamed = {
-        "WrappersMP.APPLY_MODEL (comfy/patcher_extension.py) is gone": (
-            "patcher_extension.py", "APPLY_MODEL", "CALL_MODEL"
-        ),
-        "WrappersMP.APPLY_MODEL (comfy/model_base.py) is gone": (
-            "model_base.py", "WrappersMP.APPLY_MODEL", "WrappersMP.CALL_MODEL"
-        ),
-        'transformer_options["cond_or_uncond"] (comfy/samplers.py) is gone': (
-            "samplers.py", '["cond_or_uncond"]', '["branches"]'
-        ),
-        "(comfy/model_patcher.py) is changed": (
-            "model_patcher.py", "attn2_replace(self, patch, block_name,", "attn2_replace(self, block_name, patch,"
-        ),
-    }  # fmt: skip
-    for file, old, new in renamed.values():
-        source = copy / "comfy" / file
-        source.write_text(source.read_text("utf-8").replace(old, new), "utf-8")
-    with Broken(copy) as server:
-        lines = [line for line in server.log.splitlines() if "has no longer what the IPAdapter nodes rely on" in line]
-        assert [sum(told in line for line in lines) for told in renamed] == [1] * len(lines) == [1] * 4
-        with pytest.raises(PromptError, match="has changed what image prompts in this model rely on.*cond_or_uncond"):
-            server.run(draw(Drawing(FIRST_WORD, (Follow(FIRST),)))[0])
-        assert not list(server.output.rglob("*.png"))
+    told = "WrappersMP.APPLY_MODEL (comfy/patcher_extension.py) is gone. Does not work: image prompts and references"
+    assert told in broken.stdout

@@ -16,7 +16,12 @@ import comfy.ldm.modules.attention as host_attention
 import comfy.ldm.modules.diffusionmodules.mmdit
 
 import pack.nodes.sampling.compiled  # noqa: F401  # registers its operation
+from pack.nodes.applying.references import weigh_references
+from pack.nodes.applying.riding import Looks, ride_along
+from pack.weight_schedules.schedule import WeightSchedule
 from performance.rig import Rig
+from references import edit_models
+from test_nodes_pack.standins import seeded
 from transformer_rig import FAMILY, adapter, embeds, follow, sample, tiny_model
 
 OVERRIDE, KERNEL = "optimized_attention_override", "int8"
@@ -95,6 +100,39 @@ def test_a_cross_attention_with_image_prompts_follows_its_preferred_attention(ke
         attention.preferred_attention = KERNEL
     rig.sample(rig.follow(model), steps=1)
     assert kernels.count(KERNEL) == len(attentions) == rig.layers
+
+
+def test_a_self_attention_with_a_riding_reference_follows_its_preferred_attention(kernels):
+    rig = Rig("sd15")
+    model = rig.bare()
+    for module in model.model.diffusion_model.modules():
+        if hasattr(module, "attn1"):
+            module.attn1.preferred_attention = KERNEL
+    rig.sample(ride_along(model, {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(0.5, layers="all")), steps=1)
+    # In the reference's call once, and in the picture's to its own tokens and to the reference's.
+    assert kernels.count(KERNEL) == 3 * rig.layers
+
+
+def test_an_edit_model_with_weighed_or_riding_references_follows_its_preferred_attention(kernels):
+    """A layer whose weights are 1 as it does without the node; where keys are weighed, logits have a bias, which only
+    PyTorch's attention adds.
+    """
+    kind = edit_models.MODELS["Flux Kontext"]
+    references = kind.latent(11), kind.latent(12, edit_models.OTHER)
+
+    def kernels_of(model):
+        kernels.clear()
+        edit_models.sample(model, kind, references, steps=1)
+        return list(kernels)
+
+    bare = kernels_of(edit_models.model_of(kind))
+    assert set(bare) == {KERNEL} and len(bare) == kind.layers
+    schedule = WeightSchedule("all:1, double0:0.5")
+    weighed = kernels_of(weigh_references(edit_models.model_of(kind), 1, 1.0, 0.0, 1.0, schedule=schedule))
+    others = kind.layers - 1
+    assert weighed[-others:] == [KERNEL] * others and None in weighed[:-others]
+    riding = ride_along(edit_models.model_of(kind), {"samples": kind.latent(13)}, None, Looks(0.5, layers="late"))
+    assert kernels_of(riding).count(KERNEL) >= 2 * kind.layers, "in the reference's call and in the picture's"
 
 
 @pytest.mark.skipif(

@@ -22,10 +22,9 @@ def values_of(node: dict[str, Any], object_info: dict[str, Any]) -> dict[str, An
     if node["type"] not in object_info:
         return {}
     known = {name for names in object_info[node["type"]]["input_order"].values() for name in names}
-    widgets = [port["name"] for port in node["inputs"] if "widget" in port and port["name"] in known]
+    widgets = [port["name"] for port in node["inputs"] if "widget" in port]
     values = list(node.get("widgets_values", ()))
     if "seed" in widgets:
         del values[widgets.index("seed") + 1]  # the page's own control_after_generate stands behind a seed
-    if node["type"] == "LoadImage":
-        values.pop()  # its upload button
-    return dict(zip(widgets, values, strict=True))
+    # Unknown ones are buttons of the page, and what this release of ComfyUI does not have yet.
+    return {name: value for name, value in zip(widgets, values, strict=True) if name in known}

@@ -1,5 +1,7 @@
 """Calls of the model that are not conditionings times latents, wrappers of other packs, and what a plan computes."""
 
+import copy
+
 import pytest
 import torch
 
@@ -8,15 +10,26 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_model_advanced import ModelSamplingContinuousEDM
 
+import transformer_rig
 from harness.callers import tile_by_tile
 from harness.in_process import sample
+from pack.nodes.applying.references import weigh_references
+from pack.nodes.applying.riding import Looks, ride_along
 from pack.nodes.sampling.attach import blocks_of, watch
 from pack.nodes.sampling.patches import KEY
 from pack.nodes.sampling.recorder import Recorder
 from pack.nodes.sampling.store import Store
 from performance.rig import Rig, half_mask, hooks_of
+from references import edit_models
+from test_nodes_pack.standins import seeded
 
 RIG = Rig("sd15")
+KONTEXT = edit_models.MODELS["Flux Kontext"]
+FLUX = transformer_rig.adapter("XLabs Flux"), transformer_rig.embeds("XLabs Flux")
+
+
+def ride(model):
+    return ride_along(model, {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(0.5, layers="all"))
 
 
 def with_caller(model, caller):
@@ -129,6 +142,43 @@ def test_wrappers_of_other_packs_may_pass_everything_by_position_and_options_of_
     assert sample(with_theirs(RIG.follow(model))).equal(wanted)
     assert sample(RIG.follow(with_theirs(model))).equal(wanted)
     assert seen == [2, 2]
+
+
+KINDS = ["image prompts", "a riding reference", "image prompts of a transformer", "weighed references"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrappers_of_other_packs_may_deep_copy_the_options_of_a_model_and_of_a_call(kind):
+    """As ComfyUI itself once did in every clone, and packs do that keep a copy of the options."""
+    load, follow, draw = {
+        "image prompts": (RIG.bare, RIG.follow, sample),
+        "a riding reference": (RIG.bare, ride, sample),
+        "image prompts of a transformer": (
+            lambda: transformer_rig.tiny_model("flux"),
+            lambda model: transformer_rig.follow(model, *FLUX),
+            lambda model: transformer_rig.sample(model, "flux"),
+        ),
+        "weighed references": (
+            lambda: edit_models.model_of(KONTEXT),
+            lambda model: weigh_references(model, 0, 0.5, 0.0, 1.0),
+            lambda model: edit_models.sample(model, KONTEXT, [KONTEXT.latent(11)]),
+        ),
+    }[kind]
+
+    def on_apply_model(executor, x, t, c_concat, c_crossattn, control, transformer_options, **kwargs):
+        return executor(x, t, c_concat, c_crossattn, control, copy.deepcopy(transformer_options), **kwargs)
+
+    def copied(model):
+        clone = model.clone()
+        clone.model_options = copy.deepcopy(clone.model_options)
+        clone.add_wrapper(WrappersMP.APPLY_MODEL, on_apply_model)
+        return clone
+
+    followed = follow(load())
+    wanted = draw(followed)
+    assert not torch.equal(wanted, draw(load()))
+    assert torch.equal(draw(copied(followed)), wanted) and torch.equal(draw(follow(copied(load()))), wanted)
+    assert torch.equal(draw(followed), wanted)
 
 
 def test_a_pack_that_drops_our_entry_of_the_options_leaves_image_prompts_as_they_are():

@@ -1,5 +1,6 @@
 """What one run of a diffusion model costs inside a sampling: operations, or calls of Python functions."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +20,13 @@ def operations(model: ModelPatcher, sample: Callable[[ModelPatcher], Any]) -> li
 
 def python_calls(model: ModelPatcher, sample: Callable[[ModelPatcher], Any]) -> int:
     """The calls of Python functions in the last run of the diffusion model in a sampling."""
-    with counted_calls() as counter:
-        return forwards(model, sample, lambda: counter[0])[-1][1]
+    gc.collect()
+    gc.disable()  # a collection in the middle would call finalizers of what earlier tests left
+    try:
+        with counted_calls() as counter:
+            return forwards(model, sample, lambda: counter[0])[-1][1]
+    finally:
+        gc.enable()
 
 
 def forwards(

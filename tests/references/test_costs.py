@@ -4,11 +4,13 @@ import re
 from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
+import comfyui_version
 import pytest
 import torch
 
 from benchmarks.references import MARKS, count_all
 from harness.host import ROOT
+from pack.doctor.host import NEWEST
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.sequences import Layout
 from pack.nodes.applying.riding import Looks, ride_along
@@ -41,13 +43,22 @@ def costs():
     return count_all()
 
 
+counted_here = pytest.mark.skipif(
+    comfyui_version.__version__ != NEWEST, reason=f"counted on ComfyUI {NEWEST}, whose attention has its own operations"
+)
+
+
+@counted_here
 @pytest.mark.parametrize(("part", "bounds"), [("weighed", WEIGHED), ("riding", RIDING)])
-def test_a_layer_costs_few_operations_and_python_calls_and_reads_nothing_back(costs, part, bounds):
+def test_a_layer_costs_few_operations_and_python_calls(costs, part, bounds):
     found = costs[part]
     counts = {name: row["operations"] for name, row in found.items()}
     assert counts == {name: count for name, (count, _) in bounds.items()}
     assert {name: row["Python calls"] for name, row in found.items() if row["Python calls"] > bounds[name][1]} == {}
-    assert not any(row["host reads"] for row in found.values())
+
+
+def test_a_layer_reads_nothing_back(costs):
+    assert not any(row["host reads"] for found in costs.values() for row in found.values())
 
 
 def test_a_run_holds_the_biases_of_one_attention_and_without_a_weight_between_none(costs):
@@ -68,6 +79,7 @@ def test_a_run_holds_biases_up_to_a_limit_and_at_least_those_of_the_last_attenti
     assert held == [[3], [3, 4], [2], [9], [1]]
 
 
+@counted_here
 def test_the_page_has_the_counted_operations(costs):
     page = (ROOT / "docs" / "performance.md").read_text("utf-8")
     table = page.split(MARKS[0])[1].split(MARKS[1])[0]

@@ -75,7 +75,8 @@ def controlled(edit: Edit) -> None:
     edit.positive, edit.negative = both[0], both[1]
 
 
-WINDOWS = node("ContextWindowsManual", context_length=2, context_overlap=1, fuse_method="pyramid")
+CHOICES = {"context_schedule": "standard_static", "fuse_method": "pyramid"}  # without a default in old releases
+WINDOWS = node("ContextWindowsManual", context_length=2, context_overlap=1, **CHOICES)
 NEIGHBOURS = {
     "ControlNet": Neighbour(scene=controlled),
     "LoRA hooks": Neighbour(scene=hooked),

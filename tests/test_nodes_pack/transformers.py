@@ -3,9 +3,11 @@
 edits.py makes edit models of the same parts.
 """
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import comfy.model_patcher
@@ -66,8 +68,10 @@ class Transformer:
 
     @property
     def known(self) -> bool:
-        """Whether this release of ComfyUI has the model."""
-        return hasattr(comfy.supported_models, self.name)
+        """Whether this release of ComfyUI has the model; since 0.30 the attentions of Krea 2 tell their block."""
+        if not hasattr(comfy.supported_models, self.name):
+            return False
+        return self.name != "Krea2" or "block_index" in inspect.getsource(import_module("comfy.ldm.krea2.model"))
 
 
 EVERY_TRANSFORMER = {
