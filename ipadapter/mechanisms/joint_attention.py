@@ -111,7 +111,7 @@ def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
     Both norms divide by the same root mean square, so only the weights differ. The model's weight must not be close to
     0, see `can_renorm`.
     """
-    return (x.float() * (adapter_weight.float() / model_weight.to(x.device, torch.float32))).to(x)
+    return (x.float() * (adapter_weight / model_weight.to(x.device, torch.float32))).to(x)
 
 
 def can_renorm(model_weight: Tensor) -> bool:

@@ -44,9 +44,11 @@ class BlockAttention:
         # Runs in every block of every step: reading a name twice is cheaper than calling a method.
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
         self.given: Options = args["transformer_options"]
-        self.text: int = args["txt"].shape[1] if "txt" in args else self.given["img_slice"][0]
+        apart = "txt" in args  # in a single block of Flux, the text stands in front of the picture
+        self.text: int = args["txt"].shape[1] if apart else self.given["img_slice"][0]
+        self.tokens: int = args["img"].shape[1] + (self.text if apart else 0)
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
-        self.has_queries = self.attended = False
+        self.has_queries = False
         self.plain: Tensor | None = None  # the attention's output for the picture without prompts, for an observer
         reads = plan.observer is not None or True in [mechanism.reads_attention for mechanism in prompts]
         self.options: Options = with_hooks(self.given, self.override, self.see_queries) if reads else self.given
@@ -68,11 +70,10 @@ class BlockAttention:
         """
         host = getattr(host_attention, function.__name__, function)
         out = host(q, k, v, *args, skip_reshape=skip_reshape, transformer_options=self.given, **kwargs)
-        if self.attended:
-            return out  # the second attention of a block of SD3.5 Medium, which image prompts do not join
-        self.attended = True
         if not skip_reshape:
             q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
+        if q.shape[2] != self.tokens:
+            return out  # the second attention of a block of SD3.5 Medium, without the text: image prompts do not join it
         if not self.has_queries:
             rotation = self.args.get("pe")
             self.queries, self.has_queries = q if rotation is None else rotate_back(q, rotation), True

@@ -17,7 +17,7 @@ from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...ipadapter.sites import Layer, Site
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import HostModel, NoiseSchedule, Options, OtherPatch
-from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
+from .arranged import Around, Grid, keys_values, keys_values_at, mask_on_tokens, norm_weights
 from .call import Call, position_of, read_call
 from .patches import KEY, OwnPatch, Shared, refuse_recording
 from .store import Store
@@ -150,9 +150,8 @@ def part_of(
     mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
     weight = call.weights[prompt][site.layer]
     if prompt.mechanism.joins:
-        (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
-        stays = stays and mask_stays and prompt.weights.constant  # the gain is the weight, which a schedule changes
-        return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
+        pair = keys_values_at(store, call, prompt, site, number)  # of this sigma, so the plan of a step holds none
+        return ImageTokens(*pair, mask, weight, norm_weights(store, prompt, number, like)), False
     if prompt.weights.constant:
         (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
         tokens = ImageTokens(keys, values, mask, rule=prompt.rule, layer=prompt.source.layer(number))

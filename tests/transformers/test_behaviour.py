@@ -7,6 +7,8 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+from comfy.samplers import KSAMPLER
+
 import tiny_transformers as tiny
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.checkpoint import read_checkpoint
@@ -99,6 +101,8 @@ def test_every_frame_has_its_weight_and_its_picture(kind, bare, prompted):
     _, second = predict(prompted(weight=[0.0, 1.0]), family, shape=shape)
     assert torch.equal(second[0], none[0])
     torch.testing.assert_close(second[1], full[1], rtol=0, atol=ROUNDING)
+    _, half = predict(prompted(weight=0.5), family, shape=shape)
+    torch.testing.assert_close(predict(prompted(weight=[1.0, 0.5]), family, shape=shape)[1][1], half[1], rtol=0, atol=ROUNDING)
     each = follow(bare, adapter(kind), torch.cat([embeds(kind, 2), embeds(kind, 1)]), per_frame=True)
     torch.testing.assert_close(predict(each, family, shape=shape)[1][1], full[1], rtol=0, atol=ROUNDING)
 
@@ -146,6 +150,42 @@ def test_what_another_pack_put_in_the_slot_still_runs_and_what_came_in_is_unchan
     assert not torch.equal(both, before) and not torch.equal(both, predict(prompted(), family)[1])
     assert torch.equal(predict(theirs, family)[1], before) and torch.equal(predict(bare, family)[1], none)
     assert torch.equal(predict(prompted(theirs, weight=0.0), family)[1], before)
+
+
+def test_a_sampler_gets_gradients_through_sd35_also_where_another_pack_makes_comfyui_compute_a_block_twice():
+    kind, found = "InstantX SD3.5", []
+    bare, loaded = tiny_model("sd3.5"), adapter(kind)
+    theirs = bare.clone()
+    theirs.set_model_patch_replace(couple, "dit", "double_block", 0)
+
+    def ask(model, x, sigmas, extra_args=None, **_):
+        with torch.enable_grad():
+            noisy = x.clone().requires_grad_()
+            denoised = model(noisy, sigmas[:1], **(extra_args or {}))
+            found.append(torch.autograd.grad(denoised.square().sum(), noisy)[0])
+        return x
+
+    for model in (bare, follow(bare, loaded, embeds(kind)), follow(theirs, loaded, embeds(kind))):
+        sample(model, "sd3.5", (0.7, 0.0), sampler=KSAMPLER(ask), gradients=True)
+    without, alone, behind = found
+    assert (without - alone).abs().max() > 1e-3
+    torch.testing.assert_close(behind, alone, rtol=0, atol=0)
+
+
+def test_a_pack_that_runs_our_patch_around_a_block_of_its_own_gets_its_block(kind, bare, prompted):
+    """Whatever takes the place of ComfyUI's function for the block runs, not the block beside it."""
+    family, slot = FAMILY[kind], ("double_block", 0)
+    ours = prompted()
+    patch = ours.model_options["transformer_options"]["patches_replace"]["dit"][slot]
+
+    def louder(args, extra):
+        def block(args):
+            out = extra["original_block"](args)
+            return {**out, "img": 2 * out["img"]}
+
+        return patch(args, {**extra, "original_block": block})
+
+    assert not torch.equal(predict(in_slots(ours, louder, slot), family)[1], predict(ours, family)[1])
 
 
 def test_a_chain_of_clones_gives_each_its_own(kind, bare, prompted):
@@ -247,14 +287,14 @@ def test_the_source_of_sd35_holds_tokens_of_the_latest_moment_only_and_none_afte
     none = held()
     keys, sizes = [], set()
     for sigma in (0.7, 0.4, 0.7):
-        keys.append([source.pair(site, None, sigma).positive[0] for site in range(2)])
+        keys.append([source.pair_at(site, sigma).keys for site in range(2)])
         sizes.add(held() - none)
     assert torch.equal(keys[0][1], keys[2][1]) and not torch.equal(keys[0][1], keys[1][1])
     assert len(sizes) == 1 and sizes.pop() > 0
     sample(model, "sd3.5")
     assert held() == none
     with pytest.raises(AdapterError, match="without sigmas"):
-        source.pair(0, None, None)
+        source.pair_at(0, None)
 
 
 def test_scalings_that_an_attention_with_the_picture_cannot_have_are_refused():
