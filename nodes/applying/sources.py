@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...ipadapter.attention import Pair
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import AllImages, KeysValues, Source, pick_images
+from ...ipadapter.mechanisms.joint_attention import read_by_layers
 from ...ipadapter.sites import KeyNumber, SiteNumber
 from ..loading.adapters import LoadedAdapter
 
@@ -88,7 +89,7 @@ class Computed(Source):
 
 
 class Moment(NamedTuple):
-    """Tokens of all images at a sigma, positive ones first, and the embedding of its timestep."""
+    """Tokens of all images at a sigma, positive ones first, and the embedding of its timestep, as layers read them."""
 
     sigma: float
     tokens: Tensor
@@ -133,7 +134,8 @@ class Timed(Source):
         moment = self._moment  # read once, because ComfyUI may sample on several devices in threads
         if moment is None or moment.sigma != sigma:
             seen = torch.cat((self.positive, self.negative)).to(self.adapter.patcher.load_device, self.dtype)
-            moment = self._moment = Moment(sigma, *self.adapter.network.tokens_at(seen, sigma * TIMESTEPS))
+            tokens, time = self.adapter.network.tokens_at(seen, sigma * TIMESTEPS)
+            moment = self._moment = Moment(sigma, *read_by_layers(tokens, time))
         return moment
 
 

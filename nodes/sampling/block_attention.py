@@ -71,9 +71,10 @@ class BlockAttention:
         host = getattr(host_attention, function.__name__, function)
         out = host(q, k, v, *args, skip_reshape=skip_reshape, transformer_options=self.given, **kwargs)
         if not skip_reshape:
-            q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
+            heads = self.site.heads
+            q, k, v = _of_heads(q, heads), _of_heads(k, heads), _of_heads(v, heads)
         if q.shape[2] != self.tokens:
-            return out  # the second attention of a block of SD3.5 Medium, without the text: image prompts do not join it
+            return out  # the second attention of a block of SD3.5 Medium has no text, and image prompts do not join it
         if not self.has_queries:
             rotation = self.args.get("pe")
             self.queries, self.has_queries = q if rotation is None else rotate_back(q, rotation), True
@@ -180,4 +181,4 @@ def raw_queries_keys(block: HostModule, img: Tensor, vec: Tensor, heads: int) ->
 
 def _of_heads(x: Tensor, heads: int) -> Tensor:
     """(rows, n, channels), or (rows, n, heads, head width), as (rows, heads, n, head width)."""
-    return (x.view(*x.shape[:-1], heads, -1) if x.ndim == 3 else x).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)

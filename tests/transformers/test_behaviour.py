@@ -102,7 +102,8 @@ def test_every_frame_has_its_weight_and_its_picture(kind, bare, prompted):
     assert torch.equal(second[0], none[0])
     torch.testing.assert_close(second[1], full[1], rtol=0, atol=ROUNDING)
     _, half = predict(prompted(weight=0.5), family, shape=shape)
-    torch.testing.assert_close(predict(prompted(weight=[1.0, 0.5]), family, shape=shape)[1][1], half[1], rtol=0, atol=ROUNDING)
+    _, fading = predict(prompted(weight=[1.0, 0.5]), family, shape=shape)
+    torch.testing.assert_close(fading[1], half[1], rtol=0, atol=ROUNDING)
     each = follow(bare, adapter(kind), torch.cat([embeds(kind, 2), embeds(kind, 1)]), per_frame=True)
     torch.testing.assert_close(predict(each, family, shape=shape)[1][1], full[1], rtol=0, atol=ROUNDING)
 
