@@ -132,7 +132,7 @@ def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: 
     """
     rows, heads, n, width = q.shape
     keys, values = torch.cat((k, image[0].to(k)), dim=2), torch.cat((v, image[1].to(v)), dim=2)
-    return attend(q, keys, values, heads).transpose(1, 2).reshape(rows, n, heads * width)
+    return attend(q, keys, values).transpose(1, 2).reshape(rows, n, heads * width)
 
 
 def add_joint_tokens(

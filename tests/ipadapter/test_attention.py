@@ -9,7 +9,7 @@ from pack.ipadapter.attention import SCALINGS, ImageTokens, at_weight, decoupled
 ROWS, QUERIES, TOKENS, HEADS, CHANNELS = 4, 6, 3, 2, 16
 
 
-def attend(q, k, v, heads):
+def attend(q, k, v):
     return scaled_dot_product_attention(q, k, v)
 
 

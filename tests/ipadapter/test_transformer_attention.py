@@ -21,7 +21,7 @@ from pack.ipadapter.token_attention import fold_heads, rotate_back, token_attent
 TOLERANCE = 1e-5  # float32, other kernels and another order of sums
 
 
-def attend(q, k, v, heads):
+def attend(q, k, v):
     return F.scaled_dot_product_attention(q, k, v)
 
 
@@ -168,7 +168,7 @@ def test_rows_that_share_tokens_are_folded_without_changing_what_they_attend_to(
 def test_the_joint_attention_without_image_tokens_is_self_attention():
     q, k, v = (random(2, 2, 5, 8, seed=seed) for seed in (1, 2, 3))
     none = (k[:, :, :0], v[:, :, :0])
-    expected = attend(q, k, v, 2).transpose(1, 2).flatten(2)
+    expected = attend(q, k, v).transpose(1, 2).flatten(2)
     assert torch.equal(joint_token_attention(q, k, v, none, attend), expected)
 
 
