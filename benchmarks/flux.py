@@ -33,6 +33,7 @@ class FluxRig:
     heads: int = 24
     blocks: tuple[int, int] = (19, 38)  # double, single
     text: int = 512  # tokens
+    most: int = 2304  # of an adapter's tokens, and of the channels in its projection
     dtype: str = "bf16"
     drawn_on: str = "cpu"  # the random weights
 
@@ -64,6 +65,7 @@ def make_adapter(rig: FluxRig, name: str) -> LoadedAdapter:
     """A published adapter's tensors, as many and as wide as the rig's blocks, drawn where the rig draws its weights."""
     sizes = synthetic_transformers.PUBLISHED[FILES[name]] | {"channels": HEAD * rig.heads}
     sizes |= {"blocks": rig.blocks[0] if name.startswith("XLabs") else sum(rig.blocks)}
+    sizes |= {size: min(sizes[size], rig.most) for size in ("tokens", "hidden") if size in sizes}
     generator = torch.Generator(rig.drawn_on).manual_seed(7)
 
     def drawn(x: Any) -> Any:

@@ -216,8 +216,9 @@ def main() -> None:
     if options.family in ("flux", "two blocks"):
         from .flux import FluxRig
 
-        few: dict[str, Any] = {"heads": 1, "blocks": (1, 1), "text": 4} if options.family == "two blocks" else {}
-        rig = FluxRig(size, dtype=options.dtype or "bf16", drawn_on=drawn_on, **few)
+        small: dict[str, Any] = {"heads": 1, "blocks": (1, 1), "text": 4, "most": 8}
+        sizes = small if options.family == "two blocks" else {}
+        rig = FluxRig(size, dtype=options.dtype or "bf16", drawn_on=drawn_on, **sizes)
         found = measure_flux(rig, options.rounds, options.steps)
     else:
         from performance.rig import Rig
