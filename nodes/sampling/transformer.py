@@ -125,6 +125,12 @@ class BlockPatch(OwnPatch):
             plan.bypassed[self.number] = self.before or self.module
         return {**out, "img": img}
 
+    def called_block(self, plan: Plan) -> HostModule:
+        """The block of the called copy of the model (one per GPU); the patched one if a pack replaced it there."""
+        part, number = self.site.block
+        called = getattr(plan.model.diffusion_model, f"{part}_blocks")[number] if plan.model is not None else None
+        return called if hasattr(called, "x_block") else self.module
+
     def _block(self, plan: Plan, extra: Options) -> Block:
         """The earlier replacement of the block, or the block.
 
