@@ -102,6 +102,14 @@ def test_v_only_scales_what_the_image_attention_gives(q, text):
     close(decoupled_attention(text, q, [scaled], attend), text + 0.3 * by_hand(q, k, v))
 
 
+def test_a_gain_multiplies_what_the_image_attention_gives_with_and_without_a_mask(q, text):
+    k, v, tokens = image(10, ROWS)
+    mask = randn(1, QUERIES, 1, seed=8)
+    for of_mask in (None, mask):
+        found = decoupled_attention(text, q, [tokens._replace(mask=of_mask, gain=0.3)], attend)
+        close(found, text + 0.3 * (1 if of_mask is None else of_mask) * by_hand(q, k, v))
+
+
 def test_a_weight_per_row_is_that_row_s_weight():
     k, v = randn(2, TOKENS, CHANNELS, seed=3), randn(2, TOKENS, CHANNELS, seed=4)
     weights = torch.tensor([0.2, 0.9], dtype=torch.float64).view(2, 1, 1)
