@@ -7,8 +7,6 @@ import torch
 
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
-from comfy.samplers import KSAMPLER
-
 import tiny_transformers as tiny
 from pack.ipadapter.cache import tensor_bytes
 from pack.ipadapter.checkpoint import read_checkpoint
@@ -151,42 +149,6 @@ def test_what_another_pack_put_in_the_slot_still_runs_and_what_came_in_is_unchan
     assert not torch.equal(both, before) and not torch.equal(both, predict(prompted(), family)[1])
     assert torch.equal(predict(theirs, family)[1], before) and torch.equal(predict(bare, family)[1], none)
     assert torch.equal(predict(prompted(theirs, weight=0.0), family)[1], before)
-
-
-def test_a_sampler_gets_gradients_through_sd35_also_where_another_pack_makes_comfyui_compute_a_block_twice():
-    kind, found = "InstantX SD3.5", []
-    bare, loaded = tiny_model("sd3.5"), adapter(kind)
-    theirs = bare.clone()
-    theirs.set_model_patch_replace(couple, "dit", "double_block", 0)
-
-    def ask(model, x, sigmas, extra_args=None, **_):
-        with torch.enable_grad():
-            noisy = x.clone().requires_grad_()
-            denoised = model(noisy, sigmas[:1], **(extra_args or {}))
-            found.append(torch.autograd.grad(denoised.square().sum(), noisy)[0])
-        return x
-
-    for model in (bare, follow(bare, loaded, embeds(kind)), follow(theirs, loaded, embeds(kind))):
-        sample(model, "sd3.5", (0.7, 0.0), sampler=KSAMPLER(ask), gradients=True)
-    without, alone, behind = found
-    assert (without - alone).abs().max() > 1e-3
-    torch.testing.assert_close(behind, alone, rtol=0, atol=0)
-
-
-def test_a_pack_that_runs_our_patch_around_a_block_of_its_own_gets_its_block(kind, bare, prompted):
-    """Whatever takes the place of ComfyUI's function for the block runs, not the block beside it."""
-    family, slot = FAMILY[kind], ("double_block", 0)
-    ours = prompted()
-    patch = ours.model_options["transformer_options"]["patches_replace"]["dit"][slot]
-
-    def louder(args, extra):
-        def block(args):
-            out = extra["original_block"](args)
-            return {**out, "img": 2 * out["img"]}
-
-        return patch(args, {**extra, "original_block": block})
-
-    assert not torch.equal(predict(in_slots(ours, louder, slot), family)[1], predict(ours, family)[1])
 
 
 def test_a_chain_of_clones_gives_each_its_own(kind, bare, prompted):
