@@ -53,17 +53,17 @@ class FluxRig:
         embeds = seeded((1, loaded.config.projection.embed_dim), 1)
         return following(model, loaded, Reference(embeds=embeds, negative_embeds=torch.zeros_like(embeds)), **strength)
 
-    def sample(self, model: ModelPatcher, steps: int) -> Tensor:
+    def sample(self, model: ModelPatcher, steps: int = 2, **more: Any) -> Tensor:
         text = [[seeded((1, self.text, TEXT), 10), {"pooled_output": seeded((1, POOLED), 11), "guidance": 3.5}]]
         sigmas = tuple(torch.linspace(1.0, 0.0, steps + 1).tolist())
         comfy.utils.set_progress_bar_enabled(False)
-        return transformer_rig.sample(model, "flux", sigmas, shape=(1, 16, self.size, self.size), positive=text)
+        return transformer_rig.sample(model, "flux", sigmas, shape=(1, 16, self.size, self.size), positive=text, **more)
 
 
 @lru_cache(maxsize=4)
 def make_adapter(rig: FluxRig, name: str) -> LoadedAdapter:
     """A published adapter's tensors, as many and as wide as the rig's blocks, drawn where the rig draws its weights."""
-    sizes = synthetic_transformers.PUBLISHED[FILES[name]] | {"channels": HEAD * rig.heads}
+    sizes: dict[str, Any] = synthetic_transformers.PUBLISHED[FILES[name]] | {"channels": HEAD * rig.heads}
     sizes |= {"blocks": rig.blocks[0] if name.startswith("XLabs") else sum(rig.blocks)}
     sizes |= {size: min(sizes[size], rig.most) for size in ("tokens", "hidden") if size in sizes}
     generator = torch.Generator(rig.drawn_on).manual_seed(7)
