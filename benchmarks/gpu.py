@@ -1,27 +1,32 @@
-"""python -m benchmarks.gpu FAMILY MODE: one family of UNets at real sizes, in one way of keeping it in memory.
+"""python -m benchmarks.gpu FAMILY MODE: one family of models at real sizes, in one way of keeping it in memory.
 
-`python atelier.py bench` starts it for every family and mode where there is a GPU, each in a process of its own,
-because ComfyUI decides about memory when it is imported. Every line of output that begins with a brace is the result so
-far, as JSON.
+`python atelier.py bench` starts it for every line of PLAN where there is a GPU, each in a process of its own, because
+ComfyUI decides about memory when it is imported. Every line of output that begins with a brace is the result so far, as
+JSON.
 """
 
 import argparse
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import conftest  # noqa: F401  # ComfyUI on the path, and the pack as `pack`
 
 if TYPE_CHECKING:
     from performance.rig import Rig
 
+    from .flux import FluxRig
+
 ROOT = Path(__file__).parents[1]
-SIZES = {"sd15": 64, "sdxl": 128, "two layers": 8}  # latent pixels; the last to try it out
+SIZES = {"sd15": 64, "sdxl": 128, "flux": 128, "two layers": 8, "two blocks": 8}  # latent pixels; two: to try it out
 CHANNELS = 320  # of the published UNets
 ROUNDS, STEPS = 4, 8
 SLOW_ROUNDS, SLOW_STEPS = 2, 4  # where weights travel to the GPU in every step
@@ -43,11 +48,18 @@ def set_lowvram(family: str) -> None:
     args.reserve_vram = max(0.0, free - SPARE[family])
 
 
+def set_resident(family: str) -> None:
+    """All weights on the GPU from the start: to copy those of a large model there takes longer than to measure it."""
+    from comfy.cli_args import args
+
+    args.highvram = True
+
+
 def set_dynamic(family: str) -> None:
     """Dynamic VRAM as ComfyUI's main.py turns it on."""
     import comfy_aimdo.control as control
 
-    control.init()
+    control.init(nvml_pressure=True)
     import comfy.memory_management as memory
     import comfy.model_management as management
     import comfy.model_patcher as patcher
@@ -61,14 +73,32 @@ def set_dynamic(family: str) -> None:
 
 MODES: dict[str, Callable[[str], None]] = {
     "normal": set_normal, "compiled": set_normal, "lowvram": set_lowvram, "dynamic": set_dynamic,
+    "resident": set_resident,
 }  # fmt: skip
-SLOW = ("lowvram", "dynamic")
-WAYS: dict[str, Sequence[str]] = {
-    "normal": ["normal"],
-    "lowvram": ["lowvram"],
-    "dynamic VRAM": ["dynamic"],
-    **{f"torch.compile, {backend}": ["compiled", "--backend", backend] for backend in BACKENDS},
-}
+SLOW = ("lowvram", "dynamic", "resident")
+
+
+class Part(NamedTuple):
+    """What one process measures, and its share of the seconds; what it leaves goes to those after it."""
+
+    name: str
+    options: Sequence[str]
+    share: float
+
+
+PLAN = (  # the most important first
+    Part("SD1.5, normal", ["sd15", "normal"], 60),
+    Part("SDXL, normal", ["sdxl", "normal"], 90),
+    Part("SD1.5, dynamic VRAM", ["sd15", "dynamic"], 40),
+    Part("SDXL, dynamic VRAM", ["sdxl", "dynamic"], 50),
+    Part("SD1.5, torch.compile, inductor", ["sd15", "compiled", "--backend", "inductor"], 120),
+    Part("SD1.5, torch.compile, cudagraphs", ["sd15", "compiled", "--backend", "cudagraphs"], 50),
+    Part("Flux, normal", ["flux", "resident"], 80),
+    Part("SD1.5, lowvram", ["sd15", "lowvram"], 20),
+    Part("SDXL, lowvram", ["sdxl", "lowvram"], 30),
+    Part("SDXL, torch.compile, cudagraphs", ["sdxl", "compiled", "--backend", "cudagraphs"], 10),
+    Part("SDXL, torch.compile, inductor", ["sdxl", "compiled", "--backend", "inductor"], 10),
+)
 
 
 def measure(
@@ -83,20 +113,38 @@ def measure(
     if mode == "compiled":
         yield from ({"steps": found} for found in gpu_cases.time_compiled(rig, model, backend, rounds, steps))
         return
-    yield (results := {"steps": gpu_cases.time_cases(rig, model, rounds, steps)})
+    models = {"bare": model} | {name: case(rig, model) for name, case in gpu_cases.CASES.items()}
+    yield (results := {"steps": gpu_cases.ratios(rig, models, rounds, steps)})
     if mode == "normal":
-        yield (results := results | gpu_cases.kernels(rig, model))
-    yield results | {"peak MB": gpu_cases.peaks(rig, model)}
+        counted = {name: models[name] for name in ("bare", *gpu_cases.COUNTED)}
+        yield (results := results | gpu_cases.kernels(rig, counted, rig.layers))
+    yield results | {"peak MB": {name: gpu_cases.peak(rig, one) for name, one in models.items()}}
 
 
-def measure_gpu(families: dict[str, str], limit: float) -> dict[str, Any]:
-    """Every family in every way, at most `limit` seconds each; one that failed says why in place of its numbers."""
-    measured = {
-        f"{name}, {way}": run([sys.executable, "-m", "benchmarks.gpu", family, *options], limit)
-        for way, options in WAYS.items()
-        for name, family in families.items()
-    }
-    return {"device": device_name(), "measured": measured}
+def measure_flux(rig: "FluxRig", rounds: int, steps: int) -> Iterator[dict[str, Any]]:
+    """What is known after every part: step times, the time in which the GPU is busy, memory."""
+    from . import gpu_cases
+    from .flux import FLUX_CASES
+
+    model = rig.bare()
+    models = {"bare": model} | {name: case(rig, model) for name, case in FLUX_CASES.items()}
+    yield (results := {"steps": gpu_cases.ratios(rig, models, min(rounds, SLOW_ROUNDS), min(steps, SLOW_STEPS))})
+    yield (results := results | {"busy": gpu_cases.kernels(rig, models, sum(rig.blocks))["busy"]})
+    yield results | {"peak MB": {name: gpu_cases.peak(rig, one) for name, one in models.items()}}
+
+
+def measure_gpu(limit: float, plan: Sequence[Part] = PLAN) -> Iterator[dict[str, Any]]:
+    """What is known after every part of the plan, all of it within `limit` seconds.
+
+    A part that failed, or had no time left, says why in place of its numbers.
+    """
+    begun, shares, measured = time.monotonic(), 0.0, {}
+    for part in plan:
+        shares += part.share
+        left = begun + limit * min(1.0, shares / sum(part.share for part in plan)) - time.monotonic()
+        command = [sys.executable, "-m", "benchmarks.gpu", *part.options]
+        measured[part.name] = run(command, left) if left > 0 else {"failed": "no time was left"}
+        yield {"device": device_name(), "measured": measured}
 
 
 def device_name() -> str:
@@ -109,18 +157,33 @@ def device_name() -> str:
 def run(command: list[str], limit: float | None = None) -> dict[str, Any]:
     """The last line that a process wrote as JSON, also of one that had to be stopped or broke off."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    try:
-        out, errors = process.communicate(timeout=limit)
-        failed = f"exit code {process.returncode}, {_cause(errors)}" if process.returncode else ""
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, _ = process.communicate()
-        failed = f"stopped after {limit:.0f} s"
-    lines = [line for line in out.splitlines() if line.startswith("{")]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        # Files, not pipes: processes that torch.compile starts hold a pipe open when theirs is stopped.
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, stdout=out, stderr=errors, start_new_session=True
+        )
+        try:
+            code = process.wait(timeout=limit)
+            failed = f"exit code {code}, {_cause(_text(errors))}" if code else ""
+        except subprocess.TimeoutExpired:
+            stop(process)
+            failed = f"stopped after {limit:.0f} s"
+        lines = [line for line in _text(out).splitlines(keepends=True) if line.startswith("{") and line.endswith("\n")]
     return (json.loads(lines[-1]) if lines else {}) | ({"failed": failed} if failed else {})
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """Stop a process, and those that it started where the system knows them."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+def _text(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
 
 
 def _cause(errors: str) -> str:
@@ -138,7 +201,7 @@ def main() -> None:
     parser.add_argument("mode", choices=list(MODES))
     parser.add_argument("--channels", type=int, default=CHANNELS)
     parser.add_argument("--size", type=int, help="latent pixels: the family's own, or less to try it out")
-    parser.add_argument("--dtype", default="fp16", choices=["fp16", "bf16", "fp32"])
+    parser.add_argument("--dtype", choices=["fp16", "bf16", "fp32"], help="fp16, of Flux bf16")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--backend", default=BACKENDS[0], help="of torch.compile, in the mode `compiled`")
@@ -149,11 +212,20 @@ def main() -> None:
     args.cpu = not torch.cuda.is_available()  # before anything imports comfy.model_management
     args.use_pytorch_cross_attention = True
     MODES[options.mode](options.family)
-    from performance.rig import Rig
-
     size, drawn_on = options.size or SIZES[options.family], "cpu" if args.cpu else "cuda"
-    rig = Rig(options.family, options.channels, size, options.dtype, drawn_on=drawn_on)
-    for results in measure(rig, options.mode, options.rounds, options.steps, options.backend):
+    if options.family in ("flux", "two blocks"):
+        from .flux import FluxRig
+
+        small: dict[str, Any] = {"heads": 1, "blocks": (1, 1), "text": 4, "most": 8}
+        sizes = small if options.family == "two blocks" else {}
+        rig = FluxRig(size, dtype=options.dtype or "bf16", drawn_on=drawn_on, **sizes)
+        found = measure_flux(rig, options.rounds, options.steps)
+    else:
+        from performance.rig import Rig
+
+        rig = Rig(options.family, options.channels, size, options.dtype or "fp16", drawn_on=drawn_on)
+        found = measure(rig, options.mode, options.rounds, options.steps, options.backend)
+    for results in found:
         print(json.dumps(results), flush=True)
 
 

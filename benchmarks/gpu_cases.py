@@ -1,4 +1,7 @@
-"""What is measured at real sizes: image prompts of this pack, and one that projects at every step, beside none."""
+"""What is measured at real sizes: image prompts of this pack, and one that projects at every step, beside none.
+
+Models are named by case; "bare" is the model without image prompts.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -8,6 +11,7 @@ from comfy_extras.nodes_torch_compile import TorchCompileModel
 from torch.autograd import DeviceType  # pyright: ignore[reportPrivateImportUsage]
 from torch.profiler import ProfilerActivity, profile
 
+from performance.calls import Samples
 from performance.rig import Rig, half_mask
 
 from .counts import RISING
@@ -32,13 +36,11 @@ CASES = OURS | THEIRS
 COUNTED = ("1", "1 masked", "1 scheduled", "4 masked", "projecting")  # whose kernels are counted
 
 
-def time_cases(rig: Rig, model: ModelPatcher, rounds: int, steps: int) -> dict[str, float]:
-    """Seconds of the bare step, and how much longer every case takes, as a ratio."""
-    return ratios(rig, {"bare": model} | {name: case(rig, model) for name, case in CASES.items()}, rounds, steps)
+def ratios(rig: Samples, models: Mapping[str, ModelPatcher], rounds: int, steps: int) -> dict[str, float]:
+    """Seconds of the step of "bare", and how much longer those of the other models take, as a ratio.
 
-
-def ratios(rig: Rig, models: Mapping[str, ModelPatcher], rounds: int, steps: int) -> dict[str, float]:
-    """The cases take turns, so that a busy machine slows all of them; the fastest call of each counts."""
+    The models take turns, so that a busy machine slows all of them; the fastest call of each counts.
+    """
     timers = {name: StepTimer(model) for name, model in models.items()}
     for _ in range(rounds):
         for timer in timers.values():
@@ -59,28 +61,25 @@ def time_compiled(rig: Rig, model: ModelPatcher, backend: str, rounds: int, step
         yield ratios(rig, compiled, rounds, steps)
 
 
-def kernels(rig: Rig, model: ModelPatcher) -> dict[str, dict[str, float]]:
-    """How many kernels a bare step runs and how long they keep the GPU busy; what every case adds a layer, and as a
-    ratio. Unlike step times, both do not depend on how fast the host launches kernels.
+def kernels(rig: Samples, models: Mapping[str, ModelPatcher], layers: int) -> dict[str, dict[str, float]]:
+    """How many kernels a step of "bare" runs and how long they keep the GPU busy; what the other models add to each of
+    `layers`, and as a ratio. Unlike step times, both do not depend on how fast the host launches kernels.
     """
-    bare, busy = run_kernels(rig, model)
-    counts: dict[str, float] = {"bare": bare}
-    seconds: dict[str, float] = {"bare s": busy}
-    for name in COUNTED:
-        count, time = run_kernels(rig, CASES[name](rig, model))
-        counts[f"{name}, per layer"] = (count - bare) / rig.layers
-        seconds[name] = time / busy if busy else 0.0
-    return {"kernels": counts, "busy": seconds}
+    ran = {name: run_kernels(rig, model) for name, model in models.items()}
+    bare, busy = ran.pop("bare")
+    counts = {f"{name}, per layer": (count - bare) / layers for name, (count, _) in ran.items()}
+    seconds = {name: time / busy if busy else 0.0 for name, (_, time) in ran.items()}
+    return {"kernels": {"bare": bare} | counts, "busy": {"bare s": busy} | seconds}
 
 
-def run_kernels(rig: Rig, model: ModelPatcher) -> tuple[int, float]:
+def run_kernels(rig: Samples, model: ModelPatcher) -> tuple[int, float]:
     """Kernels of one step and their seconds: three steps less two, so that what is done once drops out."""
     rig.sample(model, 1)  # loads the model
     three, two = (profiled(rig, model, steps) for steps in (3, 2))
     return three[0] - two[0], three[1] - two[1]
 
 
-def profiled(rig: Rig, model: ModelPatcher, steps: int) -> tuple[int, float]:
+def profiled(rig: Samples, model: ModelPatcher, steps: int) -> tuple[int, float]:
     """Kernels that ran on the GPU, and the sum of their seconds; none without a GPU."""
     seen_on = ProfilerActivity.CUDA if torch.cuda.is_available() else ProfilerActivity.CPU
     with profile(activities=[seen_on]) as seen:
@@ -89,12 +88,8 @@ def profiled(rig: Rig, model: ModelPatcher, steps: int) -> tuple[int, float]:
     return len(ran), sum(event.time_range.elapsed_us() for event in ran) / 1e6
 
 
-def peaks(rig: Rig, model: ModelPatcher) -> dict[str, float]:
+def peak(rig: Samples, model: ModelPatcher) -> float:
     """The most memory (10^6 bytes) that torch had allocated while sampling; zero without a GPU."""
-    return {"bare": peak(rig, model)} | {name: peak(rig, case(rig, model)) for name, case in CASES.items()}
-
-
-def peak(rig: Rig, model: ModelPatcher) -> float:
     rig.sample(model, 1)  # loads the model
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -61,7 +61,7 @@ class AdapterNetwork(nn.Module):
 
     def tokens_at(self, embeds: Tensor, timestep: float) -> tuple[Tensor, Tensor]:
         """For adapters with a time resampler: image tokens (b, tokens, token_dim) of embeds (b, n, embed) at a timestep
-        in 0..1000, and the embedding of the timestep (b, dim), an input of `keys_values`.
+        in 0..1000, and the embedding of the timestep (b, dim).
         """
         embeds = checked_embeds(self.config, embeds)
         times = torch.full((len(embeds),), timestep, dtype=torch.float32, device=embeds.device)
@@ -74,8 +74,8 @@ class AdapterNetwork(nn.Module):
     def keys_values(self, tokens: Tensor, key_number: KeyNumber, heads: int = 1, time: Tensor | None = None) -> Pair:
         """Keys and values (b, t, channels) of tokens (b, t, context), for the site with a key number.
 
-        Adapters for transformers norm the keys of each of `heads` heads; some need the embedding of the timestep,
-        `time` (b, dim).
+        Adapters for transformers norm the keys of each of `heads` heads. Those with a time resampler take `tokens` and
+        `time` from `mechanisms.joint_attention.read_by_layers`.
         """
         if tokens.shape[-1] != self.config.context_dim:
             raise ModelMismatchError(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .pulid_rules import Rule
 
-Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # q, k, v (b, heads, n, width), heads -> (b, heads, n, width)
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # q, k, v (b, heads, n, width) -> (b, heads, n, width)
 Weight = float | Tensor  # a number, or one per row: (rows, 1, 1)
 Scaling = Callable[[Tensor, Tensor, Weight], tuple[Tensor, Tensor]]
 
@@ -66,10 +66,11 @@ class ImageTokens(NamedTuple):
     returns them; `mask` is (rows or 1, n or 1, 1), None if it is 1 everywhere.
 
     The rows are divided evenly into groups: a single group for the whole batch, up to a group per row.
-    `gain` and `norms` are for adapters whose image tokens share an attention with the picture's, so that values cannot
-    carry the weight: `gain` multiplies the attention's output, `norms` are the weights of the adapter's own norms of
-    queries and keys. `rule` turns the image attention into the term that is added to the text attention; without a rule
-    the term is the image attention. `layer` has the adapter's modules of the site, for adapters with own queries.
+    `gain` multiplies the attention's output, where values do not carry the weight: a schedule changes it at every step,
+    and image tokens may share an attention with the picture's. For the latter, `norms` are the weights of the adapter's
+    own norms of queries and keys. `rule` turns the image attention into the term that is added to the text attention;
+    without a rule the term is the image attention. `layer` has the adapter's modules of the site, for adapters with own
+    queries.
     """
 
     keys: Tensor
@@ -82,9 +83,9 @@ class ImageTokens(NamedTuple):
 
 
 def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
-    """Attention to text plus attention to every image prompt: text + sum of mask * Attention(q, keys, values).
+    """Attention to text plus attention to every image prompt: text + sum of gain * mask * Attention(q, keys, values).
 
-    Equation 5 of the paper; keys and values are scaled by the weight already (SCALINGS). `text`, the output of the
+    Equation 5 of the paper; the weight is in keys and values (SCALINGS) or in the gain. `text`, the output of the
     attention to the text tokens, the projected queries `q` and the result are (rows, n, channels). `attend` computes
     attention, for example with torch's scaled_dot_product_attention.
     """
@@ -96,11 +97,14 @@ def decoupled_attention(text: Tensor, q: Tensor, images: Iterable[ImageTokens], 
             # The rows of a group share their image tokens, so they are folded into one sequence, (groups, heads, rows /
             # groups * n, width), instead of copying keys and values for every row.
             queries[groups] = q.reshape(groups, -1, heads, q.shape[-1] // heads).transpose(1, 2)
-        seen = attend(queries[groups], image.keys, image.values, heads).transpose(1, 2).reshape(q.shape)
+        seen = attend(queries[groups], image.keys, image.values).transpose(1, 2).reshape(q.shape)
         if image.rule is not None:
             seen = image.rule(text, seen, q, image.keys)
         # With or without a mask, a single operation; a mask of ones gives the same bits, since times 1 is exact.
-        out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
+        if image.mask is None:
+            out = torch.add(out, seen, alpha=image.gain)
+        else:
+            out = torch.addcmul(out, seen, image.mask, value=image.gain)
     return out
 
 

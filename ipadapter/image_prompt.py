@@ -4,7 +4,6 @@ A prompt is made before sampling and never changed. `arrange` puts its keys and 
 model call's rows.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +38,17 @@ class KeysValues(NamedTuple):
         )
 
 
+class AllImages(NamedTuple):
+    """Keys and values of one site, (images, tokens, channels) each: those for positive rows, then those for negative.
+
+    `positives` is the number of the first.
+    """
+
+    keys: Tensor
+    values: Tensor
+    positives: int
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of a model call: one chunk of `frames` rows per branch, which gets the positive or negative tokens."""
@@ -68,19 +78,23 @@ def pick_images(x: Tensor, images: Sequence[int]) -> Tensor:
     return x[[min(image, len(x) - 1) for image in images]]
 
 
-class Source(ABC):
-    """The source of a prompt's keys and values, site by site: stored, or computed while sampling."""
+class Source:
+    """The source of a prompt's keys and values, site by site: stored, or computed while sampling.
+
+    A source has one of two methods: `pair_at` if it is timed, otherwise `pair`.
+    """
 
     images: int  # number of reference images; if the prompt is per frame, number of frames with an image
     timed: bool = False  # whether keys and values depend on sigma
     models: tuple[object, ...] = ()  # model patchers that the host loads for sampling, to compute keys and values then
 
-    @abstractmethod
-    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
-        """Keys and values of a site: of all images, or of the image that each frame sees.
+    def pair(self, site: SiteNumber, images: Sequence[int] | None) -> KeysValues:
+        """Keys and values of a site: of all images (None), or of the images with these numbers, one per frame."""
+        raise NotImplementedError
 
-        `images` are the numbers of the images, None for all. `sigma` is None if the source is not timed.
-        """
+    def pair_at(self, site: SiteNumber, sigma: float | None) -> AllImages:
+        """Keys and values of a site at a sigma."""
+        raise NotImplementedError
 
     def layer(self, site: SiteNumber) -> nn.Module | None:
         """The adapter's modules of a site, for adapters with queries of their own; None for others."""
@@ -90,7 +104,7 @@ class Source(ABC):
         """The weights of the adapter's own norms of a site's queries and keys, (head width,) each; None without."""
         return None
 
-    def forget(self) -> None:  # noqa: B027  (most sources hold no such thing)
+    def forget(self) -> None:
         """Drop tensors that were computed while sampling; called at the end of a run."""
 
 
@@ -160,6 +174,18 @@ def arrange(prompt: ImagePrompt, pair: KeysValues, layer: Layer, rows: Rows, hea
     arranged = {branch: _weighted(prompt, rows, *of_branch[branch], weight) for branch in set(rows.branches)}
     k, v = (torch.cat([arranged[branch][side] for branch in rows.branches]) for side in (0, 1))
     return split_heads(k, heads), split_heads(v, heads)
+
+
+def images_of_rows(prompt: ImagePrompt, images: AllImages, layer: Layer, rows: Rows) -> list[list[int]]:
+    """The numbers in `images` of those that each row of a call sees in a layer."""
+    numbers = range(len(images.keys))
+    of_branch = {POSITIVE: numbers[: images.positives], NEGATIVE: numbers[images.positives :]}
+    if layer in prompt.weights.swapped:
+        of_branch[NEGATIVE] = of_branch[POSITIVE]
+    frames, seen = prompt.images_of(rows), []
+    for own in (of_branch[branch] for branch in rows.branches):
+        seen += [list(own)] * rows.frames if frames is None else [[own[min(i, len(own) - 1)]] for i in frames]
+    return seen
 
 
 def branch_factors(prompt: ImagePrompt, layer: Layer, rows: Rows) -> tuple[float, ...] | None:

@@ -48,14 +48,15 @@ def token_attention(q: Tensor, k: Tensor, v: Tensor, attend: Attend) -> Tensor:
     k and v are (groups, heads, tokens, width), as `image_prompt.arrange` gives them.
     """
     rows, heads, n, width = q.shape
-    return attend(fold_heads(q, k.shape[0]), k, v, heads).transpose(1, 2).reshape(rows, n, heads * width)
+    return attend(fold_heads(q, k.shape[0]), k, v).transpose(1, 2).reshape(rows, n, heads * width)
 
 
 def add_image_tokens(out: Tensor, q: Tensor, images: Iterable[ImageTokens], attend: Attend) -> Tensor:
-    """`out` (rows, n, channels) plus what every image prompt gives the queries q (rows, heads, n, width); the weight is
-    in the values already.
-    """
+    """`out` (rows, n, channels) plus what every image prompt gives the queries q (rows, heads, n, width)."""
     for image in images:
         seen = token_attention(q, image.keys, image.values, attend)
-        out = out + seen if image.mask is None else torch.addcmul(out, seen, image.mask)
+        if image.mask is None:
+            out = torch.add(out, seen, alpha=image.gain)
+        else:
+            out = torch.addcmul(out, seen, image.mask, value=image.gain)
     return out

@@ -15,11 +15,10 @@ class Follow:
 
     def __call__(self, attention, x, encoder_hidden_states, *_, **__):
         q, heads = attention.to_q(x), attention.heads
-        attend = lambda q, k, v, heads: scaled_dot_product_attention(q, k, v)  # noqa: E731 (short, for README)
         keys, values = (split_heads(to(encoder_hidden_states), heads) for to in (attention.to_k, attention.to_v))
         text = ImageTokens(keys, values)
         image = ImageTokens(split_heads(self.keys, heads), split_heads(self.values, heads))
-        return attention.to_out[0](decoupled_attention(0 * q, q, [text, image], attend))
+        return attention.to_out[0](decoupled_attention(0 * q, q, [text, image], scaled_dot_product_attention))
 
 
 def follow(unet, file, embeds):

@@ -20,13 +20,13 @@ HEART = (
     Mutation(
         "masks do nothing in a cross-attention",
         "ipadapter/attention.py",
-        {"else torch.addcmul(out, seen, image.mask)": "else out + seen"},
+        {"torch.addcmul(out, seen, image.mask, value=image.gain)": "torch.add(out, seen, alpha=image.gain)"},
         ("ipadapter/test_attention.py",),
     ),
     Mutation(
         "masks do nothing in Flux",
         "ipadapter/token_attention.py",
-        {"else torch.addcmul(out, seen, image.mask)": "else out + seen"},
+        {"torch.addcmul(out, seen, image.mask, value=image.gain)": "torch.add(out, seen, alpha=image.gain)"},
         ("ipadapter/test_transformer_attention.py", "transformers/test_behaviour.py"),
     ),
     Mutation(

@@ -97,13 +97,13 @@ def texts(family: str, seed: int, **more: Any) -> list[list[Any]]:
 
 def sample(
     model: ModelPatcher, family: str, sigmas: tuple[float, ...] = (1.0, 0.6, 0.0), cfg: float = 1.0,
-    shape: tuple[int, ...] = (1, 16, 8, 8), sampler: Any = None, positive: Any = None,
+    shape: tuple[int, ...] = (1, 16, 8, 8), sampler: Any = None, positive: Any = None, gradients: bool = False,
 ) -> Tensor:  # fmt: skip
-    """The latent that ComfyUI's guider samples."""
+    """The latent that ComfyUI's guider samples; with `gradients`, the sampler may ask for some."""
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive or texts(family, 10), texts(family, 20))
     guider.set_cfg(cfg)
-    with torch.inference_mode():
+    with torch.inference_mode(not gradients):
         sampler = sampler or comfy.samplers.ksampler("euler")
         return guider.sample(seeded(shape, 5), torch.zeros(shape), sampler, torch.tensor(sigmas), seed=5)
 

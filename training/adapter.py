@@ -89,7 +89,7 @@ class Shown:
         def attend(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
             heads = options["n_heads"]
             queries, keys, values = split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
-            out = attend_to(queries, keys, values, heads).transpose(1, 2).flatten(2)
+            out = attend_to(queries, keys, values).transpose(1, 2).flatten(2)
             side = round(q.shape[1] ** 0.5)
             for one in self.references:
                 rest = len(q) - len(one.shown)
@@ -102,7 +102,7 @@ class Shown:
         return attend
 
 
-def attend_to(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def attend_to(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return scaled_dot_product_attention(q, k.to(q), v.to(q))
 
 

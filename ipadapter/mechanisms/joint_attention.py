@@ -72,13 +72,13 @@ class JointAttention(Mechanism):
         return modules
 
     def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
-        """Tokens are normed, then scaled and shifted by the embedding of the timestep; keys are normed once more."""
+        """`tokens` and `time` are those of `read_by_layers`. The first are scaled and shifted by the second; keys are
+        normed once more.
+        """
         if time is None:
             raise ValueError("keys and values of SD3.5's adapter depend on the timestep, and none was given")
-        linear = cast(nn.ModuleDict, layer["norm_ip"])["linear"]
-        shift, scale = linear(F.silu(time)).unsqueeze(1).chunk(2, dim=-1)
-        normed = F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPS).to(tokens) * (1 + scale) + shift
-        k, v = super().keys_values(layer, normed, heads, time)
+        shift, scale = cast(nn.ModuleDict, layer["norm_ip"])["linear"](time).unsqueeze(1).chunk(2, dim=-1)
+        k, v = super().keys_values(layer, tokens * (1 + scale) + shift, heads, time)
         return layer["norm_ip_k"](k.view(*k.shape[:-1], heads, -1)).flatten(-2), v
 
     def norms(self, layer: nn.ModuleDict) -> Pair:
@@ -92,6 +92,11 @@ class JointAttention(Mechanism):
         added = add_joint_tokens(plain, queries, keys, v[:, :, text:], run.images(self), run.attend)
         run.show(plain, added)
         return torch.cat((out[:, :text], added), dim=1)
+
+
+def read_by_layers(tokens: Tensor, time: Tensor) -> Pair:
+    """What every layer computes of the resampler's tokens and embedding of the timestep first: a norm, and SiLU."""
+    return F.layer_norm(tokens.float(), tokens.shape[-1:], eps=EPS).to(tokens), F.silu(time)
 
 
 class HeadNorm(nn.Module):
@@ -111,7 +116,7 @@ def renorm(x: Tensor, model_weight: Tensor, adapter_weight: Tensor) -> Tensor:
     Both norms divide by the same root mean square, so only the weights differ. The model's weight must not be close to
     0, see `can_renorm`.
     """
-    return (x.float() * (adapter_weight.float() / model_weight.to(x.device, torch.float32))).to(x)
+    return (x.float() * (adapter_weight / model_weight.to(x.device, torch.float32))).to(x)
 
 
 def can_renorm(model_weight: Tensor) -> bool:
@@ -123,14 +128,11 @@ def joint_token_attention(q: Tensor, k: Tensor, v: Tensor, image: Pair, attend: 
     """Attention of the picture to itself and to the image tokens, (rows, n, channels).
 
     q, k, v (rows, heads, n, width) are the picture's, q and k with the adapter's norms; `image` has the keys and values
-    of the image tokens, (groups, heads, tokens, width).
+    of the image tokens, (rows, heads, tokens, width).
     """
     rows, heads, n, width = q.shape
-    keys, values = (
-        torch.cat((own, of_image.repeat_interleave(rows // of_image.shape[0], 0).to(own)), dim=2)
-        for own, of_image in zip((k, v), image, strict=True)
-    )
-    return attend(q, keys, values, heads).transpose(1, 2).reshape(rows, n, heads * width)
+    keys, values = torch.cat((k, image[0].to(k)), dim=2), torch.cat((v, image[1].to(v)), dim=2)
+    return attend(q, keys, values).transpose(1, 2).reshape(rows, n, heads * width)
 
 
 def add_joint_tokens(
@@ -143,7 +145,7 @@ def add_joint_tokens(
     """
     for image in images:
         assert image.norms is not None
-        queries, keys = (renorm(*normed, weight) for normed, weight in zip((q, k), image.norms, strict=True))
+        queries, keys = renorm(*q, image.norms[0]), renorm(*k, image.norms[1])
         seen = joint_token_attention(queries, keys, v, (image.keys, image.values), attend)
         if image.mask is None:
             out = torch.add(out, seen, alpha=image.gain)

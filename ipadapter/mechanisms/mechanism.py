@@ -145,7 +145,7 @@ class Mechanism(ABC):
         return linears(sizes, operations, **where)
 
     def keys_values(self, layer: nn.ModuleDict, tokens: Tensor, heads: int, time: Tensor | None) -> Pair:
-        """Keys and values (b, t, channels) of tokens (b, t, context); `time` is the timestep's embedding, (b, dim)."""
+        """Keys and values (b, t, channels) of tokens (b, t, context); `time` is from the timestep, (b, dim)."""
         return layer["to_k_ip"](tokens), layer["to_v_ip"](tokens)
 
     def norms(self, layer: nn.ModuleDict) -> Pair | None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ...ipadapter.attention import Pair
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.image_prompt import KeysValues, Source, pick_images
+from ...ipadapter.image_prompt import AllImages, KeysValues, Source, pick_images
+from ...ipadapter.mechanisms.joint_attention import read_by_layers
 from ...ipadapter.sites import KeyNumber, SiteNumber
 from ..loading.adapters import LoadedAdapter
 
@@ -40,7 +41,7 @@ class Stored(Source):
     def __post_init__(self) -> None:
         self.images = max(len(keys) for pair in self.pairs.values() for keys, _ in pair)
 
-    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+    def pair(self, site: SiteNumber, images: Sequence[int] | None) -> KeysValues:
         return self.pairs[site].pick(images)
 
     def norms(self, site: SiteNumber) -> Pair | None:
@@ -74,7 +75,7 @@ class Computed(Source):
         self.images = max(len(tokens) for site in self.weights for tokens in self.tokens(site))
         self.models = tuple(filter(None, (self.adapter.patcher, self.adapter.acting)))
 
-    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+    def pair(self, site: SiteNumber, images: Sequence[int] | None) -> KeysValues:
         device = self.adapter.patcher.load_device
         chosen = (x if images is None else pick_images(x, images) for x in self.tokens(site))
         positive, negative = (self.adapter.network.keys_values(x.to(device), *self.weights[site]) for x in chosen)
@@ -88,7 +89,7 @@ class Computed(Source):
 
 
 class Moment(NamedTuple):
-    """Tokens of all images at a sigma, positive ones first, and the embedding of its timestep."""
+    """Tokens of all images at a sigma, positive ones first, and the embedding of its timestep, as layers read them."""
 
     sigma: float
     tokens: Tensor
@@ -113,17 +114,15 @@ class Timed(Source):
     def __post_init__(self) -> None:
         self.images, self.models = max(len(self.positive), len(self.negative)), (self.adapter.patcher,)
 
-    def pair(self, site: SiteNumber, images: Sequence[int] | None, sigma: float | None) -> KeysValues:
+    def pair_at(self, site: SiteNumber, sigma: float | None) -> AllImages:
         if sigma is None:
             raise AdapterError(
                 f"{self.adapter.name} projects its reference anew at every step, and the model was called without "
                 "sigmas, which say which step this is. Sample with a ComfyUI sampler."
             )
         moment = self._at(sigma)
-        key_number, heads = self.weights[site]
-        pair = self.adapter.network.keys_values(moment.tokens, key_number, heads, moment.time)
-        (k, no_k), (v, no_v) = (x.tensor_split([len(self.positive)]) for x in pair)
-        return KeysValues((k, v), (no_k, no_v)).pick(images)
+        pair = self.adapter.network.keys_values(moment.tokens, *self.weights[site], moment.time)
+        return AllImages(*pair, len(self.positive))
 
     def norms(self, site: SiteNumber) -> Pair | None:
         return own_norms(self.adapter, self.weights[site])
@@ -135,7 +134,8 @@ class Timed(Source):
         moment = self._moment  # read once, because ComfyUI may sample on several devices in threads
         if moment is None or moment.sigma != sigma:
             seen = torch.cat((self.positive, self.negative)).to(self.adapter.patcher.load_device, self.dtype)
-            moment = self._moment = Moment(sigma, *self.adapter.network.tokens_at(seen, sigma * TIMESTEPS))
+            tokens, time = self.adapter.network.tokens_at(seen, sigma * TIMESTEPS)
+            moment = self._moment = Moment(sigma, *read_by_layers(tokens, time))
         return moment
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...ipadapter.attention import Pair
-from ...ipadapter.image_prompt import ImagePrompt, KeysValues, Rows, arrange, branch_factors
+from ...ipadapter.image_prompt import ImagePrompt, Rows, arrange, branch_factors, images_of_rows
 from ...ipadapter.sites import Site
 from ...masks.grid import mask_around, mask_on_grid
 from .call import Call
@@ -24,30 +24,41 @@ def keys_values(
     store: Store, call: Call, prompt: ImagePrompt, site: Site, number: int, weight: float, like: Tensor
 ) -> tuple[Pair, bool]:
     """Keys and values of a prompt in a site, scaled by `weight`, (groups, heads, tokens, channels / heads) each."""
-    rows, source, like_queries = call.rows, prompt.source, {"device": like.device, "dtype": like.dtype}
-    images = prompt.images_of(rows)
+    rows = call.rows
 
-    def arranged(of_images: KeysValues) -> Pair:
-        heads = prompt.mechanism.heads(of_images.positive[0].shape[-1], site)
-        k, v = arrange(prompt, of_images, site.layer, rows, heads, weight)
-        return k.to(**like_queries), v.to(**like_queries)
+    def arranged() -> Pair:
+        pair = prompt.source.pair(number, prompt.images_of(rows))
+        heads = prompt.mechanism.heads(pair.positive[0].shape[-1], site)
+        k, v = arrange(prompt, pair, site.layer, rows, heads, weight)
+        return k.to(like), v.to(like)
 
-    if source.timed and call.moment is not None:
-        # The projected pair of a site is stored for its sigma. The arranged copy is used once, so it is not stored.
-        pair = store.get_at(call.moment, (prompt, number), lambda: source.pair(number, None, call.moment))
-        return arranged(pair.pick(images)), False
     frames = rows.indices if prompt.rows_differ else None
     key = (prompt, number, like.device, like.dtype, rows.branches, frames, weight)
-    return store.get(key, lambda: arranged(source.pair(number, images, None)))
+    return store.get(key, arranged)
+
+
+def keys_values_at(store: Store, call: Call, prompt: ImagePrompt, site: Site, number: int) -> Pair:
+    """Keys and values of a timed prompt in a site, (rows, heads, tokens, channels / heads) each, without its weight.
+
+    Those of all images are stored until sigma changes. Those of the rows are used once, so only their order is stored.
+    """
+    rows, layer = call.rows, site.layer
+    images = store.get_at(call.moment, (prompt, number), lambda: prompt.source.pair_at(number, call.moment))
+    key = ("images", prompt, layer in prompt.weights.swapped, rows, images.keys.device)
+    order, _ = store.get(
+        key, lambda: torch.tensor(images_of_rows(prompt, images, layer, rows), device=images.keys.device)
+    )
+    shape = (len(order), -1, site.heads, images.keys.shape[-1] // site.heads)
+    return images.keys[order].view(shape).transpose(1, 2), images.values[order].view(shape).transpose(1, 2)
 
 
 def norm_weights(store: Store, prompt: ImagePrompt, number: int, like: Tensor) -> Pair:
-    """The weights of an adapter's norms of queries and keys in a site, (head width,) each."""
+    """The weights of an adapter's norms of queries and keys in a site, (head width,) each, in float32."""
 
     def moved() -> Pair:
         norms = prompt.source.norms(number)
         assert norms is not None  # every mechanism with `joins` has norms of its own
-        return norms[0].to(like.device), norms[1].to(like.device)
+        return norms[0].to(like.device, torch.float32), norms[1].to(like.device, torch.float32)
 
     return store.get(("norms", prompt, number, like.device), moved)[0]
 

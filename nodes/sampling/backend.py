@@ -94,13 +94,9 @@ def biased_attention(more: OwnOptions) -> Callable[..., Tensor]:
     return partial(host_attention.attention_pytorch, **more)
 
 
-def few_tokens(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Attention of q, k, v (b, heads, n, width), with the kernel that PyTorch chooses.
-
-    ComfyUI's other backends limit the memory of long keys, or quantise keys to 8 bits. Neither is worth its cost for an
-    image prompt, which has few keys.
-    """
-    return scaled_dot_product_attention(q, k, v)
+# ComfyUI's other backends limit the memory of long keys, or quantise keys to 8 bits. Neither is worth its cost for an
+# image prompt, which has few keys.
+few_tokens: Attend = scaled_dot_product_attention
 
 
 def overridden(options: Options) -> Attend:
@@ -114,9 +110,9 @@ def overridden(options: Options) -> Attend:
         return few_tokens
     options = {**options, OVERRIDE: override}
 
-    def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return host_attention.attention_pytorch(
-            q, k, v, heads, skip_reshape=True, skip_output_reshape=True, transformer_options=options
+            q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True, transformer_options=options
         )
 
     return attend

@@ -26,6 +26,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .transformer import BlockPatch
 
+Acting = Mapping[Mechanism, tuple[ImagePrompt, ...]]  # the prompts that act in a block
 QUERIES = "attn1_patch"  # ComfyUI's hook that is called with the queries before their rotation
 
 
@@ -38,15 +39,15 @@ class BlockAttention:
 
     queries: Tensor
 
-    def __init__(
-        self, patch: "BlockPatch", prompts: Mapping[Mechanism, tuple[ImagePrompt, ...]], plan: Plan, args: Options
-    ) -> None:
+    def __init__(self, patch: "BlockPatch", prompts: Acting, plan: Plan, args: Options) -> None:
         # Runs in every block of every step: reading a name twice is cheaper than calling a method.
         self.patch, self.site, self.prompts, self.plan, self.args = patch, patch.site, prompts, plan, args
         self.given: Options = args["transformer_options"]
-        self.text: int = args["txt"].shape[1] if "txt" in args else self.given["img_slice"][0]
+        apart = "txt" in args  # in a single block of Flux, the text stands in front of the picture
+        self.text: int = args["txt"].shape[1] if apart else self.given["img_slice"][0]
+        self.tokens: int = args["img"].shape[1] + (self.text if apart else 0)
         self.attend: Attend = few_tokens if OVERRIDE not in self.given else overridden(self.given)
-        self.has_queries = self.attended = False
+        self.has_queries = False
         self.plain: Tensor | None = None  # the attention's output for the picture without prompts, for an observer
         reads = plan.observer is not None or True in [mechanism.reads_attention for mechanism in prompts]
         self.options: Options = with_hooks(self.given, self.override, self.see_queries) if reads else self.given
@@ -63,16 +64,16 @@ class BlockAttention:
     ) -> Tensor:  # fmt: skip
         """The block's unchanged attention, plus the image prompts that join it.
 
-        When the options have an override, the host calls it and does not choose a kernel by options and preferences. So
-        the host's attention is called here with the block's original options, and chooses the kernel then.
+        The host calls an override in place of choosing a kernel. So its attention is called here with the block's
+        original options, and chooses then.
         """
         host = getattr(host_attention, function.__name__, function)
         out = host(q, k, v, *args, skip_reshape=skip_reshape, transformer_options=self.given, **kwargs)
-        if self.attended:
-            return out  # the second attention of a block of SD3.5 Medium, which image prompts do not join
-        self.attended = True
         if not skip_reshape:
-            q, k, v = (_of_heads(x, self.site.heads) for x in (q, k, v))
+            heads = self.site.heads
+            q, k, v = _of_heads(q, heads), _of_heads(k, heads), _of_heads(v, heads)
+        if q.shape[2] != self.tokens:
+            return out  # the second attention of a block of SD3.5 Medium has no text, and image prompts do not join it
         if not self.has_queries:
             rotation = self.args.get("pe")
             self.queries, self.has_queries = q if rotation is None else rotate_back(q, rotation), True
@@ -93,24 +94,17 @@ class BlockAttention:
         return img
 
     def images(self, mechanism: Mechanism, text: int = 0) -> Sequence[ImageTokens]:
-        prompts, img = self.prompts[mechanism], self.args["img"]
-        rows = img.shape[1] - (0 if "txt" in self.args else self.text)  # of the picture and its references
-        grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, rows)
-        around = (text, rows - grid[0] * grid[1])
-        return self.plan.images(self.patch, prompts, grid, self.queries if self.has_queries else img, around)
+        prompts, tokens = self.prompts[mechanism], self.tokens - self.text  # of the picture and its references
+        grid = picture_grid(self.plan.call.latent, self.site.patch, prompts, tokens)
+        around = (text, tokens - grid[0] * grid[1])
+        like = self.queries if self.has_queries else self.args["img"]
+        return self.plan.images(self.patch, prompts, grid, like, around)
 
     def normed(self, q: Tensor, k: Tensor) -> tuple[Normed, Normed]:
-        block = self.block().x_block
+        block = self.patch.called_block(self.plan).x_block
         if self.patch.renorms:
             return (q, block.attn.ln_q.weight), (k, block.attn.ln_k.weight)
         return raw_queries_keys(block, self.args["img"], self.args["vec"], self.site.heads)
-
-    def block(self) -> HostModule:
-        """The block of the called copy of the model (one per GPU); the patched one if a pack replaced it there."""
-        part, number = self.site.block
-        model = self.plan.model
-        called = getattr(model.diffusion_model, f"{part}_blocks")[number] if model is not None else None
-        return called if hasattr(called, "x_block") else self.patch.module
 
     def show(self, before: Tensor, after: Tensor) -> None:
         """Show an observer the attention of the picture's own tokens, and what image prompts added to them."""
@@ -179,4 +173,4 @@ def raw_queries_keys(block: HostModule, img: Tensor, vec: Tensor, heads: int) ->
 
 def _of_heads(x: Tensor, heads: int) -> Tensor:
     """(rows, n, channels), or (rows, n, heads, head width), as (rows, heads, n, head width)."""
-    return (x.view(*x.shape[:-1], heads, -1) if x.ndim == 3 else x).transpose(1, 2)
+    return x.view(*x.shape[:2], heads, -1).transpose(1, 2)

@@ -1,8 +1,8 @@
 """The plan of one model call: keys, values and masks for every site, ready for the attention.
 
 A patch only looks up the entry of its site. An entry is made in the first call of the patch, because the dtype, device
-and grid of the queries are not known earlier. Later calls with equal rows share it; for schedules, an entry holds the
-keys and values at weights 0 and 1.
+and grid of the queries are not known earlier. Later calls with equal rows share it, also those of a schedule, whose
+weight is applied in every call (`Scheduled`).
 """
 
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from ...ipadapter.attention import ImageTokens, Pair, at_weight
+from ...ipadapter.attention import SCALINGS, ImageTokens, Pair, at_weight, scale_values
 from ...ipadapter.image_prompt import ImagePrompt, Rows
 from ...ipadapter.sites import Layer, Site
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import HostModel, NoiseSchedule, Options, OtherPatch
-from .arranged import Around, Grid, keys_values, mask_on_tokens, norm_weights
+from .arranged import Around, Grid, keys_values, keys_values_at, mask_on_tokens, norm_weights
 from .call import Call, position_of, read_call
 from .patches import KEY, OwnPatch, Shared, refuse_recording
 from .store import Store
@@ -47,13 +47,22 @@ class Observer(Protocol):
 
 
 class Scheduled(NamedTuple):
-    """Keys and values of a prompt in one site at weights 0 and 1; those at a schedule's weight are interpolated."""
+    """Keys and values of a prompt in one site at weight 1, whose weight a schedule changes at every step.
+
+    The weight multiplies the attention's output, or interpolates between `without`, those at weight 0, and `full`.
+    """
 
     prompt: ImagePrompt
-    without: Pair
     full: Pair
+    without: Pair | None  # None where the scaling multiplies the values alone
     mask: Tensor | None
     layer: nn.Module | None
+
+    def at(self, weight: float) -> ImageTokens:
+        if self.without is None:
+            return ImageTokens(*self.full, self.mask, weight, rule=self.prompt.rule, layer=self.layer)
+        pair = at_weight(self.without, self.full, weight)
+        return ImageTokens(*pair, self.mask, rule=self.prompt.rule, layer=self.layer)
 
 
 class Entry(NamedTuple):
@@ -116,8 +125,7 @@ class Plan(Shared):
             if type(part) is ImageTokens:  # isinstance would be a function call in every layer of every step
                 images.append(part)
             elif type(part) is Scheduled and (weight := self.call.weights[part.prompt][patch.site.layer]):
-                pair = at_weight(part.without, part.full, weight)
-                images.append(ImageTokens(*pair, part.mask, rule=part.prompt.rule, layer=part.layer))
+                images.append(part.at(weight))
         return images
 
     def _entry(
@@ -150,17 +158,18 @@ def part_of(
     mask, mask_stays = mask_on_tokens(store, call, prompt, site.layer, grid, around, like)
     weight = call.weights[prompt][site.layer]
     if prompt.mechanism.joins:
-        (keys, values), stays = keys_values(store, call, prompt, site, number, 1.0, like)
-        stays = stays and mask_stays and prompt.weights.constant  # the gain is the weight, which a schedule changes
-        return ImageTokens(keys, values, mask, weight, norm_weights(store, prompt, number, like)), stays
+        pair = keys_values_at(store, call, prompt, site, number)  # of this sigma, so the plan of a step holds none
+        return ImageTokens(*pair, mask, weight, norm_weights(store, prompt, number, like)), False
     if prompt.weights.constant:
         (keys, values), stays = keys_values(store, call, prompt, site, number, weight, like)
         tokens = ImageTokens(keys, values, mask, rule=prompt.rule, layer=prompt.source.layer(number))
         return tokens, stays and mask_stays
-    without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
-    full, full_stays = keys_values(store, call, prompt, site, number, 1.0, like)
-    scheduled = Scheduled(prompt, without, full, mask, prompt.source.layer(number))
-    return scheduled, without_stays and full_stays and mask_stays
+    full, stays = keys_values(store, call, prompt, site, number, 1.0, like)
+    without = None
+    if SCALINGS[prompt.scaling] is not scale_values:
+        without, without_stays = keys_values(store, call, prompt, site, number, 0.0, like)
+        stays = stays and without_stays
+    return Scheduled(prompt, full, without, mask, prompt.source.layer(number)), stays and mask_stays
 
 
 PLANS = 64  # groups of rows (a context window with its conditionings) whose entries a run holds at most

@@ -35,7 +35,7 @@ class Store:
             return value, True
         return self._put(self._values, key, make)
 
-    def get_at(self, sigma: float, key: Hashable, make: Callable[[], T]) -> T:
+    def get_at(self, sigma: float | None, key: Hashable, make: Callable[[], T]) -> T:
         """Like `get`, for a value of one sigma. The first call for another sigma drops all values of this one."""
         if sigma != self._sigma:
             self._drop_moment()

@@ -17,7 +17,9 @@ from .block_attention import BlockAttention, renorms
 from .hooks import Hooks
 from .originals import model_to_sample, original_model
 from .patches import KEY, AttentionPatch, OwnPatch
+from .plan import Plan
 
+MMDIT = "comfy.ldm.modules.diffusionmodules.mmdit"  # ComfyUI's module of SD3.5
 Block = Callable[[OwnOptions], OwnOptions]  # what ComfyUI calls the original block: arguments to outputs
 
 
@@ -97,8 +99,7 @@ class BlockPatch(OwnPatch):
 
     def run(self, args: OwnOptions, extra: Options) -> OwnOptions:
         """The block with the image prompts that act in this model call."""
-        options, before = args["transformer_options"], self.before
-        block: Block = extra["original_block"] if before is None else lambda args: before(args, dict(extra))
+        options = args["transformer_options"]
         # Runs in every block of every step, so the usual case, a plan in the options, needs no function call.
         try:
             plan = options[KEY]["plan"]
@@ -114,6 +115,7 @@ class BlockPatch(OwnPatch):
             if prompt in weights and weights[prompt][layer]:
                 mechanism = prompt.mechanism
                 acting[mechanism] = (*acting[mechanism], prompt) if mechanism in acting else (prompt,)
+        block = self._block(plan, extra)
         if not acting:
             return block(args)
         attention = BlockAttention(self, acting, plan, args)
@@ -122,3 +124,29 @@ class BlockPatch(OwnPatch):
         if self.number not in plan.reached:
             plan.bypassed[self.number] = self.before or self.module
         return {**out, "img": img}
+
+    def called_block(self, plan: Plan) -> HostModule:
+        """The block of the called copy of the model (one per GPU); the patched one if a pack replaced it there."""
+        part, number = self.site.block
+        called = getattr(plan.model.diffusion_model, f"{part}_blocks")[number] if plan.model is not None else None
+        return called if hasattr(called, "x_block") else self.module
+
+    def _block(self, plan: Plan, extra: Options) -> Block:
+        """The earlier replacement of the block, or the block.
+
+        For replaced blocks of SD3.5, ComfyUI calls torch's checkpoint, which computes a block again where a sampler
+        needs gradients, and takes a third of the host's time for a block. Other blocks are called without; so here.
+        """
+        before, given = self.before, extra["original_block"]
+        if before is not None:
+            return lambda args: before(args, dict(extra))
+        if plan.model is None or given.__module__ != MMDIT:
+            return given
+        module = plan.model.diffusion_model.joint_blocks[self.site.block[1]]
+
+        def block(args: OwnOptions) -> OwnOptions:
+            options = {"transformer_options": args["transformer_options"], "use_checkpoint": False}
+            txt, img = module(args["txt"], args["img"], c=args["vec"], **options)
+            return {"txt": txt, "img": img}
+
+        return block

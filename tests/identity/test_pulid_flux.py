@@ -14,6 +14,9 @@ from pack.nodes.applying import caches
 from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.pulid import Person, apply_pulid
 from pack.nodes.sampling.attach import attached_prompts
+from pack.weight_schedules.position import SamplingPosition
+from pack.weight_schedules.schedule import WeightSchedule
+from pack.weight_schedules.steps import StepCurve
 from test_nodes_pack.counting import HOST_NODES, count_step, host_reads, products, total
 from test_nodes_pack.standins import seeded
 from transformer_rig import (
@@ -69,6 +72,19 @@ def test_no_weight_is_no_adapter_and_before_its_start_it_does_not_act():
     early, late = (predict(model, "flux", sigma)[1] for sigma in (0.99, 0.5))
     assert torch.equal(predict(follow(model, FLUX, start_at=0.5), "flux", 0.99)[1], early)
     assert not torch.equal(predict(follow(model, FLUX, start_at=0.1), "flux", 0.5)[1], late)
+
+
+def test_a_schedule_is_its_weight_at_that_moment_also_in_a_mask():
+    model, sigma = tiny_model("flux"), 0.6
+    schedule = WeightSchedule(steps=StepCurve(shape="linear up", low=0.2, high=1.0))
+    position = SamplingPosition(model.get_model_object("model_sampling").percent_to_sigma)
+    weight = schedule.steps.at(position.percent(sigma))
+    for mask in (None, half(8, 8)):
+        scheduled, plain = (
+            predict(follow(model, FLUX, mask=mask, **strength), "flux", sigma)[1]
+            for strength in ({"schedule": schedule}, {"weight": weight})
+        )
+        torch.testing.assert_close(scheduled, plain, rtol=0, atol=1e-5)  # the weight is multiplied elsewhere
 
 
 def test_a_lora_acts_beside_a_person_and_what_is_cached_changes_no_picture():

@@ -11,6 +11,8 @@ from pack.nodes.applying.apply import Strength
 from pack.nodes.applying.caches import KEYS_VALUES, TOKENS
 from pack.nodes.applying.pulid import Person, apply_pulid
 from pack.nodes.sampling.attach import attached_prompts
+from pack.weight_schedules.schedule import WeightSchedule
+from pack.weight_schedules.steps import StepCurve
 from performance.rig import Rig
 from test_nodes_pack.counting import count_step, host_reads, products, total
 from test_nodes_pack.loaders import tiny_control_net
@@ -74,6 +76,10 @@ def test_no_weight_is_no_adapter_and_a_schedule_its_weight_at_that_moment():
     assert torch.equal(drawn(follow(model, V1, start_at=0.9, **FIDELITY), start=0.2), drawn(model, start=0.2))
     strong = drawn(follow(model, V1, weight=0.5, **FIDELITY))
     assert not torch.equal(strong, plain)
+    schedule = WeightSchedule(steps=StepCurve(shape="linear up", low=0.2, high=1.0))
+    scheduled = drawn(follow(model, V1, schedule=schedule, **FIDELITY), start=0.5)
+    then = drawn(follow(model, V1, weight=schedule.steps.at(0.5), **FIDELITY), start=0.5)
+    torch.testing.assert_close(scheduled, then, rtol=0, atol=1e-3)  # sigmas are near the percent, and CFG amplifies
 
 
 def test_persons_may_be_applied_in_any_order_and_beside_an_ip_adapter():

@@ -9,7 +9,7 @@ from pack.ipadapter.attention import SCALINGS, ImageTokens, at_weight, decoupled
 ROWS, QUERIES, TOKENS, HEADS, CHANNELS = 4, 6, 3, 2, 16
 
 
-def attend(q, k, v, heads):
+def attend(q, k, v):
     return scaled_dot_product_attention(q, k, v)
 
 
@@ -100,6 +100,14 @@ def test_v_only_scales_what_the_image_attention_gives(q, text):
     k, v, _ = image(10, ROWS)
     scaled = ImageTokens(*(split_heads(x, HEADS) for x in SCALINGS["V only"](k, v, 0.3)))
     close(decoupled_attention(text, q, [scaled], attend), text + 0.3 * by_hand(q, k, v))
+
+
+def test_a_gain_multiplies_what_the_image_attention_gives_with_and_without_a_mask(q, text):
+    k, v, tokens = image(10, ROWS)
+    mask = randn(1, QUERIES, 1, seed=8)
+    for of_mask in (None, mask):
+        found = decoupled_attention(text, q, [tokens._replace(mask=of_mask, gain=0.3)], attend)
+        close(found, text + 0.3 * (1 if of_mask is None else of_mask) * by_hand(q, k, v))
 
 
 def test_a_weight_per_row_is_that_row_s_weight():

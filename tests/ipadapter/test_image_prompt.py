@@ -32,15 +32,13 @@ def pairs(images, site):
 
 
 class Seeded(Source):
-    """Random pairs, times sigma where they are timed."""
+    """Random pairs."""
 
     def __init__(self, images, timed):
         self.images, self.timed = images, timed
 
-    def pair(self, site, images, sigma):
-        assert (sigma is not None) == self.timed
-        found = (tuple(x * (sigma if self.timed else 1) for x in pair) for pair in pairs(self.images, site))
-        return KeysValues(*found).pick(images)
+    def pair(self, site, images):
+        return KeysValues(*map(tuple, pairs(self.images, site))).pick(images)
 
 
 def prompt(images=1, per_frame=False, swapped=(), frames=(), timed=False, **more):
@@ -49,7 +47,7 @@ def prompt(images=1, per_frame=False, swapped=(), frames=(), timed=False, **more
 
 
 def arrange(prompt, site, layer, rows):
-    pair = prompt.source.pair(site, prompt.images_of(rows), None)
+    pair = prompt.source.pair(site, prompt.images_of(rows))
     return arrange_pair(prompt, pair, layer, rows, HEADS, 1.0)
 
 

@@ -15,13 +15,13 @@ from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 import synthetic_transformers as synthetic_dit
 from pack.ipadapter.adapter import AdapterNetwork
 from pack.ipadapter.checkpoint import read_checkpoint
-from pack.ipadapter.mechanisms.joint_attention import can_renorm, joint_token_attention, renorm
+from pack.ipadapter.mechanisms.joint_attention import can_renorm, joint_token_attention, read_by_layers, renorm
 from pack.ipadapter.token_attention import fold_heads, rotate_back, token_attention
 
 TOLERANCE = 1e-5  # float32, other kernels and another order of sums
 
 
-def attend(q, k, v, heads):
+def attend(q, k, v):
     return F.scaled_dot_product_attention(q, k, v)
 
 
@@ -90,9 +90,10 @@ def test_sd35s_attention_adds_what_diffusers_processor_adds():
         added = with_adapter - plain(attn, hidden)
         q, k, v = (heads_of(project(hidden), 2) for project in (attn.to_q, attn.to_k, attn.to_v))
         norms: Any = adapter.layer(1)
+        normed, silu = read_by_layers(tokens, time)
         q = renorm(attn.norm_q(q), attn.norm_q.weight, norms["norm_q"].weight)
         k = renorm(attn.norm_k(k), attn.norm_k.weight, norms["norm_k"].weight)
-        image_k, image_v = (heads_of(x, 2) for x in adapter.keys_values(tokens, 1, heads=2, time=time))
+        image_k, image_v = (heads_of(x, 2) for x in adapter.keys_values(normed, 1, heads=2, time=silu))
         image = joint_token_attention(q, k, v, (image_k, image_v), attend)
     assert added.abs().max() > 0.1
     torch.testing.assert_close(F.linear(0.7 * image, attn.to_out[0].weight), added, rtol=0, atol=TOLERANCE)
@@ -166,8 +167,8 @@ def test_rows_that_share_tokens_are_folded_without_changing_what_they_attend_to(
 
 def test_the_joint_attention_without_image_tokens_is_self_attention():
     q, k, v = (random(2, 2, 5, 8, seed=seed) for seed in (1, 2, 3))
-    none = (k[:1, :, :0], v[:1, :, :0])
-    expected = attend(q, k, v, 2).transpose(1, 2).flatten(2)
+    none = (k[:, :, :0], v[:, :, :0])
+    expected = attend(q, k, v).transpose(1, 2).flatten(2)
     assert torch.equal(joint_token_attention(q, k, v, none, attend), expected)
 
 

@@ -112,7 +112,7 @@ def asked_for(model: Any) -> list[dict[str, Any]]:
     """Everything that the image prompts on a model say, with the keys and values of one site."""
     prompts = attached_prompts(model)
     assert prompts
-    pairs = [prompt.source.pair(7, (0,) if prompt.per_frame else None, None) for prompt in prompts]
+    pairs = [prompt.source.pair(7, (0,) if prompt.per_frame else None) for prompt in prompts]
     return [
         vars(prompt) | {"weights": [prompt.weights.at(percent) for percent in (0.2, 0.8)]}
         | {"source": (prompt.source.images, *pair.positive, *pair.negative)}

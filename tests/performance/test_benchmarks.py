@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,7 @@ import torch
 from comfy import memory_management
 from comfy.cli_args import args
 
-from benchmarks import gpu, gpu_cases, plot, report
+from benchmarks import flux, gpu, gpu_cases, plot, report
 from benchmarks.projecting import follow_attending, follow_projecting
 from performance.rig import Rig, half_mask
 
@@ -35,7 +37,8 @@ def test_what_the_benchmark_compares_with_draws_the_same_picture(follow, mask):
 
 def measured_here(monkeypatch, capsys, *options):
     """What `python -m benchmarks.gpu` prints last, without a process that would import ComfyUI for it once more."""
-    monkeypatch.setattr(args, "use_pytorch_cross_attention", args.use_pytorch_cross_attention)  # which it turns on
+    for name in ("use_pytorch_cross_attention", "highvram"):  # which it turns on
+        monkeypatch.setattr(args, name, getattr(args, name))
     monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *options])
     gpu.main()
     return json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -55,9 +58,15 @@ def test_a_family_is_measured_in_a_way_by_a_process_of_its_own_and_the_report_ha
     assert set(found["kernels"]) == {"bare", *(f"{name}, per layer" for name in gpu_cases.COUNTED)}
     assert set(found["busy"]) == {"bare s", *gpu_cases.COUNTED}
     assert set(compiled) == {"steps"} and set(compiled["steps"]) == {"bare s", "1", "1 masked"}, compiled
-    results = {"device": "a GPU of 1 GiB", "measured": {"Tiny, normal": found, "Tiny, compiled": compiled}}
+    cases = {name: flux.FLUX_CASES[name] for name in ("XLabs v2 masked", "InstantX")}
+    monkeypatch.setattr(flux, "FLUX_CASES", cases)
+    of_flux = measured_here(monkeypatch, capsys, "two blocks", "resident", *TINY[2:])
+    assert set(of_flux) == {"steps", "busy", "peak MB"} and set(of_flux["steps"]) == {"bare s", *cases}
+    measured = {"Tiny, normal": found, "Tiny, compiled": compiled, "Tiny Flux": of_flux}
+    results = {"device": "a GPU of 1 GiB", "measured": measured}
     text = report.gpu_tables(results)
     assert all(name in text for name in ("projecting, masked", "4 masked", "1 scheduled", "Tiny, compiled", "1 GiB"))
+    assert all(name in text for name in ("Tiny Flux", "XLabs v2 masked", "InstantX"))
     plot.draw_gpu(results, tmp_path / "gpu.png")
     assert (tmp_path / "gpu.png").stat().st_size > 5000
 
@@ -90,6 +99,41 @@ def test_a_mode_that_takes_too_long_keeps_what_it_had_measured():
     slow = 'import time; print(\'{"steps": {"bare s": 1.0}}\', flush=True); time.sleep(60)'
     stopped = gpu.run([sys.executable, "-c", slow], limit=2)
     assert stopped == {"steps": {"bare s": 1.0}, "failed": "stopped after 2 s"}
+
+
+def test_all_is_measured_within_a_limit_most_important_first_and_what_is_left_over_goes_on(monkeypatch):
+    """In seconds: a part that dies at once leaves its share to the next, one that hangs takes no other's share."""
+    scripts = {
+        "dies": "raise ValueError('too small')",
+        "works": "print('{\"steps\": {\"bare s\": 1.0}}')",
+        "hangs": "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)",
+        "comes last": "import time; time.sleep(60)",
+    }
+    monkeypatch.setattr(gpu, "device_name", lambda: "a GPU")
+    limits, run = [], gpu.run
+
+    def watched(command, limit):
+        limits.append(limit)
+        return run([sys.executable, "-c", scripts[command[-1]]], limit)
+
+    monkeypatch.setattr(gpu, "run", watched)
+    begun = time.monotonic()
+    plan = [gpu.Part(name, [name], 1.0 if name != "comes last" else 0.0) for name in scripts]
+    found: dict[str, Any] = {}
+    known = [list(found := results["measured"]) for results in gpu.measure_gpu(6.0, plan)]
+    assert known == [list(scripts)[:count] for count in (1, 2, 3, 4)]
+    assert time.monotonic() - begun < 30  # neither waits for the minute of what a part started
+    assert limits[0] == pytest.approx(2, abs=0.5) and 2 < limits[1] <= 4 and limits[2] > 2 and len(limits) == 3
+    assert "ValueError: too small" in found["dies"]["failed"] and found["works"] == {"steps": {"bare s": 1.0}}
+    assert "stopped after" in found["hangs"]["failed"] and found["comes last"] == {"failed": "no time was left"}
+
+
+def test_every_part_of_the_plan_is_one_that_the_benchmark_knows():
+    shares = [part.share for part in gpu.PLAN]
+    assert min(shares) > 0 and sum(shares) <= 570
+    for part in gpu.PLAN:
+        assert part.options[0] in gpu.SIZES and part.options[1] in gpu.MODES
+        assert part.options[2:] == [] or part.options[2:] == ["--backend", part.options[-1]]
 
 
 def test_published_widths_have_published_heads(monkeypatch):

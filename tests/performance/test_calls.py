@@ -22,14 +22,13 @@ from transformer_rig import FAMILY, adapter, embeds, follow, sample as sample_tr
 RISING = WeightSchedule(steps=StepCurve(shape="linear up", low=0.2, high=1.0))
 RIG = Rig("sd15")
 # By kind: the text of one block's weights, how many blocks more a prompt without that text has, and the calls at most.
-# Of SD3.5, the host calls the adapter's three linear layers in every block, and a checkpoint function around each
-# replaced block.
+# Of SD3.5, the host calls the adapter's three linear layers in every block.
 # In releases of ComfyUI that do not show queries before their rotation, they are rotated back.
 BACK = 0 if "attn1_patch" in inspect.getsource(comfy.ldm.flux.layers) else 12
 BLOCKS = {
     "XLabs Flux": ("double0:1", 1, 40 + BACK),
     "InstantX Flux": ("double0:1", 3, 40 + BACK),
-    "InstantX SD3.5": ("joint0:1", 1, 580),
+    "InstantX SD3.5": ("joint0:1", 1, 312),
 }
 CASES = {  # what is applied, and at most how many calls a layer of SD1.5 gets more than without
     "one adapter": (lambda model: RIG.follow(model), 30),

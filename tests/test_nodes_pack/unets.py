@@ -83,7 +83,7 @@ def model_of(
     config: Any, seed: int, dtype: str = "fp32", text_projection: bool = False, drawn_on: str = "cpu"
 ) -> model_patcher.ModelPatcher:
     """A MODEL of any of ComfyUI's configurations, of random weights; a GPU draws billions of them in a second."""
-    if config.unet_config["num_head_channels"] == 64 and config.unet_config["model_channels"] < 320:
+    if config.unet_config.get("num_head_channels") == 64 and config.unet_config["model_channels"] < 320:
         config.unet_config["num_head_channels"] = 32  # several heads although the model is narrow
     device = model_management.get_torch_device()
     manual_cast = model_management.unet_manual_cast(DTYPES[dtype], device, list(DTYPES.values()))

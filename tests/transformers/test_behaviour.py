@@ -99,6 +99,9 @@ def test_every_frame_has_its_weight_and_its_picture(kind, bare, prompted):
     _, second = predict(prompted(weight=[0.0, 1.0]), family, shape=shape)
     assert torch.equal(second[0], none[0])
     torch.testing.assert_close(second[1], full[1], rtol=0, atol=ROUNDING)
+    _, half = predict(prompted(weight=0.5), family, shape=shape)
+    _, fading = predict(prompted(weight=[1.0, 0.5]), family, shape=shape)
+    torch.testing.assert_close(fading[1], half[1], rtol=0, atol=ROUNDING)
     each = follow(bare, adapter(kind), torch.cat([embeds(kind, 2), embeds(kind, 1)]), per_frame=True)
     torch.testing.assert_close(predict(each, family, shape=shape)[1][1], full[1], rtol=0, atol=ROUNDING)
 
@@ -247,14 +250,14 @@ def test_the_source_of_sd35_holds_tokens_of_the_latest_moment_only_and_none_afte
     none = held()
     keys, sizes = [], set()
     for sigma in (0.7, 0.4, 0.7):
-        keys.append([source.pair(site, None, sigma).positive[0] for site in range(2)])
+        keys.append([source.pair_at(site, sigma).keys for site in range(2)])
         sizes.add(held() - none)
     assert torch.equal(keys[0][1], keys[2][1]) and not torch.equal(keys[0][1], keys[1][1])
     assert len(sizes) == 1 and sizes.pop() > 0
     sample(model, "sd3.5")
     assert held() == none
     with pytest.raises(AdapterError, match="without sigmas"):
-        source.pair(0, None, None)
+        source.pair_at(0, None)
 
 
 def test_scalings_that_an_attention_with_the_picture_cannot_have_are_refused():

@@ -91,7 +91,8 @@ def test_the_device_keeps_the_bytes_that_the_benchmark_says_and_the_adapter_only
     tokens = loaded.network.project(embeds(kind)).shape[1] if family == "flux" else 6
     both_rows = kept_bytes([sizes["channels"]] * sizes["blocks"], tokens) * 2  # float32 here
     norms = 2 * tiny.HEAD[family] * 4 * sizes["blocks"] if family == "sd3.5" else 0  # SD3.5's own, of queries and keys
-    assert seen == [both_rows + norms] * 2  # of SD3.5, only the pairs of the moment
+    order = 2 * torch.int64.itemsize if family == "sd3.5" else 0  # which images the rows see
+    assert seen == [both_rows + norms + order] * 2  # of SD3.5, only the pairs of the moment
     assert bool(model.model_patches_models()) == (family == "sd3.5")
     assert hooks_of(model).plans.store.bytes == 0
 
