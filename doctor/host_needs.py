@@ -106,6 +106,7 @@ ATTACHING = (
                                  "self.patches", "self.model.current_patcher")),
     *(_drawing(EXTENSION, f"CallbacksMP.{name}") for name in ("ON_CLONE", "ON_CLEANUP")),
     *(_drawing(EXTENSION, f"WrappersMP.{name}") for name in ("SAMPLER_SAMPLE", "CALC_COND_BATCH", "APPLY_MODEL")),
+    _drawing(EXTENSION, "WrappersMP.PREPARE_SAMPLING", (UNET_REFERENCES, REFERENCES)),
     _drawing(EXTENSION, "", texts=("self.class_obj", '"wrappers"')),
 )  # fmt: skip
 SAMPLING = (
@@ -204,6 +205,7 @@ ATTENDING = (
             ("comfy/conds.py", "CONDRegular.process_cond", ("batch_size",), ()),
             (SAMPLERS, "encode_model_conds", ("model_function", "conds", "noise", "device", "prompt_type"), ()),
             ("comfy/sampler_helpers.py", "convert_cond", ("cond",), ()),
+            ("comfy/sampler_helpers.py", "prepare_sampling", ("model", "noise_shape", "conds"), ()),
         )
     ),
     _drawing(OPENAI, "Upsample", (UNET_REFERENCES,)),

@@ -6,6 +6,7 @@ in, its options and its patches are not changed.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar, cast
 
 import comfy.sd
@@ -32,7 +33,7 @@ from ..host import refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
 from ..notices import say_notes
 from . import transformer, unet
-from .hooks import Hooks, on_calc_cond_batch
+from .hooks import Hooks, on_calc_cond_batch, on_prepare_sampling
 from .originals import lacking, original_model, originals_in_place, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
 from .plan import Observer
@@ -222,6 +223,8 @@ def _install(model: ModelPatcher, hooks: Hooks) -> None:
         WrappersMP.CALC_COND_BATCH: on_calc_cond_batch,
         WrappersMP.APPLY_MODEL: hooks.on_apply_model,
     }
+    if hooks.riders:
+        wrappers[WrappersMP.PREPARE_SAMPLING] = partial(on_prepare_sampling, hooks)
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)
         model.add_wrapper_with_key(kind, KEY, wrapper)

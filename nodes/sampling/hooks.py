@@ -5,9 +5,11 @@ They note the roles of a call's rows, make the call's plan, and pass it to the p
 names, since other packs' wrappers may pass them by keyword.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.image_prompt import ImagePrompt
@@ -120,6 +122,17 @@ def on_calc_cond_batch(
     """Wrap the evaluation of all conditionings at one step: note their branches and the number of latents."""
     notes = {"branches": branches_of_conds(conds, model_options), "latents": len(x_in)}
     return executor(model, conds, x_in, timestep, with_notes(model_options, notes))
+
+
+def on_prepare_sampling(
+    hooks: Hooks, executor: Executor, model: ModelPatcher, noise_shape: Sequence[int], *args: object, **kwargs: object
+) -> object:
+    """Wrap the loading of the models for a run. ComfyUI frees memory by the number of latents in `noise_shape`, so what
+    riders keep on the device counts as more of them, of the picture's size.
+    """
+    count, *size = noise_shape
+    kept = sum(rider.pixels() for rider in hooks.riders)
+    return executor(model, (count + math.ceil(kept / math.prod(size[1:])), *size), *args, **kwargs)
 
 
 def notes_of_call(call: Call, options: Options, count: int) -> list[str]:

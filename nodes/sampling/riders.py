@@ -54,6 +54,10 @@ class Rider(ABC):
     def check(self, model: ModelPatcher) -> None:  # noqa: B027  (most riders need nothing of a model)
         """Raises AdapterError if the rider cannot act in a model, whose modules other packs may have replaced."""
 
+    def pixels(self) -> int:
+        """The number of latent pixels whose keys and values the rider keeps on the device during a run."""
+        return 0
+
     def begin_run(self) -> None:  # noqa: B027  (a rider may have nothing to count)
         """Called when a sampling run begins."""
 

@@ -112,6 +112,10 @@ class Ride(Rider):
         largest = [reference.weights.largest(0.0, 1.0) for reference in self.references]
         self.attentions.check(model, {layer for shares in largest for layer, share in enumerate(shares) if share})
 
+    def pixels(self) -> int:
+        latents = [reference.latent for reference in self.references]
+        return sum(len(latent) * latent.shape[-2] * latent.shape[-1] for latent in latents)
+
     def begin_run(self) -> None:
         self.acted = self.reached = False
         self.cleanup()

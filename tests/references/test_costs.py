@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import comfy.ldm.modules.attention as host_attention
+import comfy.sampler_helpers
 import comfyui_version
 import pytest
 import torch
@@ -130,3 +131,20 @@ def test_bytes_of_keys_and_values_are_kept_for_acting_layers_alone(costs, monkey
     sizes = [sum(2 * NUMBER * tokens * of_levels[tokens] * n for tokens, n in part.items()) for part in layers]
     middle = 2 * NUMBER * 1 * 128
     assert (late, costs["riding"]["weight 1"]["bytes kept"]) == (sizes[0], sum(sizes) + middle)
+
+
+def test_comfyui_frees_memory_for_a_riding_reference_as_for_further_latents(monkeypatch):
+    """Every picture of a reference counts as a latent, a larger one as as many as its pixels fill."""
+    shapes, estimate = [], comfy.sampler_helpers.estimate_memory
+
+    def noted(model: Any, noise_shape: Any, conds: Any) -> Any:
+        shapes.append(list(noise_shape))
+        return estimate(model, noise_shape, conds)
+
+    monkeypatch.setattr(comfy.sampler_helpers, "estimate_memory", noted)
+    two_larger = {"samples": seeded((2, 4, 12, 8), 12)}
+    one = ride()
+    both = ride_along(one, two_larger, None, Looks())
+    for model in (RIG.bare(), RIG.follow(RIG.bare()), one, RIG.follow(both)):
+        RIG.sample(model, 1)
+    assert shapes == [[count, 4, 8, 8] for count in (1, 1, 2, 5)]
