@@ -55,8 +55,5 @@ def add_image_tokens(out: Tensor, q: Tensor, images: Iterable[ImageTokens], atte
     """`out` (rows, n, channels) plus what every image prompt gives the queries q (rows, heads, n, width)."""
     for image in images:
         seen = token_attention(q, image.keys, image.values, attend)
-        if image.mask is None:
-            out = torch.add(out, seen, alpha=image.gain)
-        else:
-            out = torch.addcmul(out, seen, image.mask, value=image.gain)
+        out = image.added(out, seen)
     return out

@@ -25,8 +25,8 @@ HEART = (
     ),
     Mutation(
         "masks do nothing in Flux",
-        "ipadapter/token_attention.py",
-        {"torch.addcmul(out, seen, image.mask, value=image.gain)": "torch.add(out, seen, alpha=image.gain)"},
+        "ipadapter/attention.py",
+        {"torch.addcmul(out, seen, self.mask, value=self.gain)": "torch.add(out, seen, alpha=self.gain)"},
         ("ipadapter/test_transformer_attention.py", "transformers/test_behaviour.py"),
     ),
     Mutation(

@@ -147,8 +147,5 @@ def add_joint_tokens(
         assert image.norms is not None
         queries, keys = renorm(*q, image.norms[0]), renorm(*k, image.norms[1])
         seen = joint_token_attention(queries, keys, v, (image.keys, image.values), attend)
-        if image.mask is None:
-            out = torch.add(out, seen, alpha=image.gain)
-        else:
-            out = torch.addcmul(out, seen, image.mask, value=image.gain)
+        out = image.added(out, seen)
     return out

@@ -97,9 +97,6 @@ class OwnQueries(Mechanism):
             layer = cast(nn.ModuleDict, image.layer)
             queries = layer["to_q"](layer["norm2"](picture)).unflatten(-1, (image.keys.shape[1], -1)).transpose(1, 2)
             seen = layer["to_out"](token_attention(queries, image.keys, image.values, run.attend))
-            if image.mask is None:
-                out = torch.add(out, seen, alpha=image.gain)
-            else:
-                out = torch.addcmul(out, seen, image.mask, value=image.gain)
+            out = image.added(out, seen)
         run.show(picture, out)
         return torch.cat((img[:, :text], out), dim=1) if text else out
