@@ -146,17 +146,19 @@ class ReferenceWeights(Rider):
         if not (rows.branches and rows.placed) and any(setting.rows_differ for setting in self.settings):
             call.say([UNKNOWN_ROWS])
             return [Level((1.0,) * len(now[self.settings[0]]))] * count
-        return [self._level(call, number, now) for number in range(1, count + 1)]
+        return [level_of(call, number, now) for number in range(1, count + 1)]
 
-    def _level(self, call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[float, ...]]) -> Level:
-        reaching = [setting for setting in self.settings if setting.reference in (0, number)]
-        if not reaching:
-            return Level((1.0,) * len(now[self.settings[0]]))
-        layers = tuple(map(prod, zip(*(now[setting] for setting in reaching), strict=True)))
-        masked = tuple(setting for setting in reaching if setting.mask is not None or setting.weights.frames)
-        if not masked or not any(layers):
-            return Level(layers)
-        return Level(layers, *mask_in_call(call, masked))
+
+def level_of(call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[float, ...]]) -> Level:
+    """The level of the reference with a number, from the weights of all settings in this call."""
+    reaching = [setting for setting in now if setting.reference in (0, number)]
+    if not reaching:
+        return Level((1.0,) * len(next(iter(now.values()))))
+    layers = tuple(map(prod, zip(*(now[setting] for setting in reaching), strict=True)))
+    masked = tuple(setting for setting in reaching if setting.mask is not None or setting.weights.frames)
+    if not masked or not any(layers):
+        return Level(layers)
+    return Level(layers, *mask_in_call(call, masked))
 
 
 def mask_in_call(call: ModelCall, settings: tuple[ReferenceWeight, ...]) -> tuple[Tensor, Hashable]:
