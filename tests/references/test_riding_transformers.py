@@ -104,8 +104,9 @@ def test_tiles_in_one_call_look_at_a_reference_as_those_of_a_call_each():
 
     def claim(kind: Any, drawn: Build, ride: Build) -> list[str]:
         def called(model: Any, caller: Any) -> Tensor:
-            model.set_model_unet_function_wrapper(caller)
-            return drawn(model, cfg=3.0)
+            clone = model.clone()
+            clone.set_model_unet_function_wrapper(caller)
+            return drawn(clone, cfg=3.0)
 
         alone, together = (called(ride(negative=0.2, mask=LEFT), way) for way in (tile_by_tile, tiles_in_one_call))
         acts = gap(called(model_of(kind), tile_by_tile), alone) > 1e-2
