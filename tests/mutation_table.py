@@ -68,7 +68,7 @@ HEART = (
     Mutation(
         "a norm of SD3.5 is not divided out",
         "ipadapter/mechanisms/joint_attention.py",
-        {"(adapter_weight.float() / model_weight.to(x.device, torch.float32))": "adapter_weight.float()"},
+        {"(adapter_weight / model_weight.to(x.device, torch.float32))": "adapter_weight.float()"},
         ("ipadapter/test_transformer_attention.py",),
     ),
     Mutation(
@@ -254,6 +254,10 @@ REFERENCES = (
              {"key = (self.weights[layer], k.shape": "key = (k.shape"}, ("references/test_reference_weights.py",)),
     Mutation("the attention to an image prompt is taken for one of the model's own", "nodes/sampling/backend.py",
              {"while isinstance(override, OwnOverride):": "while False:"}, ("references/test_beside_others.py",)),
+    Mutation("ComfyUI frees no memory for what riding references keep", "nodes/sampling/hooks.py",
+             {"count + math.ceil(kept / math.prod(size[1:]))": "count"}, ("references/test_costs.py",)),
+    Mutation("a schedule has weight 1 in all steps", "nodes/sampling/plan.py",
+             {"self.mask, weight, rule": "self.mask, 1.0, rule"}, ("server/test_schedules.py",)),
     Mutation("a map of one reference is that of all", "nodes/sampling/reference_watch.py",
              {"marks[:, :, span, number] = 1": "marks[:, :, span] = 1"}, ("references/test_reference_watch.py",)),
     Mutation("rows that look at a reference see masked tokens of the text", "ipadapter/reference_attention.py",
