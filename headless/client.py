@@ -98,9 +98,10 @@ class Client:
         if answer.ok:
             return answer.json()["prompt_id"]
         try:
-            raise RowFailed(reasons(answer.json()))
+            said = reasons(answer.json())
         except ValueError:  # not from ComfyUI, but from a proxy before it
-            raise RowFailed(f"{self.url}/prompt answered {answer.status_code}: {answer.text[:200]}") from None
+            said = f"{self.url}/prompt answered {answer.status_code}: {answer.text[:200]}"
+        raise RowFailed(said)
 
 
 def fetched(client: Client, outputs: Mapping[str, Any]) -> list[tuple[str, bytes]]:
