@@ -8,6 +8,7 @@ PROMPTS = (UNET, FLUX, MMDIT)
 ALL = (*PROMPTS, UNET_REFERENCES, REFERENCES)
 # What `Need.lost` says of parts that the pack does without (nodes/host.py)
 NOTES, DRAWINGS = "notes on nodes, which are in the log only", "drawings in nodes"
+MEMORY = "memory that ComfyUI frees for what references keep while a model samples"
 OTHER_PACKS = "the warning of another pack with the same nodes"
 REPLACEMENT = "replacing the encoder of October 2023 in old workflows"
 OPENCLIP = "encoders of the OpenCLIP loader"
@@ -106,7 +107,6 @@ ATTACHING = (
                                  "self.patches", "self.model.current_patcher")),
     *(_drawing(EXTENSION, f"CallbacksMP.{name}") for name in ("ON_CLONE", "ON_CLEANUP")),
     *(_drawing(EXTENSION, f"WrappersMP.{name}") for name in ("SAMPLER_SAMPLE", "CALC_COND_BATCH", "APPLY_MODEL")),
-    _drawing(EXTENSION, "WrappersMP.PREPARE_SAMPLING", (UNET_REFERENCES, REFERENCES)),
     _drawing(EXTENSION, "", texts=("self.class_obj", '"wrappers"')),
 )  # fmt: skip
 SAMPLING = (
@@ -205,7 +205,6 @@ ATTENDING = (
             ("comfy/conds.py", "CONDRegular.process_cond", ("batch_size",), ()),
             (SAMPLERS, "encode_model_conds", ("model_function", "conds", "noise", "device", "prompt_type"), ()),
             ("comfy/sampler_helpers.py", "convert_cond", ("cond",), ()),
-            ("comfy/sampler_helpers.py", "prepare_sampling", ("model", "noise_shape", "conds"), ()),
         )
     ),
     _drawing(OPENAI, "Upsample", (UNET_REFERENCES,)),
@@ -283,6 +282,8 @@ PAGE = (
          takes=("received_type", "input_type")),
     Need("comfy_execution/utils.py", "get_executing_context", NOTES, texts=("node_id",)),
     Need("server.py", "PromptServer.send_progress_text", NOTES, takes=("text", "node_id")),
+    Need(EXTENSION, "WrappersMP.PREPARE_SAMPLING", MEMORY),
+    Need("comfy/sampler_helpers.py", "prepare_sampling", MEMORY, takes=("model", "noise_shape", "conds")),
     Need("server.py", "", DRAWINGS, texts=("web.RouteTableDef()", "self.routes")),
     Need("nodes.py", "NODE_CLASS_MAPPINGS", OTHER_PACKS),
     Need("comfy_api/latest/__init__.py", "ComfyAPI", REPLACEMENT, texts=("self.node_replacement",)),

@@ -14,7 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...doctor.host_needs import REFERENCES, UNET_REFERENCES
+from ...doctor.host_needs import MEMORY, REFERENCES, UNET_REFERENCES
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import (
@@ -29,7 +29,7 @@ from ...ipadapter.sites import (
     structure_of,
 )
 from ...ipadapter.weights import Weights
-from ..host import refuse_changed_host
+from ..host import lacks, refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
 from ..notices import say_notes
 from . import transformer, unet
@@ -223,7 +223,7 @@ def _install(model: ModelPatcher, hooks: Hooks) -> None:
         WrappersMP.CALC_COND_BATCH: on_calc_cond_batch,
         WrappersMP.APPLY_MODEL: hooks.on_apply_model,
     }
-    if hooks.riders:
+    if hooks.riders and not lacks(MEMORY):
         wrappers[WrappersMP.PREPARE_SAMPLING] = partial(on_prepare_sampling, hooks)
     for kind, wrapper in wrappers.items():
         model.remove_wrappers_with_key(kind, KEY)

@@ -5,6 +5,7 @@ The functions that run are ComfyUI's own, with the text of one option or the nam
 
 import inspect
 import textwrap
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,14 +14,19 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import comfy.context_windows
 import comfy.ldm.modules.attention as host_attention
+import comfy.sampler_helpers
 import torch._dynamo
 from comfy.context_windows import IndexListContextHandler
+from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers import torch_compile
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 
 from harness.in_process import sample
+from pack.doctor.host import GONE, Gap
+from pack.doctor.host_needs import NEEDS
 from pack.ipadapter.errors import AdapterError
 from pack.nodes.applying.riding import Looks, ride_along
+from pack.nodes.host import running_host
 from pack.nodes.sampling import compiled
 from performance.rig import Rig, half_mask, in_windows
 from test_nodes_pack.standins import seeded
@@ -115,3 +121,16 @@ def test_a_cuda_graph_is_not_recorded_of_a_model_with_image_prompts(monkeypatch,
     finally:
         for handle in handles:
             handle.remove()
+
+
+def test_references_act_in_a_comfyui_that_cannot_be_told_of_their_memory(monkeypatch):
+    def sampled():
+        return sample(ride_along(RIG.bare(), {"samples": seeded((1, 4, 8, 8), 3)}, None, Looks(layers="all")))
+
+    wanted = sampled()
+    need = next(need for need in NEEDS if need.name == "WrappersMP.PREPARE_SAMPLING")
+    lost = replace(running_host(), gaps=(Gap(need, GONE, need.name),))
+    monkeypatch.setattr("pack.nodes.host.running_host", lambda: lost)
+    monkeypatch.delattr(WrappersMP, "PREPARE_SAMPLING")
+    monkeypatch.setattr(comfy.sampler_helpers, "prepare_sampling", comfy.sampler_helpers._prepare_sampling)
+    assert torch.equal(sampled(), wanted)
