@@ -33,8 +33,7 @@ def scale_with_channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tuple[Te
 
 
 def scale_mean_with_channel_penalty(k: Tensor, v: Tensor, weight: Weight) -> tuple[Tensor, Tensor]:
-    """Scale only the mean of the values over tokens, not their differences, so that weights above 1 oversaturate less.
-    """
+    """Scale the mean of the values over tokens, not their differences, so that weights above 1 oversaturate less."""
     penalty = _penalty(k, weight)
     mean = v.mean(dim=-2, keepdim=True)
     return _times(k, penalty), (v - mean) + mean * penalty

@@ -1,5 +1,4 @@
-"""The interface of an image prompt's weights: a schedule, applied to a model's layers. Imports no other module of ours.
-"""
+"""The interface of a prompt's weights: a schedule, applied to a model's layers. It imports no module of ours."""
 
 from typing import Protocol
 

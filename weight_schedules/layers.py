@@ -140,7 +140,6 @@ def _composition_precise(numbers: Numbers, roles: Roles, layer: int) -> float:
     return numbers.boost if layer in roles.style else TRACE * numbers.boost
 
 
-
 RULES: dict[str, LayerRule] = {
     "linear": LayerRule(lambda numbers, blocks: (numbers.weight,) * len(blocks)),
     "ease in": _eased(easing.fall),

@@ -146,8 +146,7 @@ def check_range(start_at: float, end_at: float, what: str = "the reference") -> 
 
 
 def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
-    """The weight in every layer, step and frame, for a model with these layers: the node's weights times its schedule.
-    """
+    """The weight in every layer, step and frame of a model with these layers: the node's weights times its schedule."""
     own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
     return checked_product(own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks)))
 
@@ -174,8 +173,7 @@ def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) 
 
 
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
-    """One weight per layer, by a layer text or else a weight type. Swapped layers of the type stay swapped with a text.
-    """
+    """One weight per layer, by layer text or else weight type. Swapped layers of the type stay swapped with a text."""
     weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)

@@ -200,8 +200,7 @@ def linear_for_first_types(call: Mapping[str, object]) -> dict[str, Any]:
 
 
 def with_sockets(schema: io.Schema, call: dict[str, Any]) -> dict[str, Any]:
-    """The call with the encoder or detector joined to the adapter, like a loader does, if the node has no input for it.
-    """
+    """The call with encoder or detector joined to the adapter, as a loader does, if the node has no input for it."""
     ids = {item.id for item in schema.inputs}
     extra = {name: call[name] for name in SOCKETS if name in call and name not in ids}
     if not extra:

@@ -142,8 +142,7 @@ class SelfAttentions(ABC):
         return ()
 
     def check(self, model: ModelPatcher, layers: Collection[Layer]) -> None:  # noqa: B027  (most need nothing)
-        """Raises AdapterError if another pack replaced a self-attention in one of these layers by what takes no patch.
-        """
+        """Raise AdapterError if another pack replaced a self-attention of these layers by code that takes no patch."""
 
     @abstractmethod
     def capture(self, call: ModelCall, shares: Sequence[float], matched: bool, picture: ModelCall) -> Kept:

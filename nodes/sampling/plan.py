@@ -201,8 +201,7 @@ class Plans:
         return plan
 
     def of(self, patch: OwnPatch, options: Options, count: int) -> Plan:
-        """The plan for a patch, if the options hold none: the caller went around `apply_model` or dropped our wrappers.
-        """
+        """The plan of the call, or a new one where the caller went around `apply_model` or dropped our wrappers."""
         plan = options.get(KEY, {}).get("plan")
         if plan is not None and set(plan.prompts).issuperset(patch.prompts):
             return plan

@@ -24,9 +24,7 @@ class Recorder(Shared):
     def begin(self) -> None:
         self.seen = []
 
-    def see(
-        self, percent: float, site: Site, grid: tuple[int, int], rows: Rows, text: Tensor, image: Tensor
-    ) -> None:
+    def see(self, percent: float, site: Site, grid: tuple[int, int], rows: Rows, text: Tensor, image: Tensor) -> None:
         self.seen = self.seen or []
         for part in positive(rows):
             self.seen.append(Seen(percent, site.layer, rows.indices, image_share(text[part], image[part], grid)))

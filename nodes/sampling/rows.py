@@ -42,9 +42,7 @@ def branches_of_conds(conds: Sequence[Conds], model_options: Options) -> tuple[s
     ComfyUI's labels (`cond_or_uncond`) are positions in `conds`, and every guider has an order of its own.
     """
     known = model_options.get("transformer_options", {}).get(KEY, {}).get("conds", {})
-    return tuple(
-        known.get(_uuids(cond or ()), _branch_of(label)) for label, cond in enumerate(conds)
-    )
+    return tuple(known.get(_uuids(cond or ()), _branch_of(label)) for label, cond in enumerate(conds))
 
 
 def read_rows(options: Options, count: int) -> Rows:

@@ -48,8 +48,7 @@ def riding() -> Graph:
 
 @pytest.mark.usefixtures("start_server")  # skips without ComfyUI
 def test_a_running_comfyui_says_at_start_what_it_lost_and_draws_no_wrong_picture(tmp_path):
-    """A renamed hook, a changed signature, a lost option and renamed functions, as a release with all would have them.
-    """
+    """A renamed hook, a changed signature, a lost option and renamed functions, as in a release that has them all."""
     copy = tmp_path / "comfyui"
     host = find_comfyui()
     assert host is not None

@@ -22,9 +22,7 @@ def four_steps(scheduler: str) -> tuple[SamplingPosition, list[float]]:
     return SamplingPosition(sampling.percent_to_sigma), sigmas.tolist()
 
 
-@pytest.mark.parametrize(
-    "scheduler, begins", [("sgm_uniform", [0, 0.25, 0.5, 0.75]), ("normal", [0, 0.33, 0.67, 1])]
-)
+@pytest.mark.parametrize("scheduler, begins", [("sgm_uniform", [0, 0.25, 0.5, 0.75]), ("normal", [0, 0.33, 0.67, 1])])
 def test_four_steps_begin_where_the_guide_says(scheduler: str, begins: list[float]):
     position, sigmas = four_steps(scheduler)
     assert [position.percent(sigma) for sigma in sigmas] == pytest.approx(begins, abs=0.004)  # of 1000 training steps

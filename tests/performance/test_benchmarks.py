@@ -105,7 +105,7 @@ def test_all_is_measured_within_a_limit_most_important_first_and_what_is_left_ov
     """In seconds: a part that dies at once leaves its share to the next, one that hangs takes no other's share."""
     scripts = {
         "dies": "raise ValueError('too small')",
-        "works": "print('{\"steps\": {\"bare s\": 1.0}}')",
+        "works": 'print(\'{"steps": {"bare s": 1.0}}\')',
         "hangs": "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)",
         "comes last": "import time; time.sleep(60)",
     }

@@ -225,7 +225,6 @@ def test_without_an_adapter_what_self_attention_cannot_give_is_refused_and_a_vae
         assert error.value.node_type == "IPAdapterReference"
 
 
-
 def test_transformers_without_an_adapter_follow_the_picture_as_an_experiment(bare_server):
     """By the shares, layers and method that IPAdapter Reference Attention has for them: at half the weight."""
     g, wrong = Graph(), []

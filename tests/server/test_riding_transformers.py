@@ -51,9 +51,7 @@ def offences(server, kind: str) -> list[str]:
     s = Scene(kind)
     empty, ones, left, right = solid(s.g, 0.0), solid(s.g, 1.0), half(s.g, 0), half(s.g, 32)
     schedule = {"layers": "linear", "steps": "constant", "low": 0.0, "high": 1.0, "start": 0.0, "end": 1.0}
-    first, none = (
-        s.g.add("IPAdapterWeightSchedule", **schedule, layer_text=f"0:{weight}")[0] for weight in (0.7, 0.0)
-    )
+    first, none = (s.g.add("IPAdapterWeightSchedule", **schedule, layer_text=f"0:{weight}")[0] for weight in (0.7, 0.0))
     s.draw("bare")
     s.draw("bare, cfg 3", cfg=3.0)
     silent: dict[str, dict[str, Any]] = {

@@ -37,7 +37,12 @@ REFUSED: dict[type[io.Input], tuple[Any, ...]] = {  # kind -> values that no inp
     io.String.Input: (7, ["a"]),
     io.Image.Input: (BYTES, FLOATS, torch.zeros(0, 4, 4, 3), torch.zeros(4, 4, 3), torch.zeros(1, 4, 4, 2), "a.png"),
     io.Mask.Input: (
-        BYTES[..., 0], torch.full((1, 4, 4), 1e38), FLOATS[0, ..., 0], torch.zeros(0, 4, 4), torch.ones(1, 3, 4, 4), [1]
+        BYTES[..., 0],
+        torch.full((1, 4, 4), 1e38),
+        FLOATS[0, ..., 0],
+        torch.zeros(0, 4, 4),
+        torch.ones(1, 3, 4, 4),
+        [1],
     ),
     EmbedsType.Input: (torch.full((1, 8), 1e38), FLOATS[0, 0], torch.ones(1, 8, dtype=torch.int8), "x"),
 }
