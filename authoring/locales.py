@@ -28,9 +28,9 @@ def read_definitions(language: str) -> dict[str, Any]:
 def our_nodes() -> list[Any]:
     """The node classes of this pack; needs ComfyUI and the pack importable, as tests/conftest.py makes them."""
     from pack.nodes import IPAdapterAtelier
-    from pack.nodes.loading.files import register_adapter_folder
+    from pack.nodes.loading.files import register_folder
 
-    register_adapter_folder()
+    register_folder("ipadapter")
     return asyncio.run(IPAdapterAtelier().get_node_list())
 
 

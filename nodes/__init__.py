@@ -93,9 +93,7 @@ NODES: list[type[io.ComfyNode]] = [node for module in MODULES for node in module
 
 class IPAdapterAtelier(ComfyExtension):
     async def on_load(self) -> None:
-        register_folder("ipadapter")
-        register_folder("open_clip")
-        for name in ("instantid", *PULID_FOLDERS):
+        for name in ("ipadapter", "open_clip", "instantid", *PULID_FOLDERS):
             register_folder(name)
         await register_removed_nodes()
         watch_for_other_packs({node.GET_SCHEMA().node_id: node for node in without_unwanted(NODES)})

@@ -16,7 +16,7 @@ from comfy_api.latest import _io as host_io
 from comfy_execution.validation import validate_node_input
 
 from pack.nodes import IPAdapterAtelier
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 from pack.nodes.old.names import RENAMED
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -30,7 +30,7 @@ LIMITS = ("min", "max", "step", "multiline")
 
 @pytest.fixture(scope="module")
 def nodes() -> dict[str, Any]:
-    register_adapter_folder()
+    register_folder("ipadapter")
     return {node.GET_SCHEMA().node_id: node for node in asyncio.run(IPAdapterAtelier().get_node_list())}
 
 

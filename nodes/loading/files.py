@@ -18,10 +18,6 @@ def register_folder(name: str) -> None:
     folder_paths.folder_names_and_paths[name] = (present, set(extensions) | folder_paths.supported_pt_extensions)
 
 
-def register_adapter_folder() -> None:
-    register_folder(ADAPTERS)
-
-
 def adapter_files() -> list[str]:
     """The names of all adapter files; names from folders of other packs begin with the folder's name."""
     return sorted(_folder().files)

@@ -13,12 +13,12 @@ import synthetic
 from pack import nodes
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.loading.adapters import manage
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 from pack.nodes.sampling.attach import attached_prompts
 from test_nodes_pack import standins, unets
 
 REFERENCE = Path(__file__).parents[1] / "reference"
-register_adapter_folder()
+register_folder("ipadapter")
 NODES = {node.GET_SCHEMA().node_id: node for node in nodes.NODES}
 
 

@@ -15,7 +15,7 @@ from pack.nodes.apply_embeds import IPAdapterEmbeds
 from pack.nodes.apply_tiled import IPAdapterTiled
 from pack.nodes.embeds import IPAdapterEncoder
 from pack.nodes.loaders import IPAdapterModelLoader
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 from pack.nodes.sampling.attach import attached_prompts
 from pack.weight_schedules.layers import WEIGHT_TYPES
 from test_nodes_pack import standins, unets
@@ -107,7 +107,7 @@ def test_apply_tiled_gives_model_tiles_and_masks(model, state_dict, vision, pict
 
 def test_a_loader_is_called_by_file_name(tmp_path, monkeypatch, model, state_dict, vision, picture):
     synthetic.save(state_dict, tmp_path / "tiny.safetensors")
-    register_adapter_folder()
+    register_folder("ipadapter")
     extensions = folder_paths.folder_names_and_paths["ipadapter"][1]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "ipadapter", ([str(tmp_path)], extensions))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})

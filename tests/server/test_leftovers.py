@@ -13,14 +13,14 @@ from harness.graph import Graph
 from harness.wiring import Wiring
 from pack import nodes
 from pack.nodes.guard import KINDS, checked
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 LEFT_OVER = [0.5, 20, -1, "0:1.0, 1:1.0, 2:1.0", "", True, "randomize", None]
 
 
 def test_every_widget_behind_those_of_published_workflows_is_read_with_tolerance():
-    register_adapter_folder()
+    register_folder("ipadapter")
     known = {}
     for file in ("node_interface.json", "legacy_interface.json"):
         known |= json.loads((REFERENCE / file).read_text("utf-8"))

@@ -18,11 +18,11 @@ from pack.nodes import NODES
 from pack.nodes.applying.caches import forget
 from pack.nodes.guard import KINDS
 from pack.nodes.loading.adapters import manage
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 from pack.nodes.schedules import IPAdapterWeightSchedule
 from test_nodes_pack import standins, unets
 
-register_adapter_folder()
+register_folder("ipadapter")
 SIZES: dict[str, Any] = {"context": 768, "channels": synthetic.sd15_channels(32), "pooled": 32, "hidden": 64}
 SMALL: dict[str, Any] = {"dim": 64, "heads": 1, "depth": 1}
 VARIANTS = ("standard", "plus")

@@ -19,12 +19,12 @@ from pack.ipadapter.errors import AdapterError
 from pack.nodes import NODES
 from pack.nodes.guard import KINDS, checked
 from pack.nodes.inputs import Choice, EmbedsType
-from pack.nodes.loading.files import register_adapter_folder
+from pack.nodes.loading.files import register_folder
 from pack.nodes.old.appended import AppendedChoice, AppendedNumber, AppendedWhole
 from pack.nodes.old.forms import UncheckedFloat
 from pack.nodes.old.names import RENAMED
 
-register_adapter_folder()
+register_folder("ipadapter")
 BY_ID = {node.define_schema().node_id: node for node in NODES}
 FLOATS = torch.full((1, 4, 4, 3), math.nan)
 BYTES = torch.full((1, 4, 4, 3), 255, dtype=torch.uint8)

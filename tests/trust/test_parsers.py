@@ -114,9 +114,9 @@ def test_every_node_takes_or_refuses_anything_that_a_link_can_bring():
     from pack.ipadapter.errors import AdapterError
     from pack.nodes import NODES
     from pack.nodes.guard import checked
-    from pack.nodes.loading.files import register_adapter_folder
+    from pack.nodes.loading.files import register_folder
 
-    register_adapter_folder()
+    register_folder("ipadapter")
     dtypes = (torch.float32, torch.float16, torch.uint8, torch.bool, torch.float8_e4m3fn, torch.complex64, torch.int64)
     shapes = st.lists(st.integers(0, 3), max_size=5)
     tensors: Any = st.builds(lambda shape, dtype: torch.ones(shape).to(dtype), shapes, st.sampled_from(dtypes))
