@@ -72,7 +72,7 @@ class AdapterConfig:
         return self.mechanism.stretches
 
     @property
-    def nothing(self) -> Literal["zeros", "black"]:
+    def no_picture(self) -> Literal["zeros", "black"]:
         """The default embeds of negative rows: zeros, or the embeds of a black picture."""
         return self.mechanism.no_picture or ("zeros" if self.takes == "pooled" else "black")
 

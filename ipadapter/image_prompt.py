@@ -41,7 +41,7 @@ class KeysValues(NamedTuple):
 class AllImages(NamedTuple):
     """Keys and values of one site, (images, tokens, channels) each: those for positive rows, then those for negative.
 
-    `positives` is the number of the first.
+    `positives` is the number of images for positive rows.
     """
 
     keys: Tensor

@@ -87,7 +87,7 @@ def encoder_fits(sizes: EncoderSizes, config: AdapterConfig, name: str) -> bool:
 def same_tensors(file: Published) -> list[Published]:
     """The other published adapters with the same variant, family and embeds, so that only their names differ."""
 
-    def sizes(each: Published) -> tuple[str, str, int | None]:
+    def tensors(each: Published) -> tuple[str, str, int | None]:
         return each.variant, each.family, each.embed_dim
 
-    return [each for each in catalog.ADAPTERS if each is not file and sizes(each) == sizes(file)]
+    return [each for each in catalog.ADAPTERS if each is not file and tensors(each) == tensors(file)]

@@ -45,16 +45,22 @@ def size(group: Mapping[str, Tensor], key: str, axis: int) -> int:
     return group[key].shape[axis]
 
 
-def _resampler(group: Mapping[str, Tensor], prefix: str = "") -> ResamplerSizes:
-    rows = size(group, f"{prefix}layers.0.0.to_q.weight", 0)
+def _heads(group: Mapping[str, Tensor], key: str) -> int:
+    """The number of heads of an attention, by the rows of its to_q."""
+    rows = size(group, key, 0)
     if rows % HEAD_DIM:
         raise CheckpointError(f"its attention is {rows} wide, which is no multiple of {HEAD_DIM}")
+    return rows // HEAD_DIM
+
+
+def _resampler(group: Mapping[str, Tensor], prefix: str = "") -> ResamplerSizes:
+    heads = _heads(group, f"{prefix}layers.0.0.to_q.weight")
     return ResamplerSizes(
         embed_dim=size(group, f"{prefix}proj_in.weight", 1),
         dim=size(group, f"{prefix}proj_in.weight", 0),
         out_dim=size(group, f"{prefix}proj_out.weight", 0),
         inner=size(group, f"{prefix}layers.0.1.1.weight", 0),
-        heads=rows // HEAD_DIM,
+        heads=heads,
         depth=len({key.split(".")[prefix.count(".") + 1] for key in group if key.startswith(f"{prefix}layers.")}),
     )
 
@@ -104,9 +110,7 @@ def _id_encoder(group: Mapping[str, Tensor]) -> Projection:
 
 def _id_former(group: Mapping[str, Tensor]) -> Projection:
     hidden, id_dim = (size(group, "id_embedding_mapping.0.weight", axis) for axis in (0, 1))
-    rows = size(group, "layers.0.0.to_q.weight", 0)
-    if rows % HEAD_DIM:
-        raise CheckpointError(f"its attention is {rows} wide, which is no multiple of {HEAD_DIM}")
+    heads = _heads(group, "layers.0.0.to_q.weight")
     depth = len({key.split(".")[1] for key in group if key.startswith("layers.")})
     if depth % STATES:
         raise CheckpointError(f"its encoder has {depth} layers, which is no multiple of {STATES}")
@@ -115,7 +119,7 @@ def _id_former(group: Mapping[str, Tensor]) -> Projection:
         dim=size(group, "latents", 2),
         out_dim=size(group, "proj_out", 1),
         inner=size(group, "layers.0.1.1.weight", 0),
-        heads=rows // HEAD_DIM,
+        heads=heads,
         depth=depth,
     )
     return Projection(

@@ -191,7 +191,7 @@ def negative_embeds(pipeline: Pipeline, reference: Reference, positive: Tensor) 
 
 def no_embeds(pipeline: Pipeline, positive: Tensor) -> Tensor:
     """The adapter's default embeds of negative rows, from its training: zeros, or those of a black picture."""
-    if pipeline.adapter.config.nothing == "zeros":
+    if pipeline.adapter.config.no_picture == "zeros":
         return torch.zeros_like(positive[:1])
     encoder = Encoder(pipeline)
     return encoder(black_image(encoder.vision.size))

@@ -85,7 +85,7 @@ def test_instantid_has_its_own_name():
 
 
 def test_what_stands_for_no_picture_is_as_published():
-    kinds = {kind: read_checkpoint(synthetic_dit.adapter(kind), kind).config.nothing for kind in synthetic_dit.KINDS}
+    kinds = {kind: read_checkpoint(synthetic_dit.adapter(kind), kind).config.no_picture for kind in synthetic_dit.KINDS}
     assert kinds == {
         "XLabs Flux": "black",
         "XLabs Flux v2": "black",
