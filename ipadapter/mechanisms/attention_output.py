@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ from ..projection_sizes import Projection
 from ..sites import FLUX_BLOCKS
 from ..token_attention import add_image_tokens, unit_heads
 from .mechanism import BlockRun, Mechanism
-
-if TYPE_CHECKING:
-    from ..config import AdapterConfig
 
 KEY_EPS = 1e-5  # epsilon of the norm of keys: root mean square, without a weight
 
@@ -35,9 +31,6 @@ class AttentionOutput(Mechanism):
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         """Whether the key numbers have no gap; those of UNets are odd."""
         return {"0.to_k_ip.weight", "1.to_k_ip.weight"} <= layers.keys()
-
-    def label(self, config: AdapterConfig) -> str:
-        return self.variants[0]
 
     def read_projection(self, projection: Projection) -> Projection:
         """The projection has the layers of FaceID's, but its input is a vision encoder's pooled embeds."""

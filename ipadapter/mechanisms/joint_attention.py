@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +19,6 @@ from ..families import SD35
 from ..sites import JOINT_BLOCKS
 from ..token_attention import unit_heads
 from .mechanism import BlockRun, LayerSizes, Mechanism, Normed, linears
-
-if TYPE_CHECKING:
-    from ..config import AdapterConfig
 
 EPS = 1e-6  # epsilon of every norm in SD3.5's joint attention, the model's and the adapter's
 SAFE_WEIGHT = 1e-3  # norms with an absolute weight below this cannot be divided out
@@ -50,9 +47,6 @@ class JointAttention(Mechanism):
 
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.norm_ip.linear.weight" in layers
-
-    def label(self, config: AdapterConfig) -> str:
-        return self.variants[0]
 
     def published_name(self, key: str) -> str:
         if match := LAYER.fullmatch(key):

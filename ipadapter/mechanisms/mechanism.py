@@ -1,7 +1,7 @@
-"""The base class of mechanisms: how an adapter's attention joins the model's, and the layout of its files.
+"""The base classes of mechanisms: the layout of an adapter's files, and how its attention joins the model's.
 
-The base class describes an adapter for a diffusion transformer with a linear layer for keys and one for values in each
-block. Subclasses override the methods in which they differ.
+They describe an adapter for a diffusion transformer with a linear layer for keys and one for values in each block.
+Subclasses override the methods in which they differ.
 """
 
 from __future__ import annotations
@@ -72,29 +72,22 @@ class BlockRun(Protocol):
         ...
 
 
-class Mechanism(ABC):
-    """How an adapter's attention joins the model's. A mechanism has no state: all adapters share it (MECHANISMS)."""
+class FileLayout(ABC):
+    """The layout of the files of adapters with one mechanism: how they are recognised, and which tensors they have."""
 
-    name: str
+    name: str  # of the mechanism
     variants: tuple[str, ...]  # the values that `label` can return
-    parts: tuple[str, ...]  # the parts of a model (sites.Structure) that adapters have weights for
-    while_sampling: tuple[str, ...] = ()  # names of a layer's modules that act at every step, beside keys and values
     made_for: str | None = None  # the family (families.FAMILIES) of its adapters; None: it depends on the text's width
     site = "block"  # the word for a site in messages
     timed = False  # whether its layers read the embedding of the timestep, which only a time resampler has
-    reads_attention = True  # whether it reads the queries of a block's attention, or changes the attention's output
-    joins = False  # whether image tokens share an attention with the picture's own, so that values carry no weight
-    stretches = False  # whether pictures that are not square were stretched in training; otherwise cropped
-    scalings: tuple[str, ...] = tuple(SCALINGS)
-    no_picture: Literal["zeros", "black"] | None = None  # default negative; None: zeros for pooled embeds, else black
 
     @abstractmethod
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         """Whether a checkpoint's layers (`<key number>.to_k_ip.weight`...) are of this mechanism."""
 
-    @abstractmethod
     def label(self, config: AdapterConfig) -> str:
         """The variant of an adapter by its sizes, one of `variants`; `names.variant_by_name` refines it."""
+        return self.variants[0]
 
     def published_name(self, key: str) -> str:
         """A key of another layout, renamed to `image_proj.*` or `ip_adapter.<key number>.*`; other keys stay."""
@@ -124,6 +117,18 @@ class Mechanism(ABC):
     def model_width(self, layers: Mapping[str, Tensor]) -> int:
         """Width of the model's picture tokens, if the adapter has queries of its own; else 0."""
         return 0
+
+
+class Mechanism(FileLayout):
+    """How an adapter's attention joins the model's. A mechanism has no state: all adapters share it (MECHANISMS)."""
+
+    parts: tuple[str, ...]  # the parts of a model (sites.Structure) that adapters have weights for
+    while_sampling: tuple[str, ...] = ()  # names of a layer's modules that act at every step, beside keys and values
+    reads_attention = True  # whether it reads the queries of a block's attention, or changes the attention's output
+    joins = False  # whether image tokens share an attention with the picture's own, so that values carry no weight
+    stretches = False  # whether pictures that are not square were stretched in training; otherwise cropped
+    scalings: tuple[str, ...] = tuple(SCALINGS)
+    no_picture: Literal["zeros", "black"] | None = None  # default negative; None: zeros for pooled embeds, else black
 
     def acts_in(self, block: Block) -> bool:
         """Whether adapters have weights for a block of `parts`."""

@@ -40,9 +40,6 @@ class OwnQueries(Mechanism):
     def fits(self, layers: Mapping[str, Tensor]) -> bool:
         return "0.to_q.weight" in layers
 
-    def label(self, config: AdapterConfig) -> str:
-        return self.variants[0]
-
     def published(self, flat: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Published files have one matrix for keys and values, keys first; it is split into two views."""
         named: dict[str, Tensor] = {}
