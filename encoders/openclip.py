@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from ..ipadapter.errors import AdapterError
 from .openclip_layout import Tensors, has_text, to_openclip
-from .openclip_shapes import AUTO, architecture_of, without_values
+from .openclip_shapes import AUTO, NO_TEXT, architecture_of, without_values
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of OpenAI's CLIP (arXiv:2103.00020)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 OLDEST = (3, 3)  # of open_clip: 2.24 gives hidden states (tokens, rows, width); releases in between are untested
-NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # open_clip needs a text tower; this one is dropped
 
 
 class QuickGELU(nn.Module):

@@ -17,6 +17,7 @@ from .openclip_layout import Tensors, has_text
 AUTO = "auto"
 Config = dict[str, Any]
 HEAD_WIDTH = 64  # OpenCLIP's default for configurations without a head width
+NO_TEXT = {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}  # open_clip needs a text tower; this one is dropped
 # Names of rarer architectures, which come last where several have the same shapes. (378 and 384 pixels give the same
 # number of 14-pixel patches.)
 _RARE = ("quickgelu", "worldwide", "nllb", "i18n", "378", "roberta", "mt5", "CLIPA")
@@ -70,19 +71,19 @@ def architecture_of(open_clip: Any, named: Tensors, chosen: str = AUTO) -> tuple
             raise AdapterError(f"OpenCLIP {open_clip.__version__} knows no architecture {chosen!r}.")
         return chosen, config
     fits = _plain if "visual.conv1.weight" in named and "visual.class_embedding" in named else _built
-    found = sorted(fits(open_clip, named), key=lambda pair: (any(mark in pair[0] for mark in _RARE), *_by_length(pair)))
-    if found:
+
+    def rank(pair: tuple[str, Config]) -> tuple[bool, int, str]:
+        name, _ = pair
+        return any(mark in name for mark in _RARE), len(name), name
+
+    if found := sorted(fits(open_clip, named), key=rank):
         return found[0]
     if fits is _plain:
-        return _of_no_name(named)
+        return _unpublished(named)
     raise AdapterError(
         "The shapes in this file fit no architecture of OpenCLIP "
         f"{open_clip.__version__}: choose the architecture by name, or put its open_clip_config.json beside the file."
     )
-
-
-def _by_length(pair: tuple[str, Config]) -> tuple[int, str]:
-    return len(pair[0]), pair[0]
 
 
 def _plain(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
@@ -151,13 +152,14 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
     for name in architectures():
         config = open_clip.get_model_config(name)
         vision = config["vision_cfg"]
-        if _known_vision(config) or _is_siglip(vision) != ("trunk.attn_pool.latent" in shapes):
+        siglip = vision.get("timm_pool") == "map"
+        if _known_vision(config) or siglip != ("trunk.attn_pool.latent" in shapes):
             continue
         if ("timm_model_name" in vision) != any(shape.startswith("trunk.") for shape in shapes):
             continue
         if config["embed_dim"] not in sizes:  # every tower has a tensor with a side of embed_dim
             continue
-        if has_text(named) and _spoken_sizes(config) and not _text_fits(config, named):
+        if has_text(named) and "width" in config["text_cfg"] and not _text_fits(config, named):
             continue
         if visual_shapes(open_clip, name) == shapes:
             yield name, config
@@ -166,21 +168,14 @@ def _built(open_clip: Any, named: Tensors) -> Iterator[tuple[str, Config]]:
 @cache
 def visual_shapes(open_clip: Any, name: str) -> dict[str, torch.Size]:
     """The shapes of the tensors of an OpenCLIP vision tower; cached, since every further file is compared with them."""
-    config, text = open_clip.get_model_config(name), {"width": 64, "heads": 1, "layers": 1, "vocab_size": 1}
+    config = open_clip.get_model_config(name)
     with without_values():
-        visual = open_clip.CustomTextCLIP(config["embed_dim"], config["vision_cfg"], text).visual
+        visual = open_clip.CustomTextCLIP(config["embed_dim"], config["vision_cfg"], NO_TEXT).visual
     return {key: value.shape for key, value in visual.state_dict().items()}
 
 
-def _is_siglip(vision: Config) -> bool:
-    return vision.get("timm_pool") == "map"
-
-
-def _spoken_sizes(config: Config) -> bool:
-    return "width" in config["text_cfg"]
-
-
-def _of_no_name(named: Tensors) -> tuple[str, Config]:
+def _unpublished(named: Tensors) -> tuple[str, Config]:
+    """A name and a configuration for a plain vision transformer of a size that no published one has."""
     sizes = vision_sizes(named)
     if sizes["width"] % HEAD_WIDTH:
         raise AdapterError(

@@ -46,9 +46,9 @@ def score(pictures: Tensor, references: Tensor | None = None, prompt: Tensor | N
     Raises:
         EncoderMismatchError: embeds are not pooled, or their widths differ.
     """
-    near = [None] * len(pictures) if references is None else similarity(pictures, references).mean(1).tolist()
-    told = [None] * len(pictures) if prompt is None else similarity(pictures, prompt).mean(1).tolist()
-    return [Score(*pair) for pair in zip(near, told, strict=True)]
+    clip_i = [None] * len(pictures) if references is None else similarity(pictures, references).mean(1).tolist()
+    clip_t = [None] * len(pictures) if prompt is None else similarity(pictures, prompt).mean(1).tolist()
+    return [Score(*pair) for pair in zip(clip_i, clip_t, strict=True)]
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
