@@ -122,13 +122,13 @@ def find_complete_pack(name: str, roots: Sequence[Path]) -> Path:
 
 
 def half_pack(name: str, root: Path) -> str:
-    """`find_complete_pack`'s message about a pack in a root that lacks a network; "" for a complete pack and none."""
+    """The message for a download of a pack that is in a root and lacks a network; "" for a complete pack and none."""
     try:
         find_complete_pack(name, [root])
     except FileNotFoundError:
         return ""
     except FaceError as error:
-        return str(error)
+        return f"{error} To get all of it here, remove its folder first."
     return ""
 
 

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     arguments.add_argument("what", nargs="*", help="of fetch: a preset, or owner/name and the path of a file there")
     arguments.add_argument("--comfyui-path", type=Path, required=True, help=argparse.SUPPRESS)
     arguments.add_argument("--extra-model-paths-config", type=Path, nargs="+", default=[], help="as ComfyUI's option")
-    arguments.add_argument("--family", help="of fetch: sd15, sdxl or kolors, where a preset is for several")
+    arguments.add_argument("--family", help="of fetch: sd15 or sdxl, where a preset is for both")
     arguments.add_argument("--folder", default="ipadapter", help="of fetch: the model folder for an unknown file")
     arguments.add_argument("--json", action="store_true", help="of doctor: JSON on standard output")
     arguments.add_argument("--picture", type=Path, help="of doctor: also draw the report into this file")

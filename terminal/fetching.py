@@ -62,7 +62,7 @@ def _fetch(request: Mapping[str, object], folder: str, places: Places) -> Path:
     target = places[FACES][-1] / "models" if folder == FACES else places[folder][0]
     target.mkdir(parents=True, exist_ok=True)
     if wanted.zipped and (fault := half_pack(wanted.name, target.parent)):
-        raise DownloadError(f"{fault} To get all of it here, remove its folder first.")
+        raise DownloadError(fault)
 
     def watch(done: int, whole: int | None) -> None:
         share = f" {100 * done // whole}%" if whole else ""

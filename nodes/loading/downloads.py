@@ -81,7 +81,7 @@ def fetch_all(orders: Sequence[Order]) -> list[Path]:
     for number, (wanted, folder) in enumerate(orders, start=1):
         folder.mkdir(parents=True, exist_ok=True)
         if wanted.zipped and (fault := half_pack(wanted.name, folder.parent)):
-            raise DownloadError(f"{fault} To get all of it here, remove its folder first.")
+            raise DownloadError(fault)
         paths.append(fetch_any(wanted, folder, Progress(f"{wanted.name} ({number} of {len(orders)})")))
         forget_files()
     return paths
