@@ -23,8 +23,8 @@ from torch import Tensor
 from ...ipadapter.cache import serial
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.sites import Site
-from ..host_types import Conds, HostModel, Options, OwnOptions, Patches
-from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch
+from ..host_types import Conds, HostModel, Options, OwnOptions
+from .patches import ALIVE, KEY, AttentionPatch, SelfAttentionPatch, replacements
 
 try:  # the key of TorchCompileModel's wrapper
     from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
@@ -43,12 +43,12 @@ class _Running:
 
     @cached_property
     def patches(self) -> dict[int, AttentionPatch]:
-        patches = _patches(self.options).values()
+        patches = replacements(self.options, "attn2").values()
         return {patch.number: patch for patch in patches if isinstance(patch, AttentionPatch)}
 
     @cached_property
     def self_attentions(self) -> dict[int, SelfAttentionPatch]:
-        patches = self.options.get("patches_replace", {}).get("attn1", {}).values()
+        patches = replacements(self.options, "attn1").values()
         return {patch.number: patch for patch in patches if isinstance(patch, SelfAttentionPatch)}
 
     def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> OwnOptions:
@@ -88,7 +88,7 @@ def patched_everywhere(options: Options, idle: Sequence[AttentionPatch]) -> OwnO
     """A copy of the options with a patch on every cross-attention (one of `idle` where there is none yet), so that one
     graph serves prompts in whatever layers they act.
     """
-    present = _patches(options)
+    present = replacements(options, "attn2")
     added = {
         patch.site.address: patch
         for patch in idle
@@ -103,14 +103,11 @@ def graph_keyword(options: Options) -> str:
     It depends on other packs' patches, on whether there are image prompts, and on which blocks of a transformer and
     which self-attentions are replaced.
     """
-    marks = [
-        (str(address), serial(patch))
-        for address, patch in _patches(options).items()
-        if not isinstance(patch, AttentionPatch)
-    ]
-    replaced = options.get("patches_replace", {})
-    blocks = sorted(str(key) for kind in ("dit", "attn1") for key in replaced.get(kind, {}))
-    prompts = any(isinstance(patch, AttentionPatch) for patch in _patches(options).values())
+    patches = replacements(options, "attn2")
+    ours = {address: isinstance(patch, AttentionPatch) for address, patch in patches.items()}
+    marks = [(str(address), serial(patch)) for address, patch in patches.items() if not ours[address]]
+    blocks = sorted(str(key) for kind in ("dit", "attn1") for key in replacements(options, kind))
+    prompts = any(ours.values())
     return f"{KEY} {prompts} {sorted(marks)} {blocks}"
 
 
@@ -153,10 +150,6 @@ def uncompiled() -> AbstractContextManager[Any]:
             f"newer; this is {torch.__version__}. Take TorchCompileModel out of this workflow, or update PyTorch."
         )
     return set_stance("force_eager")
-
-
-def _patches(options: Options) -> Patches:
-    return options.get("patches_replace", {}).get("attn2", {})
 
 
 # Without the tag, a CUDA graph would replay the K/V and weights of the call that it recorded. Older torch has no tags.

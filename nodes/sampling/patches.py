@@ -15,7 +15,7 @@ from typing_extensions import Self
 from ...ipadapter.errors import AdapterError
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
-from ..host_types import OtherPatch, OwnOptions
+from ..host_types import Options, OtherPatch, OwnOptions, Patches
 
 if TYPE_CHECKING:
     from .hooks import Hooks
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 KEY = "ipadapter_atelier"  # our entry in transformer_options, and the key of our wrappers, callbacks and attachment
 ALIVE: WeakValueDictionary[int, "AttentionPatch"] = WeakValueDictionary()  # by identity, for compiled graphs
 _identities = itertools.count(1)
+
+
+def replacements(options: Options, kind: str) -> Patches:
+    """The patches in transformer options that replace parts of a kind, ours and other packs', by ComfyUI's address.
+
+    Kinds are "attn1" and "attn2", the self- and cross-attentions of a UNet, and "dit", the blocks of a transformer.
+    """
+    return options.get("patches_replace", {}).get(kind, {})
 
 
 def refuse_recording() -> None:

@@ -12,11 +12,11 @@ from comfy.model_patcher import ModelPatcher
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.mechanisms import Mechanism
 from ...ipadapter.sites import STRUCTURES, Site
-from ..host_types import HostModule, Options, OtherPatch, OwnOptions, Patches
+from ..host_types import HostModule, Options, OtherPatch, OwnOptions
 from .block_attention import BlockAttention, renorms
 from .hooks import Hooks
 from .originals import model_to_sample, original_model
-from .patches import KEY, AttentionPatch, OwnPatch
+from .patches import KEY, AttentionPatch, OwnPatch, replacements
 from .plan import Plan
 
 MMDIT = "comfy.ldm.modules.diffusionmodules.mmdit"  # ComfyUI's module of SD3.5
@@ -27,7 +27,7 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
     """Set our patch on a block of a cloned model. If another pack has replaced the block, the patch calls its
     replacement.
     """
-    before = patches_of(clone).get(key_of(site))
+    before = patch_at(clone.model_options["transformer_options"], site)
     if isinstance(before, BlockPatch):
         patch = before.with_prompts(hooks, before.prompts + prompts)
     elif prompts:
@@ -52,23 +52,14 @@ def block_of(model: ModelPatcher, site: Site) -> HostModule:
     return present if hasattr(present, "x_block") == hasattr(own, "x_block") else own
 
 
-def patches_of(model: ModelPatcher) -> Patches:
-    """The replacements of a model's blocks, ours and other packs', by ComfyUI's key."""
-    return _replacements(model.model_options["transformer_options"])
-
-
 def patch_at(options: Options, site: Site) -> OtherPatch:
     """The replacement of a block in the transformer options of a model call; None if there is none."""
-    return _replacements(options).get(key_of(site))
-
-
-def _replacements(options: Options) -> Patches:
-    return options.get("patches_replace", {}).get("dit", {})
+    return replacements(options, "dit").get(key_of(site))
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["BlockPatch"], "BlockPatch"]) -> None:
     """Replace every patch of ours on a cloned model by `change(patch)`."""
-    patches = patches_of(clone)
+    patches = replacements(clone.model_options["transformer_options"], "dit")
     for key, patch in patches.items():
         if isinstance(patch, BlockPatch):
             patches[key] = change(patch)

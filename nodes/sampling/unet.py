@@ -10,18 +10,18 @@ from torch import Tensor
 from ...ipadapter.attention import decoupled_attention
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
-from ..host_types import Options, OtherPatch, OwnOptions, Patches
+from ..host_types import Options, OtherPatch, OwnOptions
 from .backend import OVERRIDE, few_tokens, overridden
 from .hooks import Hooks
-from .patches import KEY, AttentionPatch
+from .patches import KEY, AttentionPatch, replacements
 
 AddedCallback = tuple[Callable[..., Tensor], OwnOptions]  # of another pack, with its arguments
 
 
 def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts: tuple[ImagePrompt, ...]) -> None:
     """Set our patch on a cross-attention of a cloned model; it calls the patch that was set before, if there is one."""
-    present = patches_of(clone)
-    before = patch_at(clone.model_options["transformer_options"], site)
+    options = clone.model_options["transformer_options"]
+    before = patch_at(options, site)
     if isinstance(before, ImagePromptPatch):
         patch = before.with_prompts(hooks, before.prompts + prompts)
     elif prompts:
@@ -29,28 +29,19 @@ def install(clone: ModelPatcher, site: Site, number: int, hooks: Hooks, prompts:
     else:
         return
     # Some packs use the shorter key (part, number), without the position in the block.
-    own_position = site.depth > 1 or site.address in present
+    own_position = site.depth > 1 or site.address in replacements(options, "attn2")
     clone.set_model_attn2_replace(patch, *site.block, site.position if own_position else None)
-
-
-def patches_of(model: ModelPatcher) -> Patches:
-    """The patches that replace cross-attentions of a model, ours and other packs', by ComfyUI's address."""
-    return _replacements(model.model_options["transformer_options"])
 
 
 def patch_at(options: Options, site: Site) -> OtherPatch:
     """The patch of a cross-attention in the transformer options of a model call; None if there is none."""
-    patches = _replacements(options)
+    patches = replacements(options, "attn2")
     return patches.get(site.address, patches.get(site.block))
-
-
-def _replacements(options: Options) -> Patches:
-    return options.get("patches_replace", {}).get("attn2", {})
 
 
 def replace_patches(clone: ModelPatcher, change: Callable[["ImagePromptPatch"], "ImagePromptPatch"]) -> None:
     """Replace every patch of ours on a cloned model by `change(patch)`."""
-    patches = patches_of(clone)
+    patches = replacements(clone.model_options["transformer_options"], "attn2")
     for address, patch in patches.items():
         if isinstance(patch, ImagePromptPatch):
             patches[address] = change(patch)

@@ -17,7 +17,8 @@ from harness.in_process import following
 from pack.ipadapter.checkpoint import read_checkpoint
 from pack.nodes.applying.encoding import Reference
 from pack.nodes.loading.adapters import LoadedAdapter, manage
-from pack.nodes.sampling import attach, unet
+from pack.nodes.sampling import attach
+from pack.nodes.sampling.patches import replacements
 from test_nodes_pack import counting, standins, unets
 
 LAYERS = {"sd15": 16, "sdxl": 70, "sdxl shallow": 17, "two layers": 2, "one layer": 1}
@@ -131,4 +132,4 @@ def hooks_of(model: ModelPatcher) -> Any:
 
 
 def patches_of(model: ModelPatcher) -> Sequence[Any]:
-    return list(unet.patches_of(model).values())
+    return list(replacements(model.model_options["transformer_options"], "attn2").values())
