@@ -33,6 +33,7 @@ from ..host import lacks, refuse_changed_host
 from ..host_types import Executor, Options, OtherPatch
 from ..notices import say_notes
 from . import transformer, unet
+from .call import read_noise_schedule
 from .hooks import Hooks, on_calc_cond_batch, on_prepare_sampling
 from .originals import lacking, original_model, originals_in_place, refuse_replaced_projections
 from .patches import KEY, AttentionPatch
@@ -145,8 +146,8 @@ def attach_rider(model: ModelPatcher, rider: Rider) -> ModelPatcher:
     AdapterError if ComfyUI lacks what riders need in the model.
     """
     network = model.get_model_object("diffusion_model")
-    kind, name = UNET_REFERENCES if UNET.fits(network) else REFERENCES, type(getattr(network, "_orig_mod", network))
-    refuse_changed_host("references in this model", kind, name.__name__)
+    kind = UNET_REFERENCES if UNET.fits(network) else REFERENCES
+    refuse_changed_host("references in this model", kind, type(getattr(network, "_orig_mod", network)).__name__)
     clone = model.clone()
     earlier = hooks_of(model) or Hooks((), model.get_model_object("model_sampling"))
     others = [other for other in earlier.riders if type(other) is not type(rider)]
@@ -165,9 +166,9 @@ def weigh_reference(
     """
     earlier = rider_of(model, ReferenceWeights)
     setting = ReferenceWeight(reference, weights, start_at, end_at, mask)
-    rider = ReferenceWeights((*(earlier.settings if earlier else ()), setting))
-    rider.read_noise_schedule(model.get_model_object("model_sampling"))
-    return attach_rider(model, rider)
+    settings = (*(earlier.settings if earlier else ()), setting)
+    read_noise_schedule(model.get_model_object("model_sampling"), [one for one in settings if one.depends_on_sigma])
+    return attach_rider(model, ReferenceWeights(settings))
 
 
 def weighed_references(model: ModelPatcher) -> tuple[int, ...]:

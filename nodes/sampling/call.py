@@ -1,10 +1,12 @@
 """One call of the model: the roles of its rows, and the weight of every image prompt in every layer."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakKeyDictionary, proxy
 
 from ...ipadapter.image_prompt import ImagePrompt, Rows
+from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
 from ..host_types import NoiseSchedule, Options
 from .rows import read_rows
@@ -95,3 +97,28 @@ def position_of(model_sampling: NoiseSchedule, applying: bool = False) -> Sampli
         position = SamplingPosition(lambda percent: schedule.percent_to_sigma(percent))
         _POSITIONS[model_sampling] = sigmas, position
     return position
+
+
+class Ranged(Protocol):
+    """A reference with a range of sampling percents and with weights."""
+
+    @property
+    def start_at(self) -> float: ...
+
+    @property
+    def end_at(self) -> float: ...
+
+    @property
+    def weights(self) -> Weights: ...
+
+
+def read_noise_schedule(model_sampling: NoiseSchedule, references: Iterable[Ranged]) -> None:
+    """Compute the sampling positions that references need when a node runs. While sampling, each call into the noise
+    schedule would wait for the GPU.
+    """
+    position = position_of(model_sampling, applying=True)
+    for reference in references:
+        for percent in (reference.start_at, reference.end_at):
+            position.sigma(percent)
+        if not reference.weights.constant:
+            position.percent(0.0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import Site
 from ..host_types import Conds, Executor, HostModel, NoiseSchedule, Options, OtherPatch, OwnOptions
-from .call import Call, position_of
+from .call import Call, read_noise_schedule
 from .compiled import (
     graph_keyword,
     is_compiled,
@@ -51,7 +51,7 @@ class Hooks(Shared):
 
     def __post_init__(self) -> None:
         self.plans = Plans(self.prompts, self.model_sampling)
-        read_noise_schedule(self.prompts, self.model_sampling)
+        read_noise_schedule(self.model_sampling, [prompt for prompt in self.prompts if prompt.depends_on_sigma])
 
     def on_sampler_sample(
         self, executor: Executor, model_wrap: HostModel, sigmas: Tensor, extra_args: OwnOptions, callback: Conds,
@@ -153,15 +153,3 @@ def notes_of_call(call: Call, options: Options, count: int) -> list[str]:
     if any(prompt.mask is not None for prompt in call.weights):
         said += tiled_notes(options, call)
     return said
-
-
-def read_noise_schedule(prompts: Sequence[ImagePrompt], model_sampling: NoiseSchedule) -> None:
-    """Compute the sampling positions that prompts need when a node runs. While sampling, each call into the noise
-    schedule would wait for the GPU.
-    """
-    position = position_of(model_sampling, applying=True)
-    for prompt in prompts:
-        for percent in (prompt.start_at, prompt.end_at) if prompt.depends_on_sigma else ():
-            position.sigma(percent)
-        if not prompt.weights.constant:
-            position.percent(0.0)

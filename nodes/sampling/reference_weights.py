@@ -15,10 +15,9 @@ from ...ipadapter.image_prompt import POSITIVE, Rows
 from ...ipadapter.sequences import heeds_references, token_counts
 from ...ipadapter.weights import Weights
 from ...weight_schedules.position import SamplingPosition
-from ..host_types import NoiseSchedule, Options
+from ..host_types import Options
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
-from .call import position_of
 from .reference_override import Override
 from .reference_plans import Level, Plans
 from .reference_watch import WatchedOverride, show_silence
@@ -84,14 +83,6 @@ class ReferenceWeights(Rider):
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
         self.biased = False  # in this run, some call had an override
         self.plans = Plans()
-
-    def read_noise_schedule(self, model_sampling: NoiseSchedule) -> None:
-        """Compute sampling positions when a node runs: while sampling, `percent_to_sigma` would wait for the GPU."""
-        position = position_of(model_sampling, applying=True)
-        for setting in self.settings:
-            if setting.depends_on_sigma:
-                position.active(position.sigma(setting.start_at), setting.start_at, setting.end_at)
-                position.percent(0.0)
 
     def before_call(self, call: ModelCall) -> ModelCall:
         """The call without the last references of weight 0, and with an override that weighs the others."""
@@ -179,7 +170,7 @@ def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: floa
         return setting.weights.at(0.0)
     if not position.active(sigma, setting.start_at, setting.end_at):
         return (0.0,) * len(setting.weights.at(0.0))
-    return setting.weights.at(position.percent(sigma))
+    return setting.weights.at(0.0 if setting.weights.constant else position.percent(sigma))
 
 
 def heard_count(levels: Sequence[Level], options: Options) -> int:

@@ -22,7 +22,7 @@ from ...ipadapter.errors import AdapterError
 from ..host_types import HostModel, OwnOptions
 from .attach import attach_rider, rider_of
 from .backend import OVERRIDE
-from .call import position_of
+from .call import read_noise_schedule
 from .joint_attentions import JointAttentions as JointAttentions
 from .looking import Kept, Looking, RidingReference, SelfAttentions, Text
 from .patches import KEY
@@ -71,11 +71,7 @@ def attach_reference(model: ModelPatcher, reference: RidingReference, attentions
     Raises:
         AdapterError: another pack replaced a self-attention by a module that takes no patch.
     """
-    position = position_of(model.get_model_object("model_sampling"), applying=True)
-    for percent in (reference.start_at, reference.end_at):  # computed here, because while sampling each waits for a GPU
-        position.sigma(percent)
-    if not reference.weights.constant:
-        position.percent(0.0)
+    read_noise_schedule(model.get_model_object("model_sampling"), [reference])
     earlier = rider_of(model, Ride)
     ride = Ride((*(earlier.references if earlier else ()), reference), attentions)
     ride.check(model)
