@@ -33,7 +33,7 @@ from .keys_values import source_of
 class Strength:
     """How strongly a reference acts: in which layers, when while sampling, in which part of the picture."""
 
-    weight: float | Sequence[float] = 1.0  # a list gives one weight per frame
+    weight: float | Sequence[float] = 1.0  # a list has one weight per frame
     weight_type: str = "linear"
     weight_composition: float | None = None
     boost: float | None = None
@@ -43,6 +43,16 @@ class Strength:
     end_at: float = 1.0
     scaling: str = "V only"
     mask: Tensor | None = None
+
+    @property
+    def of_all_frames(self) -> float:
+        """The single weight; 1 if frames have weights of their own."""
+        return self.weight if isinstance(self.weight, int | float) else 1.0
+
+    @property
+    def of_frames(self) -> tuple[float, ...]:
+        """One weight per frame; empty if all frames share a weight."""
+        return () if isinstance(self.weight, int | float) else tuple(float(weight) for weight in self.weight)
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,7 @@ def with_face_weight(reference: Reference, strength: Strength) -> Reference:
     """The reference with a weight for FaceID Plus V2's CLIP features: if the node has none, twice the node's weight."""
     if reference.face_weight is not None:
         return reference
-    weight = strength.weight if isinstance(strength.weight, int | float) else 1.0  # frame weights act in the attention
-    return replace(reference, face_weight=2 * weight)
+    return replace(reference, face_weight=2 * strength.of_all_frames)  # frame weights act in the attention
 
 
 def image_prompt(
@@ -140,14 +149,14 @@ def prompt_of(
 
 
 def check_range(start_at: float, end_at: float, what: str = "the reference") -> None:
-    """ValueError for a range of sampling that ends before it begins; `what` is in it by name."""
+    """AdapterError for a range of sampling that ends before it begins, so that `what` would never act."""
     if start_at > end_at:
-        raise ValueError(f"start_at ({start_at}) lies after end_at ({end_at}), so {what} would never act. Swap them.")
+        raise AdapterError(f"start_at ({start_at}) lies after end_at ({end_at}), so {what} would never act. Swap them.")
 
 
 def weights_of(strength: Strength, blocks: Sequence[Block]) -> Weights:
     """The weight in every layer, step and frame of a model with these layers: the node's weights times its schedule."""
-    own = of_layers(layer_table(strength, blocks), _frames(strength.weight))
+    own = of_layers(layer_table(strength, blocks), strength.of_frames)
     return checked_product(own if strength.schedule is None else multiplied(own, strength.schedule.resolve(blocks)))
 
 
@@ -174,7 +183,7 @@ def peak(weights: Weights, limit: float, left: float = 0.0, right: float = 1.0) 
 
 def layer_table(strength: Strength, blocks: Sequence[Block]) -> LayerWeights:
     """One weight per layer, by layer text or else weight type. Swapped layers of the type stay swapped with a text."""
-    weight = strength.weight if isinstance(strength.weight, int | float) else 1.0
+    weight = strength.of_all_frames
     if strength.layer_weights.strip():
         factors = parse_layer_text(strength.layer_weights, blocks)
         return LayerWeights(tuple(factor * weight for factor in factors), rule_of(strength.weight_type).pushed(blocks))
@@ -238,9 +247,3 @@ def checked_strength(strength: Strength) -> Strength:
         if (value := getattr(strength, name)) is not None:
             check_weight(value, name)
     return replace(strength, weight=check_weights(strength.weight))
-
-
-def _frames(weight: float | Sequence[float]) -> tuple[float, ...]:
-    if isinstance(weight, int | float):
-        return ()
-    return tuple(float(w) for w in weight)

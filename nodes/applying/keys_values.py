@@ -108,7 +108,6 @@ def tokens_of_embeds(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds
 def _projected(model: ModelPatcher, adapter: LoadedAdapter, embeds: Embeds, reference: Reference) -> Tokens:
     device = adapter.to_device().load_device
     chunk = reference.encode_batch_size or 64
-
     face_weight = 1.0 if reference.face_weight is None else reference.face_weight
 
     def project(features: Tensor | None, face: Tensor | None) -> Tensor:

@@ -10,7 +10,7 @@ from ...ipadapter.weights import Weights
 from ...weight_schedules.layers import LayerWeights
 from ...weight_schedules.schedule import Schedule, multiplied, of_layers
 from ..sampling.attach import layers_of, original_model, weigh_reference
-from .apply import checked_mask, checked_product, note_black_masks
+from .apply import check_range, checked_mask, checked_product, note_black_masks
 
 MOMENTS = 1000  # number of sampling percents at which a schedule's weights are compared with 0
 
@@ -31,10 +31,7 @@ def weigh_references(
         AdapterError: a weight below 0, or an empty range.
     """
     check_takes_references(original_model(model))
-    if start_at > end_at:
-        raise AdapterError(
-            f"start_at ({start_at}) lies after end_at ({end_at}), so the reference would never be heard. Swap them."
-        )
+    check_range(start_at, end_at)
     blocks = layers_of(model)
     own = of_layers(LayerWeights((check_weight(weight),) * len(blocks)))
     weights = own if schedule is None else multiplied(own, schedule.resolve(blocks))

@@ -26,7 +26,7 @@ from ..sampling.riding import (
     UNetAttentions,
     attach_reference,
 )
-from .apply import checked_mask, note_black_masks
+from .apply import check_range, checked_mask, note_black_masks
 
 UNETS = "SD1.5, SD2, SDXL, Kolors and their relatives"
 SMALLER = " Factors of Rescale and Layer Sweep multiply it too: with weight 1, write factors such as 0.5, 1."
@@ -139,11 +139,7 @@ def ride_along(model: ModelPatcher, latent: Options, text: Conds, looks: Looks) 
         AdapterError: the latent has another format than the model's, or a share is not a number from 0 to 1.
     """
     target = rideable(original_model(model))
-    if looks.start_at > looks.end_at:
-        raise AdapterError(
-            f"start_at ({looks.start_at}) lies after end_at ({looks.end_at}), so the reference would never act. "
-            "Swap them."
-        )
+    check_range(looks.start_at, looks.end_at)
     channels: Any = model.get_model_object("latent_format").latent_channels
     note_black_masks([looks.mask])
     reference = RidingReference(
