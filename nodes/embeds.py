@@ -11,13 +11,12 @@ from ..ipadapter.checks import check_weight
 from ..ipadapter.embeds import COMBINE, combine
 from ..ipadapter.embeds_file import load_embeds
 from ..ipadapter.errors import AdapterError, FileNameError
-from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .applying.apply import note_black_masks
 from .applying.encoding import Encoder, no_embeds
 from .loading.adapters import open_pipeline
 from .loading.embeds_files import check_prefix, embeds_path, save_numbered, saved_embeds
-from .loading.files import check_name
+from .loading.files import check_name, fingerprint_of
 from .old.forms import FIRST_ENCODER, UNLINKED, UncheckedFloat, wrong_number
 from .old.methods import BatchMethod, EncodeMethod, LoadMethod, SaveMethod
 from .sockets import Adapter, ClipVision
@@ -198,7 +197,7 @@ class IPAdapterLoadEmbeds(LoadMethod):
 
     @classmethod
     def fingerprint_inputs(cls, embeds: str | None = None) -> Hashable:
-        return None if embeds is None else fingerprint(embeds_path(embeds))  # None: arrives through a link
+        return fingerprint_of(embeds_path, embeds)
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -4,13 +4,12 @@ from collections.abc import Hashable
 
 from comfy_api.latest import io
 
-from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .face_loader import provider_input
 from .instantid_inputs import CATEGORY, TERMS
 from .loading.adapters import load_adapter
 from .loading.face_packs import fingerprint_of_packs, load_face_models
-from .loading.files import check_name
+from .loading.files import check_name, fingerprint_of
 from .loading.instantid import FACE_PACK, instantid_files, instantid_path
 from .node import AtelierNode
 
@@ -41,7 +40,7 @@ class InstantIDModelLoader(AtelierNode):
 
     @classmethod
     def fingerprint_inputs(cls, instantid_file: str | None = None) -> Hashable:
-        return None if instantid_file is None else fingerprint(instantid_path(instantid_file))  # None: from a link
+        return fingerprint_of(instantid_path, instantid_file)
 
 
 class InstantIDFaceAnalysis(AtelierNode):

@@ -4,10 +4,9 @@ from collections.abc import Hashable
 
 from comfy_api.latest import io
 
-from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .loading.adapters import load_adapter
-from .loading.files import adapter_files, adapter_path, check_name
+from .loading.files import adapter_files, adapter_path, check_name, fingerprint_of
 from .old.methods import LoadAdapterMethod
 
 
@@ -37,9 +36,7 @@ class IPAdapterModelLoader(LoadAdapterMethod):
 
     @classmethod
     def fingerprint_inputs(cls, ipadapter_file: str | None = None) -> Hashable:
-        return (
-            None if ipadapter_file is None else fingerprint(adapter_path(ipadapter_file))
-        )  # None: arrives through a link
+        return fingerprint_of(adapter_path, ipadapter_file)
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterModelLoader]

@@ -6,9 +6,8 @@ from comfy_api.latest import io, ui
 
 from ..encoders.openclip import ACTIVATIONS
 from ..encoders.openclip_shapes import AUTO, architectures
-from ..ipadapter.shared_files import fingerprint
 from . import inputs
-from .loading.files import check_name
+from .loading.files import check_name, fingerprint_of
 from .loading.openclip import FITS, PRECISIONS, encoder_files, encoder_path, load_openclip
 from .node import AtelierNode
 
@@ -71,7 +70,7 @@ class IPAdapterOpenCLIPLoader(AtelierNode):
 
     @classmethod
     def fingerprint_inputs(cls, file: str | None = None, **_: object) -> Hashable:
-        return None if file is None else fingerprint(encoder_path(file))  # None: arrives through a link
+        return fingerprint_of(encoder_path, file)
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterOpenCLIPLoader]

@@ -5,12 +5,11 @@ from typing import ClassVar
 
 from comfy_api.latest import io
 
-from ..ipadapter.shared_files import fingerprint
 from . import inputs
 from .applying.pulid import FACE_PACK
 from .face_loader import provider_input
 from .loading.face_packs import fingerprint_of_packs, load_face_models
-from .loading.files import check_name
+from .loading.files import check_name, fingerprint_of
 from .loading.pulid import fingerprint_of_eva, load_eva, load_pulid, pulid_files, pulid_path
 from .node import AtelierNode
 
@@ -46,7 +45,7 @@ class ModelLoader(AtelierNode):
 
     @classmethod
     def fingerprint_inputs(cls, pulid_file: str | None = None) -> Hashable:
-        return None if pulid_file is None else fingerprint(pulid_path(pulid_file))  # None: from a link
+        return fingerprint_of(pulid_path, pulid_file)
 
 
 class PulidModelLoader(ModelLoader):

@@ -1,12 +1,13 @@
 """The model folders that this pack registers in ComfyUI, and the adapter files in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import folder_paths
 
 from ...ipadapter.model_folders import ADAPTERS, ModelFolder, listed_file, model_folder
 from ...ipadapter.names import inside
+from ...ipadapter.shared_files import fingerprint
 from .places import model_places
 
 
@@ -42,6 +43,11 @@ def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:
         return name is None or bool(find(name))
     except (FileNotFoundError, ValueError) as error:
         return str(error)
+
+
+def fingerprint_of(find: Callable[[str], Path], name: str | None) -> Hashable:
+    """The answer of a loader's `fingerprint_inputs`: that of the file `find` gives for a name; None is from a link."""
+    return None if name is None else fingerprint(find(name))
 
 
 def model_file(folder: str, name: str) -> Path | None:
