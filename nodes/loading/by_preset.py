@@ -73,8 +73,7 @@ def model_family(model: ModelPatcher) -> Family:
     if family is None or not family.presets:
         raise ModelMismatchError(
             "The unified loaders know adapters for SD1.5, SDXL, Kolors, Flux and SD3.5, and this model reads text "
-            f"{width} wide. "
-            "Use an IPAdapter Model Loader with an adapter that was made for it."
+            f"{width} wide. Use an IPAdapter Model Loader with an adapter that was made for it."
         )
     return family
 

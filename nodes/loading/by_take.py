@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from comfy.model_patcher import ModelPatcher
 
+from ...doctor.verdicts import Verdict
 from ...ipadapter.base_models import warning
 from ...ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
 from ...ipadapter.families import Family
@@ -60,10 +61,10 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         notes = (found.note, warning(adapter.name, adapter.config, model_name, anime))
         names = tuple(path.name for path in found.files)
         return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
-    preset = recipes[0][0]
-    if missing := look_at(preset, family.name).missing:
-        say_on_node(f"Missing for {preset}: {', '.join(file.name for file in missing)}")
-    raise NoAdapterError(_missing(take, preset, family))
+    best = look_at(recipes[0][0], family.name)
+    if best.missing:
+        say_on_node(f"Missing for {best.preset}: {', '.join(file.name for file in best.missing)}")
+    raise NoAdapterError(_missing(take, best, family))
 
 
 def _of_demo(model: ModelPatcher, take: str) -> Chosen:
@@ -92,13 +93,12 @@ def _impossible(take: str, title: str, has_adapters: bool) -> str:
     return f"{take!r} needs an adapter for faces, and none was published for {title}. Choose {possible}."
 
 
-def _missing(take: str, preset: str, family: Family) -> str:
-    found = look_at(preset, family.name)
-    files = "; ".join(f"{file.name} from {file.source}" for file in found.missing)
+def _missing(take: str, best: Verdict, family: Family) -> str:
+    files = "; ".join(f"{file.name} from {file.source}" for file in best.missing)
     if not files:
-        return f"No adapter for {take!r} runs with this {family.title} model. {found.why}"
+        return f"No adapter for {take!r} runs with this {family.title} model. {best.why}"
     return (
         f"No adapter for {take!r} on {family.title} models is complete in the model folders. Best for it is the preset "
-        f"{preset}, of which these files are missing: {files}. Get them with an IPAdapter Model Download: preset "
-        f"{preset}, family {family.title}, download on."
+        f"{best.preset}, of which these files are missing: {files}. Get them with an IPAdapter Model Download: preset "
+        f"{best.preset}, family {family.title}, download on."
     )

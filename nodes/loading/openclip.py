@@ -1,7 +1,6 @@
 """An OpenCLIP encoder as ComfyUI's CLIP_VISION: its memory management, its precision, its outputs."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,31 +192,30 @@ LAYER_NORMS = (
     "torch.nn.modules.normalization.LayerNorm", "open_clip.transformer.LayerNorm",
     "open_clip.transformer.LayerNormFp32", "timm.layers.norm.LayerNorm",
 )  # fmt: skip
-_META = partial(dict, device="meta")
 
 
 def _linear(old: nn.Linear, dtype: torch.dtype) -> nn.Module:
     sizes = old.in_features, old.out_features, old.bias is not None
-    return _kept(comfy.ops.manual_cast.Linear(*sizes, **_META(dtype=dtype)), old, dtype)
+    return _kept(comfy.ops.manual_cast.Linear(*sizes, device="meta", dtype=dtype), old, dtype)
 
 
 def _conv(old: nn.Conv2d, dtype: torch.dtype) -> nn.Module:
     # torch types the sizes of a module less exactly than the arguments of its constructor.
     new = comfy.ops.manual_cast.Conv2d(
         old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, old.dilation, old.groups,  # pyright: ignore[reportArgumentType]
-        old.bias is not None, old.padding_mode, **_META(dtype=dtype),
+        old.bias is not None, old.padding_mode, device="meta", dtype=dtype,
     )  # fmt: skip
     return _kept(new, old, dtype)
 
 
 def _layer_norm(old: nn.LayerNorm, dtype: torch.dtype) -> nn.Module:
     shape = list(old.normalized_shape)
-    new = comfy.ops.manual_cast.LayerNorm(shape, old.eps, old.elementwise_affine, **_META(dtype=dtype))
+    new = comfy.ops.manual_cast.LayerNorm(shape, old.eps, old.elementwise_affine, device="meta", dtype=dtype)
     return _kept(new, old, dtype)
 
 
 def _embedding(old: nn.Embedding, dtype: torch.dtype) -> nn.Module:
-    new = comfy.ops.manual_cast.Embedding(old.num_embeddings, old.embedding_dim, **_META(dtype=dtype))
+    new = comfy.ops.manual_cast.Embedding(old.num_embeddings, old.embedding_dim, device="meta", dtype=dtype)
     return _kept(new, old, dtype)
 
 
