@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from ...ipadapter.image_prompt import Rows
 from ..host_types import HostModel, OwnOptions
-from .arranged import Grid, mask_of_rows
+from .arranged import mask_of_rows
 from .rows import read_rows
 
 Outputs = dict[str, list[Tensor | None]]  # part of the UNet -> the residuals that a ControlNet adds there
@@ -28,8 +28,7 @@ class FaceControl(ControlBase):
         super().__init__()
         self.net, self.tokens, self.mask = net, tokens, mask
         self.extra_hooks = net.extra_hooks
-        # Tokens and masks in the order of rows, on the device, until the run ends.
-        self._made: dict[Hashable, Tensor] = {}
+        self._made: dict[Hashable, Tensor] = {}  # tokens and masks in the order of rows, on the device, for one run
 
     def get_control(
         self, x_noisy: Tensor, t: Tensor, cond: OwnOptions, batched_number: int, transformer_options: OwnOptions
@@ -56,19 +55,17 @@ class FaceControl(ControlBase):
 
     def _masked(self, outputs: Outputs, rows: Rows) -> Outputs:
         return {
-            part: [
-                None if out is None else out * self._mask_of(rows, (out.shape[-2], out.shape[-1]), out) for out in of
-            ]
+            part: [None if out is None else out * self._mask_of(rows, out) for out in of]
             for part, of in outputs.items()
         }
 
-    def _mask_of(self, rows: Rows, grid: Grid, like: Tensor) -> Tensor:
-        """The mask in the size of a level of the UNet, (rows or 1, 1, height, width)."""
-        assert self.mask is not None
-        key = (rows, grid, like.device, like.dtype)
+    def _mask_of(self, rows: Rows, out: Tensor) -> Tensor:
+        """The mask in the size of a residual (rows, channels, height, width), (rows or 1, 1, height, width)."""
+        grid = out.shape[-2], out.shape[-1]
+        key = (rows, grid, out.device, out.dtype)
         if key not in self._made:
             on_grid = mask_of_rows(self.mask, None, rows, grid)
-            self._made[key] = on_grid.transpose(1, 2).unflatten(-1, grid).to(like)
+            self._made[key] = on_grid.transpose(1, 2).unflatten(-1, grid).to(out)
         return self._made[key]
 
     def pre_run(self, model: HostModel, percent_to_timestep_function: Callable[[float], float]) -> None:
