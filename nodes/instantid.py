@@ -10,18 +10,7 @@ from .apply_base import AcceptsRenamed
 from .applying.apply import Strength
 from .applying.face_drawing import WHOLE
 from .applying.instantid import apply_instantid
-from .instantid_inputs import (
-    CATEGORY,
-    TERMS,
-    combine_input,
-    control_of,
-    identity_inputs,
-    model_and_texts,
-    noise_input,
-    pose_and_mask,
-    reference_of,
-    texts,
-)
+from .instantid_inputs import combine_input, control_of, noise_input, reference_of, whole_schema
 from .sockets import Adapter, Canvas, Conditioning, FaceModels, Model, Weight
 
 NOISE = 0.35  # of ApplyInstantID, which has no widget for it
@@ -30,20 +19,11 @@ NOISE = 0.35  # of ApplyInstantID, which has no widget for it
 class ApplyInstantID(AcceptsRenamed):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="ApplyInstantID",
-            display_name="Apply InstantID",
-            category=CATEGORY,
-            description="The person of a photo, with the face where another photo has it. SDXL only; CFG 4 to 5.",
-            search_aliases=TERMS,
-            inputs=[
-                *identity_inputs(control=True),
-                *texts(),
-                inputs.weight(maximum=5, minimum=0, default=0.8, step=0.01, tooltip="Strength of both halves."),
-                *inputs.active_range(),
-                *pose_and_mask(),
-            ],
-            outputs=model_and_texts(),
+        return whole_schema(
+            "ApplyInstantID",
+            "Apply InstantID",
+            "The person of a photo, with the face where another photo has it. SDXL only; CFG 4 to 5.",
+            [inputs.weight(maximum=5, minimum=0, default=0.8, step=0.01, tooltip="Strength of both halves.")],
         )
 
     @classmethod
@@ -75,14 +55,9 @@ class ApplyInstantID(AcceptsRenamed):
             raise AdapterError("weight needs one number: the ControlNet of InstantID has no weights of frames.")
         reference = reference_of(image, face, face_index, least_score, noise=NOISE)
         strength = Strength(
-            weight,
-            weight_type,
-            layer_weights=layer_weights,
-            schedule=schedule,
-            start_at=start_at,
-            end_at=end_at,
+            weight, weight_type, layer_weights=layer_weights, schedule=schedule, start_at=start_at, end_at=end_at,
             mask=mask,
-        )
+        )  # fmt: skip
         control = control_of(control_net, weight, image_kps, canvas, mask_limits, place)
         texts = (positive, negative)
         return io.NodeOutput(*apply_instantid(model, instantid, insightface, texts, reference, strength, control))
@@ -93,23 +68,15 @@ class ApplyInstantIDAdvanced(AcceptsRenamed):
     def define_schema(cls) -> io.Schema:
         ip_tip = "Strength in the model's cross-attentions: who it is. Lower it first when colours are too strong."
         cn_tip = "Strength of the ControlNet: where the face is, and who it is too."
-        return io.Schema(
-            node_id="ApplyInstantIDAdvanced",
-            display_name="Apply InstantID Advanced",
-            category=CATEGORY,
-            description="Apply InstantID with a strength for each half, noise, and ways to combine several photos.",
-            search_aliases=TERMS,
-            inputs=[
-                *identity_inputs(control=True),
-                *texts(),
+        return whole_schema(
+            "ApplyInstantIDAdvanced",
+            "Apply InstantID Advanced",
+            "Apply InstantID with a strength for each half, noise, and ways to combine several photos.",
+            [
                 inputs.weight("ip_weight", minimum=0, default=0.8, step=0.01, tooltip=ip_tip),
                 inputs.weight("cn_strength", maximum=10, minimum=0, default=0.8, step=0.01, tooltip=cn_tip),
-                *inputs.active_range(),
-                noise_input(),
-                combine_input(),
-                *pose_and_mask(),
             ],
-            outputs=model_and_texts(),
+            [noise_input(), combine_input()],
         )
 
     @classmethod

@@ -1,5 +1,7 @@
 """The inputs and outputs that InstantID's nodes share, and the requests that are made from them."""
 
+from collections.abc import Sequence
+
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -95,15 +97,33 @@ def pose_and_mask() -> list[io.Input]:
     ]
 
 
-def model_and_texts() -> list[io.Output]:
-    return [inputs.model_output(), *texts_out()]
-
-
 def texts_out() -> list[io.Output]:
     tip = "with the ControlNet, which sees the face in place of the text."
     return [
         io.Conditioning.Output(display_name=name, tooltip=f"The {name} text {tip}") for name in ("positive", "negative")
     ]
+
+
+def whole_schema(
+    node_id: str, display_name: str, description: str, weights: Sequence[io.Input], more: Sequence[io.Input] = ()
+) -> io.Schema:
+    """The schema of a node with both halves: `weights` stand before the range of sampling, `more` behind it."""
+    return io.Schema(
+        node_id=node_id,
+        display_name=display_name,
+        category=CATEGORY,
+        description=description,
+        search_aliases=TERMS,
+        inputs=[
+            *identity_inputs(control=True),
+            *texts(),
+            *weights,
+            *inputs.active_range(),
+            *more,
+            *pose_and_mask(),
+        ],
+        outputs=[inputs.model_output(), *texts_out()],
+    )
 
 
 def combine_input() -> io.Input:

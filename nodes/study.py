@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import comfy.samplers
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from .drawn import to_image, to_pictures
 from .node import AtelierNode
 from .scores import ENCODER
 from .sockets import VAE, Adapter, ClipVision, Conditioning, Latent, Model
-from .sweep import seed_input, swept_factors, whole
+from .sweep import sampler_inputs, swept_factors, texts, whole
 
 PROMPT = "The prompt of positive as text, with which CLIP-T compares."
 WEIGHTS = "Weights to try, one column each; three or more."
@@ -45,8 +44,7 @@ class IPAdapterStudy(AtelierNode):
                 inputs.ipadapter(),
                 inputs.image("references", "References, one row each for every weight type."),
                 io.ClipVision.Input("scorer", tooltip=ENCODER),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What it should not show."),
+                *texts(),
                 io.Latent.Input(
                     "latent_image", tooltip="Where every sampling starts. A batch makes steadier scores: 4 or more."
                 ),
@@ -54,11 +52,7 @@ class IPAdapterStudy(AtelierNode):
                 io.String.Input("prompt", default="", multiline=True, tooltip=PROMPT),
                 io.String.Input("weights", default="0, 0.25, 0.5, 0.75, 1", tooltip=WEIGHTS),
                 io.String.Input("weight_types", default="linear", tooltip=TYPES),
-                seed_input("The same noise for every cell."),
-                whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
-                io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
-                inputs.Choice("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in KSampler."),
-                inputs.Choice("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="As in KSampler."),
+                *sampler_inputs("The same noise for every cell."),
                 whole("cell", 256, 32, 2048, "Pixels of a picture's longer side on the sheet."),
                 inputs.clip_vision(),
             ],

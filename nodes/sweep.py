@@ -27,8 +27,22 @@ def whole(id: str, default: int, minimum: int, maximum: int, tooltip: str) -> io
     return io.Int.Input(id, default=default, min=minimum, max=maximum, tooltip=tooltip)
 
 
-def seed_input(tooltip: str) -> io.Input:
-    return io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip=tooltip, control_after_generate=True)
+def texts() -> list[io.Input]:
+    return [
+        io.Conditioning.Input("positive", tooltip="What the picture should show."),
+        io.Conditioning.Input("negative", tooltip="What it should not show."),
+    ]
+
+
+def sampler_inputs(seed_tip: str) -> list[io.Input]:
+    """Inputs of ComfyUI's KSampler, in its order."""
+    return [
+        io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip=seed_tip, control_after_generate=True),
+        whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
+        io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
+        Choice("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in KSampler."),
+        Choice("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="As in KSampler."),
+    ]
 
 
 class IPAdapterContactSheet(AtelierNode):
@@ -80,8 +94,7 @@ class IPAdapterLayerSweep(AtelierNode):
             is_output_node=True,
             inputs=[
                 model_input(),
-                io.Conditioning.Input("positive", tooltip="What the picture should show."),
-                io.Conditioning.Input("negative", tooltip="What it should not show."),
+                *texts(),
                 io.Latent.Input(
                     "latent_image", tooltip="Where every sampling starts: an empty latent, or a picture's."
                 ),
@@ -89,11 +102,7 @@ class IPAdapterLayerSweep(AtelierNode):
                 io.String.Input("layers", default="all", tooltip=layers_tip),
                 io.String.Input("factors", default="1, 1.5, 2", tooltip="Weights of the layer, one column each."),
                 number("others", 0.0, -5.0, 5.0, "Weight of all other layers. 0 shows the effect of the layer alone."),
-                seed_input("The same noise for every picture."),
-                whole("steps", 20, 1, 10000, "Sampling steps of every picture."),
-                io.Float.Input("cfg", default=7.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance of every picture."),
-                Choice("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="As in KSampler."),
-                Choice("scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="As in KSampler."),
+                *sampler_inputs("The same noise for every picture."),
                 number("denoise", 1.0, 0.0, 1.0, "As in KSampler: 1 starts from pure noise."),
                 whole("cell", 384, 32, 2048, "Pixels of a picture's longer side in the grid."),
             ],
