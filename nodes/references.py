@@ -10,6 +10,11 @@ from .node import AtelierNode
 from .sockets import Model
 
 CATEGORY = "ipadapter/reference"
+MODEL = "Edit model that takes reference pictures itself: Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2, Mage-Flow."
+REFERENCE = "Number of the reference picture, as Set Reference Latent nodes added them: 1 is the first, 0 weighs all."
+WEIGHT = (
+    "How much of the attention the reference gets: 1 is the model's own, 0 leaves it out. Go by factors: 2, 0.5, 0.25."
+)
 
 
 class IPAdapterReferenceWeights(AtelierNode):
@@ -47,9 +52,4 @@ class IPAdapterReferenceWeights(AtelierNode):
         return io.NodeOutput(weigh_references(model, reference, weight, start_at, end_at, attn_mask, schedule))
 
 
-MODEL = "Edit model that takes reference pictures itself: Flux Kontext, Flux.2, Qwen-Image-Edit, Krea 2, Mage-Flow."
-REFERENCE = "Number of the reference picture, as Set Reference Latent nodes added them: 1 is the first, 0 weighs all."
-WEIGHT = (
-    "How much of the attention the reference gets: 1 is the model's own, 0 leaves it out. Go by factors: 2, 0.5, 0.25."
-)
 NODES: list[type[io.ComfyNode]] = [IPAdapterReferenceWeights]

@@ -18,6 +18,12 @@ ENCODER = (
     "The encoder that scores. It should not be the one that steered: an adapter writes what its own encoder reads, so "
     "that one overrates it. The prompt needs a text tower: IPAdapter OpenCLIP Loader."
 )
+FACE_MEAN = "The mean over the pictures that show a face; 0 without insightface."
+FACES = (
+    "A face pack: its recogniser scores how near the face of each picture is to those of the references, -1 to 1. "
+    "Adapters that were trained with the same pack get scores that are too high."
+)
+PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP-T."
 
 
 class IPAdapterScore(AtelierNode):
@@ -74,14 +80,6 @@ class IPAdapterScore(AtelierNode):
             mean.face or 0.0,
             ui=shown | numbers,
         )
-
-
-FACE_MEAN = "The mean over the pictures that show a face; 0 without insightface."
-FACES = (
-    "A face pack: its recogniser scores how near the face of each picture is to those of the references, -1 to 1. "
-    "Adapters that were trained with the same pack get scores that are too high."
-)
-PROMPT = "The prompt of the pictures, with which CLIP-T compares. Empty: no CLIP-T."
 
 
 def series_of(scores: Sequence[Score]) -> Series:

@@ -9,6 +9,12 @@ from .applying.scoring import text_embeds
 from .node import AtelierNode
 from .sockets import ClipVision
 
+STRENGTH = "subtract: the text's length as a share of the embeds' own; 0.2 to 0.5. project out: 1 takes all of it away."
+METHOD = (
+    "subtract is the paper's: the text's direction is taken off, whether or not it was there. project out takes off "
+    "only what the reference has along each phrase."
+)
+
 
 class IPAdapterSubtractText(AtelierNode):
     @classmethod
@@ -43,9 +49,4 @@ class IPAdapterSubtractText(AtelierNode):
         return io.NodeOutput(without_text(embeds, text_embeds(clip_vision, phrases(words)), strength, method))
 
 
-STRENGTH = "subtract: the text's length as a share of the embeds' own; 0.2 to 0.5. project out: 1 takes all of it away."
-METHOD = (
-    "subtract is the paper's: the text's direction is taken off, whether or not it was there. project out takes off "
-    "only what the reference has along each phrase."
-)
 NODES: list[type[io.ComfyNode]] = [IPAdapterSubtractText]
