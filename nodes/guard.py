@@ -5,7 +5,6 @@ of an older form of the node.
 """
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -61,7 +60,7 @@ def number(item: io.Float.Input, value: object) -> float | list[float]:
 def whole(item: io.Int.Input, value: object) -> int:
     """A whole number within the limits of the input; 2.0 counts as 2."""
     exact = int(value) if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()) else None
-    low, high = (math.inf * sign if limit is None else limit for limit, sign in ((item.min, -1), (item.max, 1)))
+    low, high = inputs.limits_of(item)
     if exact is None or not low <= exact <= high:
         raise AdapterError(f"{item.id} cannot be {value!s:.80}; expected a whole number from {low} to {high}.")
     return exact

@@ -4,6 +4,7 @@ The order of a schema's inputs is the order in which saved workflows keep the va
 `inputs=[model(), ipadapter(), image(), weight(maximum=5), weight_type(), *active_range(), *optional_images()]`.
 """
 
+import math
 from collections.abc import Sequence
 
 from comfy_api.latest import io
@@ -51,6 +52,11 @@ class Choice(io.Combo.Input):
 
     def get_io_type(self) -> Options:
         return Options(map(str, self.options))
+
+
+def limits_of(item: io.Int.Input | io.Float.Input) -> tuple[float, float]:
+    """The least and the largest value of a number's input; infinite where its schema has none."""
+    return -math.inf if item.min is None else item.min, math.inf if item.max is None else item.max
 
 
 # Sockets

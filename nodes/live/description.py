@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..inputs import limits_of
 from . import limits
 
 
@@ -58,6 +59,7 @@ class Reader:
         return Described(data["node"], values, output)
 
     def value(self, item: io.Input, value: object, depth: int) -> Value:
+        """The value of an input, checked as its kind wants; DescriptionError for another."""
         for kind, check in CHECKS.items():
             if isinstance(item, kind):
                 return check(item, value)
@@ -86,7 +88,7 @@ def _number(item: io.Int.Input | io.Float.Input, value: object) -> Number:
     whole = isinstance(item, io.Int.Input)
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise _wrong(item, value)
-    low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
+    low, high = limits_of(item)
     if not low <= value <= high or not math.isfinite(value):
         raise DescriptionError(f"{item.id} lies within {item.min} and {item.max}, and cannot be {value!r:.80}.")
     return value

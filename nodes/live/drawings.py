@@ -12,8 +12,8 @@ import torch
 from comfy_api.latest import io
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ...charts.heat_map import THEMES, draw_schedule
-from ...ipadapter.families import LAYOUTS
+from ...charts.heat_map import THEMES, Theme, draw_schedule
+from ...ipadapter.families import LAYOUTS, Block
 from ...masks.draw import draw_masks
 from ...masks.regions import TooManyRegions, check_memory, draw_regions
 from ..drawn import to_image
@@ -34,6 +34,7 @@ Outputs = list[Any]  # schedules or masks, in the order of the node's outputs
 
 
 def executed(node: type[io.ComfyNode]) -> Callable[..., Outputs]:
+    """A function from a node's inputs to its outputs, by the code of a run."""
     return lambda **inputs: list(node.execute(**inputs).args)
 
 
@@ -113,12 +114,14 @@ def shrunk(described: Described, factor: float) -> Described:
 
 
 def longest_side(described: Described) -> int:
+    """The longest side in pixels of the canvas of a node and of the nodes before it; 1 if none has a size."""
     own = [value for name, value in described.inputs.items() if name in SIDES]
     below = [longest_side(value) for value in described.inputs.values() if isinstance(value, Described)]
     return max([*(() if "canvas" in described.inputs else own), *below], default=1)
 
 
 def most_regions(described: Described) -> int:
+    """The largest number of regions that a node, or one before it, can have by its inputs."""
     inputs = described.inputs
     texts = [len(inputs.get(name, "").split(",")) for name in ("widths", "heights", "colours")]
     own = max(inputs.get("columns", 1), texts[0]) * max(inputs.get("rows", 1), texts[1]) * texts[2]
@@ -139,6 +142,28 @@ def make_small(described: Described) -> torch.Tensor:
     return masks
 
 
+def _schedule(described: Described, blocks: tuple[Block, ...], theme: Theme) -> Image.Image:
+    return draw_schedule(make(described).resolve(blocks), blocks, theme=theme)
+
+
+def _regions(described: Described, blocks: tuple[Block, ...], theme: Theme) -> Image.Image:
+    return draw_regions(make_small(described))
+
+
+def _masks(described: Described, blocks: tuple[Block, ...], theme: Theme) -> Image.Image:
+    return draw_masks(make_small(described))
+
+
+PICTURES: dict[str, Callable[[Described, tuple[Block, ...], Theme], Image.Image]] = {  # node id -> its picture
+    "IPAdapterWeightSchedule": _schedule,
+    "IPAdapterCombineSchedules": _schedule,
+    "IPAdapterSolidMask": _masks,
+    "IPAdapterMaskComposite": _masks,
+    "IPAdapterSplitCanvas": _regions,
+    "IPAdapterRegionsByColour": _regions,
+}
+
+
 def draw(data: Mapping[str, Any]) -> Image.Image:
     """The picture for a request.
 
@@ -150,11 +175,6 @@ def draw(data: Mapping[str, Any]) -> Image.Image:
     family, theme = data.get("family", "SD1.5"), data.get("theme", "dark")
     if family not in list(LAYOUTS) or theme not in list(THEMES):
         raise DescriptionError(f"Known families: {', '.join(LAYOUTS)}. Known themes: {', '.join(THEMES)}.")
-    if described.node in ("IPAdapterWeightSchedule", "IPAdapterCombineSchedules"):
-        blocks = LAYOUTS[family]
-        return draw_schedule(make(described).resolve(blocks), blocks, theme=THEMES[theme])
-    if described.node in ("IPAdapterSplitCanvas", "IPAdapterRegionsByColour"):
-        return draw_regions(make_small(described))
-    if described.node in ("IPAdapterSolidMask", "IPAdapterMaskComposite"):
-        return draw_masks(make_small(described))
-    raise DescriptionError(f"{described.node} is not drawn.")
+    if described.node not in PICTURES:
+        raise DescriptionError(f"{described.node} is not drawn.")
+    return PICTURES[described.node](described, LAYOUTS[family], THEMES[theme])

@@ -4,7 +4,6 @@ ComfyUI's own message would only list the missing inputs; ours names the older f
 has the links of sockets that the node no longer has, so `validate_inputs` has parameters for those sockets.
 """
 
-import math
 from collections.abc import Mapping
 
 import comfy_api.latest
@@ -15,6 +14,7 @@ from server import PromptServer  # type: ignore[import-not-found]
 
 from ...doctor.host_needs import REPLACEMENT
 from ..host import lacks
+from ..inputs import limits_of
 from ..notices import say_on_node
 from .appended import Unchecked
 
@@ -54,7 +54,7 @@ def without_flag(value: float | bool) -> float:
 
 def wrong_number(item: io.Float.Input, value: object) -> str | None:
     """An error if the value is not a number within the input's limits, in place of ComfyUI's check; None if it is."""
-    low, high = (-math.inf if item.min is None else item.min), (math.inf if item.max is None else item.max)
+    low, high = limits_of(item)
     try:
         number = float(value)  # pyright: ignore[reportArgumentType] - TypeError for others
     except (TypeError, ValueError, OverflowError):
