@@ -20,7 +20,7 @@ from .backend import OVERRIDE, OwnOverride, biased_attention
 from .compiled import safe_graphs
 from .looking import Captured, Kept, Looking, SelfAttentions
 from .positions import Positions
-from .reference_override import Override, of_four_axes
+from .reference_override import ReferenceOverride, of_four_axes
 from .riders import ModelCall
 
 EXPERIMENT = (
@@ -92,7 +92,7 @@ class JointOverride(OwnOverride):
         super().__init__(call, layers)
         # ReferenceWeights' override weighs an edit model's own references in all rows; here, their weights go into the
         # bias of the picture's rows.
-        self.weighed = self.before if isinstance(self.before, Override) else None
+        self.weighed = self.before if isinstance(self.before, ReferenceOverride) else None
         self.visit = visit
         self.picture = prod(token_counts(self.network, call.x.shape))
         filled = -self.picture % family.fills(self.network)

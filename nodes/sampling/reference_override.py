@@ -10,7 +10,7 @@ from ...ipadapter.sequences import Layout, layout_of
 from ...ipadapter.weighed_attention import LOG_OF_ZERO, Group, is_number, log_bias, weighed_attention
 from ..host_types import Options, OwnOptions
 from .backend import OwnOverride, biased_attention
-from .reference_plans import Level, Plan, Plans, plan_of
+from .reference_plans import Level, ReferencePlan, ReferencePlans, plan_of
 from .riders import ModelCall
 
 NOT_FOUND = (
@@ -20,11 +20,11 @@ NOT_FOUND = (
 )
 
 
-class Override(OwnOverride):
+class ReferenceOverride(OwnOverride):
     """Weighs the references in the attentions of one model call."""
 
     def __init__(
-        self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], plans: Plans
+        self, call: ModelCall, levels: Sequence[Level], picture: int, sizes: Sequence[int], plans: ReferencePlans
     ) -> None:
         self.call, self.levels, self.picture, self.sizes, self.plans = call, levels, picture, sizes, plans
         self.of_call = plans.of_call((*((level.layers, level.key) for level in levels), picture, *sizes))
@@ -60,7 +60,7 @@ class Override(OwnOverride):
         )  # fmt: skip
         return torch.cat(outs, dim=2 if more.get("skip_output_reshape") else 1)
 
-    def _planned(self, key: Hashable, layer: int, q: Tensor, k: Tensor, more: Options) -> Plan | None:
+    def _planned(self, key: Hashable, layer: int, q: Tensor, k: Tensor, more: Options) -> ReferencePlan | None:
         """The plan of an attention, stored for others with this key; None for one with other tokens."""
         self.plans.asked = True
         layout = layout_of(k.shape[2], q.shape[2], self.picture, self.sizes) if more.get("skip_reshape") else None

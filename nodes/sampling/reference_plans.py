@@ -42,7 +42,7 @@ class Level(NamedTuple):
         return Heard(weight * head, weight * self.mask.mean(dim=1, keepdim=True))
 
 
-class Plan(NamedTuple):
+class ReferencePlan(NamedTuple):
     """The groups of rows of an attention, and for each the bias of its keys; None where the weights are 0 and 1."""
 
     layout: Layout
@@ -50,13 +50,13 @@ class Plan(NamedTuple):
     biases: Sequence[Tensor | None]
 
 
-def plan_of(layout: Layout, rows: int, layer: int, levels: Sequence[Level], like: Tensor) -> Plan:
+def plan_of(layout: Layout, rows: int, layer: int, levels: Sequence[Level], like: Tensor) -> ReferencePlan:
     """The plan of an attention with so many rows; biases have the dtype and the device of `like`."""
     groups = groups_of(layout, rows, [level.heard(layer, layout.text) for level in levels])
-    return Plan(layout, groups, biases_of(layout, groups, like))
+    return ReferencePlan(layout, groups, biases_of(layout, groups, like))
 
 
-class Plans:
+class ReferencePlans:
     """The plans of one run, with at most LIMIT bytes of biases, or those of one attention.
 
     `asked`: an attention asked for its plan in this run.
@@ -64,14 +64,14 @@ class Plans:
 
     def __init__(self) -> None:
         self.asked = False
-        self._of_calls: dict[Hashable, dict[Hashable, Plan]] = {}
+        self._of_calls: dict[Hashable, dict[Hashable, ReferencePlan]] = {}
         self._bytes = 0
 
-    def of_call(self, call: Hashable) -> dict[Hashable, Plan]:
+    def of_call(self, call: Hashable) -> dict[Hashable, ReferencePlan]:
         """The plans of all calls with an equal key, by the keys of attentions."""
         return self._of_calls.setdefault(call, {})
 
-    def store(self, plans: dict[Hashable, Plan], key: Hashable, plan: Plan) -> None:
+    def store(self, plans: dict[Hashable, ReferencePlan], key: Hashable, plan: ReferencePlan) -> None:
         """Put a plan among those of its call. If there are too many bytes of biases then, all others are dropped."""
         size = tensor_bytes(plan.biases)
         if self._bytes + size > LIMIT:

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...ipadapter.sequences import layer_number, layout_of, token_counts
-from .reference_override import Override
+from .reference_override import ReferenceOverride
 from .riders import ModelCall
 
 
-class WatchedOverride(Override):
+class WatchedOverride(ReferenceOverride):
     """Weighs the references, and shows the call's observer the part of the attention that each of them gets.
 
     The same attention is computed once more with a mark in place of the values: 1 for keys of a reference and 0 for all

@@ -18,8 +18,8 @@ from ...weight_schedules.position import SamplingPosition
 from ..host_types import Options
 from .arranged import mask_of_rows
 from .backend import OVERRIDE
-from .reference_override import Override
-from .reference_plans import Level, Plans
+from .reference_override import ReferenceOverride
+from .reference_plans import Level, ReferencePlans
 from .reference_watch import WatchedOverride, show_silence
 from .riders import ModelCall, Rider
 from .run import tiled_notes
@@ -82,7 +82,7 @@ class ReferenceWeights(Rider):
         self.settings = tuple(settings)
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
         self.biased = False  # in this run, some call had an override
-        self.plans = Plans()
+        self.plans = ReferencePlans()
 
     def before_call(self, call: ModelCall) -> ModelCall:
         """The call without the last references of weight 0, and with an override that weighs the others."""
@@ -104,7 +104,7 @@ class ReferenceWeights(Rider):
             return replace(call, conds=conds)
         sizes = [prod(token_counts(network, reference.shape)) for reference in references[:count]]
         self.biased = self.biased or any(not level.natural for level in levels[:count])
-        weigh = WatchedOverride if watched else Override
+        weigh = WatchedOverride if watched else ReferenceOverride
         override = weigh(call, levels[:count], prod(token_counts(network, call.x.shape)), sizes, self.plans)
         return replace(call, conds=conds, options={**call.options, OVERRIDE: override}, overrides=True)
 

@@ -71,10 +71,10 @@ def test_a_run_holds_the_biases_of_one_attention_and_without_a_weight_between_no
 
 def test_a_run_holds_biases_up_to_a_limit_and_at_least_those_of_the_last_attention(monkeypatch):
     monkeypatch.setattr(reference_plans, "LIMIT", 8 * NUMBER)
-    plans, layout = reference_plans.Plans(), Layout(TEXT, PICTURE, REFERENCES)
+    plans, layout = reference_plans.ReferencePlans(), Layout(TEXT, PICTURE, REFERENCES)
     held = []
     for step, size in enumerate((3, 4, 2, 9, 1)):
-        plan = reference_plans.Plan(layout, (), (torch.zeros(size), None))
+        plan = reference_plans.ReferencePlan(layout, (), (torch.zeros(size), None))
         plans.store(plans.of_call(step // 2), step, plan)  # two attentions of each call
         held.append([len(bias) for bias in plans.biases()])
     assert held == [[3], [3, 4], [2], [9], [1]]
