@@ -92,7 +92,7 @@ def test_layers_that_a_weight_type_leaves_out_are_not_patched(model, adapter):
 
 
 def test_the_middle_block_follows_the_picture(model, adapter):
-    """The old pack registered its middle block under a name that ComfyUI never asks for (W1)."""
+    """The old pack registered its middle block under a name that ComfyUI never asks for."""
     only_middle = follow(model, adapter, layer_weights="mid:1.0")
     assert set(attn2(only_middle)) == {("middle", 0)}
     assert not torch.equal(sample(only_middle), sample(model))
@@ -144,7 +144,7 @@ def test_packs_that_call_add_on_a_clone_change_that_clone_alone(model, adapter):
 
 @pytest.mark.parametrize("styles, compositions", [(1, 3), (1, 1), (3, 1), (2, 3)])
 def test_the_negative_rows_never_see_the_references_whatever_their_counts(model, adapter, styles, compositions):
-    """Unequal counts of style and composition pictures slid tokens across groups in the old pack (W2)."""
+    """Unequal counts of style and composition pictures slid tokens across groups in the old pack."""
     vision = standins.tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224)
 
     def negative_rows(seed):
@@ -166,7 +166,7 @@ def test_the_negative_rows_never_see_the_references_whatever_their_counts(model,
 
 
 def test_dual_guidance_gives_the_picture_to_the_positive_only(model, adapter):
-    """ComfyUI passes [negative, middle, positive] here, so that label 0 is the negative (W4)."""
+    """ComfyUI passes [negative, middle, positive] here, so that label 0 is the negative."""
     patched, seen = recorded(follow(model, adapter))
     guider = Guider_DualCFG(patched)
     guider.set_conds(conditioning(1), conditioning(2), conditioning(3))
@@ -185,7 +185,7 @@ def test_perpendicular_negative_guidance_gives_the_picture_to_the_positive_only(
 
 
 def test_an_area_sees_its_own_part_of_the_mask(model, adapter):
-    """The old pack squeezed the whole mask into every area (W6)."""
+    """The old pack squeezed the whole mask into every area."""
     mask = torch.zeros(1, 64, 64)
     mask[:, :, 32:] = 1  # the right half
     patched = follow(model, adapter, mask=mask)

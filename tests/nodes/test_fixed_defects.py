@@ -1,7 +1,7 @@
-"""What the old pack got wrong and is right here, by the numbers of its known defects; and oddities that stay.
+"""What the old pack got wrong and is right here; and oddities that stay.
 
 More of them, where they belong: layers and guiders in test_binding.py, weights of frames in weight_schedules/, tiles
-and masks of encoders in ipadapter/test_vision.py, helper nodes in server/.
+and masks of encoders in encoders/test_vision.py, helper nodes in server/.
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ def layer_output(model, layer: int, shape: tuple[int, ...]) -> torch.Tensor:
     [((17, 16), 2, (9, 8)), ((17, 16), 4, (5, 4)), ((16, 17), 2, (8, 9)), ((11, 23), 2, (6, 12)), ((9, 9), 4, (3, 3))],
 )
 def test_a_mask_lies_on_the_rows_and_columns_that_a_level_really_has(model, standard, size, layer, grid):
-    """The old pack guessed them from the number of tokens: 8 x 9 for 9 x 8, which shears the mask (W5)."""
+    """The old pack guessed them from the number of tokens: 8 x 9 for 9 x 8, which shears the mask."""
     height, width = size
     mask = torch.zeros(1, height * 8, width * 8)
     mask[:, :, : width * 2] = 1  # a quarter, so that middle columns are dark for sure
@@ -110,7 +110,7 @@ def with_frames_as_rows(model, frames: int):
 
 
 def test_latents_with_a_time_axis_follow_the_picture_inside_its_mask(model, standard):
-    """Five axes instead of four were an error (W7)."""
+    """Five axes instead of four were an error."""
     video, shape = with_frames_as_rows(model, frames=3), (1, 4, 3, 8, 8)
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1
@@ -125,7 +125,7 @@ def test_latents_with_a_time_axis_follow_the_picture_inside_its_mask(model, stan
 
 
 def test_a_layer_takes_rows_and_columns_from_shapes_with_a_time_axis(model, standard):
-    """The old pack unpacked four numbers, and raised over five (W7)."""
+    """The old pack unpacked four numbers, and raised over five."""
     mask = torch.zeros(1, 64, 64)
     mask[:, :, :32] = 1
     patch = follow(model, standard, mask=mask).model_options["transformer_options"]["patches_replace"]["attn2"][
@@ -140,13 +140,13 @@ def test_a_layer_takes_rows_and_columns_from_shapes_with_a_time_axis(model, stan
 
 
 def test_the_face_weight_of_a_weight_list_is_a_number(model):
-    """Twice a list of weights was a list twice as long (W12)."""
+    """Twice a list of weights was a list twice as long."""
     assert with_face_weight(Reference(), Strength(weight=[0.5, 1.0])).face_weight == 2.0
 
 
 @pytest.mark.parametrize("family", ["SD1.5", "SDXL"])
 def test_style_and_composition_follows_the_one_weight_of_a_node_with_one(family):
-    """Its composition stood at 1.0 whatever the weight (W13)."""
+    """Its composition stood at 1.0 whatever the weight."""
     blocks = LAYOUTS[family]
     strengths = (Strength(weight=weight, weight_type="style and composition") for weight in (1.0, 0.5))
     full, half = (layer_table(strength, blocks).weights for strength in strengths)
@@ -167,7 +167,7 @@ def test_style_and_composition_take_any_number_of_pictures_each(model, standard,
 
 @pytest.mark.parametrize("kind", ["standard", "plus"])
 def test_an_encoder_whose_pooled_embeds_are_no_square_can_be_used_in_tiles(model, vision, kind, request):
-    """The enhancer reshaped 1280 or 768 numbers into a square, which failed even where they were not used (W17)."""
+    """The enhancer reshaped 1280 or 768 numbers into a square, which failed even where they were not used."""
     loaded = request.getfixturevalue(kind)
     pipeline = open_pipeline(loaded, vision)
     whole, parts = encode_reference(pipeline, Reference(pictures(1, side=64), tiles=2, tile_ratio=1.0)).positive
@@ -187,7 +187,7 @@ def with_other_sigmas(model):
 
 
 def test_the_active_range_is_of_the_sampling_that_is_used_not_of_the_one_when_the_node_ran(model, standard):
-    """start_at and end_at were turned into sigmas when the node ran; a sampling patch behind it moved them (W23)."""
+    """start_at and end_at were turned into sigmas when the node ran; a sampling patch behind it moved them."""
     samplings = [m.get_model_object("model_sampling") for m in (model, with_other_sigmas(model))]
     early, late = (sampling.percent_to_sigma(0.5) for sampling in samplings)
     sigmas = comfy.samplers.calculate_sigmas(samplings[1], "normal", 8)[:-1]
@@ -199,7 +199,7 @@ def test_the_active_range_is_of_the_sampling_that_is_used_not_of_the_one_when_th
 
 
 def test_regions_without_a_picture_leave_the_model_as_it_is(model, standard):
-    """Outputs were unbound when no region had a picture (W27)."""
+    """Outputs were unbound when no region had a picture."""
     params = {name: [None, None] for name in ("image", "attn_mask")} | {"weight": [1.0, 1.0]}
     params |= {"weight_type": ["linear"] * 2, "start_at": [0.0] * 2, "end_at": [1.0] * 2}
     out = IPAdapterFromParams.execute(model, standard, ipadapter_params=params).result[0]
@@ -208,14 +208,14 @@ def test_regions_without_a_picture_leave_the_model_as_it_is(model, standard):
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_an_adapter_follows_the_precision_of_the_model(standard, dtype):
-    """An adapter in another precision than the UNet stopped the sampler (H1)."""
+    """An adapter in another precision than the UNet stopped the sampler."""
     model = unets.tiny_model("sd15", seed=1, dtype=dtype)
     out = sample(follow(model, standard))
     assert out.isfinite().all() and not out.equal(sample(model))
 
 
 def test_applying_draws_no_numbers_from_the_shared_generator(model, vision):
-    """Modules were made with random weights, and noise reseeded everybody's generator (S6)."""
+    """Modules were made with random weights, and noise reseeded everybody's generator."""
     before = torch.get_rng_state()
     follow(model, adapter("plus"), Reference(pictures(1), noise=0.5), vision)
     assert torch.get_rng_state().equal(before)
@@ -225,7 +225,7 @@ def test_applying_draws_no_numbers_from_the_shared_generator(model, vision):
 
 
 def test_the_negative_prompt_of_plus_adapters_sees_a_black_picture(plus, vision):
-    """They were trained with the mean colour instead (W9)."""
+    """They were trained with the mean colour instead."""
     pipeline = open_pipeline(plus, vision)
     negative = encode_reference(pipeline, Reference(pictures(1))).negative
     assert negative.equal(Encoder(pipeline)(torch.zeros(1, 224, 224, 3)))

@@ -250,7 +250,7 @@ def test_an_enhancer_of_one_tile_enhances_nothing(server, node):
 
 
 def test_an_enhanced_picture_alone_acts_in_a_frame_as_if_it_were_given_twice(server):
-    """Without mixture, as for all frames together, the whole would act in frame 0 and the tiles in all others (W18)."""
+    """Without mixture, as for all frames together, the whole would act in frame 0 and the tiles in all others."""
     w, node = Wiring(server), "IPAdapterClipVisionEnhancerBatch"
     settings = {"enhance_tiles": 3, "enhance_ratio": 0.5}
     twice = w.graph.add("RepeatImageBatch", image=w.image(1), amount=2)[0]
