@@ -13,7 +13,7 @@ from pack.ipadapter.matching import match_keys
 from pack.ipadapter.sites import find_sites, layer_blocks
 from test_nodes_pack import unets
 
-# reference_spec.md section 9: (layer, block, first key number) of the published UNets.
+# Key numbers of published UNets in execution order: of every layer of SD1.5, and of the first site of SDXL's layers.
 SD15_KEYS = [1, 3, 5, 7, 9, 11, 31, 13, 15, 17, 19, 21, 23, 25, 27, 29]
 SDXL_FIRST_KEYS = {0: 1, 1: 5, 2: 9, 3: 29, 4: 121, 5: 49, 6: 69, 7: 89, 8: 109, 9: 113, 10: 117}
 
