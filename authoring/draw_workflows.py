@@ -60,6 +60,16 @@ async recipe => {
   return graph.serialize()
 }
 """
+GRAPH_AREA = """
+() => {
+  const nodes = window.app.graph.nodes, ds = window.app.canvas.ds, margin = 20
+  const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1] - 45))
+  const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0]))
+  const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1]))
+  const [x, y] = [(left + ds.offset[0]) * ds.scale - margin, (top + ds.offset[1]) * ds.scale - margin]
+  return [x, y, (right - left) * ds.scale + 2 * margin, (bottom - top) * ds.scale + 2 * margin]
+}
+"""  # fmt: skip
 
 
 def build(page: ComfyPage, name: str, recipe: dict[str, Any]) -> dict[str, Any]:
@@ -87,7 +97,16 @@ def draw(page: ComfyPage, vue: ComfyPage, name: str, target: Path) -> None:
     if RECIPES[name].get("run"):
         page.run()
         save_result(page, name)
-    page.screenshot(target / f"{name}.jpg")
+    photograph(page, target / f"{name}.jpg")
+
+
+def photograph(page: ComfyPage, file: Path) -> None:
+    """Write a JPEG of the whole graph, without the page around it."""
+    page.command("Comfy.Canvas.FitView")
+    page.page.wait_for_timeout(1500)
+    left, top, width, height = page.page.evaluate(GRAPH_AREA)
+    area: Any = {"x": left, "y": top, "width": width, "height": height}
+    page.page.screenshot(path=file, type="jpeg", quality=85, clip=area)
 
 
 def write(workflow: dict[str, Any], file: Path) -> None:
@@ -110,6 +129,7 @@ def main() -> None:
         page, vue = ComfyPage(browser, server.url), use_vue_nodes(ComfyPage(browser, server.url))
         page.page.set_viewport_size(VIEW)
         page.page.add_style_tag(content=".p-toast { display: none }")
+        page.command("Workspace.ToggleFocusMode")  # the graph alone, without bars and tabs
         for name in names:
             server.forget()  # what ComfyUI has kept shows no preview again
             if name in BLUEPRINTS:

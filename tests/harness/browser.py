@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request
@@ -48,17 +47,6 @@ async workflow => {
 }
 """
 
-GRAPH_AREA = """
-() => {
-  const nodes = window.app.graph.nodes, ds = window.app.canvas.ds, margin = 20
-  const left = Math.min(...nodes.map(n => n.pos[0])), top = Math.min(...nodes.map(n => n.pos[1] - 45))
-  const right = Math.max(...nodes.map(n => n.pos[0] + n.size[0]))
-  const bottom = Math.max(...nodes.map(n => n.pos[1] + n.size[1]))
-  const [x, y] = [(left + ds.offset[0]) * ds.scale - margin, (top + ds.offset[1]) * ds.scale - margin]
-  return [x, y, (right - left) * ds.scale + 2 * margin, (bottom - top) * ds.scale + 2 * margin]
-}
-"""  # fmt: skip
-
 
 def browser_path() -> str | None:
     return os.environ.get("ATELIER_BROWSER") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -74,7 +62,6 @@ class ComfyPage:
     def __init__(self, browser: Browser, url: str) -> None:
         self.errors: list[str] = []
         self.asked: set[Request] = set()  # requests that the server has not answered yet
-        self.focused = False
         self.vue = False  # whether nodes are drawn as Vue components, and not on the canvas
         self.page: Page = browser.new_page(viewport={"width": 1600, "height": 900})
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -145,22 +132,6 @@ class ComfyPage:
         shown = "window.app.graph.nodes.some(n => /^(SaveImage|IPAdapterContactSheet)$/.test(n.type) && n.imgs?.length)"
         self.page.wait_for_function(shown, timeout=600_000)
         self.page.wait_for_timeout(1000)
-
-    def screenshot(self, file: Path) -> Path:
-        """A JPEG of the whole graph, without the page around it."""
-        self.focus(True)
-        self.command("Comfy.Canvas.FitView")
-        self.page.wait_for_timeout(1500)
-        left, top, width, height = self.page.evaluate(GRAPH_AREA)
-        area: Any = {"x": left, "y": top, "width": width, "height": height}
-        self.page.screenshot(path=file, type="jpeg", quality=85, clip=area)
-        return file
-
-    def focus(self, on: bool) -> None:
-        """Show the graph alone, or the page's bars and tabs around it again."""
-        if on != self.focused:
-            self.command("Workspace.ToggleFocusMode")
-            self.focused = on
 
     def command(self, name: str) -> None:
         self.page.evaluate("name => window.app.extensionManager.command.execute(name)", name)

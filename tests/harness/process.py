@@ -43,6 +43,21 @@ def whole_environment(own: Mapping[str, str]) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": "", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"} | dict(own)
 
 
+def refuse_a_pack_that_failed(log: str) -> None:
+    for line in log.splitlines():
+        if "custom_nodes" in line and any(words in line for words in BROKEN):  # not ComfyUI's own optional nodes
+            raise RuntimeError(f"ComfyUI could not load a node pack: {line}\n{log}")
+
+
+def end(process: subprocess.Popen[bytes] | Forked) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class ComfyUI(Client):
     """A ComfyUI server; use it in a `with` block."""
 
@@ -86,9 +101,7 @@ class ComfyUI(Client):
         arguments = [str(self.host / "main.py"), "--port", str(self.port)]
         self.process = self.launch([*arguments, "--base-directory", str(self.base), *FLAGS, *self.flags])
         self.wait_until_ready()
-        for line in self.log.splitlines():
-            if "custom_nodes" in line and any(words in line for words in BROKEN):  # not ComfyUI's own optional nodes
-                raise RuntimeError(f"ComfyUI could not load a node pack: {line}\n{self.log}")
+        refuse_a_pack_that_failed(self.log)
 
     def launch(self, arguments: list[str]) -> subprocess.Popen[bytes] | Forked:
         with self.log_file.open("wb") as log:
@@ -114,12 +127,7 @@ class ComfyUI(Client):
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            end(self.process)
 
     @property
     def log_file(self) -> Path:
