@@ -65,7 +65,7 @@ def test_the_node_says_what_it_found(models):
     assert told.endswith("with text tower: 32 x 32 pixels, cropped, gelu")
 
 
-def test_core_nodes_take_it(models):
+def test_core_nodes_encode_pictures_with_it(models):
     w = Wiring(models)
     seen = w.graph.add(
         "CLIPVisionEncode", clip_vision=loader(w, "towers.safetensors")[0], image=w.image(1), crop="center"
