@@ -1,6 +1,5 @@
 """References without an adapter: the model itself runs on the reference, and self-attentions attend to it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -10,7 +9,7 @@ from ..weight_schedules.schedule import Schedule
 from . import inputs
 from .applying.riding import LAYERS, Looks, ride_along
 from .node import AtelierNode
-from .sockets import Conditioning, Model
+from .sockets import Conditioning, Latent, Model
 
 # Whether the keys of references compete; None where the model decides.
 METHODS: dict[str, bool | None] = {"auto": None, "swap": False, "compete": True}
@@ -84,7 +83,7 @@ class IPAdapterReferenceAttention(AtelierNode):
     def run(
         cls,
         model: Model,
-        latent: Mapping[str, Any],
+        latent: Latent,
         weight: float,
         layers: str,
         start_at: float,

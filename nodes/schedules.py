@@ -15,6 +15,7 @@ from ..weight_schedules.schedule import METHODS, CombinedSchedule, Schedule, Wei
 from ..weight_schedules.schedule_json import from_json, to_json
 from ..weight_schedules.steps import BETWEEN, SHAPES, Points, StepCurve, parse_points
 from .drawn import to_image
+from .host_types import NoiseSchedule
 from .inputs import Choice, CurveType, ScheduleType
 from .node import AtelierNode
 from .sampling.attach import layers_of
@@ -181,7 +182,7 @@ class IPAdapterSchedulePreview(AtelierNode):
 
 def position_of(model: Model) -> SamplingPosition:
     """Between sigma and the percent of sampling, by the noise schedule that the model has now."""
-    model_sampling: Any = model.get_model_object("model_sampling")  # which class it has depends on the model
+    model_sampling: NoiseSchedule = model.get_model_object("model_sampling")
     return SamplingPosition(model_sampling.percent_to_sigma)
 
 

@@ -51,7 +51,9 @@ class _Running:
         patches = replacements(self.options, "attn1").values()
         return {patch.number: patch for patch in patches if isinstance(patch, SelfAttentionPatch)}
 
-    def options_at(self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: Any) -> OwnOptions:
+    def options_at(
+        self, site: Site, q: Tensor, heads: int, height: int, width: int, precision: torch.dtype | None
+    ) -> OwnOptions:
         """The `extra_options` that ComfyUI passes to a patch at a site."""
         return {
             **self.options,
@@ -111,7 +113,7 @@ def graph_keyword(options: Options) -> str:
     return f"{KEY} {prompts} {sorted(marks)} {blocks}"
 
 
-def with_empty_output(model: HostModel, control: Conds) -> Any:
+def with_empty_output(model: HostModel, control: Conds) -> Conds:
     """The ControlNet outputs of a model call; for SD3.5 with one more output, which is None.
 
     SD3.5 never reads the keyword of `graph_keyword`, and torch.compile has guards only for values that are read. The

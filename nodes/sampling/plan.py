@@ -5,9 +5,9 @@ and grid of the queries are not known earlier. Later calls with equal rows share
 weight is applied in every call (`Scheduled`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -182,7 +182,7 @@ class Plans:
     prompts: tuple[ImagePrompt, ...]
     model_sampling: NoiseSchedule
     store: Store = field(default_factory=Store)
-    earlier: dict[Any, Plan] = field(default_factory=dict)
+    earlier: dict[Hashable, Plan] = field(default_factory=dict)
 
     def make(
         self, options: Options, count: int, model_sampling: NoiseSchedule, latent: tuple[int, int] | None = None
