@@ -18,6 +18,7 @@ from pack.encoders.face_parsing import FaceParser
 from test_nodes_pack.unets import seed_weights
 
 FLUX = "pulid_flux_v0.9.1.safetensors"
+V11 = "pulid_v1.1 of two layers.safetensors"  # lessons run with a larger one under the published name
 NUMBERS = {"weight": 1.0, "start_at": 0.0, "end_at": 1.0}
 EF = {  # what another pack appends
     "fusion": "train_weight", "fusion_weight_max": 1.0, "fusion_weight_min": 0.0, "train_step": 1000, "use_gray": True,
@@ -30,7 +31,7 @@ def people(server):
     models = server.base / "models"
     (models / "pulid").mkdir(exist_ok=True)
     torch.save(pulid("pulid_v1.bin", channels=[64, 32]), models / "pulid" / "pulid_v1.bin")
-    save_file(pulid("pulid_v1.1.safetensors", channels=[64, 32]), models / "pulid" / "pulid_v1.1.safetensors")
+    save_file(pulid("pulid_v1.1.safetensors", channels=[64, 32]), models / "pulid" / V11)
     save_file({name: t.contiguous() for name, t in pulid(FLUX).items()}, models / "pulid" / FLUX)
     assets.write_face_packs(models / "insightface" / "models", ["antelopev2", "buffalo_l"])
     for name in ("astronaut", "six people"):
@@ -152,7 +153,7 @@ def test_what_cannot_work_is_refused_before_sampling_with_what_to_do(people, cas
     if case == "no face":
         links["image"] = g.add("EmptyImage", width=256, height=256, batch_size=1, color=0)[0]
     if case == "sdxl file for flux":
-        links["pulid"] = g.add("PulidFluxModelLoader", pulid_file="pulid_v1.1.safetensors")[0]
+        links["pulid"] = g.add("PulidFluxModelLoader", pulid_file=V11)[0]
     if case == "flux file for sdxl":
         links["pulid"] = g.add("PulidModelLoader", pulid_file=FLUX)[0]
     if case == "sd15":
