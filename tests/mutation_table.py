@@ -190,7 +190,7 @@ SCHEDULES = (
     Mutation(
         "a prompt ends a step early",
         "weight_schedules/position.py",
-        {"self.sigma(end_at) <= sigma": "self.sigma(end_at) < sigma"},
+        {"last * (1 - _ROUNDING)": "last * (1 + _ROUNDING)"},
         ("weight_schedules/test_*.py", "nodes/test_fixed_defects.py", "nodes/test_contract.py"),
     ),
     Mutation(

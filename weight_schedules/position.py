@@ -12,6 +12,15 @@ _STEPS = 1000  # intervals of the table: as fine as the 1,000 training steps of 
 # percent_to_sigma returns sentinels at exactly 0 and 1 (infinity and 0). This far inside, it returns the model's own
 # largest and smallest sigma.
 _EDGE = 1e-7
+# A scheduler and `percent_to_sigma` compute the sigma of a percent in different orders of float32's operations: the
+# results differ by up to this part of them.
+_ROUNDING = 2e-6
+_PERCENT_ROUNDING = 1e-5  # what that, and the table, may change a percent by
+
+
+def rounded_range(first: float, last: float) -> tuple[float, float]:
+    """The sigmas at which a range begins and ends, so that it holds sigmas that equal these but for rounding."""
+    return first * (1 + _ROUNDING), last * (1 - _ROUNDING)
 
 
 class SamplingPosition:
@@ -32,8 +41,9 @@ class SamplingPosition:
         return self._sigmas[percent]
 
     def active(self, sigma: float, start_at: float, end_at: float) -> bool:
-        """Whether a sigma lies in the closed range from start_at to end_at."""
-        return self.sigma(end_at) <= sigma <= self.sigma(start_at)
+        """Whether a sigma lies in the range from start_at to end_at. The step at either end belongs to the range."""
+        first, last = rounded_range(self.sigma(start_at), self.sigma(end_at))
+        return last <= sigma <= first
 
     def percent(self, sigma: float) -> float:
         """The percent at a sigma, 0 to 1: the inverse of the host's function.
@@ -48,7 +58,10 @@ class SamplingPosition:
             return percents[0] if right == 0 else percents[-1]
         low, high = negative_logs[right - 1], negative_logs[right]  # low < target <= high
         share = (target - low) / (high - low)
-        return percents[right - 1] + share * (percents[right] - percents[right - 1])
+        percent = percents[right - 1] + share * (percents[right] - percents[right - 1])
+        # Widgets have the table's percents, and a curve may jump there: the step at a percent gets this percent itself.
+        nearest = percents[right - 1] if share < 0.5 else percents[right]
+        return nearest if abs(percent - nearest) < _PERCENT_ROUNDING else percent
 
     @cached_property
     def _table(self) -> tuple[list[float], list[float]]:

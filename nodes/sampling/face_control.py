@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from ...ipadapter.image_prompt import Rows
+from ...weight_schedules.position import rounded_range
 from ..host_types import HostModel, OwnOptions
 from .arranged import mask_of_rows
 from .rows import read_rows
@@ -71,6 +72,8 @@ class FaceControl(ControlBase):
     def pre_run(self, model: HostModel, percent_to_timestep_function: Callable[[float], float]) -> None:
         super().pre_run(model, percent_to_timestep_function)
         self.net.pre_run(model, percent_to_timestep_function)
+        # ComfyUI compares the bits of sigmas. Both halves of InstantID must begin and end with the same step.
+        self.net.timestep_range = rounded_range(*self.net.timestep_range)
 
     def cleanup(self) -> None:
         super().cleanup()

@@ -8,12 +8,13 @@ import torch
 from comfy.controlnet import ControlNet, T2IAdapter
 from torch import Tensor
 
-from identity.instantid_rig import STRENGTH, Studio, close, texts
+from identity.instantid_rig import SIGMA, STRENGTH, Studio, close, texts
 from pack.encoders.faces import FaceChoice
 from pack.nodes.applying.control import with_face_control
 from pack.nodes.applying.face_drawing import Drawing, control_picture, usual_canvas
 from pack.nodes.applying.instantid import as_face_embeds
 from pack.nodes.instantid_halves import ApplyInstantIDControlNet
+from pack.weight_schedules.position import SamplingPosition
 from transformer_rig import flux_control_net
 
 
@@ -30,6 +31,21 @@ def test_both_halves_begin_and_end_with_the_range(studio):
     assert resting.equal(studio.sampled(model, texts()))
     late = studio.apply(start_at=0.9)[0]
     assert studio.sampled(late, texts()).equal(studio.bare)
+
+
+def test_a_step_at_either_end_of_the_range_belongs_to_both_halves_whatever_rounding_does(studio):
+    def percent_of(scale: float) -> float:
+        """A percent whose sigma is SIGMA but for rounding: a little below it, or above."""
+        sampling = studio.model.get_model_object("model_sampling")
+        near = SamplingPosition(sampling.percent_to_sigma).percent(SIGMA)
+        tried = (near + 1e-8 * way * n for n in range(1000) for way in (-1, 1))
+        return next(p for p in tried if 0 < (sampling.percent_to_sigma(p) / SIGMA - 1) / scale < 1)
+
+    model, tokens = studio.apply()
+    whole = studio.sampled(model, studio.control(texts(), tokens))
+    for active in ((percent_of(-1e-6), 1.0), (0.0, percent_of(1e-6))):
+        ranged = studio.apply(start_at=active[0], end_at=active[1])[0]
+        assert studio.sampled(ranged, studio.control(texts(), tokens, active=active)).equal(whole), active
 
 
 def test_a_photo_of_an_unusual_size_is_drawn_with_a_long_side_of_1280(studio):

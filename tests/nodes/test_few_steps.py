@@ -5,14 +5,23 @@ import pytest
 pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
 import comfy.samplers
-from comfy.model_sampling import EPS, ModelSamplingDiscrete
+from comfy.model_sampling import CONST, EPS, ModelSamplingDiscrete, ModelSamplingDiscreteFlow, ModelSamplingFlux
 
 from harness.host import ROOT
 from pack.weight_schedules.position import SamplingPosition
+from pack.weight_schedules.steps import StepCurve
 
 
 class Sampling(ModelSamplingDiscrete, EPS):
     """The noise schedule of SD1.5 and SDXL."""
+
+
+class FluxSampling(ModelSamplingFlux, CONST):
+    """The noise schedule of Flux."""
+
+
+class FlowSampling(ModelSamplingDiscreteFlow, CONST):
+    """A noise schedule of SD3.5's kind."""
 
 
 def four_steps(scheduler: str) -> tuple[SamplingPosition, list[float]]:
@@ -36,3 +45,23 @@ def test_a_reference_acts_in_each_step_that_begins_inside_of_its_range():
     ranges |= {(0, 0.5): 3, (0.5, 1): 2}  # both ends belong to the range
     counted = {ends: sum(position.active(sigma, *ends) for sigma in sigmas) for ends in ranges}
     assert counted == ranges
+
+
+@pytest.mark.parametrize(
+    "sampling, scheduler", [(FluxSampling, "simple"), (FlowSampling, "simple"), (Sampling, "sgm_uniform")]
+)
+def test_the_step_at_a_percent_belongs_to_what_begins_and_to_what_ends_there(sampling: type, scheduler: str):
+    """ComfyUI's scheduler and its `percent_to_sigma` differ there by the rounding of float32, or do not."""
+    position, wrong = SamplingPosition(sampling().percent_to_sigma), []
+    for steps in (4, 5, 8, 10, 20, 25):
+        sigmas = comfy.samplers.calculate_sigmas(sampling(), scheduler, steps)[:steps].tolist()
+        percents = [position.percent(sigma) for sigma in sigmas]
+        for step in range(1, steps):
+            at = step / steps
+            curves = StepCurve(start=at), StepCurve(points=((0, 0), (at, 0), (at, 1)))
+            begun = [[curve.at(percent) for percent in percents] for curve in curves]
+            begun.append([position.active(sigma, at, 1) for sigma in sigmas])
+            ended = [position.active(sigma, 0, at) for sigma in sigmas]
+            if begun != [[n >= step for n in range(steps)]] * 3 or ended != [n <= step for n in range(steps)]:
+                wrong.append((steps, step))
+    assert wrong == []
