@@ -118,8 +118,12 @@ def look(
         parts.append(out if isinstance(share, float) and share == 1 else share * out)
         swapped = swapped + share
     if competing:
-        base = compete(own, q, k, v, heads, [(one.share / over, one) for one in competing], biases, beside)
-        return sum(parts, (1 - swapped) * base)
+        competitors = [(one.share / over, one) for one in competing]
+        if swaps:  # the others compete for what these leave
+            left = 1 - swapped
+            some = left.clamp(min=SMALL) if isinstance(left, Tensor) else max(left, SMALL)
+            competitors = [(share / some, one) for share, one in competitors]
+        return sum(parts, (1 - swapped) * compete(own, q, k, v, heads, competitors, biases, beside))
     if not isinstance(total, Tensor) and total >= 1:
         return sum(parts[1:], parts[0])
     return sum(parts, (1 - total / over) * own())

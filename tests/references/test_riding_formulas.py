@@ -52,8 +52,7 @@ class Reference:
         return self.weight * on_tokens * (self.negative if branch == NEGATIVE else 1.0)
 
 
-def ridden(references: Sequence[Reference], competes: bool, match: float) -> Any:
-    model: Any = MODEL
+def ridden(references: Sequence[Reference], competes: bool, match: float, model: Any = MODEL) -> Any:
     for one in references:
         looks = Looks(one.weight, "all", 0, 1, one.mask, None, competes, match, one.negative)
         text = None if one.text == NEGATIVE else conditioning(one.text)
@@ -152,3 +151,18 @@ def test_a_prediction_with_references_is_that_of_the_formulas(title, competes):
     expected = published(references, competes, match)
     # Float32 through all layers and the guidance.
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_a_reference_by_halves_of_either_method_is_the_whole():
+    left = torch.zeros(1, 8, 8)
+    left[..., :4] = 1
+    halves = {
+        "of its share": (Reference(weight=0.5), Reference(weight=0.5)),
+        "of the picture": (Reference(mask=left), Reference(mask=1 - left)),
+    }
+    texts, noise = [conditioning(10), conditioning(NEGATIVE)], seeded(SHAPE, 5)
+    whole = denoised(ridden([Reference()], False, 0.0), texts, SIGMA, noise, CFG)[1]
+    for title, (swapped, competing) in halves.items():
+        model = ridden([competing], True, 0.0, ridden([swapped], False, 0.0))
+        found = denoised(model, texts, SIGMA, noise, CFG)[1]
+        assert (found - whole).abs().max() <= 1e-5 * whole.abs().max(), title
