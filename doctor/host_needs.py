@@ -182,7 +182,8 @@ ATTENDING = (
         }.items()
     ),
     Need("comfy/controlnet.py", "ControlNet.get_control", INSTANTID, refused=(INSTANTID,),
-         takes=("x_noisy", "t", "cond", "batched_number", "transformer_options"), texts=("'crossattn_controlnet'",)),
+         takes=("x_noisy", "t", "cond", "batched_number", "transformer_options"),
+         texts=("'crossattn_controlnet'", "self.timestep_range")),
     _drawing(BASE, "", (REFERENCES,), texts=('"ref_latents"',)),
     *(
         Need(file, name, f"references in {title}", texts=texts, refused=(name,), since=since)

@@ -264,7 +264,7 @@ REFERENCES = (
              {"reference.negative if branch": "reference.negative**2 if branch"},
              ("references/test_riding_formulas.py",)),
     Mutation("InstantID's ControlNet begins a step later than its attention", "nodes/sampling/face_control.py",
-             {"rounded_range(*self.net.timestep_range)": "self.net.timestep_range"},
+             {"self.net.timestep_range = rounded_range(*acting)": "pass"},
              ("identity/test_face_control.py",)),
     Mutation("rows that look at a reference see masked tokens of the text", "ipadapter/reference_attention.py",
              {"bias = None if self.bias is None else": "bias = None if True else"},

@@ -73,7 +73,9 @@ class FaceControl(ControlBase):
         super().pre_run(model, percent_to_timestep_function)
         self.net.pre_run(model, percent_to_timestep_function)
         # ComfyUI compares the bits of sigmas. Both halves of InstantID must begin and end with the same step.
-        self.net.timestep_range = rounded_range(*self.net.timestep_range)
+        acting = self.net.timestep_range
+        assert acting is not None  # `pre_run` has set it
+        self.net.timestep_range = rounded_range(*acting)
 
     def cleanup(self) -> None:
         super().cleanup()
