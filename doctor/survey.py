@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -32,6 +33,7 @@ COMFYUI_FOLDERS = (  # ComfyUI's own folders: an adapter, encoder or LoRA in the
     "upscale_models", ADAPTER_FOLDER, *ENCODER_FOLDERS,
 )  # fmt: skip
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models", "unet")
+UNSEARCHED = "the loaders do not search this folder"
 UNFINISHED = "a download that has not ended: let it end, or start it again"
 SAMPLE = 1 << 16  # bytes hashed at the start, the middle and the end of a file, to recognise duplicates quickly
 UNUSABLE = {  # suffixes of files that no loader lists, in the folders of adapters and encoders
@@ -79,7 +81,22 @@ def survey(places: Places) -> list[Found]:
         for path, name in walk(places.get(folder, ()), tuple(UNUSABLE)):
             note, size = UNUSABLE[path.suffix.lower()], path.lstat().st_size
             found.setdefault(path, Found(path, folder, PurePath(name).as_posix(), size, state=DOUBTFUL, note=note))
-    return with_duplicates(found.values())
+    return [*_misspelt(places), *with_duplicates(found.values())]
+
+
+def _misspelt(places: Places) -> list[Found]:
+    """Folders with model files beside those of adapters and encoders, called nearly as these and not searched."""
+    found: dict[Path, Found] = {}
+    searched = [place for folder in places.values() for place in folder if place.is_dir()]
+    for wanted in (ADAPTER_FOLDER, ENCODER_FOLDER):
+        beside = [each for place in places.get(wanted, ()) if place.parent.is_dir() for each in place.parent.iterdir()]
+        for folder in sorted(each for each in set(beside) if each.is_dir()):
+            like = re.sub("[^a-z]", "", folder.name.lower()).removesuffix("s") == wanted.replace("_", "")
+            if like and any(walk([folder])) and not any(folder.samefile(place) for place in searched):
+                line = f"'{wanted}: {folder.as_posix()}'"
+                note = f"{UNSEARCHED}: call it {wanted}, or add the line {line} to extra_model_paths.yaml"
+                found[folder] = Found(folder, "models", folder.name, 0, "", "a folder", DOUBTFUL, note)
+    return list(found.values())
 
 
 def examine(path: Path, folder: str, name: str) -> Found | None:
@@ -184,7 +201,7 @@ def _elsewhere(file: Found, right: str) -> Found:
     if file.folder in COMFYUI_FOLDERS:
         return replace(file, state=DOUBTFUL, note=f"in the wrong folder: move it to models/{right}")
     place = file.path.parent.as_posix()
-    note = f"the loaders do not search this folder: add the line '{right}: {place}' to extra_model_paths.yaml"
+    note = f"{UNSEARCHED}: add the line '{right}: {place}' to extra_model_paths.yaml"
     return replace(file, state=DOUBTFUL, note=note)
 
 
@@ -230,7 +247,7 @@ def with_duplicates(files: Iterable[Found]) -> list[Found]:
     for file in files:
         if file.kind and file.state == FINE and sizes.count(file.size) > 1:
             key = (file.size, sampled(file.path))
-            if key in first:
+            if key in first and not file.path.samefile(first[key].path):  # a hard link takes no space
                 file = replace(file, state=DOUBTFUL, note=f"the same as {first[key].path}: one of them is enough")
             first.setdefault(key, file)
         noted.append(file)

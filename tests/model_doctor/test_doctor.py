@@ -129,13 +129,27 @@ def test_downloads_that_have_not_ended_and_packed_files_are_told(places, tmp_pat
     assert notes.pop("half.safetensors").startswith("damaged: a download that stopped") and not notes
 
 
+def test_a_folder_that_is_not_searched_because_of_its_spelling_is_told(places, tmp_path):
+    for name in ("ip-adapter", "IPAdapters", "clip-vision", "ip_adapter"):
+        write_adapter(tmp_path / name / "a.safetensors", "ip-adapter_sd15.safetensors")
+    places["ipadapter"] = [*places["ipadapter"], tmp_path / "ip_adapter"]  # named in extra_model_paths.yaml
+    (tmp_path / "ipadapter_").mkdir()  # without a model file
+    told = {file.name: file.note for file in survey(places) if file.state == DOUBTFUL}
+    assert list(told) == ["IPAdapters", "ip-adapter", "clip-vision"]
+    line = f"add the line 'ipadapter: {(tmp_path / 'ip-adapter').as_posix()}' to extra_model_paths.yaml"
+    assert told["ip-adapter"] == f"the loaders do not search this folder: call it ipadapter, or {line}"
+
+
 def test_files_in_the_wrong_folder_and_the_same_file_twice_are_told(places):
     right = write_adapter(places["ipadapter"][0] / "ip-adapter_sd15.safetensors")
     shutil.copy(right, places["ipadapter"][0] / "z copy.safetensors")
+    os.link(right, places["ipadapter"][0] / "hard link.safetensors")
     write_adapter(places["checkpoints"][0] / "a.safetensors", "ip-adapter-plus_sd15.safetensors")
     write_encoder(places["ipadapter"][0] / "encoder.safetensors", VIT_H)
     found = files_of(places)
-    assert found["z copy.safetensors"].note == f"the same as {right}: one of them is enough"
+    assert found["ip-adapter_sd15.safetensors"].state == found["hard link.safetensors"].state == FINE
+    first = places["ipadapter"][0] / "hard link.safetensors"
+    assert found["z copy.safetensors"].note == f"the same as {first}: one of them is enough"
     assert found["a.safetensors"].note == "in the wrong folder: move it to models/ipadapter"
     assert found["encoder.safetensors"].note == "in the wrong folder: move it to models/clip_vision"
 
