@@ -95,8 +95,11 @@ def other_content(path: Path) -> str:
 
     Loaders choose the format by the file's suffix, so a whole file with a wrong suffix only has to be renamed.
     """
-    with path.open("rb") as file:
-        head = file.read(64)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror}): check who may read it, and whether another program holds it"
     safe, names = path.suffix.lower() in SAFE_SUFFIXES, _names_in(path)
     pickled = head.startswith(PICKLE) or any(name.endswith("/data.pkl") for name in names or ())
     if not safe and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:

@@ -21,6 +21,7 @@ from pack.doctor.survey import BROKEN, DOUBTFUL, FINE, survey
 from pack.ipadapter.catalog import ANIME
 from pack.ipadapter.checkpoint import read_file
 from pack.ipadapter.errors import CheckpointError, FaceError
+from pack.ipadapter.other_files import other_content
 from pack.ipadapter.presets import PRESETS
 
 PLUS, STANDARD, FACEID = "PLUS (high strength)", "STANDARD (medium strength)", "FACEID"
@@ -112,6 +113,7 @@ def test_a_file_whose_content_is_not_that_of_its_suffix_is_told_with_what_to_do(
         assert found[path.name].state == BROKEN and found[path.name].note.startswith(said), path
         with pytest.raises(CheckpointError, match=f"{path.name} cannot be read: {said}"):
             read_file(path)
+    assert other_content(folder).startswith("it cannot be opened (")  # as of a file that its reader has no right to
     assert verdict_of(look(), STANDARD).why == f"{pickled.name} cannot be read: {expected[pickled]}."
 
 
