@@ -106,8 +106,8 @@ def _where_it_moved(gap: Gap, folder: Path, source: str | None) -> Gap | None:
     owner, _, attribute = gap.need.name.partition(".")
     if gap.state != GONE or gap.detail != gap.need.name or not source:
         return gap
-    for node in ast.parse(source).body:
-        for alias in node.names if isinstance(node, ast.ImportFrom) else ():
+    for node in (node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)):
+        for alias in node.names:
             if (alias.asname or alias.name) == owner:
                 near = (folder / gap.need.file).parents[node.level - 1] if node.level else folder
                 module = near.joinpath(*(node.module or "").split("."))

@@ -1,6 +1,7 @@
 """What IPAdapter Reference chooses among real model files, and what it says where files are missing."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,9 @@ def test_transformers_take_everything_and_say_why_not_the_rest(folders):
                 choose(flux, take)
 
 
-RELATIVES = {  # of the models that adapters were published for: a preset of those, its file, kind and sizes
+RELATIVES: dict[
+    str, tuple[str, str, str, dict[str, Any]]
+] = {  # of the models that adapters were published for: a preset of those, its file, kind and sizes
     "Flux.2": (catalog.XLABS_PRESET, "flux-ip-adapter.safetensors", "XLabs Flux", {"embed": 768, "channels": 64}),
     "SD3.5 Medium": (catalog.SD35_PRESET, "instantx-sd3.5-large-ip-adapter.bin", "InstantX SD3.5", {"embed": 1152}),
 }
