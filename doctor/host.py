@@ -8,11 +8,11 @@ import ast
 import logging
 import re
 import tokenize
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from .host_needs import FAULTS, LEAST_TORCH, NEEDS, OLDEST, Need
+from .host_needs import LEAST_TORCH, MORE, NEEDS, OLDEST, Need
 
 log = logging.getLogger(__name__)
 NEWEST = "0.30.0"  # the newest release that the tests were run on
@@ -20,6 +20,24 @@ GONE, CHANGED = "gone", "changed"
 DEFINITION = re.compile(
     r"(?P<indent> *)(?:(?:async )?(?P<kind>def|class) +(?P<name>\w+)|(?P<variable>\w+) *(?::[^=]+)?=(?!=))"
 )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of ComfyUI itself, in its releases from `first` (major, minor) to before `mended`."""
+
+    first: tuple[int, int]
+    mended: tuple[int, int]
+    text: str
+
+
+FAULTS = (
+    Fault(
+        (0, 31), (0, 32),
+        "its CLIP Vision encoders have a fault (change #15506 of ComfyUI), so references may be encoded wrongly or not "
+        "at all",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,25 @@ def check_host(folder: Path) -> Checked:
     found = re.search(r'__version__ = "(.+?)"', version)
     sources = {file: _read(folder / file) for file in {need.file for need in NEEDS}}
     gaps = (compare(need, sources[need.file]) for need in NEEDS)
+    gaps = (_where_it_moved(gap, folder, sources[gap.need.file]) for gap in gaps if gap)
     return Checked(folder, found[1] if found else "of unknown release", tuple(gap for gap in gaps if gap))
+
+
+def _where_it_moved(gap: Gap, folder: Path, source: str | None) -> Gap | None:
+    """The gap of a need in the file from which its own file imports the name; the same gap if it imports none."""
+    owner, _, attribute = gap.need.name.partition(".")
+    if gap.state != GONE or gap.detail != gap.need.name or not source:
+        return gap
+    for node in (node for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)):
+        for alias in node.names:
+            if (alias.asname or alias.name) == owner:
+                near = (folder / gap.need.file).parents[node.level - 1] if node.level else folder
+                module = near.joinpath(*(node.module or "").split("."))
+                moved = _read(module.with_suffix(".py")) or _read(module / "__init__.py")
+                name = f"{alias.name}.{attribute}" if attribute else alias.name
+                found = compare(replace(gap.need, name=name), f"{moved}\n{source}") if moved else gap
+                return found and replace(found, need=gap.need)
+    return gap
 
 
 def compare(need: Need, source: str | None) -> Gap | None:
@@ -87,7 +123,7 @@ def compare(need: Need, source: str | None) -> Gap | None:
     if source is None:
         return Gap(need, GONE, need.name or need.texts[0])
     for text in need.texts:
-        if text not in source and text.replace('"', "'") not in source:
+        if not any(_contains(source, quoted) for quoted in (text, text.replace('"', "'"))):
             return Gap(need, GONE, text)
     if not need.name:
         return None
@@ -95,13 +131,15 @@ def compare(need: Need, source: str | None) -> Gap | None:
         return Gap(need, GONE, need.name)
     if not need.takes and not need.keywords:
         return None
-    if (found := parameters(source, offset)) is None:
-        return None
-    missing = [word for word in need.keywords if word not in found]  # **kwargs would ignore them
-    if tuple(found[: len(need.takes)]) == need.takes and not missing:
+    if (found := parameters(source, offset)) is None or found.accept(need):
         return None
     wanted = ", ".join((*need.takes, *(f"{word}=" for word in need.keywords)))
-    return Gap(need, CHANGED, f"{need.name}({', '.join(found)}), which the pack calls as ({wanted}),")
+    return Gap(need, CHANGED, f"{need.name}({found}), which the pack calls as ({wanted}),")
+
+
+def _contains(source: str, text: str) -> bool:
+    """Whether a source has a text, and not only as the beginning of a longer name."""
+    return text in source and (not text[-1].isidentifier() or re.search(rf"{re.escape(text)}\b", source) is not None)
 
 
 def report(checked: Checked) -> str:
@@ -179,8 +217,33 @@ def definitions(source: str) -> dict[str, int]:
     return found
 
 
-def parameters(source: str, offset: int) -> list[str] | None:
-    """The parameters, without `self` or `cls`, of the function at an offset; "*" and "**" stand for *args and **kwargs.
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of a function, without `self` or `cls`; "*" and "**" stand for *args and **kwargs."""
+
+    by_place: tuple[str, ...]  # in order; "/" follows those that have no name for the caller
+    by_name: tuple[str, ...]  # after "*"
+    required: frozenset[str]  # those without a default
+
+    def __str__(self) -> str:
+        return ", ".join((*self.by_place, *self.by_name))
+
+    def accept(self, need: Need) -> bool:
+        """Whether the pack's call or, of a function that it stands in for, ComfyUI's call fits them."""
+        places = [name for name in self.by_place if name != "/"]
+        names = (*self.by_place, *self.by_name)
+        named = names[names.index("/") + 1 :] if "/" in names else names  # **kwargs would ignore others
+        more = need.takes[-1:] == (MORE,)
+        takes = need.takes[:-1] if more else need.takes
+        return (
+            tuple(places[: len(takes)]) == takes
+            and set(need.keywords) <= set(named)
+            and (more or self.required <= {*takes, *need.keywords})
+        )
+
+
+def parameters(source: str, offset: int) -> Parameters | None:
+    """The parameters of the function at an offset.
 
     None if another definition begins there, such as a second name of a function, whose parameters are not known.
     """
@@ -190,9 +253,15 @@ def parameters(source: str, offset: int) -> list[str] | None:
     function = ast.parse(f"{head}: ...").body[0]
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     given = function.args
-    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
-    marks = (["*"] if given.vararg else []) + (["**"] if given.kwarg else [])
-    return [part for part in (*names, *marks) if part not in ("self", "cls")]
+    places = [*given.posonlyargs, *given.args]
+    bare = places[: len(places) - len(given.defaults)]
+    bare += [part for part, default in zip(given.kwonlyargs, given.kw_defaults, strict=True) if default is None]
+    own = ("self", "cls")
+    nameless = [part.arg for part in given.posonlyargs if part.arg not in own]
+    by_place = [*nameless, *(["/"] if nameless else []), *(part.arg for part in given.args if part.arg not in own)]
+    by_name = [part.arg for part in given.kwonlyargs]
+    by_name = [*(["*"] if given.vararg or by_name else []), *by_name, *(["**"] if given.kwarg else [])]
+    return Parameters(tuple(by_place), tuple(by_name), frozenset(part.arg for part in bare if part.arg not in own))
 
 
 def head_of(source: str) -> str:

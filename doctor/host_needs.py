@@ -14,6 +14,7 @@ REPLACEMENT = "replacing the encoder of October 2023 in old workflows"
 OPENCLIP = "encoders of the OpenCLIP loader"
 INSTANTID = "the half of InstantID in its ControlNet"
 OLDEST = "0.16.3"
+MORE = "..."
 LEAST_TORCH = (2, 7)  # of ComfyUI since 0.32, and the oldest PyTorch that the tests were run on
 
 
@@ -23,7 +24,8 @@ class Need:
 
     Args:
         name: a function, class or variable of the module, or Class.attribute; "" if only `texts` are compared
-        takes: the first parameters after `self`, in the order in which the pack passes or receives them
+        takes: the first parameters after `self`, in the order in which the pack passes or receives them; with MORE at
+            the end, others without a default may follow, since the pack hands them on
         keywords: parameters that the pack passes by name
         texts: strings in the file's source, where ComfyUI reads or writes an option
         lost: what does not work without it; if it is `spare`, how the pack works without it
@@ -43,23 +45,6 @@ class Need:
     since: str = OLDEST
     spare: bool = False
 
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault of ComfyUI itself, in its releases from `first` (major, minor) to before `mended`."""
-
-    first: tuple[int, int]
-    mended: tuple[int, int]
-    text: str
-
-
-FAULTS = (
-    Fault(
-        (0, 31), (0, 32),
-        "its CLIP Vision encoders have a fault (change #15506 of ComfyUI), so references may be encoded wrongly or not "
-        "at all",
-    ),
-)  # fmt: skip
 
 PATCHER, SAMPLERS, BASE = "comfy/model_patcher.py", "comfy/samplers.py", "comfy/model_base.py"
 EXTENSION, ATTENTION, PATHS = "comfy/patcher_extension.py", "comfy/ldm/modules/attention.py", "folder_paths.py"
@@ -110,16 +95,18 @@ ATTACHING = (
     _drawing(EXTENSION, "", texts=("self.class_obj", '"wrappers"')),
 )  # fmt: skip
 SAMPLING = (
-    _drawing(SAMPLERS, "KSAMPLER.sample", takes=("model_wrap", "sigmas", "extra_args", "callback", "noise")),
-    _drawing(SAMPLERS, "calc_cond_batch", takes=("model", "conds", "x_in", "timestep", "model_options")),
+    _drawing(SAMPLERS, "KSAMPLER.sample", takes=("model_wrap", "sigmas", "extra_args", "callback", "noise", MORE)),
+    _drawing(SAMPLERS, "calc_cond_batch", takes=("model", "conds", "x_in", "timestep", "model_options", MORE)),
     _drawing(SAMPLERS, "", texts=("WrappersMP.SAMPLER_SAMPLE", "WrappersMP.CALC_COND_BATCH")),
     *(
         _drawing(SAMPLERS, "", texts=(f'transformer_options["{option}"]',))
         for option in ("cond_or_uncond", "uuids", "sigmas")
     ),
     _drawing(BASE, "BaseModel.apply_model",
-             takes=("x", "t", "c_concat", "c_crossattn", "control", "transformer_options")),
-    _drawing(BASE, "", texts=("WrappersMP.APPLY_MODEL",)),
+             takes=("x", "t", "c_concat", "c_crossattn", "control", "transformer_options", MORE)),
+    _drawing(BASE, "", texts=("WrappersMP.APPLY_MODEL", "self.diffusion_model", "self.model_sampling",
+                              "self.current_patcher")),
+    _drawing(SAMPLERS, "", PROMPTS, texts=('"area"',)),  # a mask is cut to its conditioning's area
     _drawing("comfy/sampler_helpers.py", "", texts=('["uuid"]',)),  # tells the conditionings of a guider apart
     _drawing(SAMPLERS, "CFGGuider", texts=("self.conds", "self.cfg", "self.model_patcher")),
     *(
@@ -143,7 +130,7 @@ ATTENDING = (
              keywords=("attn_precision", "skip_reshape", "skip_output_reshape"), refused=ALL, spare=True)
         for name, takes in {
             "attention_basic": ("q", "k", "v", "heads"), "attention_split": ("q", "k", "v", "heads"),
-            "attention_sub_quad": (),
+            "attention_sub_quad": ("query", "key", "value", "heads"),
         }.items()
     ),
     *(
@@ -154,7 +141,11 @@ ATTENDING = (
         )
     ),
     Need(ATTENTION, "", "cross-attentions in ComfyUI's usual precision", texts=('"attn_precision"',), spare=True),
-    _drawing(ATTENTION, "", (UNET,), texts=('"attn2"',)),
+    _drawing(ATTENTION, "", (UNET,), texts=('"attn2"', "self.attn2", "self.heads", "self.dim_head", "self.to_q",
+                                            "self.to_k", "self.to_v", "self.to_out")),
+    _drawing(ATTENTION, "", (UNET, UNET_REFERENCES), texts=("self.transformer_blocks", "self.attn1")),
+    _drawing(OPENAI, "", (UNET, UNET_REFERENCES), texts=("self.input_blocks", "self.middle_block",
+                                                         "self.output_blocks")),
     _drawing(ATTENTION, "", (UNET_REFERENCES,), texts=('"attn1"',)),
     *(
         _drawing(ATTENTION, "", (FLUX, MMDIT, REFERENCES), texts=(text,))
@@ -165,11 +156,15 @@ ATTENDING = (
         _drawing(file, "", (structure,), texts=(text,))
         for file, structure, texts in (
             (FLUX_MODEL, FLUX, ('.get("dit"', '("double_block", i)', '("single_block", i)', '"original_block"', '"pe"',
-                                'transformer_options["img_slice"]')),
-            (MMDIT_MODEL, MMDIT, ('.get("dit"', '("double_block", i)', '"original_block"', '"vec"')),
+                                'transformer_options["img_slice"]', "self.double_blocks", "self.single_blocks",
+                                "self.pe_embedder", "self.txt_in", "self.patch_size")),
+            (MMDIT_MODEL, MMDIT, ('.get("dit"', '("double_block", i)', '"original_block"', '"vec"', "self.joint_blocks",
+                                  "self.context_embedder", "self.x_block", "self.num_heads", "self.head_dim",
+                                  "self.patch_size")),
         )
         for text in ('"img"', '"txt"', *texts)
     ),
+    _drawing(FLUX_LAYERS, "", (FLUX,), texts=("self.num_heads", "self.hidden_size")),
     Need(FLUX_LAYERS, "", "queries are rotated back", texts=('"attn1_patch"',), since="0.18.2", spare=True),
     *(
         Need("comfy/controlnet.py", f"ControlBase.{name}", INSTANTID, takes=takes, refused=(INSTANTID,))
@@ -185,6 +180,7 @@ ATTENDING = (
          takes=("x_noisy", "t", "cond", "batched_number", "transformer_options"),
          texts=("'crossattn_controlnet'", "self.timestep_range")),
     _drawing(BASE, "", (REFERENCES,), texts=('"ref_latents"',)),
+    _drawing(BASE, "", (UNET_REFERENCES, REFERENCES), texts=("self.latent_format",)),
     *(
         Need(file, name, f"references in {title}", texts=texts, refused=(name,), since=since)
         for file, name, title, texts, since in (
@@ -227,8 +223,9 @@ FILES = (
     _drawing(PATCHER, "ModelPatcher.__init__", PROMPTS, takes=("model", "load_device", "offload_device")),
     *(
         _drawing(MANAGEMENT, name, PROMPTS)
-        for name in ("load_models_gpu", "get_torch_device", "unet_offload_device")
+        for name in ("get_torch_device", "unet_offload_device")
     ),
+    _drawing(MANAGEMENT, "load_models_gpu", PROMPTS, takes=("models",)),
     _drawing("comfy/ops.py", "manual_cast", PROMPTS),
     Need("comfy/sd.py", "load_lora_for_models", "LoRAs of FaceID",
          takes=("model", "clip", "lora", "strength_model", "strength_clip")),
@@ -238,7 +235,8 @@ FILES = (
         for name, takes in {"get_attr": ("obj", "attr"), "set_attr": ("obj", "attr", "value")}.items()
     ),
     Need(VISION, "ClipVisionModel.encode_image", "references of every loader of CLIP Vision",
-         takes=("image",), keywords=("crop",), texts=("self.image_size", "self.image_mean")),
+         takes=("image",), keywords=("crop",), texts=("self.image_size", "self.image_mean", '"image_embeds"',
+                                                      '"penultimate_hidden_states"')),
     Need(VISION, "load", "references of every loader of CLIP Vision", takes=("ckpt_path",)),
     Need("comfy/clip_model.py", "CLIPVisionEmbeddings", "pictures of 448 pixels, of Style for NoobAI",
          texts=("self.position_embedding.weight", "self.patch_embedding(", "self.class_embedding")),
@@ -256,7 +254,8 @@ FILES = (
             ("comfy/ldm/models/autoencoder.py", "AutoencoderKL"),
         )
     ),
-    *(Need("comfy/sd.py", f"VAE.{name}", "nodes with a VAE") for name in ("encode", "decode")),
+    Need("comfy/sd.py", "VAE.encode", "nodes with a VAE", takes=("pixel_samples",)),
+    Need("comfy/sd.py", "VAE.decode", "nodes with a VAE", takes=("samples_in",)),
     Need("comfy/utils.py", "common_upscale", "references without an adapter",
          takes=("samples", "width", "height", "upscale_method", "crop")),
     Need("node_helpers.py", "conditioning_set_values", "InstantID, and strengths in conditionings",
@@ -284,7 +283,7 @@ PAGE = (
     Need("comfy_execution/utils.py", "get_executing_context", NOTES, texts=("node_id",)),
     Need("server.py", "PromptServer.send_progress_text", NOTES, takes=("text", "node_id")),
     Need(EXTENSION, "WrappersMP.PREPARE_SAMPLING", MEMORY),
-    Need("comfy/sampler_helpers.py", "prepare_sampling", MEMORY, takes=("model", "noise_shape", "conds")),
+    Need("comfy/sampler_helpers.py", "prepare_sampling", MEMORY, takes=("model", "noise_shape", "conds", MORE)),
     Need("server.py", "", DRAWINGS, texts=("web.RouteTableDef()", "self.routes")),
     Need("nodes.py", "NODE_CLASS_MAPPINGS", OTHER_PACKS),
     Need("comfy_api/latest/__init__.py", "ComfyAPI", REPLACEMENT, texts=("self.node_replacement",)),

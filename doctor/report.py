@@ -155,7 +155,7 @@ def as_text(report: Report) -> str:
         said = package.fault or f"{package.version} {package.note}".strip()
         lines.append(f" {'-' if package.fault else '+'} {package.name}: {said}")
     names = ("ipadapter", *(other.name for other in OTHER_FOLDERS), "clip_vision", "loras", "insightface")
-    searched = [f"{folder}: {place}" for folder in names
+    searched = [f"{folder}: {place}{'' if place.is_dir() else ' (not there)'}" for folder in names
                 for place in report.places.get(folder, ())]  # fmt: skip
     return "\n".join([*lines, "", "Searched", *(f"   {place}" for place in searched)])
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -18,12 +19,12 @@ from ..ipadapter.model_folders import (
     Places,
     walk,
 )
-from ..ipadapter.other_files import is_program
+from ..ipadapter.other_files import SAFE_SUFFIXES, is_program, other_content
 from ..ipadapter.peek import EncoderSizes, FileFacts, facts_of, peek
 from ..ipadapter.published import Published
 from ..ipadapter.search import EVA_FILE, EVA_FOLDERS
 
-STRAY_SUFFIXES = (".safetensors", ".sft", ".bin")  # examined in other folders; other pickles there are not read
+STRAY_SUFFIXES = (*SAFE_SUFFIXES, ".bin")  # examined in other folders; other pickles there are not read
 OUR_FOLDERS = (ADAPTER_FOLDER, ENCODER_FOLDER, LORA_FOLDER)
 ADAPTER_FOLDERS = (ADAPTER_FOLDER, *(other.name for other in OTHER_FOLDERS))  # folders whose adapters loaders list
 ENCODER_FOLDERS = (ENCODER_FOLDER, "open_clip")
@@ -32,7 +33,14 @@ COMFYUI_FOLDERS = (  # ComfyUI's own folders: an adapter, encoder or LoRA in the
     "upscale_models", ADAPTER_FOLDER, *ENCODER_FOLDERS,
 )  # fmt: skip
 CHECKPOINT_FOLDERS = ("checkpoints", "diffusion_models", "unet")
+UNSEARCHED = "the loaders do not search this folder"
+UNFINISHED = "a download that has not ended: let it end, or start it again"
 SAMPLE = 1 << 16  # bytes hashed at the start, the middle and the end of a file, to recognise duplicates quickly
+UNUSABLE = {  # suffixes of files that no loader lists, in the folders of adapters and encoders
+    ".part": UNFINISHED, ".crdownload": UNFINISHED, ".aria2": UNFINISHED, ".incomplete": UNFINISHED,
+    ".zip": "packed: unpack it",
+    ".gguf": "no loader of this pack reads GGUF: get it as .safetensors",
+}  # fmt: skip
 PROGRAM = "no loader runs programs from model files: get the model's tensors, best as .safetensors"
 MORE_THAN_TENSORS = "; or a pickle that holds more than tensors, which is never run"
 FINE, DOUBTFUL, BROKEN = "fine", "look at it", "broken"
@@ -69,7 +77,26 @@ def survey(places: Places) -> list[Found]:
             file = examine(path, folder, PurePath(name).as_posix())
             if file is not None:
                 found.setdefault(path.resolve(), file)
-    return with_duplicates(found.values())
+    for folder in (ADAPTER_FOLDER, ENCODER_FOLDER):
+        for path, name in walk(places.get(folder, ()), tuple(UNUSABLE)):
+            note, size = UNUSABLE[path.suffix.lower()], path.lstat().st_size
+            found.setdefault(path, Found(path, folder, PurePath(name).as_posix(), size, state=DOUBTFUL, note=note))
+    return [*_misspelt(places), *with_duplicates(found.values())]
+
+
+def _misspelt(places: Places) -> list[Found]:
+    """Folders with model files beside those of adapters and encoders, called nearly as these and not searched."""
+    found: dict[Path, Found] = {}
+    searched = [place for folder in places.values() for place in folder if place.is_dir()]
+    for wanted in (ADAPTER_FOLDER, ENCODER_FOLDER):
+        beside = [each for place in places.get(wanted, ()) if place.parent.is_dir() for each in place.parent.iterdir()]
+        for folder in sorted(each for each in set(beside) if each.is_dir()):
+            like = re.sub("[^a-z]", "", folder.name.lower()).removesuffix("s") == wanted.replace("_", "")
+            if like and any(walk([folder])) and not any(folder.samefile(place) for place in searched):
+                line = f"'{wanted}: {folder.as_posix()}'"
+                note = f"{UNSEARCHED}: call it {wanted}, or add the line {line} to extra_model_paths.yaml"
+                found[folder] = Found(folder, "models", folder.name, 0, "", "a folder", DOUBTFUL, note)
+    return list(found.values())
 
 
 def examine(path: Path, folder: str, name: str) -> Found | None:
@@ -78,28 +105,42 @@ def examine(path: Path, folder: str, name: str) -> Found | None:
     `folder` is ComfyUI's name of the model folder, `name` the path below it.
     """
     ours = folder in (ADAPTER_FOLDER, ENCODER_FOLDER)
+    listed = ours or folder in ENCODER_FOLDERS or any(each.lists(path) for each in OTHER_FOLDERS if each.name == folder)
     file = Found(path, folder, name)
     if path.is_symlink() and not path.exists():
         note = f"a link to {os.readlink(path)}, and there is no such file"
-        return replace(file, state=BROKEN, note=note) if ours else None
+        return replace(file, state=BROKEN, note=note) if listed else None
     if not path.is_file():
-        return replace(file, state=BROKEN, note="no file, but a pipe or a device") if ours else None
+        return replace(file, state=BROKEN, note="no file, but a pipe or a device") if listed else None
     file = replace(file, size=path.stat().st_size)
     facts = facts_of(path)
-    if (known := _recognised(file, facts)) or not ours:
+    if (known := _recognised(file, facts)) or not listed:
         return known
-    if file.size == 0:
-        return replace(file, state=BROKEN, note="empty: a download that never began")
-    if facts.tensors == 0 and is_program(path):
-        return replace(file, title="a program that PyTorch exported", state=DOUBTFUL, note=PROGRAM)
     if facts.tensors == 0:
-        pickled = "" if path.suffix.lower() in (".safetensors", ".sft") else MORE_THAN_TENSORS
-        note = f"damaged: a download that stopped, a web page, or no model file{pickled}"
-        return replace(file, state=BROKEN, note=note)
+        return _unreadable(file, ours)
+    if not ours:
+        return None
     if facts.fault:
         return replace(file, title="an adapter", state=BROKEN, note=facts.fault)
     kind = "adapter" if folder == ADAPTER_FOLDER else "vision encoder"
     return replace(file, title="another model", state=DOUBTFUL, note=f"no {kind} that this pack knows")
+
+
+def _unreadable(file: Found, ours: bool) -> Found | None:
+    """A file without tensors, with what it is; None in another pack's folder where that is not known: it may be a
+    pickle that the other pack reads.
+    """
+    if file.size == 0:
+        return replace(file, state=BROKEN, note="empty: a download that never began. Get it again")
+    if is_program(file.path):
+        return replace(file, title="a program that PyTorch exported", state=DOUBTFUL, note=PROGRAM)
+    if found := other_content(file.path):
+        return replace(file, state=BROKEN, note=found)
+    safe = file.path.suffix.lower() in SAFE_SUFFIXES
+    if not ours and not safe:
+        return None
+    note = f"damaged: a download that stopped, or no model file{'' if safe else MORE_THAN_TENSORS}. Get it again"
+    return replace(file, state=BROKEN, note=note)
 
 
 def _recognised(file: Found, facts: FileFacts) -> Found | None:
@@ -160,7 +201,7 @@ def _elsewhere(file: Found, right: str) -> Found:
     if file.folder in COMFYUI_FOLDERS:
         return replace(file, state=DOUBTFUL, note=f"in the wrong folder: move it to models/{right}")
     place = file.path.parent.as_posix()
-    note = f"the loaders do not search this folder: add the line '{right}: {place}' to extra_model_paths.yaml"
+    note = f"{UNSEARCHED}: add the line '{right}: {place}' to extra_model_paths.yaml"
     return replace(file, state=DOUBTFUL, note=note)
 
 
@@ -206,7 +247,7 @@ def with_duplicates(files: Iterable[Found]) -> list[Found]:
     for file in files:
         if file.kind and file.state == FINE and sizes.count(file.size) > 1:
             key = (file.size, sampled(file.path))
-            if key in first:
+            if key in first and not file.path.samefile(first[key].path):  # a hard link takes no space
                 file = replace(file, state=DOUBTFUL, note=f"the same as {first[key].path}: one of them is enough")
             first.setdefault(key, file)
         noted.append(file)

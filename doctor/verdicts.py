@@ -13,6 +13,7 @@ from ..ipadapter.config import AdapterConfig
 from ..ipadapter.errors import FaceError
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.model_folders import ENCODERS, ModelFolders
+from ..ipadapter.other_files import other_content
 from ..ipadapter.peek import facts_of
 from ..ipadapter.presets import PRESETS, Preset, encoder_fits, encoders_for
 from ..ipadapter.published import Published
@@ -52,7 +53,9 @@ def verdict(name: str, family: str, folders: ModelFolders, face_roots: Sequence[
         return Verdict(name, family, (), missing, str(error))
     config = facts_of(path).adapter
     if config is None:
-        why = f"{path.name} is damaged, or no adapter. Remove it, and get it from {adapter.source}."
+        content = other_content(path)
+        remedy = f"cannot be read: {content}" if content else f"is damaged, or no adapter: get it from {adapter.source}"
+        why = f"{path.name} {remedy}."
         return Verdict(name, family, (), (adapter,), why)
     return _with_parts(Verdict(name, family, (path,)), preset, config, folders, face_roots)
 

@@ -1,5 +1,6 @@
 """A ComfyUI process with this pack, in a temporary folder of its own."""
 
+import json
 import os
 import shutil
 import socket
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 SERVED = ROOT / ".cache" / "serve" / "models"  # where `python atelier.py serve` keeps models
 LEASH = Path(__file__).with_name("leash.py")
 FOLDERS = ("custom_nodes", "input", "output", "temp", "user/default/workflows", "user/default/subgraphs", "models")
+NESTED = {"xlabs_ipadapters": "xlabs/ipadapters"}  # ComfyUI's name of a model folder -> its path below models
 NOT_COPIED = shutil.ignore_patterns(".*", "__pycache__", "tests", "output")
 
 
@@ -43,13 +45,17 @@ def device_flags() -> list[str]:
 
 
 def name_models(file: Path, host: Path) -> None:
-    """Write the configuration of model folders: those of the ComfyUI in `host`, and of `python atelier.py serve`."""
-    lines = []
+    """Write the configuration of model folders: those of the ComfyUI in `host`, and of `python atelier.py serve`.
+
+    It is JSON, which is YAML too and quotes names such as `123`, which ComfyUI would read as a number.
+    """
+    found = {}
     for name, models in {"host": host / "models", "served": SERVED}.items():
-        folders = sorted(folder.name for folder in models.glob("*") if folder.is_dir())
+        folders = {folder.name: folder.name for folder in sorted(models.glob("*")) if folder.is_dir()}
+        nested = {folder: path for folder, path in NESTED.items() if (models / path).is_dir()}
         if folders:
-            lines += [f"{name}:", f"  base_path: {models.as_posix()}", *(f"  {folder}: {folder}" for folder in folders)]
-    file.write_text("\n".join(lines) + "\n")
+            found[name] = {"base_path": models.as_posix(), **folders, **nested}
+    file.write_text(json.dumps(found, ensure_ascii=False, indent=1), encoding="utf-8")
 
 
 class ComfyUI:

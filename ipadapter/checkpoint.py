@@ -19,7 +19,7 @@ from .errors import CheckpointError
 from .mechanisms import LayerSizes, Mechanism, mechanism_of, published_names
 from .mechanisms.cross_attention import in_diffusers_names
 from .names import SHARED_NAMES, variant_by_name, words_of
-from .other_files import is_program, other_file
+from .other_files import SAFE_SUFFIXES, is_program, other_content, other_file
 from .projection_sizes import Projection, read_projection
 from .published import ART
 from .sites import KeyNumber
@@ -54,25 +54,33 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     if not path.is_file():
         raise FileNotFoundError(f"No adapter file at {path}.")
     try:
-        if path.suffix.lower() in (".safetensors", ".sft"):
+        if path.suffix.lower() in SAFE_SUFFIXES:
             with safe_open(path, framework="pt") as file:
                 # Copied, since overwriting a memory-mapped file would crash the process.
                 return {key: file.get_tensor(key).clone() for key in file.keys()}, file.metadata() or {}
         return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError:  # torch's message is dropped: it advises to run the file's code
+        _refuse_other_content(path)
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or holds more than tensors, which could be a program and is "
             "never run. Get it from where it was published, best as .safetensors."
         ) from None
     except Exception as error:  # torch raises many types for a damaged file: IndexError, OSError...
-        if is_program(path):
-            raise CheckpointError(
-                f"{path.name} is a program that PyTorch exported, and programs in model files are never run. Get the "
-                "model's tensors, best as .safetensors."
-            ) from None
+        _refuse_other_content(path)
         raise CheckpointError(
             f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
         ) from error
+
+
+def _refuse_other_content(path: Path) -> None:
+    """CheckpointError, without the reader's own, for a file whose first bytes tell why it cannot be read."""
+    if is_program(path):
+        raise CheckpointError(
+            f"{path.name} is a program that PyTorch exported, and programs in model files are never run. Get the "
+            "model's tensors, best as .safetensors."
+        ) from None
+    if found := other_content(path):
+        raise CheckpointError(f"{path.name} cannot be read: {found}.") from None
 
 
 def read_checkpoint(

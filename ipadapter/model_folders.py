@@ -86,8 +86,11 @@ def model_folders(places: Places) -> dict[str, ModelFolder]:
     return {folder: model_folder(places, folder) for folder in dict.fromkeys([*FOLDERS.values(), "text_encoders"])}
 
 
-def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield (path, name below its folder) of all model files, through subfolders and links, each folder once."""
+def walk(places: Iterable[Path], suffixes: tuple[str, ...] = SUFFIXES) -> Iterator[tuple[Path, str]]:
+    """Yield (path, name below its folder) of all files with these suffixes, by default all model files.
+
+    It goes through subfolders and links, and enters each folder once.
+    """
     for place in places:
         entered: set[str] = set()
         for folder, inner, files in os.walk(place, followlinks=True):
@@ -97,6 +100,6 @@ def walk(places: Iterable[Path]) -> Iterator[tuple[Path, str]]:
             entered.add(real)
             inner[:] = sorted(name for name in inner if name != ".git")
             for name in sorted(files):
-                if name.lower().endswith(SUFFIXES) and not name.startswith("._"):
+                if name.lower().endswith(suffixes) and not name.startswith("._"):
                     path = Path(folder, name)
                     yield path, str(path.relative_to(place))

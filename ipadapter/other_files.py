@@ -21,6 +21,15 @@ class OtherFile:
     encoder: bool = False  # True: a vision encoder, which belongs in models/clip_vision
 
 
+SAFE_SUFFIXES = (".safetensors", ".sft")
+PICKLE = b"\x80\x02"  # of PyTorch's format before 1.6
+_PAGE = "it is a web page: use the page's download link, and log in there if it asks for it"
+CONTENTS = {  # first bytes in lower case -> what the file is, and what to do
+    b"<!doctype": _PAGE,
+    b"<html": _PAGE,
+    b"version https://git-lfs": "it is git-lfs' pointer to the file: run git lfs pull, or download the file itself",
+    b"gguf": "it is a GGUF model, which no loader of this pack reads: get it as .safetensors",
+}
 CONTROLNETS, CHECKPOINTS = "a ControlNet loader", "a loader of diffusion models"
 # The first match counts, so parts of a model come before whole models.
 OTHER_FILES = (
@@ -78,8 +87,35 @@ def is_program(path: Path) -> bool:
 
     OpenAI publishes its CLIPs as TorchScript.
     """
+    return any(name.endswith(("/constants.pkl", "/archive_format")) for name in _names_in(path) or ())
+
+
+def other_content(path: Path) -> str:
+    """What a file that its loader cannot read is by its first bytes, and what to do; "" for a damaged model file.
+
+    Loaders choose the format by the file's suffix, so a whole file with a wrong suffix only has to be renamed.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror}): check who may read it, and whether another program holds it"
+    safe, names = path.suffix.lower() in SAFE_SUFFIXES, _names_in(path)
+    pickled = head.startswith(PICKLE) or any(name.endswith("/data.pkl") for name in names or ())
+    if not safe and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return f"it is a .safetensors file by its content: rename it to {path.stem}.safetensors"
+    if safe and pickled:
+        return f"it is a PyTorch file by its content: rename it to {path.stem}.bin"
+    if names is not None and not pickled:
+        return "it is a zip: unpack it"
+    start = head.lstrip().lower()
+    return next((text for mark, text in CONTENTS.items() if start.startswith(mark)), "")
+
+
+def _names_in(path: Path) -> list[str] | None:
+    """The names in a zip, which is also PyTorch's own format; None for other files."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith(("/constants.pkl", "/archive_format")) for name in archive.namelist())
+            return archive.namelist()
     except (zipfile.BadZipFile, OSError):
-        return False
+        return None

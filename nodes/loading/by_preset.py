@@ -1,6 +1,6 @@
 """Load by preset: the adapter for the model, the encoder for the adapter, and LoRA and face models for FaceID."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,14 +11,14 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...ipadapter.base_models import anime_base_of_file, warning
-from ...ipadapter.errors import AdapterError, ModelMismatchError
-from ...ipadapter.families import Family, family_of_model
+from ...ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
+from ...ipadapter.families import Block, Family, family_of_model
 from ...ipadapter.presets import Preset
 from ...ipadapter.shared_files import SharedFiles
-from ...ipadapter.sites import layer_blocks, structure_of_blocks
+from ...ipadapter.sites import UNET, layer_blocks, structure_of_blocks
 from ..host_types import HostEncoder, Socket
 from ..notices import say_on_node
-from ..sampling.attach import sites_of, with_lora_weights
+from ..sampling.attach import blocks_of, sites_of, with_lora_weights
 from .adapters import LoadedAdapter, load_adapter
 from .face_lora import apply_face_lora
 from .face_packs import load_face_models
@@ -45,7 +45,11 @@ def load_preset(
     """A model (with the preset's LoRA) and the pipeline of a preset; only files that its adapter uses are loaded."""
     preset = presets[name]
     family = model_family(model)
-    path = find_adapter(name, preset, family)
+    try:
+        path = find_adapter(name, preset, family)
+    except FileNotFoundError:
+        refuse_other_blocks(model, family)
+        raise
     adapter = load_adapter(path)
     if note := warning(adapter.name, adapter.config, *anime_base_of_model(model)):
         say_on_node(note)
@@ -76,6 +80,24 @@ def model_family(model: ModelPatcher) -> Family:
             f"{width} wide. Use an IPAdapter Model Loader with an adapter that was made for it."
         )
     return family
+
+
+def refuse_other_blocks(model: ModelPatcher, family: Family) -> None:
+    """NoAdapterError for a relative of a transformer without published adapters, such as Flux.2 and SD3.5 Medium: it
+    has the structure, and other numbers of blocks.
+    """
+    found = blocks_of(model)
+    if family.structure is UNET or found == family.blocks:
+        return
+
+    def counted(blocks: Sequence[Block]) -> str:
+        parts = [part for part, _ in blocks]
+        return " and ".join(f"{parts.count(part)} {part}" for part in dict.fromkeys(parts))
+
+    raise NoAdapterError(
+        f"No adapter was published for this model, which is like {family.title} but has {counted(found)} blocks: those "
+        f"for {family.title} need {counted(family.blocks)} blocks."
+    )
 
 
 def anime_base_of_model(model: ModelPatcher) -> tuple[str, str | None]:

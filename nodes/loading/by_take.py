@@ -1,6 +1,7 @@
 """Choose the adapter for a choice of IPAdapter Reference, among the files on the disk."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from comfy.model_patcher import ModelPatcher
 
@@ -8,11 +9,13 @@ from ...doctor.verdicts import Verdict
 from ...ipadapter.base_models import warning
 from ...ipadapter.errors import AdapterError, ModelMismatchError, NoAdapterError
 from ...ipadapter.families import Family
+from ...ipadapter.peek import facts_of
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
 from ..notices import say_on_node
+from ..sampling.attach import sites_of
 from .adapters import load_adapter
-from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family
+from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family, refuse_other_blocks
 from .demo_models import ADAPTERS, FOLDER, is_demo_model, load_vision
 from .downloads import look_at
 
@@ -37,8 +40,8 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
     """The best adapter for a choice of ipadapter/takes.py, among those whose files are all on the disk.
 
     Raises:
-        NoAdapterError: no adapter was published for the model or for this choice with it, or files are missing; the
-            message names them.
+        NoAdapterError: no adapter was published for the model or for this choice with it, or files are missing or of
+            other models; the message names them.
         AdapterError: the demo's models, and a choice for faces.
     """
     if is_demo_model(model):
@@ -53,7 +56,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         raise NoAdapterError(_impossible(take, family.title, bool(recipes_for("everything", family, False))))
     for preset, recipe in recipes:
         found = look_at(preset, family.name)
-        if not found.runs:
+        if not found.runs or not _fits(model, found.files[0]):
             continue
         settings = FaceSettings(0.0 if found.note else LORA_STRENGTH)
         patched, pipeline = load_preset(model, preset, PRESETS, None, settings)
@@ -61,10 +64,22 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         notes = (found.note, warning(adapter.name, adapter.config, model_name, anime))
         names = tuple(path.name for path in found.files)
         return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
+    refuse_other_blocks(model, family)
     best = look_at(recipes[0][0], family.name)
     if best.missing:
         say_on_node(f"Missing for {best.preset}: {', '.join(file.name for file in best.missing)}")
     raise NoAdapterError(_missing(take, best, family))
+
+
+def _fits(model: ModelPatcher, adapter: Path) -> bool:
+    """Whether an adapter's file has weights for the blocks of a model, which relatives of its family lack."""
+    config = facts_of(adapter).adapter
+    assert config is not None  # the verdict on its preset
+    try:
+        config.mechanism.match([site for site in sites_of(model) if site.block[0] in config.mechanism.parts], config)
+    except ModelMismatchError:
+        return False
+    return True
 
 
 def _of_demo(model: ModelPatcher, take: str) -> Chosen:

@@ -14,7 +14,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from torch import Tensor
 
-from ...doctor.host_needs import MEMORY, REFERENCES, UNET_REFERENCES
+from ...doctor.host_needs import MEMORY, PROMPTS, REFERENCES, UNET_REFERENCES
+from ...ipadapter.errors import ModelMismatchError
 from ...ipadapter.families import Block
 from ...ipadapter.image_prompt import ImagePrompt
 from ...ipadapter.sites import (
@@ -67,8 +68,17 @@ BINDINGS: dict[Structure, Binding] = {UNET: unet, FLUX_BLOCKS: transformer, JOIN
 
 
 def sites_of(model: ModelPatcher) -> tuple[Site, ...]:
-    """The sites of a model, in execution order; ModelMismatchError if no adapter can act in it."""
-    return find_sites(original_model(model))
+    """The sites of a model, in execution order.
+
+    Raises:
+        ModelMismatchError: no adapter can act in the model.
+        AdapterError: ComfyUI's models have other parts than those that the pack knows.
+    """
+    try:
+        return find_sites(original_model(model))
+    except ModelMismatchError:
+        refuse_changed_host("image prompts", *PROMPTS)
+        raise
 
 
 def with_lora_weights(model: ModelPatcher, lora: Mapping[str, Tensor], strength: float) -> ModelPatcher:

@@ -10,7 +10,7 @@ import pytest
 
 from pack.doctor.host import CHANGED, GONE, check_host, report, warn_of_gaps
 from pack.doctor.host_needs import ALL, FLUX, MMDIT, NEEDS, REFERENCES, UNET, UNET_REFERENCES
-from pack.ipadapter.errors import AdapterError
+from pack.ipadapter.errors import AdapterError, ModelMismatchError
 from tasks.comfyui import COMFYUI, NEWEST, fetch_comfyui, is_comfyui
 from tasks.common import CACHE, Environment
 
@@ -78,6 +78,14 @@ BREAKS = {
     "an option of one family": (
         "comfy/ldm/qwen_image/model.py", '"block_index"', '"layer"', '"block_index"', (QWEN,),
     ),
+    "a parameter that has no place any more": (
+        "comfy/model_patcher.py", "def set_attachments(self, key: str, attachment)",
+        "def set_attachments(self, *, key: str, attachment)",
+        "ModelPatcher.set_attachments(*, key, attachment), which the pack calls as (key, attachment),", ALL,
+    ),
+    "a renamed part of UNets": (
+        "comfy/ldm/modules/attention.py", "self.dim_head", "self.head_width", "self.dim_head", (UNET,),
+    ),
     "what image prompts do without": (
         "comfy/sd.py", "def load_lora_for_models(", "def load_loras(", "load_lora_for_models", (),
     ),
@@ -141,6 +149,24 @@ def test_image_prompts_and_references_are_refused_by_name_in_the_models_that_a_c
             attach()
             assert told in caplog.text and "Pictures may be wrong." in caplog.text
             monkeypatch.delenv("ATELIER_ANY_COMFYUI")
+
+
+def test_a_model_whose_parts_were_renamed_is_called_changed_and_not_another_model(releases, tmp_path, monkeypatch):
+    pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
+    import pack.nodes.host as running
+    from pack.nodes.sampling.attach import sites_of
+    from performance.rig import Rig
+
+    model = Rig("two layers").bare()
+    monkeypatch.delitem(model.model.diffusion_model._modules, "input_blocks")
+    with pytest.raises(ModelMismatchError, match="needs a UNet with cross-attention"):
+        sites_of(model)
+    copy = copy_needed(releases[NEWEST], tmp_path)
+    source = copy / "comfy" / "ldm" / "modules" / "diffusionmodules" / "openaimodel.py"
+    source.write_text(source.read_text("utf-8").replace("self.input_blocks", "self.down_blocks"), "utf-8")
+    monkeypatch.setattr(running, "running_host", lambda: check_host(copy))
+    with pytest.raises(AdapterError, match="lacks what image prompts rely on, or has changed it: self.input_blocks"):
+        sites_of(model)
 
 
 def test_a_note_is_in_the_log_where_comfyui_has_no_function_that_shows_it(releases, tmp_path, monkeypatch, caplog):

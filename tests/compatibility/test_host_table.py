@@ -2,13 +2,14 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from harness.host import HINT, find_comfyui
-from pack.doctor.host import GONE, compare, definitions, parameters
-from pack.doctor.host_needs import NEEDS, Need
+from pack.doctor.host import CHANGED, GONE, Gap, check_host, compare, definitions, parameters
+from pack.doctor.host_needs import MORE, NEEDS, Need
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,9 +68,9 @@ def place_of(name: str, host: Path) -> tuple[str, str] | None:
 
 
 HEADS = {
-    "def f(self, a, b): return a\n\ndef g(c):\n    pass\n": ["a", "b"],
-    "async def f(\n    a,  # the (first) thing:\n    *args,\n    b=')',\n) -> 'x: y':\n    pass\n": ["a", "b", "*"],
-    "    def f(a: dict[str, int] = {}, /, *, b=lambda x: x, **more) -> dict[str, int]: ...\n": ["a", "b", "**"],
+    "def f(self, a, b): return a\n\ndef g(c):\n    pass\n": "a, b",
+    "async def f(\n    a,  # the (first) thing:\n    *args,\n    b=')',\n) -> 'x: y':\n    pass\n": "a, *, b",
+    "    def f(a: dict[str, int] = {}, /, *, b=lambda x: x, **more) -> dict[str, int]: ...\n": "a, /, *, b, **",
     "f = functools.partial(g, 1)\n": None,
     "f = g\n": None,
 }
@@ -78,9 +79,51 @@ HEADS = {
 @pytest.mark.parametrize("source", HEADS)
 def test_parameters_are_read_of_any_head_and_unknown_for_a_second_name_of_a_function(source):
     offset = source.index("f") if source.startswith("f =") else 0
-    assert parameters(source, offset) == HEADS[source]
-    need = Need("file.py", "f", "all", takes=("a",))
+    found = parameters(source, offset)
+    assert (found and str(found)) == HEADS[source]
+    need = Need("file.py", "f", "all", takes=("a", MORE))
     assert (compare(need, source.strip()) is None) == (definitions(source.strip()).keys() >= {"f"})
+
+
+CALLS = {  # heads of a function that the pack calls as f(a, b=1), and whether that call still works
+    "def f(a, b): pass": True,
+    "def f(a, *, b, c=0): pass": True,
+    "def f(a, /, b, *more, **others): pass": True,
+    "def f(*, a, b): pass": False,
+    "def f(a, b, /): pass": False,
+    "def f(a, b, c): pass": False,
+    "def f(a, *, b, c): pass": False,
+    "def f(a, **others): pass": False,
+}
+
+
+@pytest.mark.parametrize("head", CALLS)
+def test_a_call_that_a_changed_head_would_refuse_is_a_gap(head):
+    need = Need("file.py", "f", "all", takes=("a",), keywords=("b",))
+    assert (compare(need, head) is None) == CALLS[head]
+
+
+def test_a_text_is_not_found_in_a_longer_name():
+    need = Need("file.py", "", "all", texts=("self.to_q", '["uuid"]'))
+    assert compare(need, "self.to_q = x['uuid']") is None
+    assert compare(need, "self.to_query = x['uuid']") == Gap(need, GONE, "self.to_q")
+
+
+def test_a_name_that_moved_is_compared_in_the_file_from_which_its_own_imports_it(host, tmp_path):
+    file, line = "comfy/samplers.py", "def calc_cond_batch("
+    for needed in {need.file for need in NEEDS}:
+        (tmp_path / needed).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(host / needed, tmp_path / needed)
+    source, moved = tmp_path / file, tmp_path / "comfy" / "moved.py"
+    text = source.read_text("utf-8")
+    moved.write_text(text, "utf-8")
+    for statement in ("from .moved import calc_cond_batch", "from comfy.moved import calc_cond_batch"):
+        source.write_text(f"{statement}\n{text.replace(line, 'def old(')}", "utf-8")
+        check_host.cache_clear()
+        assert check_host(tmp_path).broken == ()
+    moved.write_text(text.replace(line, f"{line}options, "), "utf-8")
+    check_host.cache_clear()
+    assert [gap.state for gap in check_host(tmp_path).broken] == [CHANGED]
 
 
 def test_the_table_has_every_file_that_the_architecture_names():
@@ -98,7 +141,8 @@ def broken_by(need: Need, source: str) -> list[str]:
     made = [source.replace(text, "RENAMED").replace(text.replace('"', "'"), "RENAMED") for text in need.texts]
     name = need.name.rpartition(".")[2]
     made += [source.replace(name, "renamed")] if name else []
-    return made + [source.replace(word, f"renamed_{word}") for word in (*need.takes, *need.keywords)]
+    words = [word for word in (*need.takes, *need.keywords) if word != MORE]
+    return made + [source.replace(word, f"renamed_{word}") for word in words]
 
 
 def test_every_need_is_missed_when_any_part_of_it_is_renamed(host):

@@ -1,5 +1,6 @@
 """ComfyUI processes that stop or hang while they start, or whose parent process is killed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,9 @@ import time
 import psutil
 import pytest
 
-from harness.host import ROOT
+from harness.host import HINT, ROOT, find_comfyui
 from headless.errors import ServerLost
-from headless.process import ComfyUI, free_port
+from headless.process import ComfyUI, free_port, name_models
 
 ANSWERS = """
 import socket, sys, time
@@ -25,6 +26,15 @@ comfyui = ComfyUI(["--cpu"])
 comfyui.start()
 print(comfyui.process.pid, flush=True)
 time.sleep(60)
+"""
+READS = """
+import json, sys
+sys.path.insert(0, sys.argv.pop(1))
+file = sys.argv.pop(1)
+import folder_paths
+from utils.extra_config import load_extra_path_config
+load_extra_path_config(file)
+print(json.dumps({name: paths for name, (paths, _) in folder_paths.folder_names_and_paths.items()}))
 """
 
 
@@ -79,3 +89,19 @@ def test_comfyui_ends_with_its_parent_on_systems_that_leave_children_running(tmp
     finally:
         if comfyui.is_running():
             comfyui.kill()
+
+
+def test_comfyui_gets_the_folders_of_any_name_and_that_of_another_pack_below_one(tmp_path):
+    host = tmp_path / "Jörg's: AI #1 ☃"
+    for name in ("ipadapter", "123", "on", "a: b", "@x", "xlabs/ipadapters"):
+        (host / "models" / name).mkdir(parents=True)
+    name_models(tmp_path / "models.yaml", host)
+    if (comfyui := find_comfyui()) is None:
+        pytest.skip(HINT)
+    command = [sys.executable, "-c", READS, str(comfyui), str(tmp_path / "models.yaml")]
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    expected = {name: name for name in ("ipadapter", "123", "on", "a: b", "@x")} | {
+        "xlabs_ipadapters": "xlabs/ipadapters"
+    }
+    for name, path in expected.items():
+        assert str(host / "models" / path) in found[name], name

@@ -19,7 +19,9 @@ from pack.doctor.report import as_json, as_text
 from pack.doctor.sheet import BAD, GOOD, MARKS, draw_report, outcome
 from pack.doctor.survey import BROKEN, DOUBTFUL, FINE, survey
 from pack.ipadapter.catalog import ANIME
-from pack.ipadapter.errors import FaceError
+from pack.ipadapter.checkpoint import read_file
+from pack.ipadapter.errors import CheckpointError, FaceError
+from pack.ipadapter.other_files import other_content
 from pack.ipadapter.presets import PRESETS
 
 PLUS, STANDARD, FACEID = "PLUS (high strength)", "STANDARD (medium strength)", "FACEID"
@@ -88,13 +90,68 @@ def test_every_sort_of_broken_file_is_named(places):
         assert "there is no such file" in found["nowhere.bin"].note and "a pipe" in found["pipe.bin"].note
 
 
+def test_a_file_whose_content_is_not_that_of_its_suffix_is_told_with_what_to_do(places, look):
+    """By the doctor and, in the same words, by what reads adapters."""
+    folder, name = places["ipadapter"][0], "ip-adapter_sd15"
+    pickled = write_adapter(folder / "a.bin", f"{name}.safetensors").rename(folder / f"{name}.safetensors")
+    old = folder / "old.safetensors"
+    torch.save({"a": torch.ones(2)}, old, _use_new_zipfile_serialization=False)
+    safe = write_adapter(folder / "b.safetensors", "ip-adapter_sdxl.safetensors").rename(folder / "b.bin")
+    page, pointer, packed = (folder / each for each in ("page.bin", "pointer.safetensors", "packed.safetensors"))
+    page.write_bytes(b"\n<!DOCTYPE html><html>")
+    pointer.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ba10\nsize 702585376\n")
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("model.safetensors", b"")
+    expected = {
+        pickled: f"it is a PyTorch file by its content: rename it to {name}.bin",
+        old: "it is a PyTorch file by its content: rename it to old.bin",
+        safe: "it is a .safetensors file by its content: rename it to b.safetensors",
+        page: "it is a web page", pointer: "it is git-lfs' pointer to the file", packed: "it is a zip: unpack it",
+    }  # fmt: skip
+    found = files_of(places)
+    for path, said in expected.items():
+        assert found[path.name].state == BROKEN and found[path.name].note.startswith(said), path
+        with pytest.raises(CheckpointError, match=f"{path.name} cannot be read: {said}"):
+            read_file(path)
+    assert other_content(folder).startswith("it cannot be opened (")  # as of a file that its reader has no right to
+    assert verdict_of(look(), STANDARD).why == f"{pickled.name} cannot be read: {expected[pickled]}."
+
+
+def test_downloads_that_have_not_ended_and_packed_files_are_told(places, tmp_path):
+    unfinished = ("a.safetensors.part", "b.bin.crdownload", "c.safetensors.aria2")
+    for name in (*unfinished, "d.zip", "e.GGUF"):
+        (places["ipadapter"][0] / name).write_bytes(b"")
+    places["instantid"] = [tmp_path / "instantid"]
+    (tmp_path / "instantid").mkdir()
+    (tmp_path / "instantid" / "half.safetensors").write_bytes(b"half")
+    torch.save({"a": print}, tmp_path / "instantid" / "another pack's.bin")
+    notes = {name: file.note for name, file in files_of(places).items()}
+    assert all("a download that has not ended" in notes.pop(name) for name in unfinished)
+    assert notes.pop("d.zip") == "packed: unpack it" and "reads GGUF" in notes.pop("e.GGUF")
+    assert notes.pop("half.safetensors").startswith("damaged: a download that stopped") and not notes
+
+
+def test_a_folder_that_is_not_searched_because_of_its_spelling_is_told(places, tmp_path):
+    for name in ("ip-adapter", "IPAdapters", "clip-vision", "ip_adapter"):
+        write_adapter(tmp_path / name / "a.safetensors", "ip-adapter_sd15.safetensors")
+    places["ipadapter"] = [*places["ipadapter"], tmp_path / "ip_adapter"]  # named in extra_model_paths.yaml
+    (tmp_path / "ipadapter_").mkdir()  # without a model file
+    told = {file.name: file.note for file in survey(places) if file.state == DOUBTFUL}
+    assert list(told) == ["IPAdapters", "ip-adapter", "clip-vision"]
+    line = f"add the line 'ipadapter: {(tmp_path / 'ip-adapter').as_posix()}' to extra_model_paths.yaml"
+    assert told["ip-adapter"] == f"the loaders do not search this folder: call it ipadapter, or {line}"
+
+
 def test_files_in_the_wrong_folder_and_the_same_file_twice_are_told(places):
     right = write_adapter(places["ipadapter"][0] / "ip-adapter_sd15.safetensors")
     shutil.copy(right, places["ipadapter"][0] / "z copy.safetensors")
+    os.link(right, places["ipadapter"][0] / "hard link.safetensors")
     write_adapter(places["checkpoints"][0] / "a.safetensors", "ip-adapter-plus_sd15.safetensors")
     write_encoder(places["ipadapter"][0] / "encoder.safetensors", VIT_H)
     found = files_of(places)
-    assert found["z copy.safetensors"].note == f"the same as {right}: one of them is enough"
+    assert found["ip-adapter_sd15.safetensors"].state == found["hard link.safetensors"].state == FINE
+    first = places["ipadapter"][0] / "hard link.safetensors"
+    assert found["z copy.safetensors"].note == f"the same as {first}: one of them is enough"
     assert found["a.safetensors"].note == "in the wrong folder: move it to models/ipadapter"
     assert found["encoder.safetensors"].note == "in the wrong folder: move it to models/clip_vision"
 

@@ -1,6 +1,7 @@
 """What IPAdapter Reference chooses among real model files, and what it says where files are missing."""
 
 import shutil
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ pytest.importorskip("comfy.model_patcher", reason="needs ComfyUI: set COMFYUI_PA
 
 import folder_paths
 
+import published_headers as headers
+import synthetic_transformers
 from faces import assets
 from model_doctor.shelves import VIT_G, VIT_H, VIT_L, write_adapter, write_encoder
 from pack.ipadapter import catalog
@@ -18,9 +21,11 @@ from pack.ipadapter.families import FAMILIES
 from pack.ipadapter.presets import PRESETS
 from pack.ipadapter.takes import TAKES, recipes_for
 from pack.nodes.applying.without_adapter import scaled_down
+from pack.nodes.loading.by_preset import FaceSettings, load_preset
 from pack.nodes.loading.by_take import choose
+from test_nodes_pack.edits import EVERY_MODEL
+from test_nodes_pack.transformers import EVERY_TRANSFORMER, FLUX, Transformer, model_of
 from test_nodes_pack.unets import tiny_model
-from transformer_rig import model_of
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +106,7 @@ def test_what_is_missing_is_named_with_its_source_and_the_node_that_fetches_it(f
 
 def test_transformers_take_everything_and_say_why_not_the_rest(folders):
     write_encoder(folders["clip_vision"] / "l.safetensors", VIT_L)
-    flux = model_of("flux")
+    flux = model_of(Transformer("Flux", FLUX | {"depth": 19, "depth_single_blocks": 38}, 57))
     with pytest.raises(AdapterError, match="instantx-flux-ip-adapter.bin from"):
         choose(flux, "everything")
     for take in TAKES:
@@ -109,6 +114,34 @@ def test_transformers_take_everything_and_say_why_not_the_rest(folders):
             reason = "adapter for faces" if "face" in take else "layers of the model carry style and composition"
             with pytest.raises(NoAdapterError, match=f"{reason}.*Flux.*'everything'"):
                 choose(flux, take)
+
+
+RELATIVES: dict[
+    str, tuple[str, str, str, dict[str, Any]]
+] = {  # of the models that adapters were published for: a preset of those, its file, kind and sizes
+    "Flux.2": (catalog.XLABS_PRESET, "flux-ip-adapter.safetensors", "XLabs Flux", {"embed": 768, "channels": 64}),
+    "SD3.5 Medium": (catalog.SD35_PRESET, "instantx-sd3.5-large-ip-adapter.bin", "InstantX SD3.5", {"embed": 1152}),
+}
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_relative_gets_no_adapter_for_other_blocks_and_is_not_told_to_fetch_one(folders, name):
+    preset, file, kind, sizes = RELATIVES[name]
+    model, path = model_of({**EVERY_MODEL, **EVERY_TRANSFORMER}[name]), folders["ipadapter"] / file
+    write_encoder(folders["clip_vision"] / "l.safetensors", VIT_L)
+    headers.save(headers.siglip(), folders["clip_vision"] / "siglip.safetensors")
+    for blocks in (3, 2):  # the model has two of each sort
+        state = synthetic_transformers.adapter(kind, blocks=blocks, **sizes)
+        (save_file if path.suffix == ".safetensors" else torch.save)(state, path)
+        if blocks == 2:
+            assert choose(model, "everything").files[0] == file
+            continue
+        with pytest.raises(NoAdapterError, match="No adapter was published for this model.* but has 2 ") as error:
+            choose(model, "everything")
+        assert "Model Download" not in str(error.value)
+    path.unlink()
+    with pytest.raises(NoAdapterError, match="No adapter was published for this model.* but has 2 "):
+        load_preset(model, preset, PRESETS, None, FaceSettings())
 
 
 def test_where_no_adapter_fits_a_large_picture_is_made_smaller_before_the_model_runs_on_it():
