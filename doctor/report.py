@@ -164,6 +164,6 @@ def _outcome(verdict: Verdict) -> str:
     if verdict.runs:
         note = f"; {verdict.note}" if verdict.note else ""
         return f"runs with {', '.join(path.name for path in verdict.files)}{note}"
-    if verdict.missing and verdict.why.startswith(("No adapter", "No vision encoder", "No face pack")):
+    if verdict.missing and verdict.cause == "missing":
         return "misses " + "; ".join(f"{file.name} in {file.folder}, from {file.source}" for file in verdict.missing)
     return verdict.why

@@ -67,7 +67,7 @@ def outcome(verdict: Verdict) -> tuple[Colour, str]:
     kinds = list(dict.fromkeys(WORDS[file.kind] for file in verdict.missing))
     if verdict.runs:
         return (DOUBT, f"no {kinds[0] if kinds else WORDS['lora']}") if verdict.note else (GOOD, "runs")
-    if "several could be it" in verdict.why:
+    if verdict.cause == "several":
         return BAD, "several files"
     if not kinds:  # an encoder that is not in the catalogue
         return BAD, "no encoder"

@@ -6,11 +6,12 @@ Verdicts come from the loaders' own search (ipadapter/search.py), so they agree 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..encoders.face_models import find_complete_pack
 from ..ipadapter.catalog import BY_NAME, EVA, needs
 from ..ipadapter.config import AdapterConfig
-from ..ipadapter.errors import FaceError
+from ..ipadapter.errors import FaceError, SeveralFilesError
 from ..ipadapter.families import FAMILIES
 from ..ipadapter.model_folders import ENCODERS, ModelFolders
 from ..ipadapter.other_files import other_content
@@ -19,6 +20,8 @@ from ..ipadapter.presets import PRESETS, Preset, encoder_fits, encoders_for
 from ..ipadapter.published import Published
 from ..ipadapter.search import EVA_FOLDERS, find_adapter, find_encoder, find_eva, find_lora
 from .survey import BROKEN, FINE, Found, published_as
+
+Cause = Literal["", "missing", "several", "unusable"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Verdict:
     files: tuple[Path, ...] = ()
     missing: tuple[Published, ...] = ()
     why: str = ""  # the loader's message if the preset does not run
+    cause: Cause = ""  # the same in a word: files are missing, several could be the adapter, or a file cannot be used
     note: str = ""  # about missing files without which the preset still runs: its LoRA, or files beside it
 
     @property
@@ -50,38 +54,40 @@ def verdict(name: str, family: str, folders: ModelFolders, face_roots: Sequence[
     except FileNotFoundError as error:
         wanted_files = (file for file in needs(adapter) if file.kind != "lora")
         missing = tuple(file for file in wanted_files if not _there(file, folders, face_roots))
-        return Verdict(name, family, (), missing, str(error))
+        cause = "several" if isinstance(error, SeveralFilesError) else "missing"
+        return Verdict(name, family, (), missing, str(error), cause)
     config = facts_of(path).adapter
     if config is None:
         content = other_content(path)
         remedy = f"cannot be read: {content}" if content else f"is damaged, or no adapter: get it from {adapter.source}"
         why = f"{path.name} {remedy}."
-        return Verdict(name, family, (), (adapter,), why)
+        return Verdict(name, family, (), (adapter,), why, "unusable")
     return _with_parts(Verdict(name, family, (path,)), preset, config, folders, face_roots)
 
 
 def _with_parts(
     found: Verdict, preset: Preset, config: AdapterConfig, folders: ModelFolders, face_roots: Sequence[Path]
 ) -> Verdict:
-    files, missing, why, note = list(found.files), [], [], ""
+    files, missing, note = list(found.files), [], ""
+    faults: list[Exception] = []
     if config.takes is not None:
         try:
             files.append(find_encoder(config, files[0].name, folders))
         except FileNotFoundError as error:
             missing += encoders_for(config)[:1]
-            why.append(str(error))
+            faults.append(error)
     if config.is_pulid:
         try:
             files.append(find_eva(folders))
         except FileNotFoundError as error:
             missing.append(BY_NAME[EVA])
-            why.append(str(error))
+            faults.append(error)
     if preset.face_pack is not None:
         try:
             files.append(find_complete_pack(preset.face_pack, face_roots))
         except (FileNotFoundError, FaceError) as error:
             missing += [file for file in needs(preset.adapters[found.family]) if file.kind == "face pack"]
-            why.append(str(error))
+            faults.append(error)
     if preset.loras and not config.has_lora:
         try:
             files.append(find_lora(found.preset, preset, FAMILIES[found.family], folders))
@@ -91,7 +97,8 @@ def _with_parts(
     if absent := [file for file in beside if not _there(file, folders, face_roots)]:
         missing += absent
         note = "; ".join(f"without {file.title}: get {file.name} from {file.source}" for file in absent)
-    return Verdict(found.preset, found.family, tuple(files), tuple(missing), " ".join(why), note)
+    cause = "unusable" if any(isinstance(fault, FaceError) for fault in faults) else "missing" if faults else ""
+    return Verdict(found.preset, found.family, tuple(files), tuple(missing), " ".join(map(str, faults)), cause, note)
 
 
 def _there(file: Published, folders: ModelFolders, face_roots: Sequence[Path]) -> bool:

@@ -25,5 +25,9 @@ class FaceError(AdapterError):
     """No usable face: the picture has no face, face models are not connected, or the recogniser is the wrong one."""
 
 
+class SeveralFilesError(FileNotFoundError):
+    """No file has the usual name of a model, and the tensors of several could be the model's."""
+
+
 class FileNameError(AdapterError):
     """The name of a file leads out of its folder, or is no valid file name."""

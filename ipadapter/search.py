@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from .catalog import BY_NAME, EVA
 from .config import AdapterConfig
+from .errors import SeveralFilesError
 from .families import FAMILIES, Family
 from .model_folders import ADAPTERS, ENCODERS, LORAS, ModelFolder, ModelFolders
 from .peek import describe, facts_of, peek_adapter, peek_encoder, peek_lora_width
@@ -30,7 +31,8 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
 
     Raises:
         ValueError: the preset has no adapter for this family.
-        FileNotFoundError: no file fits, or several without the usual name do; with the folders and files searched.
+        FileNotFoundError: no file fits; with the folders and files searched.
+        SeveralFilesError: several files fit, and none has the usual name.
     """
     if (versions := _of_family(preset.versions, family)) is None:
         others = " and ".join(FAMILIES[name].title for name in preset.versions)
@@ -52,14 +54,14 @@ def find_adapter(preset_name: str, preset: Preset, family: Family, folders: Mode
 
 
 def _candidates(wanted: Published, family: Family, folder: ModelFolder) -> list[str]:
-    """The names of files that could be a published adapter; FileNotFoundError if several without its name could."""
+    """The names of files that could be a published adapter; SeveralFilesError if several without its name could."""
     named = wanted.matches(list(folder.files))
     fitting = [name for name in named if _is_wanted(folder.files[name], wanted, family)]
     if not fitting and not wanted.only_by_name:
         others = [name for name in folder.files if name not in named and not _named_otherwise(name, wanted)]
         fitting = [name for name in others if _is_wanted(folder.files[name], wanted, family)]
         if len({folder.files[name].resolve() for name in fitting}) > 1:  # not one file with several names
-            raise FileNotFoundError(
+            raise SeveralFilesError(
                 f"No file in {_places(folder)} is called {wanted.name}, and several could be it: "
                 f"{', '.join(fitting)}. Rename the right one."
             )

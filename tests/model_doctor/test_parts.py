@@ -43,6 +43,9 @@ def test_half_a_face_pack_keeps_face_presets_from_running_and_says_what_it_lacks
     assert f"FACEID, SD1.5: {found.why}" in as_text(report) and f"! face pack buffalo_l: {found.why}" in as_text(report)
     told = {file["name"]: file for file in json.loads(as_json(report))["files"]}
     assert told["ip-adapter-faceid_sd15.bin"]["misses"] == ["face pack buffalo_l"]
+    write_adapter(places["ipadapter"][0] / "ip-adapter-faceid-plusv2_sd15.bin")
+    line = next(line for line in as_text(look()).splitlines() if "FACEID PLUS V2, SD1.5" in line)
+    assert "No vision encoder" in line and "has no recogniser" in line, "beside a missing file, one that is of no use"
     write_network(pack / "swapper.onnx", "swapper")
     assert "no recogniser" in verdict_of(look(), FACEID).why, "a face swapper is no recogniser"
     write_network(pack / "w600k_r50.onnx", "recognition")
