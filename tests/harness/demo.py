@@ -16,9 +16,11 @@ from tqdm import tqdm
 from .demo_graph import Drawing, Follow, draw
 from .demo_sheet import Row, contact_sheet
 from .host import ROOT
+from .process import one_line_errors
 from .server import Server
 
 FOLDER = ROOT / "output" / "demo"
+LOG = FOLDER / "comfyui.log"
 WORDS = ("boat", "moon", "fish", "star", "tree", "house")
 FIRST_WORD = WORDS[0]
 STYLES = ("yellow on rings", "red on strokes", "cream on waves")
@@ -122,6 +124,11 @@ class DemoServer(Server):
     def add_stand_ins(self) -> None:
         """None: the demo's models and references come with the pack."""
 
+    @property
+    def log_file(self) -> Path:
+        """Outside of the server's folder, so that it can be read after a failure."""
+        return LOG
+
 
 def open_reference(name: str) -> Image.Image:
     return Image.open(ROOT / "demo_models" / "references" / f"{name}.png").convert("RGB")
@@ -145,9 +152,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=FOLDER)
     folder = parser.parse_args().output
+    LOG.parent.mkdir(parents=True, exist_ok=True)
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
     try:
-        with DemoServer() as server:
+        with one_line_errors("demo", server := DemoServer()), server:
             sheet = make(server, folder)
     except KeyboardInterrupt:
         raise SystemExit("\n[demo] Stopped") from None

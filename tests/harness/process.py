@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.error
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,18 @@ def link(source: Path, target: Path) -> None:
         target.symlink_to(source, target_is_directory=True)
     except OSError:
         shutil.copytree(source, target, ignore=NOT_THE_PACK)
+
+
+@contextmanager
+def one_line_errors(task: str, server: "ComfyUI") -> Iterator[None]:
+    """End a task in a line for its user where its server does not start, stops by itself or does not answer."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # a TimeoutError is an OSError
+        reason = str(error).partition("\n")[0].rstrip(":.")
+        raise SystemExit(
+            f"[{task}] {reason}. Run it again; if it fails again, see the last lines of {server.log_file}."
+        ) from error
 
 
 def free_port() -> int:
@@ -110,7 +123,7 @@ class ComfyUI(Client):
                 env=whole_environment(self.environment), cwd=self.host,
             )  # fmt: skip
 
-    def wait_until_ready(self, timeout: float = 240) -> None:
+    def wait_until_ready(self, timeout: float = 600) -> None:  # a busy machine takes minutes to import PyTorch
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             self.check_alive()

@@ -12,7 +12,7 @@ import torch
 from .assets import write_photos
 from .host import ROOT
 from .lesson_pictures import write_inputs
-from .process import PACK, ComfyUI
+from .process import PACK, ComfyUI, one_line_errors
 
 BASE = ROOT / ".cache" / "serve"
 FIRST_LESSON = f"?template=try_it_no_downloads&source={PACK}"  # the page opens it; pages that cannot open as usual
@@ -57,7 +57,7 @@ def main() -> None:
     server.flags += ("--database-url", database, "--extra-model-paths-config", str(share_models(server.host)))
     print(f"[serve] Starting ComfyUI {'on the GPU' if has_gpu else 'on the CPU'}; log in {server.log_file}", flush=True)
     try:
-        with server:
+        with one_line_errors("serve", server), server:
             models = BASE / "models"
             print(f"[serve] ComfyUI is at {server.url}. Models go into {models}. Stop with Ctrl+C.", flush=True)
             if not options.no_browser:

@@ -1,11 +1,14 @@
 """The demo that `python atelier.py demo` runs."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from demo.studio import held_out
+from harness import demo
 from harness.demo import FIRST, FIRST_WORD, REMARKS, ROWS, SECOND, make
 from harness.demo_graph import SAMPLER
 from harness.demo_sheet import ENLARGED, HEAD, LABEL, MARGIN, TILE
@@ -73,3 +76,15 @@ def test_more_weight_moves_a_picture_further(made):
     plain = picture(made, "weight", "0")
     moved = [np.abs(picture(made, "weight", name) - plain).mean() for name in ("0", "0.25", "0.5", "0.75", "1")]
     assert moved == sorted(moved) and moved[0] == 0
+
+
+def test_a_server_that_does_not_start_is_said_in_one_line_and_its_log_stays(monkeypatch, tmp_path):
+    started = demo.DemoServer
+    monkeypatch.setattr(demo, "DemoServer", lambda: started("--no-such-flag"))
+    monkeypatch.setattr(demo, "LOG", tmp_path / "comfyui.log")
+    monkeypatch.setattr(sys, "argv", ["demo"])
+    with pytest.raises(SystemExit) as end:
+        demo.main()
+    assert str(end.value).startswith("[demo] ComfyUI stopped with code 2. Run it again")
+    assert "\n" not in str(end.value) and str(demo.LOG) in str(end.value)
+    assert "--no-such-flag" in demo.LOG.read_text("utf-8")
