@@ -11,6 +11,7 @@ pytest.importorskip("comfy_api.latest", reason="needs ComfyUI; set COMFYUI_PATH"
 
 from authoring.help_pages import HEADINGS, PAGES, PICTURES, around, pages, pictures, read_advice
 from authoring.locales import definitions, label, languages, our_nodes, read_definitions, read_words, texts
+from harness.host import ROOT
 from harness.process import PACK
 
 # Inputs of other nodes that advice names: those of a node that comes before.
@@ -93,6 +94,16 @@ def test_advice_names_inputs_choices_and_nodes_that_there_are(nodes, language):
             picked = re.findall(r"(?<![*])[*]([^*]+)[*](?![*])", line)
             assert all(any(choice.startswith(name) for choice in choices) for name in picked), (node_id, line)
         assert one.picture is None or (PAGES / PICTURES / f"{node_id}.jpg").is_file()
+
+
+def test_chinese_texts_name_nodes_as_comfyui_s_chinese_page_does():
+    words = read_words("zh")
+    other = sorted((name for name, chinese in words["titles"].items() if name != chinese), key=len, reverse=True)
+    english = re.compile("|".join(re.escape(name) for name in other if name.startswith("IPAdapter ")))
+    files = [*(ROOT / "docs" / "zh").glob("*.md"), *(ROOT / "help" / "zh").glob("*.md")]
+    for place, text in ({str(file): file.read_text("utf-8") for file in files} | words["sentences"]).items():
+        assert not english.findall(text), place
+        assert set(re.findall(r"“(IPAdapter[^”]*)”", text)) <= set(words["titles"].values()), place
 
 
 def test_the_server_serves_the_help_pages(server):
