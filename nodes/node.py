@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..ipadapter.errors import AdapterError
 from .guard import checked
+from .notices import say_on_node
 
 LONGEST = 1500  # characters of an error message; longer messages, which quote data, are cut in the middle
 
@@ -22,6 +23,8 @@ class AtelierNode(io.ComfyNode):
     @classmethod
     def execute(cls, *values: object, **inputs: object) -> io.NodeOutput:
         """Check the inputs and run the node; positional values are in the order of the schema's inputs.
+
+        The message of an error is shown on the node too, because the page itself shows it only behind a button.
 
         Raises:
             AdapterError: an input cannot be used, or has no value.
@@ -39,10 +42,13 @@ class AtelierNode(io.ComfyNode):
                 )
             return cls.run(**good)
         except (ValueError, OSError) as error:
-            if len(str(error)) <= LONGEST:
+            message = whole = str(error)
+            if len(whole) > LONGEST:
+                message = f"{whole[: LONGEST // 2]} ... {whole[-LONGEST // 2 :]}"
+            say_on_node(message)
+            if message == whole:
                 raise
-            half = LONGEST // 2
-            raise AdapterError(f"{str(error)[:half]} ... {str(error)[-half:]}") from None
+            raise AdapterError(message) from None
 
     @classmethod
     def run(cls, *values: Any, **inputs: Any) -> io.NodeOutput:

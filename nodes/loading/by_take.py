@@ -12,7 +12,6 @@ from ...ipadapter.families import Family
 from ...ipadapter.peek import facts_of
 from ...ipadapter.presets import PRESETS
 from ...ipadapter.takes import TAKES, WHOLE_PICTURE, Recipe, recipes_for
-from ..notices import say_on_node
 from ..sampling.attach import sites_of
 from .adapters import load_adapter
 from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, model_family, refuse_other_blocks
@@ -65,10 +64,7 @@ def choose(model: ModelPatcher, take: str) -> Chosen:
         names = tuple(path.name for path in found.files)
         return Chosen(patched, pipeline, recipe, preset, names, tuple(filter(None, notes)))
     refuse_other_blocks(model, family)
-    best = look_at(recipes[0][0], family.name)
-    if best.missing:
-        say_on_node(f"Missing for {best.preset}: {', '.join(file.name for file in best.missing)}")
-    raise NoAdapterError(_missing(take, best, family))
+    raise NoAdapterError(_missing(take, look_at(recipes[0][0], family.name), family))
 
 
 def _fits(model: ModelPatcher, adapter: Path) -> bool:

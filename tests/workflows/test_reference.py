@@ -61,6 +61,31 @@ WITH_DEMO = """
   reference.connect(1, preview, "schedule")
 }
 """
+WITH_TEXT = """
+() => {
+  const [text, preview] = ["ScheduleFromText", "SchedulePreview"].map(name => LiteGraph.createNode(`IPAdapter${name}`))
+  for (const node of [text, preview]) window.app.graph.add(node)
+  text.pos = [80, 120]
+  preview.pos = [480, 120]
+  text.connect(0, preview, "schedule")
+}
+"""
+RUN_TEXT = """
+async text => {
+  window.app.graph.nodes[0].widgets[0].value = text
+  const once = (name, call) => window.app.api.addEventListener(name, ({ detail }) => call(detail), { once: true })
+  const ended = new Promise(done => once("execution_start", () => {  // an earlier run may not have ended
+    once("execution_success", () => done([]))
+    once("execution_error", ({ exception_message }) => done([exception_message]))
+  }))
+  await window.app.queuePrompt(0, 1)
+  return ended
+}
+"""  # the message of the error, if the run ends with one
+SAY = """
+text => window.app.api.dispatchCustomEvent("progress_text", { nodeId: `${window.app.graph.nodes[0].id}`, text })
+"""  # as a node that goes on says it
+SCHEDULE = '{"version": 1, "schedule": {}}'
 GROWS = """
 () => {
   const node = window.grows = LiteGraph.createNode('IPAdapterSchedulePreview')
@@ -108,8 +133,8 @@ def test_a_press_adds_a_model_download_with_the_settings_that_the_message_names(
     assert (added["preset"], added["family"], added["download"]) == ("FACEID PLUS V2", "SDXL", True)
     tab.page.get_by_text("Press Run: IPAdapter Model Download").wait_for(timeout=10_000)
     assert not tab.page.evaluate(f"() => ({WAITING})({ALONE})")
-    (text, fits, _) = tab.page.evaluate(REPORT, "Missing for")
-    assert (text, fits) == ("Missing for FACEID PLUS V2: ip-adapter-faceid-plusv2_sdxl.bin", True)
+    (text, fits, _) = tab.page.evaluate(REPORT, "No adapter for 'face or person' on SDXL models is complete")
+    assert "ip-adapter-faceid-plusv2_sdxl.bin from huggingface.co/h94/IP-Adapter-FaceID" in text and fits
 
 
 def test_a_node_in_a_subgraph_has_the_button_inside_and_a_message_says_which_subgraph(tab: ComfyPage):
@@ -130,6 +155,25 @@ def test_a_node_grows_until_the_whole_report_can_be_read(tab: ComfyPage):
     text, _, height = tab.page.evaluate(REPORT, "everything: subject")
     assert "ip-adapter-plus_demo.safetensors, vision.safetensors" in text
     assert height > 58  # which the page gives such a text
+
+
+def test_an_error_stands_on_its_node_until_the_next_run(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(WITH_TEXT)
+    (error,) = tab.page.evaluate(f"({RUN_TEXT})('no schedule')")
+    tab.page.wait_for_function(f"begin => (({REPORT})(begin) ?? [])[1]", arg=error[:40], timeout=60_000)
+    assert tab.page.evaluate(REPORT, error[:40])[0] == error.strip()
+    assert tab.page.evaluate(f"({RUN_TEXT})('{SCHEDULE}')") == []
+    assert tab.page.evaluate(REPORT, error[:40]) is None
+
+
+def test_a_note_stands_on_its_node_until_the_node_runs_again(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(WITH_TEXT)
+    tab.page.evaluate(SAY, "A note")
+    tab.page.wait_for_function(f"() => ({REPORT})('A note')", timeout=60_000)
+    assert tab.page.evaluate(f"({RUN_TEXT})('{SCHEDULE} ')") == []
+    assert tab.page.evaluate(REPORT, "A note") is None
 
 
 def test_a_node_that_grows_while_it_is_drawn_is_drawn_again(tab: ComfyPage):

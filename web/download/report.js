@@ -1,5 +1,6 @@
-// Make a node of this pack as high as the report under it needs: the page itself gives a report two lines. Draw a node again that
-// grew while it was drawn: the page leaves the picture of the last node of a run outside of the node until the mouse moves.
+// Make a node of this pack as high as the report under it needs: the page itself gives a report two lines. Take the report away
+// when the node runs again. Draw a node again that grew while it was drawn: the page leaves the picture of the last node of a
+// run outside of the node until the mouse moves.
 
 import { api } from "../../../scripts/api.js"
 import { app } from "../../../scripts/app.js"
@@ -26,9 +27,20 @@ function isOurs(node) {
   return CATEGORY.test(node.constructor.nodeData?.category ?? "")
 }
 
+function reportOf(node) {
+  return isOurs(node) ? node.widgets?.find(widget => widget.name === REPORT) : undefined
+}
+
+// Take away what a node said in its last run: the page keeps it, and it need not hold any more.
+function removeReport(id) {
+  const node = nodesOn(id).at(-1)
+  const report = node && reportOf(node)
+  if (report) node.removeWidget(report)
+}
+
 function makeSpace(node, text) {
-  const report = node.widgets?.find(widget => widget.name === REPORT)
-  if (!report || !isOurs(node)) return
+  const report = reportOf(node)
+  if (!report) return
   const height = MARGINS + heightOf(text, node.size[0] - SIDES)
   const least = report.options.getMinHeight?.() ?? 0
   report.options.getMinHeight = () => Math.max(least, height)
@@ -46,6 +58,12 @@ app.registerExtension({
     }
   },
   setup() {
+    let failed = null // the id of the node that ended the last run; its next result may come from ComfyUI's cache
+    api.addEventListener("execution_error", ({ detail }) => {
+      failed = detail.node_id
+    })
+    api.addEventListener("execution_start", () => removeReport(failed))
+    api.addEventListener("executing", ({ detail }) => removeReport(detail))
     api.addEventListener("progress_text", ({ detail }) => {
       const node = nodesOn(detail.nodeId).at(-1)
       if (node) requestAnimationFrame(() => makeSpace(node, detail.text)) // by then the page has added the text
