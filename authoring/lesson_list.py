@@ -79,7 +79,8 @@ def page() -> str:
         "downloads** run on the models that come with the pack. Nodes that are empty boxes are too small for the page "
         "to draw their letters: zoom in with the mouse wheel. The graphs, these texts and the pictures are drawn by "
         "one program: `python -m authoring.draw_workflows` in the environment of the tests.",
-        f"In the node library there are blueprints under *IPAdapter*, blocks to build with:\n\n{blocks}",
+        "The node library has blueprints, blocks to build with, under *Subgraph Blueprints › Comfy Blueprints › "
+        f"IPAdapter*:\n\n{blocks}",
     ]
     for chapter, names in CHAPTERS.items():
         parts += [f"## {chapter}", *(section(name) for name in names)]
