@@ -55,6 +55,7 @@ def check(where: Environment, environment: dict[str, str], arguments: list[str])
     shared = processes if arguments in ([], ["--quick"], ["--nightly"]) else []
     steps: dict[str, list[str | Path]] = {
         "style (ruff)": ["ruff", "check", "."],
+        "form (ruff format)": ["ruff", "format", "--check", "."],
         "tests (pytest)": ["pytest", *shared, *arguments],
     }
     failed = []
