@@ -19,11 +19,15 @@ from pack.ipadapter.matching import match_keys
 from pack.ipadapter.sites import Site
 from pack.nodes.applying.keys_values import storage_type
 from pack.nodes.sampling.attach import sites_of
+from pack.nodes.sampling.unet import patch_at
 from performance.rig import Rig
 
 
 class ProjectingPatch(nn.Module):
-    """Replaces one cross-attention: text, plus weight * mask * attention to tokens that are projected on each call."""
+    """Replaces one cross-attention: text, plus weight * mask * attention to tokens that are projected on each call.
+
+    In place of the text, `before` is the patch of an adapter that was applied earlier.
+    """
 
     def __init__(
         self, key: nn.Linear, value: nn.Linear, positive: Tensor, negative: Tensor, mask: Tensor | None
@@ -31,10 +35,11 @@ class ProjectingPatch(nn.Module):
         super().__init__()
         self.key, self.value = key, value
         self.positive, self.negative, self.mask = positive, negative, mask
+        self.before: Callable[..., Tensor] | None = None
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         heads = options["n_heads"]
-        out = optimized_attention(q, k, v, heads)
+        out = optimized_attention(q, k, v, heads) if self.before is None else self.before(q, k, v, options)
         roles = options["cond_or_uncond"]
         each = len(q) // len(roles)
         tokens = torch.cat([(self.negative if role else self.positive).repeat(each, 1, 1) for role in roles])
@@ -83,21 +88,31 @@ def follow_projecting(
     model: ModelPatcher,
     mask: Tensor | None = None,
     patch_of: Callable[[ProjectingPatch], nn.Module] = lambda patch: patch,
+    seed: int = 1,
 ) -> ModelPatcher:
-    """The model with one image prompt that is projected again in every layer and step; weight 1, all layers."""
+    """The model with one more image prompt that is projected again in every layer and step; weight 1, all layers."""
     clone, device = model.clone(), model.load_device
     network = rig.adapter.network
     dtype = storage_type(model)
     sites = sites_of(model)
     numbers = match_keys(sites, dict(zip(network.config.key_numbers, network.config.channels, strict=True)))
     with torch.inference_mode():
-        embeds = rig.embeds()
+        embeds = rig.embeds(seed)
         positive, negative = (network.project(one).to(device, dtype) for one in (embeds, torch.zeros_like(embeds)))
         for site, number in zip(sites, numbers, strict=True):
             key, value = (linear(network, number, part, device, dtype) for part in ("k", "v"))
             own = None if mask is None else mask.to(device, dtype)
-            _replace(clone, site, patch_of(ProjectingPatch(key, value, positive, negative, own)))
+            patch = ProjectingPatch(key, value, positive, negative, own)
+            patch.before = patch_at(clone.model_options["transformer_options"], site)
+            _replace(clone, site, patch_of(patch))
     return clone
+
+
+def chain_projecting(rig: Rig, model: ModelPatcher, prompts: int) -> ModelPatcher:
+    """The model with several such image prompts, of the same references as `Rig.chain`."""
+    for seed in range(prompts):
+        model = follow_projecting(rig, model, seed=seed)
+    return model
 
 
 def linear(network: nn.Module, number: int, part: str, device: torch.device, dtype: torch.dtype) -> nn.Linear:

@@ -12,7 +12,7 @@ from pack.nodes.applying import caches
 from performance.rig import Rig, half_mask
 
 from .counts import CASES
-from .projecting import follow_attending, follow_projecting
+from .projecting import chain_projecting, follow_attending, follow_projecting
 
 ADAPTERS = (1, 2, 4)
 ADDED = ("plain", "with a mask", "inside start/end", "step schedule", "two adapters", "four adapters")
@@ -83,6 +83,7 @@ def time_added(rig: Rig, rounds: int, steps: int = 12) -> dict[str, dict[str, fl
     cases = {"bare": model} | {name: CASES[name](rig, model) for name in ADDED}
     cases |= {"attending": follow_attending(rig, model), "projecting": follow_projecting(rig, model)}
     cases |= {"projecting, with a mask": follow_projecting(rig, model, half_mask())}
+    cases |= {f"projecting, {name} adapters": chain_projecting(rig, model, n) for name, n in (("two", 2), ("four", 4))}
     timers = {name: StepTimer(case, clock=time.thread_time) for name, case in cases.items()}
     for _ in range(rounds):
         for timer in timers.values():

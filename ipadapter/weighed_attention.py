@@ -76,15 +76,17 @@ def log_bias(layout: Layout, group: Group, like: Tensor) -> Tensor:
     the dtype and on the device of `like`.
     """
     sized = enumerate(zip(group.weights, layout.sizes, strict=True))
-    logs = [(_log(weight).to(like), size) for r, (weight, size) in sized if r not in group.deaf]
+    logs = [(_log(weight, like).to(like), size) for r, (weight, size) in sized if r not in group.deaf]
     rows, tokens = (max(log.shape[axis] for log, _ in logs) for axis in (0, 1))
     parts = [like.new_zeros(rows, tokens, layout.head), *(log.expand(rows, tokens, size) for log, size in logs)]
     return torch.cat(parts, dim=2).unsqueeze(1)
 
 
-def _log(weight: Weight) -> Tensor:
-    """The logarithm of a weight, (rows or 1, tokens or 1, 1) in float32."""
-    weights = weight.float() if isinstance(weight, Tensor) else torch.full((1, 1, 1), float(weight))
+def _log(weight: Weight, like: Tensor) -> Tensor:
+    """The logarithm of a weight, (rows or 1, tokens or 1, 1) in float32; of a number on the device of `like`, because
+    the host would wait for a copy there in every step of a schedule.
+    """
+    weights = weight.float() if isinstance(weight, Tensor) else like.new_full((1, 1, 1), weight, dtype=torch.float32)
     return torch.where(weights > 0, weights.clamp_min(torch.finfo(torch.float32).tiny).log(), LOG_OF_ZERO)
 
 

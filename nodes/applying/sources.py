@@ -100,7 +100,8 @@ class Moment(NamedTuple):
 class Timed(Source):
     """Keys and values that depend on sigma. Only the tokens of the latest sigma are stored.
 
-    `positive` and `negative` are the encoder's hidden states, (images, tokens, width).
+    `positive` and `negative` are the encoder's hidden states, (images, tokens, width). They are moved to the device
+    once per run, because the host would wait for a copy in every step.
     """
 
     adapter: LoadedAdapter
@@ -110,6 +111,7 @@ class Timed(Source):
     dtype: torch.dtype
     timed = True
     _moment: Moment | None = None
+    _moved: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.images, self.models = max(len(self.positive), len(self.negative)), (self.adapter.patcher,)
@@ -128,13 +130,16 @@ class Timed(Source):
         return own_norms(self.adapter, self.weights[site])
 
     def forget(self) -> None:
-        self._moment = None
+        self._moment = self._moved = None
 
     def _at(self, sigma: float) -> Moment:
         moment = self._moment  # read once, because ComfyUI may sample on several devices in threads
         if moment is None or moment.sigma != sigma:
-            seen = torch.cat((self.positive, self.negative)).to(self.adapter.patcher.load_device, self.dtype)
-            tokens, time = self.adapter.network.tokens_at(seen, sigma * TIMESTEPS)
+            moved = self._moved
+            if moved is None:
+                states = torch.cat((self.positive, self.negative))
+                moved = self._moved = states.to(self.adapter.patcher.load_device, self.dtype)
+            tokens, time = self.adapter.network.tokens_at(moved, sigma * TIMESTEPS)
             moment = self._moment = Moment(sigma, *read_by_layers(tokens, time))
         return moment
 

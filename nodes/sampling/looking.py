@@ -5,6 +5,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -104,18 +105,30 @@ class Looking:
         how = (share, reference.competes, 1 if reference.per_frame else pictures, reference.match)
         if pictures == 1:
             return Seen(captured.k, captured.v, *how, captured.queries, captured.keys)
-        frames = [min(frame, pictures - 1) for frame in self.rows.indices] * len(self.rows.branches)
+        order = self._order(pictures, q.device) if reference.per_frame else None
 
         def of_rows(x: Tensor) -> Tensor:
-            return x[frames] if reference.per_frame else x.flatten(0, 1).unsqueeze(0)
+            return x.flatten(0, 1).unsqueeze(0) if order is None else x[order]
 
         def averaged(found: Moments | None) -> Moments | None:
             if found is None:
                 return None
-            return Moments(*(x[frames] if reference.per_frame else x.mean(0, keepdim=True) for x in found))
+            return Moments(*(x.mean(0, keepdim=True) if order is None else x[order] for x in found))
 
         tokens = of_rows(captured.k), of_rows(captured.v)
         return Seen(*tokens, *how, averaged(captured.queries), averaged(captured.keys))
+
+    def _order(self, pictures: int, device: torch.device) -> Tensor:
+        """The number of every row's picture. It stays on the device, because the host would wait for a copy of a list
+        in every layer.
+        """
+        rows = self.rows
+
+        def made() -> Tensor:
+            frames = [min(frame, pictures - 1) for frame in rows.indices]
+            return torch.tensor(frames * len(rows.branches), device=device)
+
+        return self.ride.stored.get((pictures, rows, device), made)[0]
 
     def _share(self, reference: RidingReference, weight: float, grid: tuple[int, ...], q: Tensor) -> Share:
         rows, frames, factors = self.rows, reference.weights.frames, None
@@ -130,7 +143,7 @@ class Looking:
             mask = mask_of_rows(reference.mask, factors, rows, (height, width), frames).to(q)
             return mask.repeat(1, *times, 1) if times and mask.shape[1] > 1 else mask
 
-        return weight * self.ride.masks.get(key, share_of_rows)[0]
+        return weight * self.ride.stored.get(key, share_of_rows)[0]
 
 
 class SelfAttentions(ABC):

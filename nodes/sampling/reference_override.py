@@ -80,7 +80,7 @@ class ReferenceOverride(OwnOverride):
             return None
         heads = [level.heard(layer, layout.text).head for level in self.levels]
         weights = [head[:, layout.text :] if isinstance(head, Tensor) and head.shape[1] > 1 else head for head in heads]
-        zero = torch.zeros(1, 1, 1)  # a key of weight 0 stays among the keys, with LOG_OF_ZERO
+        zero = like.new_zeros(1, 1, 1)  # a key of weight 0 stays among the keys, with LOG_OF_ZERO
         present = tuple(zero if is_number(weight, 0.0) else weight for weight in weights)
         return log_bias(layout, Group(slice(layout.text, layout.head), present), like)
 

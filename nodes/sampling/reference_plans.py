@@ -18,7 +18,8 @@ LIMIT = 64 * 2**20
 class Level(NamedTuple):
     """The level of one reference in a call: a weight for every layer, and a mask on the picture's tokens.
 
-    The mask is (rows or 1, tokens or 1, 1), None if it is 1 everywhere; masks with equal keys are equal.
+    The mask is (rows or 1, tokens or 1, 1), None if it is 1 everywhere; one that is 0 everywhere is a level of weights
+    0. Masks with equal keys are equal.
     """
 
     layers: tuple[float, ...]
@@ -27,7 +28,7 @@ class Level(NamedTuple):
 
     @property
     def silent(self) -> bool:
-        return not any(self.layers) or (self.mask is not None and not self.mask.any())
+        return not any(self.layers)
 
     @property
     def natural(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import torch
 from torch import Tensor
 
 from ...ipadapter.image_prompt import POSITIVE, Rows
@@ -23,6 +24,7 @@ from .reference_plans import Level, ReferencePlans
 from .reference_watch import WatchedOverride, show_silence
 from .riders import ModelCall, Rider
 from .run import tiled_notes
+from .store import Store
 
 QUERIES = "attn1_patch"  # ComfyUI's hook that may change an attention's queries, keys and values
 NONE_GIVEN = (
@@ -83,6 +85,7 @@ class ReferenceWeights(Rider):
         self.given = self.heeded = 0  # in this run: most references in a call, and most that the model appended
         self.biased = False  # in this run, some call had an override
         self.plans = ReferencePlans()
+        self.masks = Store()  # on the tokens of this run's calls, and whether each is black throughout
 
     def before_call(self, call: ModelCall) -> ModelCall:
         """The call without the last references of weight 0, and with an override that weighs the others."""
@@ -110,7 +113,7 @@ class ReferenceWeights(Rider):
 
     def begin_run(self) -> None:
         self.given, self.heeded, self.biased = 0, 0, False
-        self.plans.clear()
+        self.cleanup()
 
     def end_run(self) -> Sequence[str]:
         if not self.given:
@@ -124,6 +127,7 @@ class ReferenceWeights(Rider):
 
     def cleanup(self) -> None:
         self.plans.clear()
+        self.masks.clear()
 
     def _levels(self, call: ModelCall, count: int) -> list[Level]:
         """The level of every reference of a call: its weight in every layer, and its mask."""
@@ -137,10 +141,10 @@ class ReferenceWeights(Rider):
         if not (rows.branches and rows.placed) and any(setting.rows_differ for setting in self.settings):
             call.say([UNKNOWN_ROWS])
             return [Level((1.0,) * len(now[self.settings[0]]))] * count
-        return [level_of(call, number, now) for number in range(1, count + 1)]
+        return [level_of(call, number, now, self.masks) for number in range(1, count + 1)]
 
 
-def level_of(call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[float, ...]]) -> Level:
+def level_of(call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[float, ...]], masks: Store) -> Level:
     """The level of the reference with a number, from the weights of all settings in this call."""
     reaching = [setting for setting in now if setting.reference in (0, number)]
     if not reaching:
@@ -149,19 +153,27 @@ def level_of(call: ModelCall, number: int, now: Mapping[ReferenceWeight, tuple[f
     masked = tuple(setting for setting in reaching if setting.mask is not None or setting.weights.frames)
     if not masked or not any(layers):
         return Level(layers)
-    return Level(layers, *mask_in_call(call, masked))
+    mask, black, key = mask_in_call(call, masked, masks)
+    return Level((0.0,) * len(layers)) if black else Level(layers, mask, key)
 
 
-def mask_in_call(call: ModelCall, settings: tuple[ReferenceWeight, ...]) -> tuple[Tensor, Hashable]:
-    """The product of the masks and frame weights of some settings on a call's tokens, (rows or 1, tokens or 1, 1), and
-    a key that equal masks share.
+def mask_in_call(call: ModelCall, settings: tuple[ReferenceWeight, ...], masks: Store) -> tuple[Tensor, bool, Hashable]:
+    """The product of the masks and frame weights of some settings on a call's tokens, (rows or 1, tokens or 1, 1) on
+    the device, whether it is black throughout, and a key that equal masks share.
     """
     rows = call.plan.call.rows
     rows = rows if rows.branches else Rows((POSITIVE,), len(call.x))
     frames, *grid = token_counts(call.model.diffusion_model, call.x.shape)
-    masks = [mask_of_rows(setting.mask, None, rows, (grid[0], grid[1]), setting.weights.frames) for setting in settings]
-    mask = prod(masks[1:], start=masks[0])
-    return mask.repeat(1, frames, 1) if mask.shape[1] > 1 else mask, (settings, rows, *grid, frames)
+    key = (settings, rows, *grid, frames)
+
+    def on_tokens() -> tuple[Tensor, bool]:
+        own = (mask_of_rows(one.mask, None, rows, (grid[0], grid[1]), one.weights.frames) for one in settings)
+        mask = prod(own, start=torch.ones(1, 1, 1))
+        mask = mask.repeat(1, frames, 1) if mask.shape[1] > 1 else mask
+        return mask.to(call.x.device), not mask.any()
+
+    (mask, black), _ = masks.get((*key, call.x.device), on_tokens)
+    return mask, black, key
 
 
 def weights_at(setting: ReferenceWeight, position: SamplingPosition, sigma: float | None) -> tuple[float, ...]:

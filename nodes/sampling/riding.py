@@ -16,6 +16,7 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from ...ipadapter.cache import serial, tensor_bytes
 from ...ipadapter.errors import AdapterError
@@ -62,7 +63,8 @@ LARGE_REFERENCE = (
     "keys and values take memory accordingly. Scale the reference down before it is encoded."
 )
 
-Texts = dict[tuple[RidingReference, torch.device], OwnOptions]  # conditionings of the calls on references, for one run
+# Latents and conditionings of the calls on references, on the device: the same in all steps of a run.
+Inputs = dict[tuple[RidingReference, torch.device], tuple[Tensor, OwnOptions]]
 
 
 def attach_reference(model: ModelPatcher, reference: RidingReference, attentions: SelfAttentions) -> ModelPatcher:
@@ -90,8 +92,8 @@ def change_references(model: ModelPatcher, change: Callable[[RidingReference], R
 class Ride(Rider):
     """The riding references of a model, and its self-attentions.
 
-    `kept` holds the keys and values of a reference for one sigma, `texts` the conditionings of the references' calls
-    for one run.
+    `kept` holds the keys and values of a reference for one sigma. `inputs` and `stored` (masks, the order of pictures)
+    hold for one run what all its steps need.
     """
 
     order = 1
@@ -99,8 +101,8 @@ class Ride(Rider):
     references: tuple[RidingReference, ...]
     attentions: SelfAttentions
     kept: dict[tuple[RidingReference, torch.device], tuple[Hashable, Kept]] = field(default_factory=dict)
-    texts: Texts = field(default_factory=dict)
-    masks: Store = field(default_factory=Store)
+    inputs: Inputs = field(default_factory=dict)
+    stored: Store = field(default_factory=Store)
     acted: bool = False  # in this run, a reference had a share in some call
     reached: bool = False  # in this run, a self-attention attended to a reference
 
@@ -121,8 +123,8 @@ class Ride(Rider):
 
     def cleanup(self) -> None:
         self.kept.clear()
-        self.texts.clear()
-        self.masks.clear()
+        self.inputs.clear()
+        self.stored.clear()
 
     def before_call(self, call: ModelCall) -> ModelCall:
         sigma, rows = float(call.t.flatten()[0]), call.plan.call.rows
@@ -154,7 +156,7 @@ class Ride(Rider):
             return kept
         self.kept.pop(key, None)  # frees the memory of the last step's before new ones are computed
         with torch.no_grad():
-            on_reference = call_on(reference, sigma, call, self.texts)
+            on_reference = call_on(reference, sigma, call, self.inputs)
             kept = self.attentions.capture(on_reference, shares, bool(reference.match), call)
         if of_moment is None:
             log.info("A reference keeps %.0f MB of keys and values.", tensor_bytes(kept) / 1e6)
@@ -162,20 +164,28 @@ class Ride(Rider):
         return kept
 
 
-def call_on(reference: RidingReference, sigma: float, call: ModelCall, texts: Texts) -> ModelCall:
-    """The model call on a reference that is noised to a sigma; `texts` holds the conditionings of such calls."""
-    model, count = call.model, len(reference.latent)
+def call_on(reference: RidingReference, sigma: float, call: ModelCall, inputs: Inputs) -> ModelCall:
+    """The model call on a reference that is noised to a sigma; `inputs` holds what such calls of a run share."""
+    key = reference, call.x.device
+    if key not in inputs:
+        inputs[key] = inputs_of(reference, call)
+    latent, conds = inputs[key]
+    t = call.t[:1].repeat(len(latent))
+    noised = call.model.model_sampling.noise_scaling(t, noise_at(sigma, latent), latent, False)
+    return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
+
+
+def inputs_of(reference: RidingReference, call: ModelCall) -> tuple[Tensor, OwnOptions]:
+    """The latent of a reference, and the keyword arguments that the model makes of its conditioning, on the device."""
+    model = call.model
     latent = reference.latent.unsqueeze(2) if call.x.ndim == 5 else reference.latent  # models with frames
     latent = model.process_latent_in(latent.to(call.x))
-    noise = noise_at(sigma, latent)
-    t = call.t[:1].repeat(count)
-    noised = model.model_sampling.noise_scaling(t, noise, latent, False)
-    key = reference, call.x.device
-    if key not in texts:
-        text = reference.text or call.options.get(KEY, {}).get("text") or {}
-        texts[key] = conds_of(model, text, noise, latent)
-    conds = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in texts[key].items()}
-    return replace(call, x=noised, t=t, options=own_options(call.options, t), conds=conds)
+    text = reference.text or call.options.get(KEY, {}).get("text") or {}
+    conds = {
+        name: cond.process_cond(batch_size=len(latent), area=None).cond
+        for name, cond in conds_of(model, text, latent).items()
+    }
+    return latent, tree_map_only(Tensor, lambda x: x.to(latent.device), conds)
 
 
 def own_options(options: OwnOptions, sigmas: Tensor) -> OwnOptions:
@@ -209,9 +219,9 @@ def noise_at(sigma: float, like: Tensor) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like)
 
 
-def conds_of(model: HostModel, text: Text, noise: Tensor, latent: Tensor) -> OwnOptions:
-    """The keyword arguments of `apply_model` that the model makes of a conditioning, for a latent of this size."""
+def conds_of(model: HostModel, text: Text, latent: Tensor) -> OwnOptions:
+    """The conditionings that the model makes of a text for a latent of this size."""
     plain = {name: value for name, value in text.items() if name not in OF_THE_CANVAS} | {"model_conds": {}}
     picture, encode = latent[:1], model.extra_conds
-    given = [plain], noise[:1], noise.device, "positive"
+    given = [plain], torch.zeros_like(picture), picture.device, "positive"
     return comfy.samplers.encode_model_conds(encode, *given, latent_image=picture)[0]["model_conds"]

@@ -14,7 +14,7 @@ from comfy import memory_management
 from comfy.cli_args import args
 
 from benchmarks import flux, gpu, gpu_cases, plot, report
-from benchmarks.projecting import follow_attending, follow_projecting
+from benchmarks.projecting import chain_projecting, follow_attending, follow_projecting
 from performance.rig import Rig, half_mask
 
 RIG = Rig("sd15")
@@ -33,6 +33,13 @@ def test_what_the_benchmark_compares_with_draws_the_same_picture(follow, mask):
     assert (ours - plain).abs().max() > 0.01
     # Sums in another order: keys and values are projected for one row, or for all of them at once.
     assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()
+
+
+def test_four_adapters_of_what_the_benchmark_compares_with_draw_the_same_picture():
+    model = RIG.bare()
+    ours, theirs = RIG.sample(RIG.chain(model, 4)), RIG.sample(chain_projecting(RIG, model, 4))
+    assert (ours - RIG.sample(RIG.chain(model, 3))).abs().max() > 0.01
+    assert (ours - theirs).abs().max() < 1e-5 * ours.abs().max()  # as above
 
 
 def measured_here(monkeypatch, capsys, *options):
