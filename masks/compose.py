@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..ipadapter.errors import AdapterError
+
 LATENT_SCALE = 8  # pixels per row or column of a latent that does not state its scale
 
 
@@ -13,12 +15,16 @@ def canvas_size(canvas: Tensor | Mapping[str, Any]) -> tuple[int, int]:
     """Height and width in pixels of a latent, an image or a mask.
 
     A latent is a mapping with `samples` (..., h, w); an image is (b, h, w, channels); a mask is (b, h, w) or (h, w).
+    AdapterError for any other value.
     """
+    tensor = canvas.get("samples") if isinstance(canvas, Mapping) else canvas
+    if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.numel():
+        raise AdapterError(f"canvas needs a latent, an image or a mask with a size, and got a {type(canvas).__name__}.")
     if isinstance(canvas, Mapping):
         scale = canvas.get("downscale_ratio_spacial") or LATENT_SCALE
-        height, width = canvas["samples"].shape[-2:]
+        height, width = tensor.shape[-2:]
         return height * scale, width * scale
-    height, width = canvas.shape[1:3] if canvas.ndim == 4 else canvas.shape[-2:]
+    height, width = tensor.shape[1:3] if tensor.ndim == 4 else tensor.shape[-2:]
     return height, width
 
 

@@ -5,7 +5,7 @@ of an older form of the node.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -105,6 +105,27 @@ def unchanged(item: io.Input, value: object) -> object:
     return value
 
 
+def with_method(name: str, source: str) -> Callable[[io.Input, object], object]:
+    """A reader of objects that have a method; AdapterError, which says what to connect, for any other value."""
+
+    def read(item: io.Input, value: object) -> object:
+        if not hasattr(value, name):
+            raise AdapterError(f"{item.id} needs {source}, and got a {type(value).__name__}.")
+        return value
+
+    return read
+
+
+def conditioning(item: io.Conditioning.Input, value: object) -> object:
+    """A list of pairs of text and settings."""
+    entries = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if not all(isinstance(each, Sequence) and len(each) > 1 and isinstance(each[1], Mapping) for each in entries):
+        raise AdapterError(
+            f"{item.id} needs what a CLIP Text Encode gives, and got something else (a {type(value).__name__})."
+        )
+    return value
+
+
 @dataclass(frozen=True)
 class Kind:
     """How the values of one kind of input are read.
@@ -129,11 +150,12 @@ KINDS: dict[type[io.Input], Kind] = {
     io.Image.Input: Kind(lambda item, value: check_pictures(value, item.id)),
     io.Mask.Input: Kind(lambda item, value: check_mask(value, item.id)),
     inputs.EmbedsType.Input: Kind(lambda item, value: check_embeds(value, item.id, pairs=True)),
+    io.Model.Input: Kind(with_method("get_model_object", "a model from a loader or another node")),
+    io.Conditioning.Input: Kind(conditioning),
+    inputs.ScheduleType.Input: Kind(with_method("resolve", "a schedule from an IPAdapter Weight Schedule")),
     # Checked by the code that uses them, because a type does not say enough.
     io.Boolean.Input: Kind(unchanged),
-    io.Model.Input: Kind(unchanged),
     io.ClipVision.Input: Kind(unchanged),
-    io.Conditioning.Input: Kind(unchanged),
     io.Latent.Input: Kind(unchanged),
     io.Sigmas.Input: Kind(unchanged),
     io.Vae.Input: Kind(unchanged),
@@ -142,7 +164,6 @@ KINDS: dict[type[io.Input], Kind] = {
     inputs.InsightFaceType.Input: Kind(unchanged),
     inputs.ParamsType.Input: Kind(unchanged),
     inputs.StrategyType.Input: Kind(unchanged),
-    inputs.ScheduleType.Input: Kind(unchanged),
     inputs.AttentionType.Input: Kind(unchanged),
     inputs.CurveType.Input: Kind(unchanged),
     inputs.BoxesType.Input: Kind(unchanged),

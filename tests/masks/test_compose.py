@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pack.ipadapter.errors import AdapterError
 from pack.masks.compose import OPERATIONS, canvas_size, composite_masks, share, solid_mask
 
 host = pytest.importorskip("comfy_extras.nodes_mask", reason="compares with ComfyUI's own nodes")
@@ -75,6 +76,12 @@ def test_batches_of_different_sizes_are_refused_with_both_sizes():
 )
 def test_a_canvas_has_the_size_in_pixels(canvas, size):
     assert canvas_size(canvas) == size
+
+
+@pytest.mark.parametrize("canvas", [{}, {"samples": None}, [torch.zeros(1, 8, 8)], torch.zeros(1, 0, 8), "512 x 512"])
+def test_a_canvas_without_a_size_is_refused(canvas):
+    with pytest.raises(AdapterError, match="canvas needs a latent, an image or a mask"):
+        canvas_size(canvas)
 
 
 @pytest.mark.parametrize("width", [64, 65, 512, 1001])

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -79,9 +80,10 @@ NAMES = (
 )  # fmt: skip
 METHOD_OF = {id: name for id in OLD_IDS for name in NAMES if hasattr(NODES[id], name)}
 APPLIED = [id for id in METHOD_OF if METHOD_OF[id] in ("apply_ipadapter", "apply_tiled")]
+MODEL = SimpleNamespace(get_model_object=None)  # a value that the guard takes for a model
 RECORDED = {  # what reads files: the call that the node makes of them, and values for it
-    "IPAdapterUnifiedLoader": ("unified.load_preset", ("model", "PLUS (high strength)", {})),
-    "IPAdapterUnifiedLoaderCommunity": ("unified.load_preset", ("model", "Composition", {})),
+    "IPAdapterUnifiedLoader": ("unified.load_preset", (MODEL, "PLUS (high strength)", {})),
+    "IPAdapterUnifiedLoaderCommunity": ("unified.load_preset", (MODEL, "Composition", {})),
     "IPAdapterInsightFaceLoader": ("face_loader.load_face_models", ("CPU", "antelopev2")),
     "InsightFaceLoader": ("legacy.load_face_models", ("CUDA",)),
     "IPAdapterModelLoader": ("loaders.load_adapter", ("ip-adapter_sd15.safetensors",)),
@@ -163,8 +165,8 @@ def test_one_method_loaded_all_presets_in_an_order_of_its_own(monkeypatch):
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr("pack.nodes.unified.load_preset", lambda *told: calls.append(told) or ("model", "ipadapter"))
     node = NODES["IPAdapterUnifiedLoaderFaceID"]
-    by_name = {"model": "m", "preset": "FACEID", "lora_strength": 0.4, "provider": "CUDA", "ipadapter": {"a": 1}}
-    assert node().load_models("m", "FACEID", 0.4, "CUDA", {"a": 1}) == ("model", "ipadapter")
+    by_name = {"model": MODEL, "preset": "FACEID", "lora_strength": 0.4, "provider": "CUDA", "ipadapter": {"a": 1}}
+    assert node().load_models(MODEL, "FACEID", 0.4, "CUDA", {"a": 1}) == ("model", "ipadapter")
     node().load_models(**by_name)
     node.execute(**by_name)
     assert calls[0] == calls[1] == calls[2]

@@ -18,7 +18,7 @@ from harness.graph import Graph
 from pack.ipadapter.errors import AdapterError
 from pack.nodes import NODES
 from pack.nodes.guard import KINDS, checked
-from pack.nodes.inputs import Choice, EmbedsType
+from pack.nodes.inputs import Choice, EmbedsType, ScheduleType
 from pack.nodes.loading.files import register_folder
 from pack.nodes.old.appended import AppendedChoice, AppendedNumber, AppendedWhole
 from pack.nodes.old.forms import UncheckedFloat
@@ -44,6 +44,9 @@ REFUSED: dict[type[io.Input], tuple[Any, ...]] = {  # kind -> values that no inp
         torch.ones(1, 3, 4, 4),
         [1],
     ),
+    io.Model.Input: ("m", {}, torch.nn.Identity()),
+    io.Conditioning.Input: ("text", {}, [FLOATS], [[FLOATS]], [FLOATS, {}]),
+    ScheduleType.Input: ("3:1", {"layers": "linear"}, [0.5]),
     EmbedsType.Input: (torch.full((1, 8), 1e38), FLOATS[0, 0], torch.ones(1, 8, dtype=torch.int8), "x"),
 }
 
