@@ -17,6 +17,7 @@ from .face_crops import aligned_crop, box_crop, ffhq_crop
 
 DETECTION_SIZES = (640, 576, 512, 448, 384, 320, 256)  # pixels; smaller sizes detect a face that fills the picture
 
+LONGEST_STRIP = 100  # sides of pictures that may have a face: detectors shrink longer strips to a width of no pixels
 LOW_SCORE = 0.7  # YuNet's scores: 0.52 to 0.67 for cups, moons and wheels, 0.87 and more for faces in photos
 
 # A detection is a row of 16 numbers: left, top, right, bottom, score, x, y of five points, and the detection size in
@@ -214,6 +215,8 @@ def detect(analysis: Any, image: Tensor, least_score: float = 0.0) -> Tensor:
     prepare(), and insightface 1.0 and later ignore an assigned input_size.
     """
     detector = _detector(analysis)
+    if max(image.shape[:2]) > LONGEST_STRIP * min(image.shape[:2]):
+        return torch.zeros(0, 16)
     sizes_to_try = _input_sizes(detector)
     picture = _bgr(image)
     for size in sizes_to_try:

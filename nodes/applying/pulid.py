@@ -147,7 +147,7 @@ def shrunk(images: Tensor) -> Tensor:
     """Pictures (n, h, w, c) whose long side is at most 1024 pixels."""
     height, width = images.shape[1:3]
     scale = LONGEST_SIDE / max(height, width)
-    return images if scale >= 1 else resize(images, round(height * scale), round(width * scale))
+    return images if scale >= 1 else resize(images, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def _head_masks(faces: Faces, person: Person, images: Tensor) -> Tensor | None:

@@ -214,12 +214,17 @@ def checked_latent(latent: Options, channels: int) -> Tensor:
 
 
 def checked_text(text: Conds, width: int) -> Text:
-    """The first entry of a CONDITIONING in the form of samplers' conds; AdapterError for text of another width."""
-    if not text or not isinstance(text[0][0], Tensor):
+    """The first entry of a CONDITIONING in the form of samplers' conds; AdapterError for text of another width and for
+    text without numbers.
+    """
+    tokens = text[0][0] if text else None
+    if not isinstance(tokens, Tensor) or not tokens.numel():
         raise AdapterError("text is an empty conditioning. Connect a CLIP Text Encode, or leave it open.")
-    if width and text[0][0].shape[-1] != width:
+    if width and tokens.shape[-1] != width:
         raise AdapterError(
-            f"text is {text[0][0].shape[-1]} wide, and this model reads texts {width} wide. Encode it with this "
-            "model's CLIP."
+            f"text is {tokens.shape[-1]} wide, and this model reads texts {width} wide. Encode it with this model's "
+            "CLIP."
         )
+    if not is_finite(tokens):
+        raise AdapterError("text holds values that are not numbers (NaN or infinite): the text encoder went wrong.")
     return comfy.sampler_helpers.convert_cond(text[:1])[0]

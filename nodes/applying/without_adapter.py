@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from torch import Tensor
 
-from ...ipadapter.errors import NoAdapterError
+from ...ipadapter.errors import AdapterError, NoAdapterError
 from ...ipadapter.joint_models import joint_model_of
 from ...ipadapter.sites import UNET
 from ...ipadapter.takes import TAKES
@@ -20,6 +20,7 @@ from ..sampling.attach import original_model
 from .riding import Looks, Rideable, ride_along, rideable
 
 SD15_TEXT, SD15_PIXELS, PIXELS = 768, 512 * 512, 1024 * 1024  # pixels that models of this text width are made for
+LEAST_SIDE = 16  # pixels of a picture's side that become one latent pixel, in the VAEs that shrink it most (Flux.2)
 SIDE = 64  # sides of scaled references are multiples of this number of pixels
 CONNECT_VAE = "Or connect a VAE to vae: the model then follows the picture without an adapter, by its self-attention."
 
@@ -87,8 +88,15 @@ def ride_pictures(
 def encoded(vae: VAE, pictures: Tensor, target: Rideable) -> Tensor:
     """The latents of pictures (n, height, width, channels), made smaller where the model is not made for their size.
 
-    Each is encoded alone: VAEs of models with frames would take a batch for a video.
+    Each is encoded alone: VAEs of models with frames would take a batch for a video. AdapterError for pictures that are
+    too small for a VAE.
     """
+    rows, columns = pictures.shape[1:3]
+    if min(rows, columns) < LEAST_SIDE:
+        raise AdapterError(
+            f"The picture has {columns} x {rows} pixels, and a VAE needs at least {LEAST_SIDE} x {LEAST_SIDE}. Connect "
+            "a larger picture."
+        )
     pixels = SD15_PIXELS if target.text_width == SD15_TEXT else PIXELS
     return torch.cat([vae.encode(picture) for picture in scaled_down(pictures[..., :3], pixels).split(1)])
 

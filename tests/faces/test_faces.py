@@ -234,6 +234,12 @@ def test_insightface_073_and_the_current_one_give_the_same_faces(embeds, face_ro
         assert row["settings_kept"]
 
 
+def test_a_strip_that_detectors_would_shrink_to_nothing_has_no_face(analysis):
+    for size in ((4, 4096), (4096, 2)):
+        with pytest.raises(FaceError, match="No face found in image 1 of 1"):
+            face_features(analysis, torch.rand(1, *size, 3), 224, choice=FaceChoice())
+
+
 def test_an_empty_batch_is_an_error_that_says_so(analysis):
     with pytest.raises(FaceError, match="batch of images is empty"):
         face_features(analysis, torch.zeros(0, 64, 64, 3), 224)

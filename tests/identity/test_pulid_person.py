@@ -92,6 +92,7 @@ def test_a_person_is_the_raw_face_vector_the_pooled_embeds_and_five_states(eva, 
     smaller = see_person(encoder, analysis, replace(person, images=larger))
     alike = torch.cosine_similarity(smaller.ids[:, :512], seen.ids[:, :512])
     assert float(alike) > 0.9
+    assert shrunk(torch.zeros(1, 4096, 1, 3)).shape == (1, 1024, 1, 3)
     assert shrunk(larger).shape == (1, 1024, 1024, 3) and shrunk(person.images) is person.images
     assert torch.equal(smaller.ids, see_person(encoder, analysis, replace(person, images=shrunk(larger))).ids)
     nothing_kept = torch.zeros(photo("astronaut").shape[1:3])

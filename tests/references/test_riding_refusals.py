@@ -34,6 +34,7 @@ WRONG: dict[str, dict[str, Any]] = {
     r"not numbers": {"latent": {"samples": torch.full((1, 4, 8, 8), torch.nan)}},
     r"text is 2048 wide, and this model reads texts 768 wide": {"text": [[torch.zeros(1, 8, 2048), {}]]},
     r"text is an empty conditioning": {"text": []},
+    r"text holds values that are not numbers": {"text": [[torch.full((1, 8, 768), torch.nan), {}]]},
     r"precise weight type": {"schedule": WeightSchedule("style transfer precise")},
     r"weight and schedule is 2": {"schedule": WeightSchedule("3:2")},
     r"In this model \(MMDiT\) nothing tells a patch": {"model": AURA_FLOW},

@@ -225,6 +225,13 @@ def test_without_an_adapter_what_self_attention_cannot_give_is_refused_and_a_vae
         assert error.value.node_type == "IPAdapterReference"
 
 
+def test_a_picture_that_is_too_small_for_a_vae_is_refused(bare_server):
+    bench = NoFiles("sdxl refiner")
+    strip = bench.graph.add("TestImage", seed=1, width=64, height=7)[0]
+    with pytest.raises(PromptError, match="64 x 7 pixels, and a VAE needs at least 16 x 16"):
+        bench.latents(bare_server, never=bench.reference("style", image=strip)[0])
+
+
 def test_transformers_without_an_adapter_follow_the_picture_as_an_experiment(bare_server):
     """By the shares, layers and method that IPAdapter Reference Attention has for them: at half the weight."""
     g, wrong = Graph(), []
