@@ -31,7 +31,9 @@ def adapter_path(name: str) -> Path:
         inside(place, name)  # raises for names that lead out of the folder
     if path := listed_file(folder.files, name):
         return path
-    raise FileNotFoundError(f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}.")
+    raise FileNotFoundError(
+        f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}. Put the file there, or choose another."
+    )
 
 
 def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:

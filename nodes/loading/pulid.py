@@ -37,7 +37,11 @@ def pulid_path(name: str) -> Path:
         inside(place, name)  # raises for names that lead out of the folder
     if path := listed_file(folder.files, name):
         return path
-    raise FileNotFoundError(f"No file {name!r:.80} in {' or '.join(map(str, folder.places)) or 'models/pulid'}.")
+    places = " or ".join(map(str, folder.places)) or "models/pulid"
+    raise FileNotFoundError(
+        f"No file {name!r:.80} in {places}. Choose another, or get PuLID's by an IPAdapter Model Download: preset "
+        "PULID or PULID FLUX."
+    )
 
 
 def _folder(name: str) -> ModelFolder:

@@ -206,7 +206,7 @@ def test_names_from_windows_are_understood_and_names_that_lead_out_refused(publi
     assert adapter_path("sd15\\a.safetensors") == models / "ipadapter" / "sd15" / "a.safetensors"
     with pytest.raises(FileNameError, match="leads out"):
         adapter_path("..\\clip_vision\\a.safetensors")
-    with pytest.raises(FileNotFoundError, match="No adapter 'sd15/b.safetensors'"):
+    with pytest.raises(FileNotFoundError, match="No adapter 'sd15/b.safetensors' in .*. Put the file there"):
         adapter_path("sd15/b.safetensors")
 
 
