@@ -124,6 +124,10 @@ class DemoServer(Server):
     def add_stand_ins(self) -> None:
         """None: the demo's models and references come with the pack."""
 
+
+class LoggedServer(DemoServer):
+    """The server of a person who runs the demo."""
+
     @property
     def log_file(self) -> Path:
         """Outside of the server's folder, so that it can be read after a failure."""
@@ -155,7 +159,7 @@ def main() -> None:
     LOG.parent.mkdir(parents=True, exist_ok=True)
     print("[demo] Starting ComfyUI on the CPU with the pack and its demo models", flush=True)
     try:
-        with one_line_errors("demo", server := DemoServer()), server:
+        with one_line_errors("demo", server := LoggedServer()), server:
             sheet = make(server, folder)
     except KeyboardInterrupt:
         raise SystemExit("\n[demo] Stopped") from None

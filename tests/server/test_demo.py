@@ -79,8 +79,8 @@ def test_more_weight_moves_a_picture_further(made):
 
 
 def test_a_server_that_does_not_start_is_said_in_one_line_and_its_log_stays(monkeypatch, tmp_path):
-    started = demo.DemoServer
-    monkeypatch.setattr(demo, "DemoServer", lambda: started("--no-such-flag"))
+    started = demo.LoggedServer
+    monkeypatch.setattr(demo, "LoggedServer", lambda: started("--no-such-flag"))
     monkeypatch.setattr(demo, "LOG", tmp_path / "comfyui.log")
     monkeypatch.setattr(sys, "argv", ["demo"])
     with pytest.raises(SystemExit) as end:
