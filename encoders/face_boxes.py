@@ -31,6 +31,8 @@ def faces_from_boxes(boxes: Any, images: int) -> list[Tensor]:
         )
     found = []
     for frame in frames:
+        if not isinstance(frame, Sequence):
+            raise FaceError(f"bboxes needs a list of boxes for every image, and one is a {type(frame).__name__}.")
         corners = torch.tensor([_corners(box) for box in frame], dtype=torch.float32).reshape(-1, 5)
         no_points = torch.full((len(corners), 10), torch.nan)
         found.append(torch.cat([corners, no_points, torch.zeros(len(corners), 1)], dim=1))
@@ -42,7 +44,7 @@ def _corners(box: Any) -> list[float]:
     try:
         x, y, width, height = (float(box[key]) for key in ("x", "y", "width", "height"))
         score = float(box.get("score", 1.0))
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise FaceError(f"A box needs x, y, width and height in pixels, and this is {box!r:.80}.") from error
     if not all(abs(number) <= LARGEST_BOX for number in (x, y, score)) or not 0 < width <= LARGEST_BOX >= height > 0:
         raise FaceError(f"No face lies in this box: x {x:g}, y {y:g}, {width:g} wide, {height:g} high.")

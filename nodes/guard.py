@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..encoders.pictures import FILTERS
-from ..ipadapter.checks import check_embeds, check_mask, check_pictures, check_weight, check_weights
+from ..ipadapter.checks import check_embeds, check_mask, check_pictures, check_weight, check_weights, is_finite
 from ..ipadapter.errors import AdapterError
 from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
@@ -126,6 +126,23 @@ def conditioning(item: io.Conditioning.Input, value: object) -> object:
     return value
 
 
+def latent(item: io.Latent.Input, value: object) -> object:
+    """A mapping with samples; AdapterError for any other value."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("samples"), Tensor):
+        raise AdapterError(
+            f"{item.id} needs a latent, from an Empty Latent Image or VAE Encode, and got a {type(value).__name__}"
+            f"{' without samples' if isinstance(value, Mapping) else ''}."
+        )
+    return value
+
+
+def sigmas(item: io.Sigmas.Input, value: object) -> Tensor:
+    """The noise levels of a run (steps + 1,); AdapterError for any other value."""
+    if not isinstance(value, Tensor) or value.ndim != 1 or not is_finite(value):
+        raise AdapterError(f"{item.id} needs the list of sigmas of a scheduler node, and got something else.")
+    return value
+
+
 @dataclass(frozen=True)
 class Kind:
     """How the values of one kind of input are read.
@@ -153,18 +170,18 @@ KINDS: dict[type[io.Input], Kind] = {
     io.Model.Input: Kind(with_method("get_model_object", "a model from a loader or another node")),
     io.Conditioning.Input: Kind(conditioning),
     inputs.ScheduleType.Input: Kind(with_method("resolve", "a schedule from an IPAdapter Weight Schedule")),
+    io.Latent.Input: Kind(latent),
+    io.Sigmas.Input: Kind(sigmas),
+    io.Vae.Input: Kind(with_method("decode", "a VAE from Load VAE or a checkpoint")),
+    inputs.AttentionType.Input: Kind(with_method("seen", "what an IPAdapter Attention Recorder gives")),
     # Checked by the code that uses them, because a type does not say enough.
     io.Boolean.Input: Kind(unchanged),
     io.ClipVision.Input: Kind(unchanged),
-    io.Latent.Input: Kind(unchanged),
-    io.Sigmas.Input: Kind(unchanged),
-    io.Vae.Input: Kind(unchanged),
     io.MultiType.Input: Kind(unchanged),
     inputs.IPAdapterType.Input: Kind(unchanged),
     inputs.InsightFaceType.Input: Kind(unchanged),
     inputs.ParamsType.Input: Kind(unchanged),
     inputs.StrategyType.Input: Kind(unchanged),
-    inputs.AttentionType.Input: Kind(unchanged),
     inputs.CurveType.Input: Kind(unchanged),
     inputs.BoxesType.Input: Kind(unchanged),
     inputs.FaceEmbedsType.Input: Kind(unchanged),

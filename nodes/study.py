@@ -15,7 +15,7 @@ from ..weight_schedules.layers import WEIGHT_TYPES
 from . import inputs
 from .applying.apply import Request, Strength, apply_adapter
 from .applying.encoding import Reference
-from .applying.scoring import score_pictures
+from .applying.scoring import score_pictures, text_embeds
 from .drawn import to_image, to_pictures
 from .node import AtelierNode
 from .scores import ENCODER
@@ -90,6 +90,7 @@ class IPAdapterStudy(AtelierNode):
         columns, types = studied_weights(weights), studied_types(weight_types)
         if not prompt.strip():
             raise AdapterError("The curve needs CLIP-T, so write in prompt the text of positive.")
+        text_embeds(scorer, [prompt])  # before sampling, because it raises for an encoder without a text tower
         sampling = (seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image)
         rows = [(number, kind) for number in range(len(references)) for kind in types]
         cells: list[Tensor] = []

@@ -1,7 +1,7 @@
 """Weights and images per frame, for animations: a node that computes them, and nodes that convert or combine them."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from comfy_api.latest import io
@@ -65,7 +65,7 @@ def timeline_output(strategy: Strategy, image: Tensor | None) -> io.NodeOutput:
     def pick(numbers: tuple[int, ...] | None) -> Tensor | None:
         return None if image is None or numbers is None else image[list(numbers)]
 
-    settings: Mapping[str, object] = asdict(used) | {"frame_count": images}
+    settings = asdict(replace(used, frame_count=images))
     return io.NodeOutput(weights, weights[::-1], len(weights), pick(made.first), pick(made.second), settings)
 
 
@@ -179,7 +179,7 @@ class IPAdapterPromptScheduleFromWeightsStrategy(PromptScheduleMethod):
     @classmethod
     def run(cls, weights_strategy: Mapping[str, Any], prompt: str = "") -> io.NodeOutput:
         strategy = Strategy.from_mapping(weights_strategy)
-        return io.NodeOutput(prompt_schedule(strategy, weights_strategy.get("frame_count", 0), prompt))
+        return io.NodeOutput(prompt_schedule(strategy, strategy.frame_count, prompt))
 
 
 def as_list(weights: Weight) -> list[float]:

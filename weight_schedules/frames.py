@@ -21,11 +21,15 @@ TRANSITIONS: dict[str, Callable[[float], float]] = {
 }
 CUSTOM, RANDOM = "custom", "random"
 TIMINGS = (CUSTOM, *TRANSITIONS, RANDOM)
+MOST_FRAMES = 100_000  # ten times what the widgets allow; 10⁹ weights, which another node may ask for, fill the memory
 
 
 @dataclass(frozen=True)
 class Strategy:
-    """The widgets of a weights node; only random timing reads `random_seed`."""
+    """The widgets of a weights node; only random timing reads `random_seed`.
+
+    `frame_count` is the number of reference images that the weights were made for.
+    """
 
     weights: str = "1.0, 0.0"
     timing: str = "linear"
@@ -36,17 +40,24 @@ class Strategy:
     add_ending_frames: int = 0
     method: str = "full batch"
     random_seed: int = 0
+    frame_count: int = 0
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "Strategy":
         """The strategy in the mapping of a WEIGHTS_STRATEGY socket; keys that are no field are ignored.
 
-        ValueError if a field has a value of another type, or a whole number below 0 or above 2³¹.
+        ValueError if it is no mapping, or a field has a value of another type, or a whole number below 0 or above
+        MOST_FRAMES (a seed: 2³¹).
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(
+                f"weights_strategy needs the settings of an IPAdapter Weights, and got a {type(values).__name__}."
+            )
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         for name, value in known.items():
             kind = type(getattr(cls, name))
-            if not isinstance(value, kind) or (kind is int and not 0 <= value <= 2**31):
+            most = 2**31 if name == "random_seed" else MOST_FRAMES
+            if not isinstance(value, kind) or (kind is int and not 0 <= value <= most):
                 raise ValueError(f"{name} of these weights cannot be {value!s:.80}. Make them with IPAdapter Weights.")
         return cls(**known)
 

@@ -128,9 +128,13 @@ def vision_encoder(clip_vision: HostEncoder, stretches: bool = False, side: int 
     OpenCLIP loader crop or stretch by the loader's `crop`.
 
     Raises:
-        EncoderMismatchError: an encoder whose pictures have no fixed size (SigLIP 2 NaFlex), or which cannot take
-            pictures of `side` pixels.
+        EncoderMismatchError: no encoder, one whose pictures have no fixed size (SigLIP 2 NaFlex), or one which cannot
+            take pictures of `side` pixels.
     """
+    if not hasattr(clip_vision, "encode_image"):
+        raise EncoderMismatchError(
+            f"Expected a vision encoder from a Load CLIP Vision, and got a {type(clip_vision).__name__}."
+        )
     if clip_vision.image_size < 1:
         raise EncoderMismatchError(
             "This vision encoder takes pictures of any shape (a SigLIP 2 NaFlex), and no IP-Adapter was trained with "

@@ -91,7 +91,7 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
     if isinstance(value, LoadedAdapter):
         return Pipeline(value, clip_vision, insightface)
     if isinstance(value, Mapping) and "ipadapter" in value:
-        parts = {key: (value.get(key) or {}).get("model") for key in ("ipadapter", *PARTS)}
+        parts = {key: _model_in(value, key) for key in ("ipadapter", *PARTS)}
         if parts["ipadapter"] is None:
             raise AdapterError(
                 "The unified loader brought no adapter: choose a preset whose file you have, or connect an "
@@ -99,7 +99,7 @@ def open_pipeline(value: Socket, clip_vision: HostEncoder = None, insightface: F
             )
         inner = open_pipeline(parts["ipadapter"])
         return Pipeline(inner.adapter, clip_vision or parts["clipvision"], insightface or parts["insightface"])
-    if isinstance(value, Mapping) and "image_proj" in value:
+    if isinstance(value, Mapping) and isinstance(value.get("image_proj"), Mapping) and value["image_proj"]:
         return Pipeline(_from_state_dict(value), clip_vision, insightface)
     raise AdapterError(
         f"The ipadapter input needs an adapter from an IPAdapter loader, and got a {type(value).__name__}."
@@ -114,12 +114,18 @@ def part_of(value: Socket, part: str) -> Socket:
     """
     if not isinstance(value, Mapping) or "ipadapter" not in value:
         return value
-    if (found := (value.get(part) or {}).get("model")) is None:
+    if (found := _model_in(value, part)) is None:
         raise AdapterError(
             f"The unified loader that is connected as {PARTS[part]} has loaded none. Choose a preset that comes with a "
             f"{PARTS[part]}, such as PULID, or connect a loader of a {PARTS[part]}."
         )
     return found
+
+
+def _model_in(loaded: Mapping[str, Any], part: str) -> Socket:
+    """What a unified loader's dict has as the model of a part; None if it has none."""
+    held = loaded.get(part)
+    return held.get("model") if isinstance(held, Mapping) else None
 
 
 def _from_state_dict(state_dict: Mapping[str, Any]) -> LoadedAdapter:

@@ -260,6 +260,9 @@ def test_boxes_of_any_detector_choose_and_cut_faces(photo):
         crop_faces(group, chosen, kept, 110)
     with pytest.raises(FaceError, match="boxes are of 1 images and 3 images came in"):
         faces_from_boxes(boxes, 3)
+    for wrong in ([None], [[np.zeros(4)]], [np.zeros(4)]):  # no list of boxes, and boxes of other forms
+        with pytest.raises(FaceError, match="box"):
+            faces_from_boxes(wrong, 1)
     assert [len(faces) for faces in faces_from_boxes([[], boxes, boxes[0:1]], 3)] == [0, 2, 1]
     assert [len(faces) for faces in faces_from_boxes(boxes[0], 1)] == [1]
 

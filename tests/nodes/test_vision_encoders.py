@@ -188,6 +188,12 @@ def test_an_encoder_of_pictures_of_any_shape_is_refused():
         vision_encoder(encoder)
 
 
+@pytest.mark.parametrize("wrong", ["clip", torch.nn.Identity()], ids=repr)
+def test_what_is_no_encoder_is_named(wrong):
+    with pytest.raises(EncoderMismatchError, match=f"from a Load CLIP Vision, and got a {type(wrong).__name__}"):
+        vision_encoder(wrong)
+
+
 @pytest.fixture
 def reads(monkeypatch):
     """Number of values that digests and scans for NaN read."""

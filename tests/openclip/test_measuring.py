@@ -163,11 +163,14 @@ def test_a_study_measures_every_cell_and_names_a_weight(models):
         ({"weights": "0, 1"}, "at least three"),
         ({"weight_types": "linear, stronger"}, "'stronger' is no weight type"),
         ({"prompt": " "}, "write in prompt"),
+        ({"scorer": "small"}, "no text tower"),
     ],
 )
 def test_what_a_study_cannot_do_is_said_before_it_samples(models, wrong, said):
+    """The text is of another width than the model's, so that sampling would raise."""
     g = Graph()
-    study(g, **wrong)
+    parts = {"scorer": g.add("TestClipVision", seed=3)[0]} if "scorer" in wrong else {}
+    study(g, positive=g.add("TestConditioning", family="flux", seed=1, tokens=5)[0], **(wrong | parts))
     with pytest.raises(RuntimeError, match=said):
         models.run(g)
 

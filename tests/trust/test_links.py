@@ -18,7 +18,7 @@ from harness.graph import Graph
 from pack.ipadapter.errors import AdapterError
 from pack.nodes import NODES
 from pack.nodes.guard import KINDS, checked
-from pack.nodes.inputs import Choice, EmbedsType, ScheduleType
+from pack.nodes.inputs import AttentionType, Choice, EmbedsType, ScheduleType
 from pack.nodes.loading.files import register_folder
 from pack.nodes.old.appended import AppendedChoice, AppendedNumber, AppendedWhole
 from pack.nodes.old.forms import UncheckedFloat

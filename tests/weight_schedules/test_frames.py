@@ -162,3 +162,11 @@ def test_without_prompts_or_images_the_schedule_is_empty():
 def test_a_strategy_of_another_pack_gets_defaults_for_missing_entries():
     other = {"weights": "0, 1", "timing": "linear", "frames": 3, "frame_count": 2, "foreign": 1}
     assert frame_weights(Strategy.from_mapping(other)) == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["0, 1", [{"frames": 3}], {"frames": 10**9}, {"frame_count": 10**9}, {"frame_count": "2"}], ids=repr
+)
+def test_what_is_no_strategy_or_would_fill_the_memory_is_refused(wrong):
+    with pytest.raises(ValueError, match="IPAdapter Weights"):
+        Strategy.from_mapping(wrong)
