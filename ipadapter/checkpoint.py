@@ -68,7 +68,8 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     except Exception as error:  # torch raises many types for a damaged file: IndexError, OSError...
         _refuse_other_content(path)
         raise CheckpointError(
-            f"{path.name} cannot be read: it is damaged, or no model. Download it again. ({error!s:.200})"
+            f"{path.name} cannot be read: it is damaged, or no model. Download it again. "
+            f"({str(error) or type(error).__name__:.200})"
         ) from error
 
 

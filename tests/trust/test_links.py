@@ -48,6 +48,10 @@ REFUSED: dict[type[io.Input], tuple[Any, ...]] = {  # kind -> values that no inp
     io.Conditioning.Input: ("text", {}, [FLOATS], [[FLOATS]], [FLOATS, {}]),
     ScheduleType.Input: ("3:1", {"layers": "linear"}, [0.5]),
     EmbedsType.Input: (torch.full((1, 8), 1e38), FLOATS[0, 0], torch.ones(1, 8, dtype=torch.int8), "x"),
+    io.Latent.Input: ("latent", {}, {"samples": None}, FLOATS),
+    io.Sigmas.Input: ("sigmas", [1.0, 0.0], torch.tensor(1.0), torch.ones(1, 2), FLOATS[0, 0, 0]),
+    io.Vae.Input: ("vae", {}, torch.nn.Identity()),
+    AttentionType.Input: ("attention", {}, torch.nn.Identity()),
 }
 
 
