@@ -192,8 +192,8 @@ def checked_share(value: float, name: str, advice: str = "") -> float:
 
 
 def checked_latent(latent: Options, channels: int) -> Tensor:
-    """The latents (images, channels, height, width) in a LATENT; AdapterError for other values and other channels."""
-    samples = latent.get("samples") if isinstance(latent, Mapping) else None
+    """The latents (images, channels, height, width) in a LATENT; AdapterError for other shapes and channels."""
+    samples = latent["samples"]
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
         raise AdapterError("latent needs the latent of a picture, from VAE Encode with this model's VAE.")
     if samples.ndim == 5 and samples.shape[2] == 1:

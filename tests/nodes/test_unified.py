@@ -176,14 +176,6 @@ def test_a_pulid_comes_with_its_encoder_and_face_pack_for_every_socket_of_its_ap
         open_pipeline(pipeline, pipeline, pipeline | {"insightface": None})
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"image_proj": None}, {"image_proj": {}, "ip_adapter": {}}, {"ipadapter": 1}, "file"]
-)
-def test_a_value_without_an_adapter_on_an_ipadapter_input_is_refused_in_words(wrong):
-    with pytest.raises(AdapterError, match="adapter"):
-        open_pipeline(wrong)
-
-
 def test_an_adapter_of_sdxl_s_base_model_warns_on_an_anime_model_and_is_loaded(folders, sdxl, monkeypatch, tmp_path):
     said = []
     monkeypatch.setattr(by_preset, "say_on_node", said.append)

@@ -30,7 +30,7 @@ WRONG: dict[str, dict[str, Any]] = {
     r"start_at \(0.8\) lies after end_at \(0.2\)": {"start_at": 0.8, "end_at": 0.2},
     r"16 channels, and this model works on 4": {"latent": {"samples": seeded((1, 16, 8, 8), 1)}},
     r"not a video": {"latent": {"samples": seeded((1, 4, 3, 8, 8), 1)}},
-    r"needs the latent of a picture": {"latent": {}},
+    r"needs the latent of a picture": {"latent": {"samples": torch.ones(1, 4, 8, 8, dtype=torch.int64)}},
     r"not numbers": {"latent": {"samples": torch.full((1, 4, 8, 8), torch.nan)}},
     r"text is 2048 wide, and this model reads texts 768 wide": {"text": [[torch.zeros(1, 8, 2048), {}]]},
     r"text is an empty conditioning": {"text": []},

@@ -19,6 +19,7 @@ from pack.ipadapter.errors import AdapterError
 from pack.nodes import NODES
 from pack.nodes.guard import KINDS, checked
 from pack.nodes.inputs import AttentionType, Choice, EmbedsType, ScheduleType
+from pack.nodes.loading.adapters import open_pipeline
 from pack.nodes.loading.files import register_folder
 from pack.nodes.old.appended import AppendedChoice, AppendedNumber, AppendedWhole
 from pack.nodes.old.forms import UncheckedFloat
@@ -225,3 +226,11 @@ def test_a_prefix_for_embeds_is_refused_before_the_graph_runs(server):
         g.add("IPAdapterSaveEmbeds", embeds=embeds[0], filename_prefix=prefix)
         with pytest.raises(PromptError, match=r"IPAdapterSaveEmbeds: Custom validation failed.*(file|leads out of)"):
             server.run(g)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"image_proj": None}, {"image_proj": {}, "ip_adapter": {}}, {"ipadapter": 1}, "file"]
+)
+def test_a_value_without_an_adapter_on_an_ipadapter_input_is_refused_in_words(wrong):
+    with pytest.raises(AdapterError, match="adapter"):
+        open_pipeline(wrong)
