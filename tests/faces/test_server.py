@@ -189,11 +189,12 @@ def test_a_face_that_fills_the_picture_is_found_once_it_has_a_margin(faces_serve
     assert not ready[:, :100].any() and ready[:, 200:440, 200:440].any()
 
 
-def test_a_missing_pack_is_named_before_anything_is_downloaded(faces_server):
+def test_a_missing_pack_is_named_before_anything_is_downloaded(start_server):
+    without_packs = start_server("--dont-print-server")  # whose model folders no other test fills
     g = Graph()
     g.save("pack", g.add("IPAdapterInsightFaceLoader", provider="CPU", model_name="antelopev2")[0])
     with pytest.raises(PromptError, match="No face pack 'antelopev2'.*antelopev2.zip.*non-commercial.*Nothing is down"):
-        faces_server.run(g)
+        without_packs.run(g)
 
 
 def test_the_unified_loader_brings_adapter_detector_and_lora(faces_server, bare):

@@ -44,6 +44,11 @@ def write_adapters(folder: Path) -> None:
             synthetic.save(synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes), folder / name)
 
 
+def instantid() -> synthetic.Nested:
+    """A small InstantID in float32, as it is published; one for all tests, as a preset takes any that is in the folders."""
+    return synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE)
+
+
 def write_transformers(models: Path) -> None:
     """Tiny Flux and SD3.5 models, and adapters for them under the names by which the catalog knows them."""
     folders = {name: models / name for name in ("diffusion_models", "ipadapter")}

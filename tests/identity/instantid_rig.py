@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import synthetic
-from harness.assets import FACE, SHALLOW
+from harness.assets import instantid
 from identity.formulas import both, controlled, denoised, face_attention, predicted, text_attention
 from pack.encoders.faces import FaceChoice, face_features
 from pack.ipadapter.checkpoint import Checkpoint, read_checkpoint
@@ -41,9 +40,7 @@ class Studio:
 
     def __init__(self, analysis: Any, photo: Callable[[str], Tensor]) -> None:
         self.analysis, self.photo = analysis, photo
-        self.checkpoint: Checkpoint = read_checkpoint(
-            synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE), "ip-adapter.bin"
-        )
+        self.checkpoint: Checkpoint = read_checkpoint(instantid(), "ip-adapter.bin")
         self.adapter: LoadedAdapter = manage(self.checkpoint)
         self.model = tiny_model("sdxl shallow", 1)
         self.nets = {name: tiny_control_net(seed, "sdxl shallow") for name, seed in (("face", 11), ("other", 12))}

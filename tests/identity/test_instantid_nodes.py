@@ -8,7 +8,7 @@ import torch
 
 import synthetic
 from faces import assets
-from harness.assets import FACE, SHALLOW
+from harness.assets import instantid
 from harness.client import PromptError
 from harness.graph import Graph, Link
 from harness.sampling import TOKENS, sample
@@ -24,7 +24,7 @@ def instantid_server(server):
     """The server with a small InstantID adapter where users keep it, antelopev2 one folder too deep, and photos."""
     models = server.base / "models"
     (models / "instantid").mkdir(exist_ok=True)
-    synthetic.save(synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE), models / "instantid" / "ip-adapter.bin")
+    synthetic.save(instantid(), models / "instantid" / "ip-adapter.bin")
     packs = models / "insightface" / "models"
     assets.write_face_packs(packs / "antelopev2", ("antelopev2",))  # as its zip unpacks
     assets.write_face_packs(packs, ("buffalo_l",))

@@ -11,7 +11,7 @@ import synthetic
 from authoring.lessons.identity import INSTANTID, PLUS_FACE, PLUS_V2, PULID
 from authoring.lessons.passes import LIGHTNING
 from authoring.lessons.people import LORA
-from harness.assets import FACE, SD15, SHALLOW
+from harness.assets import FACE, SD15, SHALLOW, instantid
 from harness.graph import Graph
 from harness.sampling import TOKENS
 from identity.pulid_files import pulid
@@ -55,7 +55,6 @@ LESSON_ADAPTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "noobIPAMARK1_mark1.safetensors": ("SDXL", SHALLOW),
     PLUS_FACE: ("plus face", SHALLOW),
     PLUS_V2: ("FaceID Plus V2", SHALLOW | FACE),
-    INSTANTID: ("InstantID", SHALLOW | FACE),
     "Kolors-IP-Adapter-Plus.bin": ("Kolors plus", SHALLOW | {"dim": 2048, "inner": 96}),
 }
 
@@ -65,6 +64,7 @@ def write_lesson_models(models: Path) -> None:
     for seed, (name, (variant, sizes)) in enumerate(LESSON_ADAPTERS.items()):
         made = synthetic.adapter(variant, seed=seed, dtype=torch.float16, **sizes)
         synthetic.save(made, models / "ipadapter" / name)
+    synthetic.save(instantid(), models / "ipadapter" / INSTANTID)
     (models / "pulid").mkdir(exist_ok=True)
     save_file(pulid(PULID, seed=7, channels=SHALLOW["channels"]), models / "pulid" / PULID)
     layer = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_q"
