@@ -13,12 +13,12 @@ from .host import lacks
 log = logging.getLogger(__name__)
 
 
-def say_notes(notes: Sequence[str]) -> None:
-    """Show notes on the node that is being executed, one per line, and write them to the log."""
+def say_notes(notes: Sequence[str], result: str = "") -> None:
+    """Show notes on the node that is being executed, one per line, below its result; and write notes to the log."""
     for note in notes:
         log.warning(note)
-    if notes:
-        say_on_node("\n".join(notes))
+    if result or notes:
+        say_on_node("\n".join([result, *notes] if result else notes))
 
 
 def say_on_node(text: str) -> None:
