@@ -89,11 +89,17 @@ FEW = "() => { const node = window.app.graph.nodes[0]; node.setSize(node.compute
 HEIGHT = "() => window.app.graph.nodes[0].size[1]"
 SHOWN = """
 () => {
-  const report = [...document.querySelectorAll('.dom-widget span')].find(one => one.textContent.startsWith('A long text'))
-  const outer = report?.closest('.dom-widget')
+  const texts = [...document.querySelectorAll('.dom-widget span')]
+  const outer = texts.find(one => one.textContent.startsWith('A long text'))?.closest('.dom-widget')
   return outer && [outer, outer.firstElementChild].map(one => one.getBoundingClientRect().height)
 }
 """  # the heights that the node gives to a report, and that the page uses
+LISTEN = """
+() => {
+  window.heard = []
+  window.app.api.addEventListener("progress_text", ({ detail }) => window.heard.push(detail.text))
+}
+"""
 SCHEDULE = '{"version": 1, "schedule": {}}'
 GROWS = """
 () => {
@@ -178,6 +184,17 @@ def test_an_error_stands_on_its_node_until_the_next_run(tab: ComfyPage):
     assert tab.page.evaluate(f"({RUN_TEXT})('{SCHEDULE}')") == []
     assert tab.page.evaluate(REPORT, error[:40]) is None
     assert tab.page.evaluate(HEIGHT) == before
+
+
+def test_an_error_is_said_in_the_page_that_queued_the_run_and_in_no_other(tab: ComfyPage, browser, start_server):
+    other = ComfyPage(browser, start_server("--dont-print-server").url)
+    other.page.evaluate(LISTEN)
+    for page, text, errors in ((tab, "no schedule", 1), (other, f"{SCHEDULE}  ", 0)):  # messages keep their order
+        page.clear()
+        page.page.evaluate(WITH_TEXT)
+        assert len(page.page.evaluate(f"({RUN_TEXT})('{text}')")) == errors
+    assert other.page.evaluate("window.heard") == []
+    other.page.close()
 
 
 def test_a_node_is_as_high_as_what_the_page_shows_of_a_long_text(tab: ComfyPage):
