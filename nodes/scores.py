@@ -12,6 +12,7 @@ from . import inputs
 from .applying.scoring import score_faces, score_pictures
 from .drawn import to_image
 from .node import AtelierNode
+from .notices import say_notes
 from .sockets import ClipVision, FaceModels
 
 ENCODER = (
@@ -69,9 +70,11 @@ class IPAdapterScore(AtelierNode):
             scores = [replace(each, face=face) for each, face in zip(scores, faces, strict=True)]
         mean = mean_score(scores)
         rows = table([{"picture": number + 1} for number in range(len(scores))], scores)
-        chart = to_image(draw_scores([series_of(scores)], FACE_AXIS if insightface else CLIP_AXIS))
+        chart = to_image(draw_scores([series_of(scores)], CLIP_AXIS if mean.face is None else FACE_AXIS))
         numbers = {name: [value] for name, value in vars(mean).items() if value is not None}  # for programs
-        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(score_line(mean, len(scores))).as_dict()
+        line = score_line(mean, len(scores))
+        say_notes(notes_on_faces(scores) if insightface else (), line)
+        shown = ui.PreviewImage(chart, cls=cls).as_dict() | ui.PreviewText(line).as_dict()
         return io.NodeOutput(
             mean.clip_i or 0.0,
             mean.clip_t or 0.0,
@@ -97,6 +100,16 @@ def score_line(mean: Score, count: int) -> str:
     measured = (("CLIP-I", mean.clip_i), ("CLIP-T", mean.clip_t), ("face", mean.face))
     parts = [f"{name} {value:.4f}" for name, value in measured if value is not None]
     return f"{', '.join(parts)} ({count} pictures)"
+
+
+def notes_on_faces(scores: Sequence[Score]) -> list[str]:
+    """Names the pictures whose faces were searched and not found."""
+    missing = [str(number + 1) for number, each in enumerate(scores) if each.face is None]
+    if not missing:
+        return []
+    if len(missing) == len(scores):
+        return ["No face was found in any picture, so FACE is 0 and the chart shows CLIP-I."]
+    return [f"No face was found in picture {', '.join(missing)}, so FACE is the mean over the others."]
 
 
 NODES: list[type[io.ComfyNode]] = [IPAdapterScore]

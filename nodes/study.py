@@ -18,6 +18,7 @@ from .applying.encoding import Reference
 from .applying.scoring import score_pictures, text_embeds
 from .drawn import to_image, to_pictures
 from .node import AtelierNode
+from .notices import say_on_node
 from .scores import ENCODER
 from .sockets import VAE, Adapter, ClipVision, Conditioning, Latent, Model
 from .sweep import sampler_inputs, swept_factors, texts, whole
@@ -122,6 +123,7 @@ def study_output(
     sheet = to_image(labelled_grid(first, [name(*row) for row in rows], [f"{w:g}" for w in columns], cell=cell))
     chart = to_image(draw_scores(curves))
     answer = "\n".join(answer_of(curve) for curve in curves)
+    say_on_node(answer)
     best = columns[wide // 2] if curves[0].marked is None else columns[curves[0].marked]
     return io.NodeOutput(
         sheet, chart, csv_of(rows, columns, scores), best, answer,

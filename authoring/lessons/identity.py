@@ -125,8 +125,8 @@ def pulid(k: Identity) -> None:
     person = k.picture("person", "The person")
     latent = k.latent()
     k.next()
-    applied = k.apply_pulid(person)
     words = k.conditions("a portrait of a queen, stained glass window, many colours", "")
+    applied = k.apply_pulid(person)  # last in its column: without a face parser, a note under it makes it higher
     k.next()
     numbers = {"steps": 25, "cfg": 7.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}  # of v1.1's authors
     common = {**words, "latent_image": latent, **numbers}

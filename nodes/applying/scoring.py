@@ -14,7 +14,6 @@ from ...encoders.vision import encode_images
 from ...ipadapter.errors import AdapterError
 from ..host_types import FaceAnalysis, HostEncoder
 from ..loading.adapters import part_of
-from ..notices import say_notes
 from .caches import FACES
 from .encoding import vision_encoder
 
@@ -65,7 +64,7 @@ def score_faces(
 ) -> list[float | None]:
     """For every picture the mean cosine, -1 to 1, between its largest face and the largest face of each reference.
 
-    A picture without a face has None, and a note names it.
+    A picture without a face has None.
 
     Raises:
         AdapterError: no references.
@@ -87,6 +86,4 @@ def score_faces(
         seen = [len(faces) > 0 for faces in faces_in(analysis, batch, 0.0, FACES)]
         found = iter(similarity(vectors(batch[seen]), known).mean(1).tolist() if any(seen) else ())
         scores += [next(found) if each else None for each in seen]
-    if missing := [str(number + 1) for number, value in enumerate(scores) if value is None]:
-        say_notes([f"No face was found in picture {', '.join(missing)}, so FACE is the mean over the other pictures."])
     return scores

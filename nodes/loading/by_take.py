@@ -18,6 +18,11 @@ from .by_preset import Bundle, FaceSettings, anime_base_of_model, load_preset, m
 from .demo_models import ADAPTERS, FOLDER, is_demo_model, load_vision
 from .downloads import look_at
 
+WITHOUT_COLOURS = ("layout", "character without its colours")
+COLOURS_ALONE = (
+    "The demo's models know a reference by its colours and manner alone, so with this choice the picture is nearly "
+    "that without a reference. Models for real pictures take more."
+)
 LORA_STRENGTH = 0.6  # the default of the unified loader for FaceID
 
 
@@ -89,7 +94,8 @@ def _of_demo(model: ModelPatcher, take: str) -> Chosen:
         "clipvision": {"file": str(FOLDER / "vision.safetensors"), "model": load_vision()},
         "insightface": {"provider": None, "model": None},
     }
-    return Chosen(model, pipeline, recipe, "The demo's plus adapter", (file, "vision.safetensors"))
+    notes = (COLOURS_ALONE,) if take in WITHOUT_COLOURS else ()
+    return Chosen(model, pipeline, recipe, "The demo's plus adapter", (file, "vision.safetensors"), notes)
 
 
 def _impossible(take: str, title: str, has_adapters: bool) -> str:

@@ -5,10 +5,13 @@ import io
 
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("comfy.clip_vision", reason="needs ComfyUI: set COMFYUI_PATH or run `python atelier.py test`")
 
+from pack.charts.score_chart import CLIP_AXIS, FACE_AXIS, Series, draw_scores
 from pack.ipadapter.errors import AdapterError
+from pack.nodes import scores as score_node
 from pack.nodes.applying.scoring import score_faces
 from pack.nodes.scores import IPAdapterScore
 from test_nodes_pack.standins import tiny_clip_vision
@@ -33,3 +36,29 @@ def test_faces_are_scored_by_their_recogniser_and_a_picture_without_one_has_no_s
     assert without == 0 and "face" not in rows[0]
     with pytest.raises(AdapterError, match="references is not connected"):
         score_faces(analysis, images, [])
+
+
+def test_the_node_says_the_scores_and_which_pictures_show_no_face(analysis, photo, monkeypatch):
+    said: list[tuple[list[str], str]] = []
+    axes: list[str] = []
+
+    def drawn(series: list[Series], axis: str) -> Image.Image:
+        axes.append(axis)
+        return draw_scores(series, axis)
+
+    monkeypatch.setattr(score_node, "draw_scores", drawn)
+    monkeypatch.setattr(score_node, "say_notes", lambda notes, result: said.append(([*notes], result)))
+    encoder = tiny_clip_vision(seed=3, hidden=64, projection=32, image_size=224)
+    person, again, cat = (photo(name) for name in ("person_a_1", "person_a_2", "cat"))
+    for images in ([again], [again, cat], [cat]):
+        IPAdapterScore.execute(
+            images=images, clip_vision=[encoder], references=[person], prompt=[""], insightface=[analysis]
+        )
+    assert [notes for notes, _ in said] == [
+        [],
+        ["No face was found in picture 2, so FACE is the mean over the others."],
+        ["No face was found in any picture, so FACE is 0 and the chart shows CLIP-I."],
+    ]
+    assert ["face 0." in result for _, result in said] == [True, True, False]
+    assert [result.startswith("CLIP-I ") for _, result in said] == [True, True, True]
+    assert axes == [FACE_AXIS, FACE_AXIS, CLIP_AXIS]

@@ -157,6 +157,17 @@ def test_a_study_measures_every_cell_and_names_a_weight(models):
     assert result.tensor("sheet").shape[1] > 2 * 96 and result.tensor("sheet").shape[2] > 3 * 96
 
 
+def test_the_answer_of_a_study_stands_on_its_node(monkeypatch):
+    from pack.encoders.scores import Score
+    from pack.nodes import study as node
+
+    said: list[str] = []
+    monkeypatch.setattr(node, "say_on_node", said.append)
+    pictures, scores = [torch.zeros(1, 8, 8, 3)] * 3, [[Score(x, y)] for x, y in ((0.1, 0.3), (0.5, 0.2), (0.6, 0.1))]
+    made = node.study_output([(0, "linear")], [0, 0.5, 1], pictures, scores, 64, node.IPAdapterStudy)
+    assert said == [made.result[4]] and said[0].startswith("1: linear")
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -116,6 +116,18 @@ def test_its_schedule_says_how_it_acts_and_its_report_which_files_it_took(server
     assert result.images(preview.id)[0].width > 100
 
 
+def test_with_the_demos_models_a_choice_without_colours_says_that_it_brings_next_to_nothing(server):
+    bench = Bench()
+    nodes = {take: bench.reference(take) for take in SAME_AS}
+    reports = {take: bench.graph.add("PreviewAny", source=node[2]).id for take, node in nodes.items()}
+    latents = bench.latents(server, bare=bench.models[0], **{take: node[0] for take, node in nodes.items()})
+    outputs = server.run(bench.graph).outputs
+    for take, id in reports.items():
+        moved = (latents[take] - latents["bare"]).abs().mean() / latents["bare"].abs().mean()
+        said = "nearly that without a reference" in outputs[id]["text"][0]
+        assert moved < 0.05 if said else moved > 0.5, f"{take}: {moved}"  # 0.013 and 2.7 on a CPU
+
+
 def test_what_cannot_act_is_refused_with_a_reason(server):
     refused = {"face or person": (0.0, "draw no faces"), "character without its colours": (0.7, "until 0.6 here")}
     for take, (start_at, reason) in refused.items():

@@ -62,6 +62,16 @@ SAYS = """
   return element.querySelector("p").textContent.includes(words)
 }
 """
+RAN = """
+id => window.app.graph.getNodeById(id).widgets.some(widget => widget.name === "$$canvas-image-preview")
+  || !!document.querySelector(`[data-node-id="${id}"] .image-preview`)?.offsetHeight
+"""  # whether a node shows the pictures of its last run, on the canvas or as a Vue component
+UNLINK = """
+([id, name]) => {
+  const node = window.app.graph.getNodeById(id)
+  node.disconnectInput(node.inputs.findIndex(input => input.name === name))
+}
+"""
 SET = "([id, name, value]) => { window.app.graph.getNodeById(id).widgets.find(w => w.name === name).value = value }"
 
 
@@ -200,6 +210,21 @@ def test_what_is_known_only_when_the_graph_runs_is_said(page: ComfyPage):
     encoded = add(page, "VAEEncode", (300, 0))
     link(page, encoded, split, "canvas")
     wait_for(page, split, "VAE Encode is known when the graph runs.")
+
+
+def test_a_drawing_takes_the_place_of_the_picture_of_a_run(page: ComfyPage):
+    page.clear()
+    latent, larger = add(page, "EmptyLatentImage", width=64, height=64), add(page, "LatentUpscaleBy", (300, 0))
+    split = add(page, "IPAdapterSplitCanvas", (600, 0), width=256)
+    link(page, latent, larger, "samples")
+    link(page, larger, split, "canvas")
+    page.page.evaluate("window.app.queuePrompt(0, 1)")
+    page.page.wait_for_function(RAN, arg=split, timeout=60_000)
+    page.page.evaluate(UNLINK, [split, "canvas"])
+    wait_for(page, split, draw_regions(split_canvas([1], [1, 1], 512, 256)))
+    page.page.wait_for_function(f"id => !({RAN})(id)", arg=split, timeout=20_000)
+    link(page, larger, split, "canvas")
+    page.page.wait_for_function(RAN, arg=split, timeout=20_000)  # as the node cannot be drawn before a run
 
 
 def test_a_drawing_adds_nothing_to_what_is_saved_or_sent(page: ComfyPage, server: Server):

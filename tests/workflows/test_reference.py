@@ -85,6 +85,21 @@ async text => {
 SAY = """
 text => window.app.api.dispatchCustomEvent("progress_text", { nodeId: `${window.app.graph.nodes[0].id}`, text })
 """  # as a node that goes on says it
+FEW = "() => { const node = window.app.graph.nodes[0]; node.setSize(node.computeSize()) }"
+HEIGHT = "() => window.app.graph.nodes[0].size[1]"
+SHOWN = """
+() => {
+  const texts = [...document.querySelectorAll('.dom-widget span')]
+  const outer = texts.find(one => one.textContent.startsWith('A long text'))?.closest('.dom-widget')
+  return outer && [outer, outer.firstElementChild].map(one => one.getBoundingClientRect().height)
+}
+"""  # the heights that the node gives to a report, and that the page uses
+LISTEN = """
+() => {
+  window.heard = []
+  window.app.api.addEventListener("progress_text", ({ detail }) => window.heard.push(detail.text))
+}
+"""
 SCHEDULE = '{"version": 1, "schedule": {}}'
 GROWS = """
 () => {
@@ -160,11 +175,36 @@ def test_a_node_grows_until_the_whole_report_can_be_read(tab: ComfyPage):
 def test_an_error_stands_on_its_node_until_the_next_run(tab: ComfyPage):
     tab.clear()
     tab.page.evaluate(WITH_TEXT)
+    tab.page.evaluate(FEW)
+    before = tab.page.evaluate(HEIGHT)
     (error,) = tab.page.evaluate(f"({RUN_TEXT})('no schedule')")
     tab.page.wait_for_function(f"begin => (({REPORT})(begin) ?? [])[1]", arg=error[:40], timeout=60_000)
     assert tab.page.evaluate(REPORT, error[:40])[0] == error.strip()
+    assert tab.page.evaluate(HEIGHT) > before
     assert tab.page.evaluate(f"({RUN_TEXT})('{SCHEDULE}')") == []
     assert tab.page.evaluate(REPORT, error[:40]) is None
+    assert tab.page.evaluate(HEIGHT) == before
+
+
+def test_an_error_is_said_in_the_page_that_queued_the_run_and_in_no_other(tab: ComfyPage, browser, start_server):
+    other = ComfyPage(browser, start_server("--dont-print-server").url)
+    other.page.evaluate(LISTEN)
+    for page, text, errors in ((tab, "no schedule", 1), (other, f"{SCHEDULE}  ", 0)):  # messages keep their order
+        page.clear()
+        page.page.evaluate(WITH_TEXT)
+        assert len(page.page.evaluate(f"({RUN_TEXT})('{text}')")) == errors
+    assert other.page.evaluate("window.heard") == []
+    other.page.close()
+
+
+def test_a_node_is_as_high_as_what_the_page_shows_of_a_long_text(tab: ComfyPage):
+    tab.clear()
+    tab.page.evaluate(WITH_TEXT)
+    tab.page.evaluate(SAY, "A long text. " * 100)
+    tab.page.wait_for_function(SHOWN, timeout=60_000)
+    tab.settle()
+    widget, text = tab.page.evaluate(f"({SHOWN})()")
+    assert 0 <= widget - text < 16  # less than a line is left; the page scrolls what is higher than 200 pixels
 
 
 def test_a_note_stands_on_its_node_until_the_node_runs_again(tab: ComfyPage):

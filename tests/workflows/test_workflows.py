@@ -109,6 +109,16 @@ def test_it_opens_without_a_complaint_and_the_page_sends_what_a_script_would(tab
     assert tab.errors == []
 
 
+def test_nothing_stands_below_pulid_whose_note_about_a_missing_face_parser_makes_it_higher():
+    notes = []
+    for file in FILES:
+        nodes = read(file)["nodes"]
+        for pulid in (node for node in nodes if node["type"].startswith("ApplyPulid")):
+            x, y = pulid["pos"]
+            notes.append([node["type"] for node in nodes if node["pos"][0] == x and node["pos"][1] > y])
+    assert notes and not any(notes)
+
+
 def test_nodes_that_cover_each_other_are_named(tab, shown):
     use_vue_nodes(tab)
     workflow = read(FOLDER / "kolors.json")

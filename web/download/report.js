@@ -1,5 +1,5 @@
 // Make a node of this pack as high as the report under it needs: the page itself gives a report two lines. Take the report away
-// when the node runs again. Draw a node again that grew while it was drawn: the page leaves the picture of the last node of a
+// when the node runs again, and the height with it. Draw a node again that grew while it was drawn: the page leaves the picture of the last node of a
 // run outside of the node until the mouse moves.
 
 import { api } from "../../../scripts/api.js"
@@ -8,6 +8,7 @@ import { nodesOn } from "./nodes.js"
 
 const REPORT = "$$node-text-preview" // the page's name for a widget with such a text
 const MARGINS = 36 // above and below the text
+const MOST = 220 // the page shows 200 pixels of a report and scrolls the rest; 20 are around them
 const SIDES = 52 // left and right of it
 const CATEGORY = /^(ipadapter|InstantID|pulid)/ // of this pack's nodes
 
@@ -35,16 +36,21 @@ function reportOf(node) {
 function removeReport(id) {
   const node = nodesOn(id).at(-1)
   const report = node && reportOf(node)
-  if (report) node.removeWidget(report)
+  if (!report) return
+  const { before, after } = report
+  node.removeWidget(report)
+  if (node.size[1] === after) node.setSize([node.size[0], Math.max(before, node.computeSize()[1])]) // nobody resized it
 }
 
-function makeSpace(node, text) {
+function makeSpace(node, text, before) {
   const report = reportOf(node)
   if (!report) return
-  const height = MARGINS + heightOf(text, node.size[0] - SIDES)
+  const height = Math.min(MARGINS + heightOf(text, node.size[0] - SIDES), MOST)
   const least = report.options.getMinHeight?.() ?? 0
   report.options.getMinHeight = () => Math.max(least, height)
   node.setSize([node.size[0], Math.max(node.size[1], node.computeSize()[1])])
+  report.before ??= before
+  report.after = node.size[1]
 }
 
 app.registerExtension({
@@ -66,7 +72,8 @@ app.registerExtension({
     api.addEventListener("executing", ({ detail }) => removeReport(detail))
     api.addEventListener("progress_text", ({ detail }) => {
       const node = nodesOn(detail.nodeId).at(-1)
-      if (node) requestAnimationFrame(() => makeSpace(node, detail.text)) // by then the page has added the text
+      const before = node?.size[1]
+      if (node) requestAnimationFrame(() => makeSpace(node, detail.text, before)) // by then the page has added the text
     })
   },
 })

@@ -13,6 +13,7 @@ const FIRST_FAMILY = "SD1.5" // whose layers are drawn until somebody clicks
 const EVERY = 200 // milliseconds between two checks for changes
 const HEIGHT = { schedule: 210, mask: 130 } // minimum heights of drawings, in pixels of the canvas
 const MARGIN = 6
+const OUTPUT_PICTURES = "$$canvas-image-preview" // the page's name for a widget with the pictures of a run
 const STYLE = `
 .atelier-drawing { display: flex; flex-direction: column; align-items: center; justify-content: center; overflow: hidden;
   box-sizing: border-box; width: 100%; height: 100%; min-height: ${HEIGHT.mask - 2 * MARGIN}px; }
@@ -20,6 +21,8 @@ const STYLE = `
 .atelier-drawing p { margin: 4px 8px; font: 12px sans-serif; text-align: center; color: var(--input-text, #888);
   overflow-wrap: anywhere; white-space: pre-wrap; }
 .atelier-drawing [hidden] { display: none; }
+[data-node-id]:has(.atelier-drawing img:not([hidden])) .image-preview { display: none; } /* until the next run, a Vue node
+  does not see that hideOutputImages has changed */
 `
 
 const drawings = new Set()
@@ -63,6 +66,7 @@ class Drawing {
     this.words.hidden = !words
     this.image.hidden = true
     this.node.hideOutputImages = false
+    this.node.setDirtyCanvas(true, true)
   }
 
   async show(blob) {
@@ -74,6 +78,7 @@ class Drawing {
     this.image.hidden = false
     this.words.hidden = true
     this.node.hideOutputImages = true // the picture of the last run is the same, or outdated
+    this.node.setDirtyCanvas(true, true)
   }
 
   // Request a drawing if the description has changed since the last drawing and is the same as at the last check.
@@ -129,11 +134,16 @@ function updateAll() {
   for (const drawing of drawings) if (drawing.node.graph && drawing.node.graph === app.canvas?.graph) drawing.update()
 }
 
-// The canvas renderer paints a node's output pictures in its background. The Vue renderer reads hideOutputImages itself.
+// The canvas renderer shows a node's output pictures when it draws the background: today in a widget, which it would leave
+// under the drawing. The Vue renderer reads hideOutputImages itself.
 function hideOutputPictures(node) {
   const paint = node.onDrawBackground
   node.onDrawBackground = function (...given) {
     if (!this.hideOutputImages) return paint?.apply(this, given)
+    const pictures = this.widgets.find(widget => widget.name === OUTPUT_PICTURES)
+    if (!pictures) return
+    this.removeWidget(pictures)
+    this.setSize([this.size[0], Math.max(this.size[1] - pictures.computedHeight, this.computeSize()[1])])
   }
 }
 
