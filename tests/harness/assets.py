@@ -45,7 +45,7 @@ def write_adapters(folder: Path) -> None:
 
 
 def instantid() -> synthetic.Nested:
-    """A small InstantID in float32, as it is published; one for all tests, as a preset takes any that is in the folders."""
+    """A small InstantID in float32, as published. One for all tests: a preset takes any that is in the folders."""
     return synthetic.adapter("InstantID", seed=3, **SHALLOW | FACE)
 
 
