@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from faces import assets
+from harness.client import CLIENT
 from harness.graph import Graph
 from pack.encoders.face_models import fallback_note
 
@@ -28,9 +29,10 @@ def cut_face(provider: str) -> Graph:
 
 
 async def run_and_listen(server, graph):
-    """A graph's result, and the texts that the server sent to be shown on nodes meanwhile."""
+    """A graph's result, and the texts that the server sent to who queued it, to be shown on nodes."""
     texts = []
-    async with aiohttp.ClientSession() as session, session.ws_connect(f"{server.url}/ws") as socket:
+    address = f"{server.url}/ws?clientId={CLIENT}"
+    async with aiohttp.ClientSession() as session, session.ws_connect(address) as socket:
         running = asyncio.get_running_loop().run_in_executor(None, server.run, graph)
         while not running.done():
             try:
