@@ -27,13 +27,18 @@ def adapter_files() -> list[str]:
 def adapter_path(name: str) -> Path:
     """The path of a listed adapter file; FileNotFoundError names the folders that were searched."""
     folder = _folder()
-    for place in folder.places:
-        inside(place, name)  # raises for names that lead out of the folder
-    if path := listed_file(folder.files, name):
+    if path := listed_path(folder, name):
         return path
     raise FileNotFoundError(
         f"No adapter {name!r:.80} in {' or '.join(map(str, folder.places))}. Put the file there, or choose another."
     )
+
+
+def listed_path(folder: ModelFolder, name: str) -> Path | None:
+    """The path of a file of a folder; None if it is not listed. FileNameError for names that lead out of the folder."""
+    for place in folder.places:
+        inside(place, name)
+    return listed_file(folder.files, name)
 
 
 def check_name(find: Callable[[str], Path], name: str | None) -> bool | str:

@@ -7,11 +7,11 @@ from ...encoders.face_parsing import FaceParser
 from ...ipadapter.catalog import BY_NAME, FACE_PARSER
 from ...ipadapter.checkpoint import read_file
 from ...ipadapter.errors import AdapterError
-from ...ipadapter.model_folders import ModelFolder, listed_file, model_folder
-from ...ipadapter.names import inside
+from ...ipadapter.model_folders import ModelFolder, model_folder
 from ...ipadapter.search import EVA_FOLDERS, find_eva
 from ...ipadapter.shared_files import SharedFiles, fingerprint
 from .adapters import LoadedAdapter, load_adapter
+from .files import listed_path
 from .openclip import OpenClipVision, load_openclip
 from .places import model_places
 from .search import folders
@@ -33,9 +33,7 @@ def pulid_files() -> list[str]:
 def pulid_path(name: str) -> Path:
     """The path of a listed file."""
     folder = _folder(PULID)
-    for place in folder.places:
-        inside(place, name)  # raises for names that lead out of the folder
-    if path := listed_file(folder.files, name):
+    if path := listed_path(folder, name):
         return path
     places = " or ".join(map(str, folder.places)) or "models/pulid"
     raise FileNotFoundError(
