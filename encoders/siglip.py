@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..ipadapter.errors import CheckpointError
+from ..ipadapter.other_files import SAFE_SUFFIXES
 
 PREFIX = "vision_model.head."
 PROBE = PREFIX + "probe"
@@ -28,7 +29,7 @@ NORM = "vision_model.post_layernorm.weight"  # in the loaded model and in its fi
 
 def read_tensors(path: Path, keys: Sequence[str]) -> dict[str, Tensor]:
     """Read the tensors with these keys from a vision model's file; keys that the file lacks are left out."""
-    if path.suffix.lower() in (".safetensors", ".sft"):
+    if path.suffix.lower() in SAFE_SUFFIXES:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in keys if key in file.keys()}  # noqa: SIM118  # no mapping
     found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from .catalog import ANIME
 from .config import AdapterConfig
 from .names import words_of
+from .other_files import SAFE_SUFFIXES
 
 BASES = {  # in the words of a name
     "NoobAI": r"noob",
@@ -34,7 +35,7 @@ def anime_base(name: str, metadata: Mapping[str, str] | None = None) -> str | No
 def anime_base_of_file(path: Path) -> str | None:
     """The same of a file on the disk; metadata and the key V_PREDICTION are read where its format has some."""
     metadata, marked = None, False
-    if path.suffix.lower() in (".safetensors", ".sft"):
+    if path.suffix.lower() in SAFE_SUFFIXES:
         try:
             with safe_open(path, framework="pt") as file:
                 metadata, marked = file.metadata(), V_PREDICTION in file.keys()

@@ -14,7 +14,7 @@ from .checkpoint import read_checkpoint
 from .config import AdapterConfig
 from .errors import CheckpointError
 from .names import name_with_folder
-from .other_files import OtherFile, other_file
+from .other_files import SAFE_SUFFIXES, OtherFile, other_file
 from .shared_files import fingerprint
 
 TYPES = {  # safetensors' names
@@ -53,7 +53,7 @@ def peek(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        if path.suffix.lower() in (".safetensors", ".sft"):
+        if path.suffix.lower() in SAFE_SUFFIXES:
             with safe_open(path, framework="pt") as file:
                 return {key: _shape_and_type(file.get_slice(key)) for key in file.keys()}
         found = _peek_pickle(path)
