@@ -42,13 +42,13 @@ class AtelierNode(io.ComfyNode):
                 )
             return cls.run(**good)
         except (ValueError, OSError) as error:
-            message = whole = str(error)
-            if len(whole) > LONGEST:
-                message = f"{whole[: LONGEST // 2]} ... {whole[-LONGEST // 2 :]}"
-            say_on_node(message)
-            if message == whole:
+            message = str(error)
+            if len(message) <= LONGEST:
+                say_on_node(message)
                 raise
-            raise AdapterError(message) from None
+            shorter = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
+            say_on_node(shorter)
+            raise AdapterError(shorter) from None
 
     @classmethod
     def run(cls, *values: Any, **inputs: Any) -> io.NodeOutput:
